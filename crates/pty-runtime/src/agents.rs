@@ -1,0 +1,639 @@
+//! Which agents exist, what state each is in, and the only ways to change it.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use reqwest::Url;
+use runtime_protocol::{AgentHandle, AgentStatus, CallbackStatus, EventName, SpawnCallback};
+use serde_json::json;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{
+    callbacks::Callbacks,
+    config::Config,
+    event_stream::EventLog,
+    lock::lock,
+    problem::Problem,
+    process::{Exit, Input, Launch, Process, Size},
+    ring::{Output, Progress},
+    text, workdir,
+};
+
+/// How long a stopped agent stays listed, for whoever wants its last words or its exit code.
+const STOPPED_KEPT_FOR: Duration = Duration::from_mins(10);
+/// Stopped agents listed at once; each holds up to 1 MiB of output.
+const STOPPED_KEPT_MAX: usize = 100;
+/// How long a killed process may take to disappear before the stop is reported as failed.
+const KILLED_WITHIN: Duration = Duration::from_secs(3);
+/// Quiet time after which a message counts as worked off; shorter pauses are common within one answer.
+const TURN_SETTLE: Duration = Duration::from_millis(1500);
+/// Messages longer than this go in as a paste, since programs take fast long typing for one anyway.
+const TYPED_CHARS_MAX: usize = 200;
+
+/// An agent to start: a request after every check that needs no agent.
+pub(crate) struct Order {
+    pub(crate) id: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) agent_type: &'static str,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) workspace_id: Option<String>,
+    pub(crate) callback_url: Option<Url>,
+    pub(crate) command: Option<String>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: HashMap<String, String>,
+    pub(crate) workdir: Option<PathBuf>,
+    pub(crate) size: Size,
+}
+
+pub(crate) struct Agent {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) agent_type: &'static str,
+    pub(crate) workspace_id: Option<String>,
+    pub(crate) runtime_session_id: String,
+    pub(crate) output: Arc<Output>,
+    capabilities: Vec<String>,
+    endpoint: String,
+    callback_url: Option<Url>,
+    started_at: DateTime<Utc>,
+    state: watch::Sender<State>,
+    /// Set before the agent leaves `pending`.
+    process: OnceLock<Process>,
+}
+
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) status: AgentStatus,
+    pub(crate) exit: Option<Exit>,
+    error: Option<String>,
+    was_ready: bool,
+    stop_reason: Option<&'static str>,
+    ended_at: Option<Instant>,
+}
+
+impl Agent {
+    pub(crate) fn handle(&self) -> AgentHandle {
+        self.describe(&self.state.borrow())
+    }
+
+    fn describe(&self, state: &State) -> AgentHandle {
+        AgentHandle {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            agent_type: self.agent_type.into(),
+            status: state.status,
+            capabilities: self.capabilities.clone(),
+            workspace_id: self.workspace_id.clone(),
+            runtime_session_id: Some(self.runtime_session_id.clone()),
+            endpoint: Some(self.endpoint.clone()),
+            pid: self.process.get().map(Process::pid),
+            started_at: Some(self.started_at),
+            last_activity_at: self.output.progress().last_at.or(Some(self.started_at)),
+            error: state.error.clone(),
+            exit_code: state.exit.as_ref().and_then(Exit::code),
+            signal: state.exit.as_ref().and_then(Exit::signal).map(Into::into),
+        }
+    }
+
+    pub(crate) fn status(&self) -> AgentStatus {
+        self.state.borrow().status
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Wakes at every change of state. Subscribe before looking.
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.process.get().map_or(Size::DEFAULT, Process::size)
+    }
+
+    pub(crate) fn resize(&self, size: Size) {
+        if let Some(process) = self.process.get() {
+            process.resize(size);
+        }
+    }
+
+    /// Errors: `AgentStopped` once the program has ended.
+    pub(crate) fn input(&self) -> Result<mpsc::Sender<Input>, Problem> {
+        self.process
+            .get()
+            .and_then(Process::input)
+            .ok_or_else(|| Problem::AgentStopped(self.id.clone()))
+    }
+
+    /// Types `message` and then Enter, as one input; queued when this returns.
+    ///
+    /// Control characters are taken out, so that a message cannot press keys.
+    /// Errors: `Invalid` when nothing is left of it, `AgentStopped`.
+    pub(crate) async fn send(&self, message: &str) -> Result<(), Problem> {
+        let message = text::plain(message);
+        let message = message.trim();
+        if message.is_empty() {
+            return Err(Problem::invalid("message", "must not be empty"));
+        }
+        let chars = message.chars().count();
+        let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
+        let text = if paste {
+            format!("\u{1b}[200~{message}\u{1b}[201~")
+        } else {
+            message.to_owned()
+        };
+        // Programs that detect pastes by speed take an Enter that comes too soon for a part of it.
+        let pause = Duration::from_millis((50 + 25 * (chars as u64 / 1000)).min(400));
+        let stopped = |_| Problem::AgentStopped(self.id.clone());
+        self.input()?.send(Input::Message { text, pause }).await.map_err(stopped)?;
+        self.state.send_if_modified(|state| {
+            let ready = state.status == AgentStatus::Ready;
+            if ready {
+                state.status = AgentStatus::Busy;
+            }
+            ready
+        });
+        Ok(())
+    }
+
+    /// Waits until the output looks like that of a program that waits for input.
+    async fn looks_ready(&self) {
+        let signs = Readiness::of(self.agent_type);
+        let mut output = self.output.subscribe();
+        let latest = async {
+            match signs.latest {
+                Some(limit) => sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let settled = async {
+            let printed = |progress: &Progress| progress.end > 0;
+            let silent = match signs.silent {
+                Some(limit) => timeout(limit, output.wait_for(printed)).await.is_err(),
+                None => output.wait_for(printed).await.is_err(),
+            };
+            if !silent {
+                quiet(&mut output, signs.settle).await;
+            }
+        };
+        tokio::select! { () = latest => {}, () = settled => {} }
+    }
+}
+
+/// When a freshly started program counts as ready.
+struct Readiness {
+    /// Quiet time after its first output.
+    settle: Duration,
+    /// Time after which a program that prints nothing counts as ready too.
+    silent: Option<Duration>,
+    /// Time after which one that never pauses counts as ready too.
+    latest: Option<Duration>,
+}
+
+impl Readiness {
+    fn of(agent_type: &str) -> Self {
+        let settle = |millis| Self {
+            settle: Duration::from_millis(millis),
+            silent: None,
+            latest: None,
+        };
+        match agent_type {
+            "claude" => settle(3000),
+            "codex" => settle(2000),
+            "gemini" => settle(1500),
+            "aider" => settle(200),
+            // A shell or any other command: being alive is all that can be asked of it.
+            _ => Self {
+                silent: Some(Duration::from_millis(500)),
+                latest: Some(Duration::from_secs(5)),
+                ..settle(100)
+            },
+        }
+    }
+}
+
+async fn quiet(output: &mut watch::Receiver<Progress>, settle: Duration) {
+    while timeout(settle, output.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
+}
+
+/// How patient a stop is.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    Wait(Duration),
+    KillAtOnce,
+}
+
+/// All agents of one runtime.
+pub(crate) struct Agents {
+    config: Arc<Config>,
+    endpoint: String,
+    events: Arc<EventLog>,
+    callbacks: Callbacks,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    listed: Mutex<Listed>,
+}
+
+#[derive(Default)]
+struct Listed {
+    draining: bool,
+    agents: HashMap<String, Arc<Agent>>,
+}
+
+impl Listed {
+    fn live(&self) -> usize {
+        self.agents.values().filter(|agent| !agent.status().is_final()).count()
+    }
+
+    fn forget_old(&mut self) {
+        self.agents
+            .retain(|_, agent| agent.state.borrow().ended_at.is_none_or(|at| at.elapsed() < STOPPED_KEPT_FOR));
+        let mut ended: Vec<(Instant, String)> = self
+            .agents
+            .values()
+            .filter_map(|agent| Some((agent.state.borrow().ended_at?, agent.id.clone())))
+            .collect();
+        ended.sort_unstable();
+        for (_, id) in &ended[..ended.len().saturating_sub(STOPPED_KEPT_MAX)] {
+            self.agents.remove(id);
+        }
+    }
+}
+
+impl Agents {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        endpoint: String,
+        events: Arc<EventLog>,
+        callbacks: Callbacks,
+        tasks: TaskTracker,
+        closing: CancellationToken,
+    ) -> Self {
+        Self {
+            config,
+            endpoint,
+            events,
+            callbacks,
+            tasks,
+            closing,
+            listed: Mutex::default(),
+        }
+    }
+
+    /// In the order of their start.
+    pub(crate) fn list(&self) -> Vec<Arc<Agent>> {
+        let mut agents: Vec<_> = lock(&self.listed).agents.values().cloned().collect();
+        agents.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+        agents
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Result<Arc<Agent>, Problem> {
+        lock(&self.listed)
+            .agents
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Problem::AgentNotFound(id.into()))
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        lock(&self.listed).live()
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        lock(&self.listed).draining
+    }
+
+    pub(crate) fn forget_old(&self) {
+        lock(&self.listed).forget_old();
+    }
+
+    /// Starts one agent. Its `agent_started` is recorded when this returns.
+    ///
+    /// Errors: `Invalid` and `CliNotFound` before anything happened; `AgentExists`, `MaxAgents`
+    /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
+    pub(crate) async fn spawn(self: &Arc<Self>, order: Order) -> Result<Arc<Agent>, Problem> {
+        let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        let name = order
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
+        let agent = Arc::new(Agent {
+            name,
+            agent_type: order.agent_type,
+            workspace_id: order.workspace_id.clone(),
+            runtime_session_id: Uuid::new_v4().to_string(),
+            output: Arc::new(Output::new()),
+            capabilities: order.capabilities.clone(),
+            endpoint: self.endpoint.clone(),
+            callback_url: order.callback_url.clone(),
+            started_at: Utc::now(),
+            state: watch::Sender::new(State {
+                status: AgentStatus::Pending,
+                exit: None,
+                error: None,
+                was_ready: false,
+                stop_reason: None,
+                ended_at: None,
+            }),
+            process: OnceLock::new(),
+            id: id.clone(),
+        });
+        let program = program(&self.config, &order)?;
+        self.insert(&agent)?;
+
+        let (config, output) = (Arc::clone(&self.config), Arc::clone(&agent.output));
+        let starting = tokio::task::spawn_blocking(move || {
+            let launch = launch(&config, &order, &id, program)?;
+            Process::start(&launch, &output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+        });
+        let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
+        let waiter = match started {
+            Ok((process, waiter)) => {
+                agent.process.get_or_init(|| process);
+                waiter
+            }
+            Err(problem) => {
+                self.start_failed(&agent, &problem);
+                return Err(problem);
+            }
+        };
+        self.change(&agent, |state| {
+            state.status = AgentStatus::Starting;
+            Some((EventName::AgentStarted, json!({})))
+        });
+        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
+        if let Err(error) = waiter.wait(move |exit| agents.ended(&its, &exit)) {
+            let problem = Problem::SpawnFailed(error.to_string());
+            self.start_failed(&agent, &problem);
+            return Err(problem);
+        }
+        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
+        self.tasks.spawn(async move {
+            tokio::select! { () = agents.closing.cancelled() => {}, () = agents.follow(&its) => {} }
+        });
+        Ok(agent)
+    }
+
+    /// One critical section, so that of two with the same id, or for the last place, one loses.
+    fn insert(&self, agent: &Arc<Agent>) -> Result<(), Problem> {
+        let mut listed = lock(&self.listed);
+        if listed.draining {
+            return Err(Problem::ShuttingDown);
+        }
+        listed.forget_old();
+        if listed.agents.get(&agent.id).is_some_and(|other| !other.status().is_final()) {
+            return Err(Problem::AgentExists(agent.id.clone()));
+        }
+        if listed.live() >= self.config.max_agents {
+            return Err(Problem::MaxAgents(self.config.max_agents));
+        }
+        listed.agents.insert(agent.id.clone(), Arc::clone(agent));
+        Ok(())
+    }
+
+    fn start_failed(&self, agent: &Arc<Agent>, problem: &Problem) {
+        if let Some(process) = agent.process.get() {
+            process.kill();
+            process.release();
+        }
+        // Off the list first: a caller that heard of the failure may use the id again.
+        lock(&self.listed).agents.retain(|_, other| !Arc::ptr_eq(other, agent));
+        let error = problem.to_string();
+        self.change(agent, |state| {
+            state.status = AgentStatus::Error;
+            state.error = Some(error.clone());
+            Some((EventName::AgentError, json!({ "error": error })))
+        });
+        self.call_back(agent, CallbackStatus::Failed, Some(error));
+    }
+
+    /// Follows an agent's output for as long as it lives: ready, busy, ready again.
+    async fn follow(&self, agent: &Agent) {
+        agent.looks_ready().await;
+        let ready = self.change(agent, |state| {
+            if state.status != AgentStatus::Starting {
+                return None;
+            }
+            state.status = AgentStatus::Ready;
+            state.was_ready = true;
+            Some((EventName::AgentReady, json!({})))
+        });
+        if ready {
+            self.call_back(agent, CallbackStatus::Ready, None);
+        }
+        let mut state = agent.watch();
+        let (mut output, busy) = (agent.output.subscribe(), |state: &State| state.status == AgentStatus::Busy);
+        loop {
+            match state.wait_for(|state| busy(state) || state.status.is_final()).await {
+                Ok(state) if busy(&state) => {}
+                Ok(_) | Err(_) => return,
+            }
+            quiet(&mut output, TURN_SETTLE).await;
+            agent.state.send_if_modified(|state| {
+                let worked_off = busy(state);
+                if worked_off {
+                    state.status = AgentStatus::Ready;
+                }
+                worked_off
+            });
+        }
+    }
+
+    fn ended(&self, agent: &Agent, exit: &Exit) {
+        if let Some(process) = agent.process.get() {
+            process.release();
+        }
+        let mut failed = None;
+        self.change(agent, |state| {
+            if state.status.is_final() {
+                return None;
+            }
+            let reason = match (state.stop_reason, exit) {
+                (Some(reason), _) => reason.to_owned(),
+                (None, Exit::Code(0)) => "normal exit".to_owned(),
+                (None, Exit::Code(code)) => format!("exit code {code}"),
+                (None, Exit::Signal(name)) => format!("signal {name}"),
+            };
+            failed = (!state.was_ready).then(|| format!("agent ended before it was ready: {reason}"));
+            state.status = AgentStatus::Stopped;
+            state.exit = Some(exit.clone());
+            state.ended_at = Some(Instant::now());
+            Some((
+                EventName::AgentStopped,
+                json!({ "reason": reason, "exitCode": exit.code(), "signal": exit.signal() }),
+            ))
+        });
+        if let Some(error) = failed {
+            self.call_back(agent, CallbackStatus::Failed, Some(error));
+        }
+    }
+
+    /// Changes an agent's state and records the event for it as one step, so that events tell
+    /// the states in the order in which they were. Returns whether anything changed.
+    fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
+        agent.state.send_if_modified(|state| {
+            let Some((event, mut data)) = change(state) else {
+                return false;
+            };
+            tracing::info!(agent.id, ?event, status = ?state.status, "agent changed");
+            data["agent"] = json!(agent.describe(state));
+            self.events.record(event, agent, data);
+            true
+        })
+    }
+
+    fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
+        let (Some(url), Some(workspace_id)) = (&agent.callback_url, &agent.workspace_id) else {
+            return;
+        };
+        let body = SpawnCallback {
+            workspace_id: workspace_id.clone(),
+            agent_id: agent.id.clone(),
+            status,
+            error,
+            login_url: None,
+            mcp_endpoint: None,
+            runtime_session_id: Some(agent.runtime_session_id.clone()),
+            runtime_endpoint: Some(agent.endpoint.clone()),
+        };
+        self.callbacks.post(url, workspace_id, &body);
+    }
+
+    /// Ends an agent with everything it started; returns when it is gone.
+    ///
+    /// Errors: `Timeout` when even a killed process does not disappear.
+    pub(crate) async fn stop(&self, agent: &Agent, patience: Patience, reason: &'static str) -> Result<(), Problem> {
+        let mut state = agent.watch();
+        let gone = |state: &State| state.status.is_final();
+        // A program that is just being started can be ended only once it runs.
+        if state
+            .wait_for(|state| state.status != AgentStatus::Pending)
+            .await
+            .is_ok_and(|state| gone(&state))
+        {
+            return Ok(());
+        }
+        agent.state.send_if_modified(|state| {
+            let live = !gone(state);
+            if live {
+                state.status = AgentStatus::Stopping;
+                state.stop_reason.get_or_insert(reason);
+            }
+            live
+        });
+        let Some(process) = agent.process.get() else {
+            return Ok(());
+        };
+        if let Patience::Wait(limit) = patience {
+            process.ask_to_end();
+            if timeout(limit, state.wait_for(gone)).await.is_ok() {
+                return Ok(());
+            }
+        }
+        process.kill();
+        match timeout(KILLED_WITHIN, state.wait_for(gone)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Problem::Timeout(agent.id.clone())),
+        }
+    }
+
+    /// Refuses new agents and ends all there are, at the same time.
+    pub(crate) async fn drain(&self, patience: Patience) {
+        lock(&self.listed).draining = true;
+        let stops = self.list().into_iter().map(|agent| async move {
+            if let Err(problem) = self.stop(&agent, patience, "runtime shutdown").await {
+                tracing::error!(agent.id, %problem, "agent was left behind");
+            }
+        });
+        futures_util::future::join_all(stops).await;
+    }
+
+    /// Ends all agents without waiting: for a runtime that is dropped rather than shut down.
+    pub(crate) fn kill_all(&self) {
+        lock(&self.listed).draining = true;
+        self.list().iter().filter_map(|agent| agent.process.get()).for_each(Process::kill);
+    }
+}
+
+/// The file that an order's type and command come to.
+///
+/// Errors: `Invalid` for a command that is not on the allow-list, `CliNotFound`.
+fn program(config: &Config, order: &Order) -> Result<PathBuf, Problem> {
+    let command = match (order.agent_type, &order.command) {
+        ("custom", Some(command)) if config.commands.contains(command) => command.as_str(),
+        ("custom", Some(command)) => {
+            let allowed = config.commands.join(", ");
+            return Err(Problem::invalid(
+                "config.command",
+                format!("{command:?} is not allowed here (allowed: {allowed})"),
+            ));
+        }
+        ("custom", None) => config.commands.first().map_or("sh", String::as_str),
+        ("echo", _) => return on_path(config, "bash").or_else(|_| on_path(config, "sh")),
+        (cli, _) => cli,
+    };
+    on_path(config, command)
+}
+
+/// Looks on the runtime's own PATH: one that comes with a request could smuggle in any program
+/// under an allowed name.
+fn on_path(config: &Config, command: &str) -> Result<PathBuf, Problem> {
+    let executable = |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    let path = config
+        .inherited_env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, path)| path.as_str())
+        .unwrap_or_default();
+    // Joining an absolute command gives the command itself.
+    let found = std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(command))
+        .find(|path| executable(path));
+    found.ok_or_else(|| Problem::CliNotFound(command.into()))
+}
+
+fn launch(config: &Config, order: &Order, id: &str, program: PathBuf) -> Result<Launch, Problem> {
+    let home = workdir::under(&config.workdir_root, Path::new(id))?;
+    let cwd = match &order.workdir {
+        Some(workdir) => workdir::under(&config.workdir_root, workdir)?,
+        None => home.clone(),
+    };
+    let home = home
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Problem::SpawnFailed(io::Error::other(format!("{} is not UTF-8", path.display())).to_string()))?;
+    let mut env: HashMap<String, String> = config.inherited_env.iter().cloned().collect();
+    env.insert("HOME".into(), home);
+    env.extend(order.env.clone());
+    // What viewers understand, whatever the request or the runtime's own terminal says.
+    env.insert("TERM".into(), "xterm-256color".into());
+    env.insert("COLORTERM".into(), "truecolor".into());
+    let mut args = order.args.clone();
+    if order.agent_type == "echo" {
+        env.insert("PS1".into(), "echo> ".into());
+        if program.ends_with("bash") {
+            args = vec!["--noprofile".into(), "--norc".into()];
+        }
+    }
+    Ok(Launch {
+        program,
+        args,
+        env: env.into_iter().collect(),
+        cwd,
+        size: order.size,
+    })
+}

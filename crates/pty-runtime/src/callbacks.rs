@@ -1,0 +1,224 @@
+//! What is posted to the control plane without being asked: how spawns turned out, and heartbeats.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use reqwest::{Client, StatusCode, Url, redirect::Policy};
+use runtime_protocol::{Heartbeat, SpawnCallback};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{agents::Agents, config::Config, problem::Problem};
+
+/// Callbacks waiting for delivery; an agent makes one, so this is many times the usual limit of agents.
+const WAITING_MAX: usize = 256;
+/// Deliveries under way at once, so that one dead receiver does not hold up the others.
+const AT_ONCE_MAX: usize = 8;
+const ATTEMPTS: u32 = 5;
+const FIRST_RETRY_AFTER: Duration = Duration::from_secs(1);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const HEARTBEAT_PATH: &str = "/api/parallax-agents/runtime/heartbeat";
+
+/// Takes callbacks in; delivery happens behind.
+pub(crate) struct Callbacks {
+    waiting: mpsc::Sender<Delivery>,
+}
+
+struct Delivery {
+    url: Url,
+    workspace_id: String,
+    body: Value,
+}
+
+impl Callbacks {
+    /// Queues one callback. A full queue drops it: the control plane learns the same from the
+    /// event stream and from listing agents.
+    pub(crate) fn post(&self, url: &Url, workspace_id: &str, body: &SpawnCallback) {
+        let delivery = Delivery {
+            url: url.clone(),
+            workspace_id: workspace_id.into(),
+            body: json!(body),
+        };
+        if self.waiting.try_send(delivery).is_err() {
+            tracing::warn!(agent.id = body.agent_id, "callback dropped: too many are waiting");
+        }
+    }
+}
+
+/// Delivers what [`Callbacks`] takes in and sends heartbeats, until `closing`.
+pub(crate) struct Courier {
+    config: Arc<Config>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    client: Client,
+}
+
+impl Courier {
+    /// Errors: when no HTTP client can be built.
+    pub(crate) fn start(config: Arc<Config>, tasks: TaskTracker, closing: CancellationToken) -> reqwest::Result<(Arc<Self>, Callbacks)> {
+        // A redirect could carry the secret to an origin that nobody allowed.
+        let client = || Client::builder().timeout(ATTEMPT_TIMEOUT).redirect(Policy::none());
+        let client = client().build().or_else(|error| {
+            // Hosts without root certificates exist, and need none for callbacks over plain HTTP.
+            tracing::warn!(%error, "callbacks over https are off");
+            client().tls_certs_only([]).build()
+        })?;
+        let courier = Arc::new(Self {
+            config,
+            tasks,
+            closing,
+            client,
+        });
+        let (waiting, deliveries) = mpsc::channel(WAITING_MAX);
+        let closing = courier.closing.clone();
+        let work = Arc::clone(&courier).deliver_all(deliveries);
+        courier.tasks.spawn(async move { closing.run_until_cancelled(work).await });
+        Ok((courier, Callbacks { waiting }))
+    }
+
+    async fn deliver_all(self: Arc<Self>, mut deliveries: mpsc::Receiver<Delivery>) {
+        let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        while let (Ok(place), Some(delivery)) = (Arc::clone(&places).acquire_owned().await, deliveries.recv().await) {
+            let courier = Arc::clone(&self);
+            self.tasks.spawn(async move {
+                courier.closing.run_until_cancelled(courier.deliver(delivery)).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn deliver(&self, delivery: Delivery) {
+        // The same in every attempt, so that the receiver can tell a repetition.
+        let id = Uuid::new_v4().to_string();
+        let mut pause = FIRST_RETRY_AFTER;
+        for attempt in 1..=ATTEMPTS {
+            let outcome = self.attempt(&delivery, &id).await;
+            match outcome {
+                Ok(status) if status.is_success() => return,
+                Ok(status) => {
+                    tracing::warn!(%status, url = %delivery.url, attempt, "callback was refused")
+                }
+                Err(ref error) => tracing::warn!(%error, attempt, "callback was not delivered"),
+            }
+            if outcome.is_ok_and(|status| !worth_repeating(status)) {
+                return;
+            }
+            if attempt < ATTEMPTS {
+                sleep(pause).await;
+                pause *= 2;
+            }
+        }
+    }
+
+    async fn attempt(&self, delivery: &Delivery, id: &str) -> reqwest::Result<StatusCode> {
+        let mut request = self
+            .client
+            .post(delivery.url.clone())
+            .header("x-workspace-id", &delivery.workspace_id)
+            .header("x-delivery-id", id);
+        if let Some(secret) = &self.config.webhook_secret {
+            request = request.header("x-webhook-secret", secret.expose());
+        }
+        Ok(request.json(&delivery.body).send().await?.status())
+    }
+
+    /// Tells the control plane regularly, per workspace with living agents, that this runtime lives.
+    pub(crate) async fn send_heartbeats(self: Arc<Self>, agents: Arc<Agents>, runtime_id: String) {
+        let Some(mut url) = self.config.callback_url.clone() else {
+            return;
+        };
+        url.set_path(HEARTBEAT_PATH);
+        url.set_query(None);
+        url.set_fragment(None);
+        let mut ticks = tokio::time::interval(self.config.heartbeat_every);
+        while self.closing.run_until_cancelled(ticks.tick()).await.is_some() {
+            let mut living: BTreeMap<String, u32> = BTreeMap::new();
+            for agent in agents.list() {
+                if let Some(workspace_id) = agent.workspace_id.clone().filter(|_| !agent.status().is_final()) {
+                    *living.entry(workspace_id).or_default() += 1;
+                }
+            }
+            for (workspace_id, count) in living {
+                let beat = Heartbeat {
+                    workspace_id: workspace_id.clone(),
+                    runtime_id: runtime_id.clone(),
+                    active_agents: Some(count),
+                    version: Some(env!("CARGO_PKG_VERSION").into()),
+                    metadata: None,
+                };
+                let delivery = Delivery {
+                    url: url.clone(),
+                    workspace_id,
+                    body: json!(beat),
+                };
+                // One attempt: the next heartbeat is the repetition.
+                match self
+                    .closing
+                    .run_until_cancelled(self.attempt(&delivery, &Uuid::new_v4().to_string()))
+                    .await
+                {
+                    Some(Ok(status)) if status.is_success() => {}
+                    Some(Ok(status)) => tracing::warn!(%status, "heartbeat was refused"),
+                    Some(Err(error)) => tracing::warn!(%error, "heartbeat was not delivered"),
+                    None => return,
+                }
+            }
+        }
+    }
+}
+
+fn worth_repeating(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Checks where a spawn wants its callback: at the configured control plane, or, without one,
+/// on this host. Anything else would let a caller aim the runtime's secret at any server.
+pub(crate) fn allowed_target(config: &Config, target: &str) -> Result<Url, Problem> {
+    let url = Url::parse(target).map_err(|error| Problem::invalid("callbackUrl", error))?;
+    let allowed = match &config.callback_url {
+        Some(control_plane) => url.origin() == control_plane.origin(),
+        None => matches!(url.scheme(), "http" | "https") && is_loopback(&url),
+    };
+    if allowed {
+        Ok(url)
+    } else {
+        Err(Problem::invalid("callbackUrl", "its origin is not allowed here"))
+    }
+}
+
+/// Whether the address names this host itself.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callbacks_go_to_the_control_plane_or_else_to_this_host_only() {
+        let mut config = Config::new("/tmp".into());
+        let allowed = |config: &Config, target: &str| allowed_target(config, target).is_ok();
+        for (target, here) in [
+            ("http://127.0.0.1:3000/cb", true),
+            ("http://[::1]/cb", true),
+            ("https://localhost/cb", true),
+            ("http://127.0.0.1.example.com/cb", false),
+            ("http://user@10.0.0.1/", false),
+            ("ftp://127.0.0.1/", false),
+            ("/cb", false),
+        ] {
+            assert_eq!(allowed(&config, target), here, "{target}");
+        }
+        config.callback_url = Url::parse("https://raven.example").ok();
+        assert!(allowed(&config, "https://raven.example:443/api/cb"));
+        assert!(!allowed(&config, "http://raven.example/api/cb"));
+        assert!(!allowed(&config, "http://127.0.0.1/api/cb"));
+    }
+}

@@ -1,0 +1,34 @@
+//! Runs agents in pseudo-terminals on this host and shows them to a control plane.
+//!
+//! Read in this order:
+//!
+//! - `config`: every setting, checked once
+//! - `server`: binds the parts together, starts and stops them
+//! - `routes`: the REST surface; `problem` is how each of its failures looks
+//! - `agents`: which agents exist and what state each is in
+//! - `process`: one program on one pseudo-terminal; `ring` holds what it printed
+//! - `socket`: the WebSocket handshake; `terminal_socket` and `event_stream` speak over it
+//! - `callbacks`: what is posted to the control plane without being asked
+//!
+//! Nothing here decides anything from what an agent prints, except when it looks ready: an
+//! agent has ended when the operating system says so, never before.
+
+mod agents;
+mod callbacks;
+mod config;
+mod event_stream;
+mod extract;
+mod lock;
+mod problem;
+mod process;
+mod replies;
+mod ring;
+mod routes;
+mod server;
+mod socket;
+mod terminal_socket;
+mod text;
+mod workdir;
+
+pub use config::{BadSettings, Config, Secret, Settings};
+pub use server::{Handle, Runtime, StartError};

@@ -1,0 +1,35 @@
+//! The runtime as a program: settings in, one runtime up, until a signal ends it.
+
+use std::io::IsTerminal;
+
+use clap::Parser;
+use pty_runtime::{Config, Runtime, Settings};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = match Config::from_settings(Settings::parse()) {
+        Ok(config) => config,
+        Err(bad) => {
+            eprintln!("{bad}");
+            std::process::exit(2);
+        }
+    };
+    let colours = std::io::stdout().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(&config.log_level)
+        .with_ansi(colours)
+        .init();
+    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+
+    let listener = TcpListener::bind((config.host, config.port)).await?;
+    let runtime = Runtime::start(config, listener)?;
+    tracing::info!("listening on http://{}", runtime.addr());
+    tokio::select! { _ = terminated.recv() => {}, _ = interrupted.recv() => {} }
+    tracing::info!("shutting down");
+    runtime.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Binds the parts of one runtime together, starts them and stops them again.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::serve::ListenerExt;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agents::{Agents, Patience},
+    callbacks::Courier,
+    config::Config,
+    event_stream::EventLog,
+    replies::Replies,
+    routes,
+};
+
+/// How long agents get to end by themselves at shutdown, before they are killed.
+const AGENTS_END_WITHIN: Duration = Duration::from_secs(3);
+/// How long killed agents get to disappear after that.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
+/// How long sockets and requests get to end after that.
+const SOCKETS_CLOSE_WITHIN: Duration = Duration::from_millis(1500);
+/// How often stopped agents that have been listed long enough are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
+
+/// What every request gets.
+pub(crate) struct App {
+    pub(crate) config: Arc<Config>,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) replies: Replies,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) closing: CancellationToken,
+}
+
+/// The runtime; see [`Runtime::start`].
+pub struct Runtime;
+
+/// A running runtime. Dropping it kills its agents; [`Handle::shutdown`] is the friendly way.
+pub struct Handle {
+    app: Arc<App>,
+    address: SocketAddr,
+}
+
+/// Why a runtime did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("listener has no address")]
+    Address(#[source] io::Error),
+    #[error("a token is needed to listen on {0}, since others can reach it")]
+    Exposed(SocketAddr),
+    #[error("HTTP client for callbacks cannot be built")]
+    Client(#[source] reqwest::Error),
+}
+
+impl Runtime {
+    /// Starts serving on `listener`; any number of runtimes may live in one process.
+    /// `config.host` and `config.port` are for whoever made the listener and are not read here.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(config: Config, listener: TcpListener) -> Result<Handle, StartError> {
+        let address = listener.local_addr().map_err(StartError::Address)?;
+        if config.token.is_none() && !address.ip().is_loopback() {
+            return Err(StartError::Exposed(address));
+        }
+        // Another part of the same process may have chosen a provider already; any will do.
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::trace!("a TLS provider is installed already");
+        }
+        let config = Arc::new(config);
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let events = Arc::new(EventLog::new());
+        let endpoint = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let (courier, callbacks) = Courier::start(Arc::clone(&config), tasks.clone(), closing.clone()).map_err(StartError::Client)?;
+        let agents = Arc::new(Agents::new(
+            Arc::clone(&config),
+            endpoint.clone(),
+            Arc::clone(&events),
+            callbacks,
+            tasks.clone(),
+            closing.clone(),
+        ));
+        // The address, since unlike the boot id it stays the same over restarts.
+        tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));
+        tasks.spawn(forget_old_agents(Arc::clone(&agents), closing.clone()));
+        let app = Arc::new(App {
+            config,
+            agents,
+            events,
+            replies: Replies::default(),
+            tasks,
+            closing,
+        });
+        app.tasks.spawn(serve(listener, Arc::clone(&app)));
+        Ok(Handle { app, address })
+    }
+}
+
+async fn serve(listener: TcpListener, app: Arc<App>) {
+    // Keystrokes and their echoes are small packets that must not wait to be joined.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "connection keeps its delay");
+        }
+    });
+    let closing = app.closing.clone();
+    if let Err(error) = axum::serve(listener, routes::router(app))
+        .with_graceful_shutdown(closing.cancelled_owned())
+        .await
+    {
+        tracing::error!(%error, "server ended");
+    }
+}
+
+async fn forget_old_agents(agents: Arc<Agents>, closing: CancellationToken) {
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    while closing.run_until_cancelled(ticks.tick()).await.is_some() {
+        agents.forget_old();
+    }
+}
+
+impl Handle {
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Refuses new agents, ends all there are, then closes every socket with 1001; takes less
+    /// than 6 s. Agents end first, so that listeners still hear how.
+    pub async fn shutdown(self) {
+        let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
+        if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
+            tracing::error!("some agents were left behind");
+        }
+        self.app.closing.cancel();
+        self.app.tasks.close();
+        if timeout(SOCKETS_CLOSE_WITHIN, self.app.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not close in time");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.app.agents.kill_all();
+        self.app.closing.cancel();
+        self.app.tasks.close();
+    }
+}

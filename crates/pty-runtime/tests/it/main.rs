@@ -1,0 +1,16 @@
+//! The runtime through its public doors: real sockets, real terminals, real processes.
+
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod callbacks;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod security;
+#[cfg(test)]
+mod terminal;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,157 @@
+use pty_runtime::{Config, Runtime, Secret};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_tungstenite::{connect_async, tungstenite::Error};
+
+use crate::world::{SOON, Viewer, World, reply, scripted};
+
+#[tokio::test]
+async fn nothing_but_health_answers_without_the_token() {
+    let world = World::with(|config| config.token = Some(Secret::new("let-me-in"))).await;
+    for path in ["/", "/api/agents", "/agents/x", "/api/agents/x/logs", "/api/nothing", "/ws/events"] {
+        let refused = world.get(path).await;
+        assert_eq!(
+            (refused.status, refused.body["code"].as_str()),
+            (401, Some("UNAUTHORIZED")),
+            "{path}"
+        );
+    }
+    assert_eq!(world.post("/api/spawn", &scripted("true")).await.status, 401);
+    assert_eq!(world.delete("/api/agents/x").await.status, 401);
+    for credential in [
+        "let-me-in",
+        "Bearer",
+        "Bearer ",
+        "Bearer let-me-i",
+        "Bearer let-me-in2",
+        "Basic let-me-in",
+    ] {
+        let request = world.client.get(world.url("/api/agents")).header("authorization", credential);
+        assert_eq!(reply(request).await.status, 401, "{credential}");
+    }
+    assert_eq!(world.get("/api/health").await.body, json!({ "healthy": true }));
+
+    let authorized = |path: &str| world.client.get(world.url(path)).bearer_auth("let-me-in");
+    assert_eq!(reply(authorized("/api/agents")).await.status, 200);
+    assert_eq!(reply(authorized("/health")).await.body["activeAgents"], 0);
+    for path in ["/ws", "/ws/events", "/ws/agents/x/terminal"] {
+        match connect_async(world.socket(path)).await {
+            Err(Error::Http(response)) => assert_eq!(response.status(), 401),
+            other => panic!("{other:?}"),
+        }
+    }
+    Viewer::open(world.socket("/ws/events").with_header("authorization", "Bearer let-me-in")).await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_others_can_reach_needs_a_token() {
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    assert!(Runtime::start(Config::new("/tmp".into()), listener).is_err());
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_cannot_use_a_runtime_without_a_token() {
+    let world = World::new().await;
+    let post = world
+        .client
+        .post(world.url("/api/spawn"))
+        .json(&scripted("true"))
+        .header("origin", "https://evil.example");
+    assert_eq!(reply(post).await.status, 403);
+    let rebound = world.client.get(world.url("/api/agents")).header("host", "evil.example:8081");
+    assert_eq!(reply(rebound).await.status, 403);
+    assert!(
+        connect_async(world.socket("/ws/events").with_header("origin", "https://evil.example"))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn crafted_requests_are_refused_and_harm_nothing() {
+    let world = World::new().await;
+    let id = world.script("echo up; read line").await;
+    let host = format!("Host: {}\r\n", world.runtime.addr());
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for request in [
+        format!("GET // HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET //[ HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\nHost: [::::\r\n{upgrade}{key}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{upgrade}{key}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}{upgrade}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}{upgrade}Sec-WebSocket-Key: \u{7f}\r\n\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}{upgrade}Sec-WebSocket-Key: short==\r\n\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}{upgrade}{key}{key}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: h2c\r\n{key}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}Connection: close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}\r\n"),
+        format!("GET /ws/events HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 12\r\n{key}\r\n"),
+        format!("GET /ws/events HTTP/1.0\r\n{host}{upgrade}{key}\r\n"),
+        format!("POST /ws/events HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET /ws/events?since=x HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET /ws/agents/%ff/terminal HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET /ws/agents/{id}/terminal?since=-1 HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET /ws/anything HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("GET http:// HTTP/1.1\r\n{host}{upgrade}{key}\r\n"),
+        format!("OPTIONS * HTTP/1.1\r\n{host}\r\n"),
+        "\u{0}\u{1}\u{2}\r\n\r\n".to_owned(),
+    ] {
+        let status = raw(&world, &request).await;
+        assert!(
+            status.starts_with("HTTP/1.") && status[9..].starts_with('4'),
+            "{request:?} got {status:?}"
+        );
+    }
+    // A good handshake followed by bytes that are no frame ends that socket only.
+    raw(
+        &world,
+        &format!("GET /ws/agents/{id}/terminal HTTP/1.1\r\n{host}{upgrade}{key}\r\n\u{7f}\u{7f}\u{7f}\u{7f}"),
+    )
+    .await;
+    assert_eq!(world.get("/api/health").await.body["activeAgents"], 1);
+    assert_eq!(world.until_status(&id, "ready").await["status"], "ready");
+}
+
+/// Sends bytes as they are and gives the first line of the answer.
+async fn raw(world: &World, request: &str) -> String {
+    let mut stream = TcpStream::connect(world.runtime.addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let first_line = async {
+        let mut buffer = [0; 1024];
+        while !answer.contains(&b'\n') {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            }
+        }
+    };
+    timeout(SOON, first_line).await.unwrap();
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn an_agent_gets_the_requests_environment_and_little_of_the_runtimes() {
+    let world = World::new().await;
+    let mut body = scripted("env; echo END");
+    body["config"]["env"] = json!({ "MCP_API_KEY": "k1", "TERM": "dumb" });
+    let id = world.spawn(&body).await;
+    let logs = world.until_logs(&id, "END").await;
+    let home = world.root.path().canonicalize().unwrap().join(&id);
+    for expected in [
+        "MCP_API_KEY=k1",
+        "TERM=xterm-256color",
+        "COLORTERM=truecolor",
+        &format!("HOME={}", home.display()),
+        "PATH=",
+    ] {
+        assert!(logs.contains(expected), "{expected} in {logs}");
+    }
+    // cargo gives these to every test; none of them is on the list.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    assert!(!logs.contains("CARGO"), "{logs}");
+}

@@ -1,0 +1,198 @@
+//! Spawning, listing and describing agents (runtime contract §3, §4.1, §16.2).
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Body of `POST /api/spawn` (dialect D1).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpawnRequest {
+    /// `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`; aliases as [`canonical_agent_type`].
+    pub agent_type: String,
+    #[serde(default = "one")]
+    pub count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    pub workspace_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// Our extension: the id to give to the agent, honoured when `count` is 1. Other runtimes ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Reply to `POST /api/spawn`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpawnReply {
+    #[serde(default)]
+    pub success: bool,
+    #[serde(default)]
+    pub agents: Vec<SpawnedAgent>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// One agent of a [`SpawnReply`]; everything but `id` may be missing from other runtimes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpawnedAgent {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub agent_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<AgentStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_endpoint: Option<String>,
+}
+
+/// What a runtime says of one agent (§3.2); the members after `status` are optional on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentHandle {
+    pub id: String,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, rename = "type")]
+    pub agent_type: String,
+    pub status: AgentStatus,
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_activity_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Exit status of the process, once it has ended by itself or by `exit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Name of the signal that ended the process, such as `SIGKILL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+}
+
+/// Reply to `GET /api/agents`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AgentList {
+    pub agents: Vec<AgentHandle>,
+    #[serde(default)]
+    pub count: usize,
+}
+
+/// Where an agent's process stands (§8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    Pending,
+    Starting,
+    Authenticating,
+    Ready,
+    Busy,
+    Stopping,
+    Stopped,
+    Error,
+}
+
+impl AgentStatus {
+    /// Whether the process is gone for good.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Stopped | Self::Error)
+    }
+}
+
+/// Reply to `GET /api/health`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    #[serde(default = "yes")]
+    pub healthy: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_agents: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Error body of every runtime route: a text, and in ours a stable code (§5).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// Maps every accepted spelling of an agent type to the one that the project uses
+/// (§4.1): `claude`, `codex`, `gemini`, `aider`, `custom`, `echo`. `None` for an unknown type.
+#[must_use]
+pub fn canonical_agent_type(spelling: &str) -> Option<&'static str> {
+    Some(match spelling {
+        "claude" | "claude-code" | "claudecode" | "claude_code" => "claude",
+        "codex" | "gpt-codex" | "openai-codex" => "codex",
+        "gemini" | "gemini-cli" | "gemini_cli" => "gemini",
+        "aider" => "aider",
+        "custom" => "custom",
+        "echo" => "echo",
+        _ => return None,
+    })
+}
+
+/// The spelling that Raven's own REST answers with for a canonical type.
+#[must_use]
+pub fn wire_agent_type(canonical: &str) -> &str {
+    match canonical {
+        "claude" => "claude-code",
+        "gemini" => "gemini-cli",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_of_an_agent_type_maps_to_one_name() {
+        for alias in ["claude", "claude-code", "claudecode", "claude_code"] {
+            assert_eq!(canonical_agent_type(alias), Some("claude"));
+        }
+        assert_eq!(canonical_agent_type("bash -c"), None);
+    }
+
+    #[test]
+    fn the_barest_spawn_reply_of_another_runtime_is_read() {
+        let reply: SpawnReply = serde_json::from_str(r#"{"agents":[{"id":"a"}]}"#).unwrap();
+        assert_eq!(reply.agents[0].id, "a");
+        assert!(reply.agents[0].runtime_session_id.is_none());
+    }
+}

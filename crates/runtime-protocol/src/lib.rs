@@ -1,0 +1,15 @@
+//! Types spoken between the control plane and a runtime, over REST, WebSocket and callbacks.
+//!
+//! No I/O happens here. Every name, field and default follows the runtime contract; the section
+//! is given beside each type. Fields that only our own runtime sends are optional, so that the
+//! same types read any other runtime.
+
+mod agent;
+mod callback;
+mod event;
+mod terminal;
+
+pub use agent::{AgentHandle, AgentList, AgentStatus, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type};
+pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
+pub use event::{EventFrame, EventName, StreamFrame};
+pub use terminal::{Control, TERMINAL_PROTOCOL, default_framing};

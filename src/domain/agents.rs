@@ -1,0 +1,187 @@
+//! Access requests, claims and listings of agents.
+
+use subtle::ConstantTimeEq as _;
+
+use super::events;
+use crate::{
+    model::{
+        agent::{Agent, AgentState, AgentStatus, IllegalTransition, Profile},
+        event::{AgentBrief, Event, EventKind},
+        ids::{AgentId, WorkspaceId},
+        policy::{PENDING_AGENTS_MAX, Policy},
+        run::Run,
+        secret::Secret,
+    },
+    storage::{self, Conn, StorageError, Tx},
+};
+
+pub use crate::storage::agents::AgentFilter;
+
+/// Why an access request or a claim was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("workspace not known")]
+    WorkspaceNotFound,
+    /// The caller brought no secret, and the workspace takes requests from nobody without one.
+    #[error("access requests need the webhook secret here")]
+    NotPublic,
+    /// The id belongs to another requester, or to an agent whose access was revoked.
+    #[error("agent id is not yours to use")]
+    Forbidden,
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    #[error("too many access requests wait for a decision: at most {limit}")]
+    TooManyPending { limit: u32 },
+    #[error("the claim secret is wrong")]
+    WrongSecret,
+    #[error(transparent)]
+    Seal(#[from] crate::model::seal::CannotOpen),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Who asks for access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requester {
+    /// Somebody with the webhook secret.
+    Trusted,
+    /// Anybody; the workspace must allow it.
+    Public,
+}
+
+/// A request that was taken.
+pub struct Requested {
+    pub agent: Agent,
+    /// With it the requester collects the key; handed out when the request is new.
+    pub claim_secret: Option<Secret>,
+}
+
+/// Asks for access under `id`. A denied agent may ask again, and so may a pending one: by the secret
+/// that it was given, or by the webhook secret, which then gives it a new one.
+///
+/// Records [`EventKind::AccessRequested`].
+/// Errors: `WorkspaceNotFound`, `NotPublic`, `Forbidden` (revoked, or another's id), `Illegal` (approved),
+/// `TooManyPending`, `Storage`.
+pub async fn request_access(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    requester: Requester,
+    id: AgentId,
+    profile: Profile,
+    justification: Option<String>,
+    claim_secret: Option<&Secret>,
+) -> Result<Requested, RequestError> {
+    let found = storage::workspaces::get(tx.conn(), workspace).await?;
+    let public = found.as_ref().is_some_and(crate::model::workspace::Workspace::allows_public_agent_registration);
+    if requester == Requester::Public && !public {
+        // Also for an unknown workspace: without a secret nobody learns which there are.
+        return Err(RequestError::NotPublic);
+    }
+    if found.is_none() || !storage::workspaces::lock(tx.conn(), workspace).await? {
+        return Err(RequestError::WorkspaceNotFound);
+    }
+    let now = tx.now();
+    let existing = storage::agents::lock(tx.conn(), workspace, &id).await?;
+    if !existing.as_ref().is_some_and(|agent| agent.state == AgentState::Pending) {
+        let pending = storage::agents::count_pending(tx.conn(), workspace).await?;
+        if pending >= i64::from(PENDING_AGENTS_MAX) {
+            return Err(RequestError::TooManyPending { limit: PENDING_AGENTS_MAX });
+        }
+    }
+    let (mut agent, keeps_secret) = match existing {
+        None => (Agent::requested(workspace, id, profile, now), false),
+        Some(agent) => {
+            let knows_secret = claim_secret.is_some_and(|secret| is_claim_secret(&agent, secret));
+            let same_id = agent.id == id;
+            let revoked = agent.state.status() == AgentStatus::Revoked;
+            if revoked || !same_id || (requester == Requester::Public && !knows_secret) {
+                return Err(RequestError::Forbidden);
+            }
+            (agent.request_again(profile, now)?, knows_secret)
+        }
+    };
+    let new_secret = (!keeps_secret).then(Secret::claim_secret);
+    if let Some(secret) = &new_secret {
+        agent.claim_secret_hash = Some(secret.hash());
+    }
+    if agent.request_version == 1 {
+        // The workspace is locked, so nobody can have inserted it since we looked.
+        storage::agents::insert(tx.conn(), &agent).await?;
+    } else {
+        storage::agents::save(tx.conn(), &agent).await?;
+    }
+    let kind = EventKind::AccessRequested {
+        agent: brief(&agent),
+        capabilities: agent.profile.capabilities.clone(),
+        requested_permissions: agent.profile.requested.to_strings(),
+        justification,
+    };
+    events::record(tx, Event { workspace, agent: Some(agent.id.clone()), actor: None, kind }).await?;
+    Ok(Requested { agent, claim_secret: new_secret })
+}
+
+/// What a claim gives.
+pub struct Claimed {
+    pub agent: Agent,
+    /// The key, the first time after approval.
+    pub key: Option<Secret>,
+}
+
+/// Tells a requester how its request stands and hands over the key, once (D-22).
+///
+/// Records [`EventKind::KeyClaimed`] with the key.
+/// Errors: `WrongSecret`, also for an agent or workspace that is not there.
+pub async fn claim(tx: &mut Tx, policy: &Policy, workspace: WorkspaceId, id: &AgentId, secret: &Secret) -> Result<Claimed, RequestError> {
+    let agent = storage::agents::lock(tx.conn(), workspace, id).await?;
+    let mut agent = agent.filter(|agent| agent.id == *id && is_claim_secret(agent, secret)).ok_or(RequestError::WrongSecret)?;
+    let Some(sealed) = agent.unclaimed_key.take() else { return Ok(Claimed { agent, key: None }) };
+    let key = policy.sealer.open(&seal_place(&agent), &sealed)?;
+    agent.updated_at = tx.now();
+    storage::agents::save(tx.conn(), &agent).await?;
+    events::record(tx, Event { workspace, agent: Some(agent.id.clone()), actor: None, kind: EventKind::KeyClaimed }).await?;
+    Ok(Claimed { agent, key: Some(key) })
+}
+
+/// Whether `secret` is the one that this agent's requester was given.
+pub(super) fn is_claim_secret(agent: &Agent, secret: &Secret) -> bool {
+    agent.claim_secret_hash.as_ref().is_some_and(|hash| hash.as_bytes().ct_eq(secret.hash().as_bytes()).into())
+}
+
+/// Where an agent's unclaimed key is sealed for.
+pub(super) fn seal_place(agent: &Agent) -> String {
+    format!("parallax_agents/{}/{}", agent.workspace, agent.id)
+}
+
+/// What events say of an agent.
+pub(super) fn brief(agent: &Agent) -> AgentBrief {
+    AgentBrief {
+        id: agent.id.clone(),
+        name: agent.profile.name.clone(),
+        agent_type: None,
+        status: agent.state.status().as_str().to_owned(),
+    }
+}
+
+/// An agent with its newest run, if it was spawned.
+pub struct AgentView {
+    pub agent: Agent,
+    pub run: Option<Run>,
+}
+
+/// Agents of the workspace, newest first (by name when looked for by capability).
+pub async fn list(conn: &mut Conn, workspace: WorkspaceId, filter: &AgentFilter) -> Result<Vec<AgentView>, StorageError> {
+    let agents = storage::agents::list(conn, workspace, filter).await?;
+    with_runs(conn, workspace, agents).await
+}
+
+pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Result<Option<AgentView>, StorageError> {
+    let Some(agent) = storage::agents::get(conn, workspace, id).await? else { return Ok(None) };
+    Ok(with_runs(conn, workspace, vec![agent]).await?.pop())
+}
+
+async fn with_runs(conn: &mut Conn, workspace: WorkspaceId, agents: Vec<Agent>) -> Result<Vec<AgentView>, StorageError> {
+    let ids: Vec<AgentId> = agents.iter().map(|agent| agent.id.clone()).collect();
+    let mut runs: std::collections::HashMap<AgentId, Run> =
+        storage::runs::latest_of(conn, workspace, &ids).await?.into_iter().map(|run| (run.agent.clone(), run)).collect();
+    Ok(agents.into_iter().map(|agent| AgentView { run: runs.remove(&agent.id), agent }).collect())
+}

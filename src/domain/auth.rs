@@ -1,0 +1,86 @@
+//! Turns what a caller presents into who it is.
+
+use std::sync::LazyLock;
+
+use crate::{
+    model::{
+        actor::Person,
+        ids::{UserId, WorkspaceId},
+        token::Tokens,
+        workspace::{Role, User, Workspace},
+    },
+    storage::{self, Conn, StorageError, Tx},
+};
+
+/// Cost of password hashes, as the original's.
+const BCRYPT_COST: u32 = 12;
+
+/// Compared with when there is no account, so that the answer takes as long as for one (D-52).
+static NOBODYS_HASH: LazyLock<String> = LazyLock::new(|| bcrypt::hash("nobody's password", BCRYPT_COST).expect("a fixed short text can be hashed"));
+
+/// Why a sign-in failed. The two are one to the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("email or password is wrong")]
+    Refused,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Hashes a password; takes a quarter of a second, so it runs where blocking is allowed.
+pub async fn hash_password(password: String) -> String {
+    let hash = tokio::task::spawn_blocking(move || bcrypt::hash(password, BCRYPT_COST));
+    hash.await.expect("hashing does not panic").expect("bcrypt hashes any text of up to 72 bytes")
+}
+
+async fn password_matches(password: String, hash: Option<String>) -> bool {
+    let compare = move || {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| NOBODYS_HASH.clone());
+        bcrypt::verify(password, &hash).unwrap_or(false) && known
+    };
+    tokio::task::spawn_blocking(compare).await.unwrap_or(false)
+}
+
+/// Signs a person in and returns an access token. Agents' accounts never sign in.
+///
+/// The comparison takes long, so it happens between two short reads and writes, not inside `tx`'s locks.
+/// Errors: `Refused` for an unknown address, a wrong password and an account without one, alike.
+pub async fn login(tx: &mut Tx, tokens: &Tokens, workspace: WorkspaceId, email: &str, password: String) -> Result<String, LoginError> {
+    let account = storage::users::credentials(tx.conn(), workspace, email).await?;
+    let usable = account.filter(|account| account.role != Role::Agent);
+    let (user, hash) = usable.map(|account| (account.id, account.password_hash)).unzip();
+    if !password_matches(password, hash.flatten()).await {
+        return Err(LoginError::Refused);
+    }
+    let user = user.ok_or(LoginError::Refused)?;
+    let now = tx.now();
+    storage::users::touch_login(tx.conn(), user, now).await?;
+    Ok(tokens.issue(user, workspace, email, now))
+}
+
+/// The person behind an access token: signed by us, not expired, the account active and no agent's.
+pub async fn person(conn: &mut Conn, tokens: &Tokens, token: &str) -> Result<Option<Person>, StorageError> {
+    let Some(claims) = tokens.check(token) else { return Ok(None) };
+    let user = storage::users::active(conn, claims.workspace_id, claims.sub).await?;
+    Ok(user.filter(|user| user.role != Role::Agent).map(|user| Person {
+        user: user.id,
+        workspace: user.workspace_id,
+        role: user.role,
+        expires_at: claims.exp,
+    }))
+}
+
+/// A person's own account and workspace, with the number of people in it.
+pub async fn profile(conn: &mut Conn, person: &Person) -> Result<Option<(User, Workspace, i64)>, StorageError> {
+    let Some(user) = storage::users::active(conn, person.workspace, person.user).await? else { return Ok(None) };
+    let Some(workspace) = storage::workspaces::get(conn, person.workspace).await? else { return Ok(None) };
+    let members = storage::workspaces::member_count(conn, person.workspace).await?;
+    Ok(Some((user, workspace, members)))
+}
+
+/// A token for somebody who has just been proven otherwise, such as the owner of a new workspace.
+#[must_use]
+pub fn token_for(tx: &Tx, tokens: &Tokens, workspace: WorkspaceId, user: UserId, email: &str) -> String {
+    tokens.issue(user, workspace, email, tx.now())
+}

@@ -1,0 +1,15 @@
+//! Every rule, one transaction at a time. Functions take the transaction (or a connection to read
+//! with), then who asks, then what about; the edge begins and commits.
+
+pub mod activity;
+pub mod agents;
+pub mod approvals;
+pub mod assignments;
+pub mod auth;
+pub mod events;
+pub mod invites;
+pub mod keys;
+pub mod runs;
+pub mod spawns;
+pub mod terminals;
+pub mod workspaces;

@@ -1,0 +1,196 @@
+//! Spawns agents on a runtime: rows and keys first, then the call, then what came of it.
+//!
+//! 1. [`plan`] commits an approved agent with its key and a run in `spawning` for each.
+//! 2. [`launch`] asks the runtime, with no transaction open.
+//! 3. [`settle`] commits the outcome: the run has started, or nothing is left of the agent.
+//!
+//! A crash between the steps is made up for by the reconciler: a run that the runtime has is
+//! adopted, one that it does not have is ended after a deadline.
+
+use runtime_protocol::{SpawnRequest, wire_agent_type};
+use serde_json::{Map, Value, json};
+
+use super::{
+    approvals::{self, ApprovalError},
+    events,
+    runs::{self, Report},
+};
+use crate::{
+    model::{
+        actor::{Admin, Approver},
+        agent::{Agent, Profile},
+        event::{Event, EventKind},
+        ids::{AgentId, RunId},
+        permission::PermissionSet,
+        policy::Policy,
+        run::{Run, RunNews, RunStatus},
+        secret::Secret,
+    },
+    runtime::{RuntimeClient, RuntimeError},
+    storage::{self, StorageError, Tx},
+};
+
+/// What an admin asks for.
+#[derive(Clone, Debug)]
+pub struct SpawnOrder {
+    /// Canonical: `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`.
+    pub agent_type: &'static str,
+    pub count: u32,
+    pub name: Option<String>,
+    pub capabilities: Vec<String>,
+    pub permissions: PermissionSet,
+    pub config: Map<String, Value>,
+}
+
+/// One agent that is about to be launched.
+pub struct Planned {
+    pub agent: Agent,
+    pub run: Run,
+    key: Secret,
+}
+
+/// Where a spawned process finds the service.
+#[derive(Clone, Debug)]
+pub struct Callbacks {
+    /// Base URL of this service, without a slash at its end.
+    pub app_url: String,
+}
+
+/// Makes the agents of an order: approved by the admin, each with a key of its own.
+///
+/// Errors: `LimitReached` when not all of them fit, `Storage`.
+pub async fn plan(tx: &mut Tx, policy: &Policy, admin: &Admin, endpoint: &str, order: &SpawnOrder) -> Result<Vec<Planned>, ApprovalError> {
+    storage::workspaces::lock(tx.conn(), admin.workspace()).await?;
+    let mut planned = Vec::new();
+    for number in 1..=order.count {
+        planned.push(plan_one(tx, policy, admin, endpoint, order, number).await?);
+    }
+    Ok(planned)
+}
+
+async fn plan_one(
+    tx: &mut Tx,
+    policy: &Policy,
+    admin: &Admin,
+    endpoint: &str,
+    order: &SpawnOrder,
+    number: u32,
+) -> Result<Planned, ApprovalError> {
+    let now = tx.now();
+    let id = AgentId::generate();
+    let base = order.name.as_deref().unwrap_or(wire_agent_type(order.agent_type));
+    let name = match (order.count, &order.name) {
+        (1, Some(name)) => name.clone(),
+        (1, None) => format!("{base}-{}", &id.as_str()[..6]),
+        _ => format!("{base}-{number}"),
+    };
+    let profile = Profile {
+        name: name.clone(),
+        description: None,
+        avatar_url: None,
+        capabilities: order.capabilities.clone(),
+        requested: order.permissions.clone(),
+        metadata: json!({"agentType": wire_agent_type(order.agent_type), "spawnedBy": admin.user()}),
+        endpoint: None,
+    };
+    let agent = Agent::requested(admin.workspace(), id, profile, now);
+    storage::agents::insert(tx.conn(), &agent).await?;
+    let approved = approvals::admit(tx, policy, &Approver::Spawn(admin.user()), agent, order.permissions.clone()).await?;
+    let run = Run {
+        id: RunId::generate(),
+        workspace: admin.workspace(),
+        agent: approved.agent.id.clone(),
+        agent_name: name,
+        agent_type: order.agent_type.to_owned(),
+        runtime_endpoint: endpoint.to_owned(),
+        runtime_agent_id: approved.agent.id.as_str().to_owned(),
+        runtime_session_id: None,
+        terminal_session: None,
+        status: RunStatus::Spawning,
+        login_url: None,
+        exit_code: None,
+        reason: None,
+        requested_by: Some(admin.user()),
+        started_at: now,
+        stop_requested_at: None,
+        stopped_at: None,
+    };
+    storage::runs::insert(tx.conn(), &run).await?;
+    Ok(Planned { agent: approved.agent, run, key: approved.key })
+}
+
+/// What the runtime made of one planned agent.
+pub struct Launched {
+    pub runtime_agent_id: String,
+    pub runtime_session_id: Option<String>,
+}
+
+/// Asks the runtime for one planned agent. Its key goes into the environment of its process, and
+/// nowhere else (D-47). The run's id makes a repeated call harmless.
+pub async fn launch(runtime: &RuntimeClient, planned: &Planned, order: &SpawnOrder, callbacks: &Callbacks) -> Result<Launched, RuntimeError> {
+    let mut config = order.config.clone();
+    let mut env = config.get("env").and_then(Value::as_object).cloned().unwrap_or_default();
+    env.insert("MCP_SERVER_URL".into(), json!(callbacks.app_url));
+    env.insert("MCP_API_KEY".into(), json!(planned.key.expose()));
+    env.insert("RAVEN_WORKSPACE_ID".into(), json!(planned.run.workspace));
+    env.insert("RAVEN_AGENT_ID".into(), json!(planned.agent.id));
+    config.insert("env".into(), Value::Object(env));
+    let request = SpawnRequest {
+        agent_type: order.agent_type.to_owned(),
+        count: 1,
+        name: Some(planned.agent.profile.name.clone()),
+        capabilities: order.capabilities.clone(),
+        permissions: order.permissions.to_strings(),
+        config,
+        workspace_id: planned.run.workspace.to_string(),
+        callback_url: Some(format!("{}/api/parallax-agents/spawn-callback", callbacks.app_url)),
+        id: Some(planned.run.runtime_agent_id.clone()),
+    };
+    let reply = runtime.spawn(&request, &planned.run.id.to_string()).await;
+    if let Err(error @ (RuntimeError::Unreachable(_) | RuntimeError::BadReply(_))) = reply {
+        // It may have been carried out: nothing must run that we are about to forget.
+        if let Err(stop_error) = runtime.stop(planned.run.workspace, &planned.run.runtime_agent_id).await {
+            tracing::warn!(agent.id = %planned.agent.id, error = %stop_error, "a failed spawn may have left a process");
+        }
+        return Err(error);
+    }
+    let reply = reply?;
+    let refusal = || RuntimeError::Refused { status: 200, code: None, message: reply.errors.first().cloned().unwrap_or_else(|| "no agent was started".into()) };
+    let agent = reply.agents.first().ok_or_else(refusal)?;
+    Ok(Launched { runtime_agent_id: agent.id.clone(), runtime_session_id: agent.runtime_session_id.clone() })
+}
+
+/// Commits what came of launching one agent: it has started, or agent, key and account are gone.
+pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<Launched, &RuntimeError>) -> Result<(), StorageError> {
+    match outcome {
+        Ok(launched) => {
+            if let Some(mut run) = storage::runs::lock(tx.conn(), planned.run.id).await?
+                && run.runtime_agent_id != launched.runtime_agent_id
+            {
+                run.runtime_agent_id = launched.runtime_agent_id;
+                storage::runs::save(tx.conn(), &run).await?;
+            }
+            let report = Report { news: RunNews::Started, runtime_session_id: launched.runtime_session_id, mcp_endpoint: None };
+            runs::hear_by_id(tx, planned.run.id, report).await
+        }
+        Err(error) => {
+            let kind = EventKind::RunFailed { agent: runs::brief(&planned.run, RunStatus::Failed), error: error.to_string() };
+            let (workspace, agent) = (planned.run.workspace, planned.agent.id.clone());
+            events::record(tx, Event { workspace, agent: Some(agent.clone()), actor: planned.run.requested_by, kind }).await?;
+            storage::agents::delete(tx.conn(), workspace, &agent).await?;
+            storage::users::delete_of_agent(tx.conn(), workspace, &agent).await
+        }
+    }
+}
+
+/// Leaves the record of an order as a whole.
+pub async fn record_order(tx: &mut Tx, admin: &Admin, order: &SpawnOrder, spawned: Vec<AgentId>, errors: Vec<String>) -> Result<(), StorageError> {
+    let kind = EventKind::AgentsSpawned {
+        agent_type: wire_agent_type(order.agent_type).to_owned(),
+        count: order.count,
+        spawned_agents: spawned,
+        errors,
+    };
+    events::record(tx, Event { workspace: admin.workspace(), agent: None, actor: Some(admin.user()), kind }).await?;
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Terminal sessions: their life, and who may watch or type.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::events;
+use crate::{
+    model::{
+        actor::Person,
+        event::{Event, EventKind},
+        ids::{AgentId, SessionId, WorkspaceId},
+        run::Run,
+        terminal::{SessionNews, SessionStatus, Size, TerminalSession},
+    },
+    runtime::{LiveTerminals, Terminal, Viewer},
+    storage::{self, Conn, StorageError, Tx},
+};
+
+pub use crate::runtime::{
+    TerminalNews,
+    pty::{NotConnected, View},
+};
+
+/// Sessions listed at the most.
+const LISTED_MAX: i64 = 500;
+
+/// Why a session could not be opened or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum TerminalError {
+    /// Also for another workspace's session.
+    #[error("session not found")]
+    NotFound,
+    #[error("session has been terminated")]
+    Terminated,
+    #[error("access denied")]
+    Forbidden,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Makes the session of a run that has started, once. An earlier session of the agent ends.
+///
+/// Records [`EventKind::TerminalChanged`], upon which the session is connected.
+pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> Result<SessionId, StorageError> {
+    if let Some(earlier) = storage::terminals::live_of_agent(tx.conn(), run.workspace, &run.agent).await?
+        && earlier.runtime_session_id != runtime_session_id
+    {
+        change(tx, &earlier, SessionStatus::Terminated, None, true).await?;
+    }
+    let title = format!("Terminal: {}", run.agent_name);
+    let now = tx.now();
+    let (id, created) =
+        storage::terminals::upsert(tx.conn(), run.workspace, &run.agent, runtime_session_id, &title, &run.runtime_endpoint, now).await?;
+    if created {
+        let kind = EventKind::TerminalChanged { session_id: id, status: SessionStatus::Pending.as_str().to_owned(), login_url: None, drain: false };
+        events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    }
+    Ok(id)
+}
+
+/// Moves a session as `news` say, if they still say something new.
+///
+/// Records [`EventKind::TerminalChanged`] for each change.
+pub async fn hear(tx: &mut Tx, id: SessionId, news: SessionNews, login_url: Option<&str>) -> Result<(), StorageError> {
+    let Some(session) = storage::terminals::lock(tx.conn(), id).await? else { return Ok(()) };
+    let Some(status) = session.status.after(news, session.login_pending) else { return Ok(()) };
+    let login_url = match status {
+        SessionStatus::LoginRequired => login_url.or(session.login_url.as_deref()),
+        SessionStatus::Disconnected | SessionStatus::Connecting => session.login_url.as_deref(),
+        SessionStatus::Pending | SessionStatus::Active | SessionStatus::Terminated => None,
+    };
+    change(tx, &session, status, login_url, true).await
+}
+
+/// Ends the agent's session at once: what its process still says is not shown. Whether there was one.
+pub(super) async fn cut_of_agent(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId) -> Result<bool, StorageError> {
+    let Some(session) = storage::terminals::live_of_agent(tx.conn(), workspace, agent).await? else { return Ok(false) };
+    change(tx, &session, SessionStatus::Terminated, None, false).await?;
+    Ok(true)
+}
+
+async fn change(tx: &mut Tx, session: &TerminalSession, status: SessionStatus, login_url: Option<&str>, drain: bool) -> Result<(), StorageError> {
+    let now = tx.now();
+    if !storage::terminals::set_status(tx.conn(), session.id, status, login_url, now).await? {
+        return Ok(());
+    }
+    let kind = EventKind::TerminalChanged {
+        session_id: session.id,
+        status: status.as_str().to_owned(),
+        login_url: login_url.map(str::to_owned),
+        drain,
+    };
+    events::record(tx, Event { workspace: session.workspace, agent: Some(session.agent.clone()), actor: None, kind }).await?;
+    Ok(())
+}
+
+/// Sessions of the person's workspace, newest first.
+pub async fn list(conn: &mut Conn, person: &Person, with_terminated: bool) -> Result<Vec<TerminalSession>, StorageError> {
+    storage::terminals::list(conn, person.workspace, with_terminated, LISTED_MAX).await
+}
+
+/// The agent's session that is not terminated, if any.
+pub async fn live_of_agent(conn: &mut Conn, person: &Person, agent: &AgentId) -> Result<Option<TerminalSession>, StorageError> {
+    storage::terminals::live_of_agent(conn, person.workspace, agent).await
+}
+
+pub async fn get(conn: &mut Conn, person: &Person, id: SessionId) -> Result<TerminalSession, TerminalError> {
+    storage::terminals::get(conn, person.workspace, id).await?.ok_or(TerminalError::NotFound)
+}
+
+/// Sessions that have to be connected, of all workspaces.
+pub async fn all_live(conn: &mut Conn) -> Result<Vec<TerminalSession>, StorageError> {
+    storage::terminals::all_live(conn).await
+}
+
+/// Whether the person may type and resize, and end the session: owners, admins and whoever spawned the agent.
+#[must_use]
+pub fn may_write(person: &Person, session: &TerminalSession) -> bool {
+    person.role.manages_agents() || session.spawned_by == Some(person.user)
+}
+
+/// Which session somebody wants to see.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    Session(SessionId),
+    /// The agent's newest live session.
+    Agent(AgentId),
+}
+
+/// The right to type into one terminal. Only [`attach`] makes it.
+#[derive(Clone)]
+pub struct Writer {
+    session: SessionId,
+    terminal: Arc<Terminal>,
+}
+
+impl Writer {
+    /// Sends input; see [`Terminal::write`].
+    pub async fn write(&self, input: Bytes) -> Result<(), NotConnected> {
+        self.terminal.write(input).await
+    }
+}
+
+/// A viewer's place at a terminal.
+pub struct Attachment {
+    pub session: TerminalSession,
+    pub viewer: Viewer,
+    /// `None` for who may only watch.
+    pub writer: Option<Writer>,
+}
+
+/// Opens a session for a person: anybody of its workspace may watch.
+///
+/// Errors: `NotFound` (also in another workspace), `Terminated`, `Storage`.
+pub async fn attach(tx: &mut Tx, terminals: &LiveTerminals, person: &Person, wanted: &Wanted) -> Result<Attachment, TerminalError> {
+    let found = match wanted {
+        Wanted::Session(id) => storage::terminals::get(tx.conn(), person.workspace, *id).await?,
+        Wanted::Agent(agent) => storage::terminals::live_of_agent(tx.conn(), person.workspace, agent).await?,
+    };
+    let session = found.ok_or(TerminalError::NotFound)?;
+    if session.status == SessionStatus::Terminated {
+        return Err(TerminalError::Terminated);
+    }
+    // A session is connected as soon as its event is delivered; this is before that, or after its end.
+    let terminal = terminals.get(session.id).ok_or(TerminalError::Terminated)?;
+    let now = tx.now();
+    storage::terminals::set_viewer(tx.conn(), session.id, person.user, now).await?;
+    let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
+    Ok(Attachment { viewer: terminal.view(), session, writer })
+}
+
+/// Notes that a viewer left.
+pub async fn detach(tx: &mut Tx, person: &Person, session: SessionId) -> Result<(), StorageError> {
+    storage::terminals::clear_viewer(tx.conn(), session, person.user).await
+}
+
+/// Changes the size of the terminal for everyone. Nothing happens when it has that size already.
+pub async fn resize(tx: &mut Tx, writer: &Writer, size: Size) -> Result<(), StorageError> {
+    if writer.terminal.resize(size).await {
+        storage::terminals::set_size(tx.conn(), writer.session, size).await?;
+    }
+    Ok(())
+}

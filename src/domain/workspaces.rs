@@ -1,0 +1,96 @@
+//! Makes workspaces and the accounts of people.
+
+use serde_json::json;
+
+use crate::{
+    model::{
+        ids::{UserId, WorkspaceId},
+        workspace::{Role, Workspace},
+    },
+    storage::{self, Conn, StorageError, Tx},
+};
+
+/// A new person's account. The password is hashed already.
+pub struct NewPerson {
+    pub name: String,
+    pub email: String,
+    pub password_hash: String,
+}
+
+/// Why a workspace or an account was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("a workspace is set up already")]
+    AlreadySetUp,
+    #[error("there is an account with this email already")]
+    EmailTaken,
+    #[error("workspace not found")]
+    NotFound,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Makes the first workspace with its owner, group and space (REST contract §3.3).
+///
+/// Errors: `AlreadySetUp` when there is one, also for the second of two at the same time.
+pub async fn set_up(tx: &mut Tx, name: &str, owner: &NewPerson) -> Result<(WorkspaceId, UserId), SetupError> {
+    storage::workspaces::lock_setup(tx.conn()).await?;
+    if storage::workspaces::oldest(tx.conn()).await?.is_some() {
+        return Err(SetupError::AlreadySetUp);
+    }
+    create(tx, name, None, owner).await
+}
+
+/// Makes a further workspace, for an operator at the command line.
+pub async fn create(tx: &mut Tx, name: &str, hostname: Option<&str>, owner: &NewPerson) -> Result<(WorkspaceId, UserId), SetupError> {
+    let (workspace, user) = (WorkspaceId::generate(), UserId::generate());
+    storage::workspaces::insert(tx.conn(), workspace, name, hostname).await?;
+    storage::users::insert(tx.conn(), workspace, user, &owner.name, &owner.email, &owner.password_hash, Role::Owner).await?;
+    storage::workspaces::insert_first_space(tx.conn(), workspace, user).await?;
+    Ok((workspace, user))
+}
+
+/// Adds a person to a workspace.
+pub async fn add_person(tx: &mut Tx, workspace: WorkspaceId, person: &NewPerson, role: Role) -> Result<UserId, SetupError> {
+    if storage::workspaces::get(tx.conn(), workspace).await?.is_none() {
+        return Err(SetupError::NotFound);
+    }
+    let user = UserId::generate();
+    storage::users::insert(tx.conn(), workspace, user, &person.name, &person.email, &person.password_hash, role).await.map_err(|error| {
+        match error.constraint() {
+            Some("users_email_workspace_id_unique") => SetupError::EmailTaken,
+            Some(_) | None => error.into(),
+        }
+    })?;
+    storage::users::join_default_group(tx.conn(), workspace, user).await?;
+    Ok(user)
+}
+
+/// The workspace that a request without a credential is about: by host name, or the only one.
+pub async fn resolve(conn: &mut Conn, host_label: Option<&str>) -> Result<Option<WorkspaceId>, StorageError> {
+    match host_label {
+        Some(label) => storage::workspaces::by_hostname(conn, label).await,
+        None => storage::workspaces::oldest(conn).await,
+    }
+}
+
+pub async fn get(conn: &mut Conn, id: WorkspaceId) -> Result<Option<Workspace>, StorageError> {
+    storage::workspaces::get(conn, id).await
+}
+
+/// What a runtime says of itself every so often (D-17).
+pub struct Heartbeat {
+    pub active_agents: Option<u32>,
+    pub version: Option<String>,
+}
+
+/// Stores a runtime's heartbeat where the settings page reads it. `false` for an unknown workspace.
+pub async fn heartbeat(tx: &mut Tx, workspace: WorkspaceId, heartbeat: &Heartbeat) -> Result<bool, StorageError> {
+    let status = json!({
+        "connected": true,
+        "lastHeartbeat": tx.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        "activeAgents": heartbeat.active_agents,
+        "version": heartbeat.version,
+    });
+    storage::workspaces::set_runtime_status(tx.conn(), workspace, &status).await
+}

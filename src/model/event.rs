@@ -1,0 +1,202 @@
+//! What happened: one value per event, from which activity rows and broadcasts are made.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ids::{AgentId, InviteId, SessionId, UserId, WorkspaceId};
+
+/// Something that happened in a workspace.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub workspace: WorkspaceId,
+    /// `None` for what concerns the workspace as a whole.
+    pub agent: Option<AgentId>,
+    /// The person behind it, if one is.
+    pub actor: Option<UserId>,
+    pub kind: EventKind,
+}
+
+/// What an event says of its agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentBrief {
+    pub id: AgentId,
+    pub name: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub agent_type: Option<String>,
+    pub status: String,
+}
+
+/// The kinds of event. The serialised form is what the outbox keeps; every channel makes its own
+/// shape from it. The tag is the event's name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "name", content = "data", rename_all_fields = "camelCase")]
+pub enum EventKind {
+    #[serde(rename = "agent.access_requested")]
+    AccessRequested { agent: AgentBrief, capabilities: Vec<String>, requested_permissions: Vec<String>, justification: Option<String> },
+    #[serde(rename = "agent.access_approved")]
+    AccessApproved { agent: AgentBrief, granted_permissions: Vec<String>, via: Option<Via> },
+    #[serde(rename = "agent.access_denied")]
+    AccessDenied { agent: AgentBrief, reason: String },
+    #[serde(rename = "agent.access_revoked")]
+    AccessRevoked { agent: AgentBrief, reason: String },
+    #[serde(rename = "agent.key_claimed")]
+    KeyClaimed,
+    #[serde(rename = "invite.created")]
+    InviteCreated { invite_id: InviteId, invite_name: String, permissions: Vec<String> },
+    #[serde(rename = "invite.revoked")]
+    InviteRevoked { invite_id: InviteId, invite_name: String },
+    #[serde(rename = "agents.spawned")]
+    AgentsSpawned { agent_type: String, count: u32, spawned_agents: Vec<AgentId>, errors: Vec<String> },
+    #[serde(rename = "run.started")]
+    RunStarted { agent: AgentBrief, runtime_session_id: Option<String> },
+    #[serde(rename = "run.ready")]
+    RunReady { agent: AgentBrief, runtime_session_id: Option<String>, mcp_endpoint: Option<String> },
+    #[serde(rename = "run.login_required")]
+    RunLoginRequired { agent: AgentBrief, login_url: Option<String>, runtime_session_id: Option<String> },
+    #[serde(rename = "run.stop_requested")]
+    RunStopRequested { reason: String },
+    #[serde(rename = "run.stopped")]
+    RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
+    #[serde(rename = "run.failed")]
+    RunFailed { agent: AgentBrief, error: String },
+    #[serde(rename = "terminal.changed")]
+    TerminalChanged {
+        session_id: SessionId,
+        status: String,
+        login_url: Option<String>,
+        /// For the end: whether the last output is still to be shown.
+        drain: bool,
+    },
+}
+
+/// By what an agent came in, when no admin decided.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "via", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum Via {
+    Invite { invite_id: InviteId, invite_name: String },
+    Spawn,
+}
+
+/// The activity row that an event leaves.
+#[derive(Debug)]
+pub struct ActivityNote {
+    pub activity_type: &'static str,
+    pub description: String,
+    pub metadata: Value,
+}
+
+impl EventKind {
+    /// The event's name in the outbox, such as `agent.access_approved`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AccessRequested { .. } => "agent.access_requested",
+            Self::AccessApproved { .. } => "agent.access_approved",
+            Self::AccessDenied { .. } => "agent.access_denied",
+            Self::AccessRevoked { .. } => "agent.access_revoked",
+            Self::KeyClaimed => "agent.key_claimed",
+            Self::InviteCreated { .. } => "invite.created",
+            Self::InviteRevoked { .. } => "invite.revoked",
+            Self::AgentsSpawned { .. } => "agents.spawned",
+            Self::RunStarted { .. } => "run.started",
+            Self::RunReady { .. } => "run.ready",
+            Self::RunLoginRequired { .. } => "run.login_required",
+            Self::RunStopRequested { .. } => "run.stop_requested",
+            Self::RunStopped { .. } => "run.stopped",
+            Self::RunFailed { .. } => "run.failed",
+            Self::TerminalChanged { .. } => "terminal.changed",
+        }
+    }
+
+    /// The row for the activity feed (REST contract §2.0); `None` for what only moves machinery.
+    #[must_use]
+    pub fn activity(&self, actor: Option<UserId>) -> Option<ActivityNote> {
+        let (activity_type, description, metadata) = match self {
+            Self::AccessRequested { agent, capabilities, requested_permissions, justification } => (
+                "access_requested",
+                format!("{} asked for access", agent.name),
+                json!({"agentName": agent.name, "capabilities": capabilities, "requestedPermissions": requested_permissions, "justification": justification}),
+            ),
+            Self::AccessApproved { agent, granted_permissions, via } => {
+                let mut metadata = json!({"agentName": agent.name, "approvedBy": actor, "grantedPermissions": granted_permissions});
+                let description = match via {
+                    Some(Via::Invite { invite_id, invite_name }) => {
+                        metadata["via"] = json!("invite");
+                        metadata["inviteId"] = json!(invite_id);
+                        metadata["inviteName"] = json!(invite_name);
+                        format!("{} registered with the invite {invite_name:?}", agent.name)
+                    }
+                    Some(Via::Spawn) => {
+                        metadata["via"] = json!("spawn");
+                        format!("{} was let in to be spawned", agent.name)
+                    }
+                    None => format!("{} was approved", agent.name),
+                };
+                ("access_approved", description, metadata)
+            }
+            Self::AccessDenied { agent, reason } => (
+                "access_denied",
+                format!("{} was denied access", agent.name),
+                json!({"agentName": agent.name, "deniedBy": actor, "reason": reason}),
+            ),
+            Self::AccessRevoked { agent, reason } => (
+                "access_revoked",
+                format!("Access of {} was revoked", agent.name),
+                json!({"agentName": agent.name, "revokedBy": actor, "reason": reason}),
+            ),
+            Self::KeyClaimed => ("key_claimed", "The requester collected the API key".to_owned(), json!({})),
+            Self::InviteCreated { invite_id, invite_name, permissions } => (
+                "invite_created",
+                format!("The invite {invite_name:?} was created"),
+                json!({"inviteId": invite_id, "inviteName": invite_name, "permissions": permissions}),
+            ),
+            Self::InviteRevoked { invite_id, invite_name } => (
+                "invite_revoked",
+                format!("The invite {invite_name:?} was revoked"),
+                json!({"inviteId": invite_id, "inviteName": invite_name}),
+            ),
+            Self::AgentsSpawned { agent_type, count, spawned_agents, errors } => (
+                "agents_spawned",
+                format!("{} of {count} {agent_type} agents were spawned", spawned_agents.len()),
+                json!({"agentType": agent_type, "count": count, "spawnedAgents": spawned_agents, "requestedBy": actor, "errors": errors}),
+            ),
+            Self::RunStarted { agent, runtime_session_id } => (
+                "agent_started",
+                format!("{} started", agent.name),
+                json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}),
+            ),
+            Self::RunReady { agent, runtime_session_id, .. } => {
+                ("spawn_ready", format!("{} is ready", agent.name), json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}))
+            }
+            Self::RunLoginRequired { agent, login_url, runtime_session_id } => (
+                "spawn_requires_login",
+                format!("{} needs a login", agent.name),
+                json!({"agentName": agent.name, "loginUrl": login_url, "runtimeSessionId": runtime_session_id}),
+            ),
+            Self::RunStopped { agent, reason, exit_code } => (
+                "agent_stopped",
+                format!("{} stopped", agent.name),
+                json!({"agentName": agent.name, "reason": reason, "exitCode": exit_code}),
+            ),
+            Self::RunFailed { agent, error } => {
+                ("spawn_failed", format!("{} failed", agent.name), json!({"agentName": agent.name, "error": error}))
+            }
+            Self::RunStopRequested { reason } => ("stop_requested", "A stop was requested".to_owned(), json!({"reason": reason})),
+            Self::TerminalChanged { .. } => return None,
+        };
+        Some(ActivityNote { activity_type, description, metadata })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_carries_the_name_and_reads_back() {
+        let kind = EventKind::TerminalChanged { session_id: SessionId::generate(), status: "active".into(), login_url: None, drain: false };
+        let stored = serde_json::to_value(&kind).unwrap();
+        assert_eq!(stored["name"], kind.name());
+        assert!(serde_json::from_value::<EventKind>(stored).is_ok());
+    }
+}

@@ -1,0 +1,472 @@
+//! Live terminals: the output of each in a bounded ring, read by any number of viewers at their
+//! own pace, and input on its way to the runtime.
+//!
+//! A viewer holds nothing but a position in the ring. It reads when it can send, so a slow one
+//! delays nobody and needs no queue; one that falls behind the ring is told to start over.
+//! Nothing here touches the database.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{RuntimeClient, ring::Ring, upstream};
+use crate::model::{
+    ids::{SessionId, WorkspaceId},
+    terminal::{SessionNews, SessionStatus, Size},
+};
+
+/// Pieces of input that may wait for the runtime: a paste of 1 MiB in pieces of 16 KiB is 64.
+const INPUT_QUEUE: usize = 256;
+
+/// How long an ended process's last output is waited for.
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
+
+/// One piece of output for a viewer is at most this long, in bytes (realtime contract §5.7).
+const OUTPUT_BYTES_MAX: usize = 32 * 1024;
+
+/// What a terminal's connection reports upward.
+#[derive(Clone, Copy, Debug)]
+pub struct TerminalNews {
+    pub session: SessionId,
+    pub news: SessionNews,
+}
+
+/// What is needed to connect a terminal.
+#[derive(Clone)]
+pub struct TerminalSpec {
+    pub session: SessionId,
+    pub workspace: WorkspaceId,
+    /// The name under which the runtime serves the terminal.
+    pub runtime_agent_id: String,
+    pub size: Size,
+    pub status: SessionStatus,
+    pub login_url: Option<String>,
+}
+
+/// What goes to the runtime.
+pub(super) enum Input {
+    Bytes(Bytes),
+    Resize(Size),
+}
+
+struct State {
+    ring: Ring,
+    size: Size,
+    status: SessionStatus,
+    login_url: Option<String>,
+    /// Counts the changes of `status` that viewers are told of.
+    status_version: u64,
+    /// Whether output may still come; once it cannot, viewers are told the final status.
+    open: bool,
+}
+
+/// One live terminal.
+pub struct Terminal {
+    spec: TerminalSpec,
+    state: Mutex<State>,
+    /// Wakes viewers; the value means nothing.
+    changed: watch::Sender<()>,
+    input: mpsc::Sender<Input>,
+    connected: AtomicBool,
+    /// Ends the connection: at once, or after the last output.
+    cut: CancellationToken,
+    drain: CancellationToken,
+}
+
+/// The runtime is not connected now, so input goes nowhere.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("runtime not connected")]
+pub struct NotConnected;
+
+impl Terminal {
+    fn new(spec: TerminalSpec) -> (Self, mpsc::Receiver<Input>) {
+        let (input, inputs) = mpsc::channel(INPUT_QUEUE);
+        let state = State {
+            ring: Ring::default(),
+            size: spec.size,
+            status: spec.status,
+            login_url: spec.login_url.clone(),
+            status_version: 0,
+            open: true,
+        };
+        let terminal = Self {
+            spec,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+            input,
+            connected: AtomicBool::new(false),
+            cut: CancellationToken::new(),
+            drain: CancellationToken::new(),
+        };
+        (terminal, inputs)
+    }
+
+    pub(super) fn spec(&self) -> &TerminalSpec {
+        &self.spec
+    }
+
+    pub(super) fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
+    pub(super) fn draining(&self) -> &CancellationToken {
+        &self.drain
+    }
+
+    pub(super) fn size(&self) -> Size {
+        self.lock().size
+    }
+
+    /// Where the stream goes on after a reconnect.
+    pub(super) fn end(&self) -> u64 {
+        self.lock().ring.end()
+    }
+
+    /// Takes in output that starts at `offset` of the stream; what is held already is left out.
+    pub(super) fn output(&self, offset: u64, mut bytes: Bytes) {
+        {
+            let mut state = self.lock();
+            let known = state.ring.end().saturating_sub(offset);
+            if known > 0 {
+                bytes = bytes.split_off(usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len()));
+            } else {
+                state.ring.skip_to(offset);
+            }
+            state.ring.push(bytes);
+        }
+        self.changed.send_replace(());
+    }
+
+    /// The runtime has dropped everything before `offset` for us.
+    pub(super) fn skip_to(&self, offset: u64) {
+        self.lock().ring.skip_to(offset);
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Release);
+    }
+
+    /// No output will come any more.
+    pub(super) fn finish(&self) {
+        self.set_connected(false);
+        self.lock().open = false;
+        self.changed.send_replace(());
+    }
+
+    /// Sends input, in the order of the calls; waits while the runtime is slow to take it.
+    pub async fn write(&self, bytes: Bytes) -> Result<(), NotConnected> {
+        if !self.connected.load(Ordering::Acquire) {
+            return Err(NotConnected);
+        }
+        self.input.send(Input::Bytes(bytes)).await.map_err(|_| NotConnected)
+    }
+
+    /// Changes the size. `false` when it is that size already.
+    pub async fn resize(&self, size: Size) -> bool {
+        let unchanged = std::mem::replace(&mut self.lock().size, size) == size;
+        if !unchanged && self.connected.load(Ordering::Acquire) && self.input.send(Input::Resize(size)).await.is_err() {
+            tracing::debug!(session.id = %self.spec.session, "resize of a terminal that has ended");
+        }
+        !unchanged
+    }
+
+    /// A viewer that starts with what the ring holds.
+    #[must_use]
+    pub fn view(self: &Arc<Self>) -> Viewer {
+        let state = self.lock();
+        let position = state.ring.history_start();
+        let status_seen = state.status_version;
+        drop(state);
+        Viewer {
+            changed: self.changed.subscribe(),
+            terminal: Arc::clone(self),
+            position,
+            reset_first: position > 0,
+            status_seen,
+            buffer: Vec::new(),
+        }
+    }
+
+    fn set_status(&self, status: SessionStatus, login_url: Option<String>) {
+        {
+            let mut state = self.lock();
+            if state.status == status && state.login_url == login_url {
+                return;
+            }
+            state.status = status;
+            state.login_url = login_url;
+            state.status_version += 1;
+        }
+        self.changed.send_replace(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change leaves the state whole, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a viewer is to show next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum View {
+    Output(String),
+    /// Output was missed: clear the screen, what follows starts over.
+    Resync,
+    Status { status: SessionStatus, login_url: Option<String> },
+}
+
+/// One reader of a terminal.
+pub struct Viewer {
+    terminal: Arc<Terminal>,
+    changed: watch::Receiver<()>,
+    position: u64,
+    /// Whether older output is missing, so that attributes must be reset first.
+    reset_first: bool,
+    status_seen: u64,
+    buffer: Vec<u8>,
+}
+
+impl Viewer {
+    /// Waits for the next thing to show; `None` once the terminal has ended and all was shown.
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<View> {
+        loop {
+            self.changed.mark_unchanged();
+            if let Some(view) = self.take() {
+                return Some(view);
+            }
+            if !self.terminal.lock().open {
+                return None;
+            }
+            // Fails only when the terminal is gone, and we hold it.
+            self.changed.changed().await.ok()?;
+        }
+    }
+
+    fn take(&mut self) -> Option<View> {
+        let state = self.terminal.lock();
+        if self.position < state.ring.start() {
+            self.position = state.ring.history_start();
+            self.reset_first = true;
+            return Some(View::Resync);
+        }
+        self.buffer.clear();
+        state.ring.read(self.position, OUTPUT_BYTES_MAX, &mut self.buffer);
+        let status = (state.status, state.login_url.clone(), state.status_version);
+        let open = state.open;
+        drop(state);
+
+        let mut text = String::with_capacity(self.buffer.len() + 8);
+        if self.reset_first && !self.buffer.is_empty() {
+            // Reset of graphic attributes (ECMA-48, SGR 0): what set them may be gone.
+            text.push_str("\u{1b}[0m");
+        }
+        let consumed = decode(&self.buffer, !open, &mut text);
+        if consumed > 0 {
+            self.position += consumed as u64;
+            self.reset_first = false;
+            return Some(View::Output(text));
+        }
+        let (status, login_url, version) = status;
+        // The end is told last, when nothing can come after it.
+        if version == self.status_seen || (status == SessionStatus::Terminated && open) {
+            return None;
+        }
+        self.status_seen = version;
+        Some(View::Status { status, login_url })
+    }
+}
+
+/// Appends the UTF-8 text at the start of `bytes` to `text` and returns how many bytes that took.
+/// Invalid bytes become U+FFFD. A code point cut by the end is left for later, unless `last`.
+fn decode(bytes: &[u8], last: bool, text: &mut String) -> usize {
+    let mut consumed = 0;
+    while consumed < bytes.len() {
+        match std::str::from_utf8(&bytes[consumed..]) {
+            Ok(rest) => {
+                text.push_str(rest);
+                return bytes.len();
+            }
+            Err(error) => {
+                let valid = consumed + error.valid_up_to();
+                text.push_str(std::str::from_utf8(&bytes[consumed..valid]).unwrap_or_default());
+                consumed = valid;
+                match error.error_len() {
+                    Some(invalid) => consumed += invalid,
+                    None if last => consumed = bytes.len(),
+                    None => return consumed,
+                }
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+    }
+    consumed
+}
+
+/// Every terminal that this process keeps connected.
+#[derive(Clone)]
+pub struct LiveTerminals {
+    terminals: Arc<Mutex<HashMap<SessionId, Arc<Terminal>>>>,
+    news: mpsc::Sender<TerminalNews>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl LiveTerminals {
+    /// `news` takes what the connections report; tasks run under `tasks` until `shutdown`.
+    #[must_use]
+    pub fn new(news: mpsc::Sender<TerminalNews>, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        Self { terminals: Arc::default(), news, tasks, shutdown }
+    }
+
+    /// Connects a terminal, unless it is connected.
+    pub fn open(&self, runtime: &RuntimeClient, spec: TerminalSpec) {
+        let mut terminals = self.lock();
+        if terminals.contains_key(&spec.session) {
+            return;
+        }
+        let session = spec.session;
+        let (terminal, inputs) = Terminal::new(spec);
+        let terminal = Arc::new(terminal);
+        terminals.insert(session, Arc::clone(&terminal));
+        drop(terminals);
+        let (runtime, news, shutdown) = (runtime.clone(), self.news.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = upstream::run(&terminal, &runtime, inputs, &news) => terminal.finish(),
+                () = shutdown.cancelled() => {}
+            }
+        });
+    }
+
+    #[must_use]
+    pub fn get(&self, session: SessionId) -> Option<Arc<Terminal>> {
+        self.lock().get(&session).cloned()
+    }
+
+    /// Tells a terminal's viewers of a new status.
+    pub fn set_status(&self, session: SessionId, status: SessionStatus, login_url: Option<String>) {
+        if let Some(terminal) = self.get(session) {
+            terminal.set_status(status, login_url);
+        }
+    }
+
+    /// Ends a terminal: no input any more, and output at once or, with `drain`, after the process's
+    /// last words. Viewers are told behind it.
+    pub fn end(&self, session: SessionId, drain: bool) {
+        let Some(terminal) = self.lock().remove(&session) else { return };
+        terminal.set_connected(false);
+        terminal.set_status(SessionStatus::Terminated, None);
+        if drain {
+            terminal.drain.cancel();
+        } else {
+            terminal.cut.cancel();
+            terminal.finish();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Terminal>>> {
+        self.terminals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn terminal() -> Arc<Terminal> {
+        let spec = TerminalSpec {
+            session: SessionId::generate(),
+            workspace: WorkspaceId::generate(),
+            runtime_agent_id: "a".into(),
+            size: Size::DEFAULT,
+            status: SessionStatus::Active,
+            login_url: None,
+        };
+        Arc::new(Terminal::new(spec).0)
+    }
+
+    async fn shown(viewer: &mut Viewer) -> String {
+        let mut all = String::new();
+        while let Some(view) = viewer.next().await {
+            match view {
+                View::Output(text) => {
+                    assert!(text.len() <= OUTPUT_BYTES_MAX * 3 + 8);
+                    all.push_str(&text);
+                }
+                View::Resync => all.clear(),
+                View::Status { .. } => {}
+            }
+        }
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn text_cut_anywhere_is_shown_whole(text in "\\PC{0,2000}", cuts in prop::collection::vec(1usize..9, 1..50)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let terminal = terminal();
+                let mut early = terminal.view();
+                let bytes = Bytes::from(text.clone().into_bytes());
+                let mut position = 0;
+                for cut in cuts.iter().cycle() {
+                    if position == bytes.len() { break }
+                    let end = (position + cut).min(bytes.len());
+                    terminal.output(position as u64, bytes.slice(position..end));
+                    position = end;
+                }
+                let mut late = terminal.view();
+                terminal.finish();
+                assert_eq!(shown(&mut early).await, text);
+                assert_eq!(shown(&mut late).await, text);
+            });
+        }
+    }
+
+    #[test]
+    fn invalid_bytes_become_replacement_characters_and_cut_ones_wait() {
+        let mut text = String::new();
+        assert_eq!(decode(b"a\xffb\xf0\x9f", false, &mut text), 3);
+        assert_eq!(text, "a\u{fffd}b");
+        assert_eq!(decode(b"\xf0\x9f", true, &mut text), 2);
+        assert_eq!(text, "a\u{fffd}b\u{fffd}");
+    }
+
+    #[tokio::test]
+    async fn repeated_output_is_taken_once_and_a_gap_resyncs_the_viewer() {
+        let terminal = terminal();
+        let mut viewer = terminal.view();
+        terminal.output(0, Bytes::from_static(b"abc"));
+        terminal.output(1, Bytes::from_static(b"bcd"));
+        assert_eq!(viewer.next().await, Some(View::Output("abcd".into())));
+        terminal.output(10, Bytes::from_static(b"\nz"));
+        assert_eq!(viewer.next().await, Some(View::Resync));
+        assert_eq!(viewer.next().await, Some(View::Output("\u{1b}[0mz".into())));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_after_the_last_output() {
+        let terminal = terminal();
+        let mut viewer = terminal.view();
+        terminal.set_status(SessionStatus::Terminated, None);
+        terminal.output(0, Bytes::from_static(b"bye"));
+        terminal.finish();
+        assert_eq!(viewer.next().await, Some(View::Output("bye".into())));
+        assert_eq!(viewer.next().await, Some(View::Status { status: SessionStatus::Terminated, login_url: None }));
+        assert_eq!(viewer.next().await, None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The pool, the transaction and the errors of storage.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{
+    Connection as _, PgPool, Postgres, Transaction,
+    migrate::{Migrate as _, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::outbox::{self, Entry};
+use crate::model::clock::Clock;
+
+/// A connection, with or without a transaction around it.
+pub type Conn = sqlx::PgConnection;
+
+/// The schema, forward only.
+pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// How long a request waits for a free connection before it is told that the database is busy.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why storage could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("the database cannot be reached")]
+    Unavailable(#[source] sqlx::Error),
+    #[error("a query failed")]
+    Query(#[source] sqlx::Error),
+    /// A row holds what our own constraints forbid.
+    #[error("{table}.{column} of row {id} cannot be read")]
+    Corrupt { table: &'static str, column: &'static str, id: String },
+}
+
+impl StorageError {
+    /// The name of the constraint that refused the change, if one did.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Query(sqlx::Error::Database(error)) => error.constraint(),
+            Self::Query(_) | Self::Unavailable(_) | Self::Corrupt { .. } => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        // Class 53 is "insufficient resources", class 57 "operator intervention" (PostgreSQL, appendix A).
+        let unavailable = match &error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| code.starts_with("53") || code.starts_with("57")),
+            _ => false,
+        };
+        if unavailable { Self::Unavailable(error) } else { Self::Query(error) }
+    }
+}
+
+/// Opens a pool; connections are made when first needed.
+#[must_use]
+pub fn pool(options: PgConnectOptions, connections_max: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A connection that broke shows in its next query and is replaced then; asking every time costs a round trip.
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// Brings the schema up to date. Several processes may try at once: one works, the others wait.
+pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    MIGRATOR.run(pool).await
+}
+
+/// Descriptions of the migrations that are not applied yet, in order.
+pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, sqlx::migrate::MigrateError> {
+    let mut conn = pool.acquire().await?;
+    let table = MIGRATOR.table_name.clone();
+    conn.ensure_migrations_table(&table).await?;
+    let applied: Vec<i64> = conn.list_applied_migrations(&table).await?.into_iter().map(|migration| migration.version).collect();
+    let pending = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version));
+    Ok(pending.map(|migration| format!("{} {}", migration.version, migration.description)).collect())
+}
+
+/// Whether the database answers.
+pub async fn ping(pool: &PgPool) -> Result<(), StorageError> {
+    let mut conn = pool.acquire().await?;
+    Ok(conn.ping().await?)
+}
+
+/// One use case: what is done through it happens as a whole or not at all.
+///
+/// Dropping it without [`Tx::commit`] undoes everything, events included.
+#[must_use = "a transaction that is not committed is undone"]
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    now: DateTime<Utc>,
+    events: Vec<Entry>,
+}
+
+impl Tx {
+    pub async fn begin(pool: &PgPool, clock: &Clock) -> Result<Self, StorageError> {
+        let mut inner = pool.begin().await?;
+        let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *inner).await?;
+        Ok(Self { inner, now: clock.at(now), events: Vec::new() })
+    }
+
+    /// The time of this transaction, from the database's clock.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    pub fn conn(&mut self) -> &mut Conn {
+        &mut self.inner
+    }
+
+    /// Keeps an outbox entry for the commit. Entries are written last, under the outbox's lock, so
+    /// that no transaction waits for another row while it holds that lock.
+    pub fn enqueue(&mut self, entry: Entry) {
+        self.events.push(entry);
+    }
+
+    pub async fn commit(mut self) -> Result<(), StorageError> {
+        if !self.events.is_empty() {
+            outbox::append(&mut self.inner, &self.events).await?;
+        }
+        Ok(self.inner.commit().await?)
+    }
+}

@@ -1,0 +1,85 @@
+//! The outbox: every event in the order of its commit.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use super::{Conn, StorageError};
+use crate::model::{
+    event::EventKind,
+    ids::{AgentId, EventId, WorkspaceId},
+};
+
+/// Held from the first insert to the commit, so that `seq` grows in commit order.
+const APPEND_LOCK: i64 = 0x7261_7665_6e6f_7574;
+
+/// Channel of `NOTIFY`; it carries no data, readers look for themselves.
+pub const CHANNEL: &str = "raven_outbox";
+
+/// An event on its way into the outbox.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub id: EventId,
+    pub workspace: WorkspaceId,
+    pub agent: Option<AgentId>,
+    pub kind: EventKind,
+    pub at: DateTime<Utc>,
+}
+
+/// An event as a reader finds it.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    pub seq: i64,
+    pub entry: Entry,
+}
+
+/// Writes `entries` and wakes the readers once this transaction commits.
+pub(super) async fn append(conn: &mut Conn, entries: &[Entry]) -> Result<(), StorageError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", APPEND_LOCK).execute(&mut *conn).await?;
+    for entry in entries {
+        sqlx::query!(
+            "INSERT INTO outbox (event_id, workspace_id, agent_id, name, payload, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            entry.id.0,
+            entry.workspace.0,
+            entry.agent.as_ref().map(AgentId::as_str),
+            entry.kind.name(),
+            serde_json::to_value(&entry.kind).unwrap_or(Value::Null),
+            entry.at,
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    sqlx::query!("SELECT pg_notify($1, '')", CHANNEL).execute(&mut *conn).await?;
+    Ok(())
+}
+
+/// The newest position; a reader that starts here sees what is committed from now on.
+pub async fn last_seq(conn: &mut Conn) -> Result<i64, StorageError> {
+    Ok(sqlx::query_scalar!(r#"SELECT coalesce(max(seq), 0) AS "seq!" FROM outbox"#).fetch_one(conn).await?)
+}
+
+/// Up to `limit` events after `seq`, in order. An event that this version cannot read is left out.
+pub async fn after(conn: &mut Conn, seq: i64, limit: i64) -> Result<Vec<Result<Delivered, i64>>, StorageError> {
+    let rows = sqlx::query!(
+        "SELECT seq, event_id, workspace_id, agent_id, payload, created_at FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2",
+        seq,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let kind = serde_json::from_value(row.payload).map_err(|_| row.seq)?;
+            let agent = row.agent_id.map(|id| id.parse()).transpose().map_err(|_| row.seq)?;
+            let entry = Entry { id: EventId(row.event_id), workspace: WorkspaceId(row.workspace_id), agent, kind, at: row.created_at };
+            Ok(Delivered { seq: row.seq, entry })
+        })
+        .collect())
+}
+
+/// Deletes events older than `age`; returns how many.
+pub async fn prune(conn: &mut Conn, age: TimeDelta) -> Result<u64, StorageError> {
+    let seconds = i32::try_from(age.num_seconds()).unwrap_or(i32::MAX);
+    let deleted = sqlx::query!("DELETE FROM outbox WHERE created_at < now() - make_interval(secs => $1::int)", seconds).execute(conn).await?;
+    Ok(deleted.rows_affected())
+}

@@ -1,0 +1,166 @@
+//! Rows of `agent_runs`.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Conn, StorageError};
+use crate::model::{
+    ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
+    run::{Run, RunStatus},
+};
+
+struct Row {
+    id: Uuid,
+    workspace_id: Uuid,
+    agent_id: String,
+    agent_name: String,
+    agent_type: String,
+    runtime_endpoint: String,
+    runtime_agent_id: String,
+    runtime_session_id: Option<String>,
+    terminal_session_id: Option<Uuid>,
+    status: String,
+    login_url: Option<String>,
+    exit_code: Option<i32>,
+    reason: Option<String>,
+    requested_by: Option<Uuid>,
+    started_at: DateTime<Utc>,
+    stop_requested_at: Option<DateTime<Utc>>,
+    stopped_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<Row> for Run {
+    type Error = StorageError;
+
+    fn try_from(row: Row) -> Result<Self, StorageError> {
+        let corrupt = |column| StorageError::Corrupt { table: "agent_runs", column, id: row.id.to_string() };
+        Ok(Self {
+            id: RunId(row.id),
+            workspace: WorkspaceId(row.workspace_id),
+            agent: row.agent_id.parse().map_err(|_| corrupt("agent_id"))?,
+            status: RunStatus::parse(&row.status).ok_or_else(|| corrupt("status"))?,
+            agent_name: row.agent_name,
+            agent_type: row.agent_type,
+            runtime_endpoint: row.runtime_endpoint,
+            runtime_agent_id: row.runtime_agent_id,
+            runtime_session_id: row.runtime_session_id,
+            terminal_session: row.terminal_session_id.map(SessionId),
+            login_url: row.login_url,
+            exit_code: row.exit_code,
+            reason: row.reason,
+            requested_by: row.requested_by.map(UserId),
+            started_at: row.started_at,
+            stop_requested_at: row.stop_requested_at,
+            stopped_at: row.stopped_at,
+        })
+    }
+}
+
+/// The columns of a [`Row`], for each checked query.
+macro_rules! select_runs {
+    ($rest:literal, $($arg:expr),*) => {
+        sqlx::query_as!(
+            Row,
+            "SELECT r.id, r.workspace_id, r.agent_id, a.name AS agent_name, r.agent_type, r.runtime_endpoint, r.runtime_agent_id,
+                    r.runtime_session_id, r.terminal_session_id, r.status, r.login_url, r.exit_code, r.reason, r.requested_by, r.started_at,
+                    r.stop_requested_at, r.stopped_at
+             FROM agent_runs r JOIN parallax_agents a ON a.workspace_id = r.workspace_id AND a.id = r.agent_id " + $rest,
+            $($arg),*
+        )
+    };
+}
+
+fn runs(rows: Vec<Row>) -> Result<Vec<Run>, StorageError> {
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+pub async fn insert(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
+    sqlx::query!(
+        "INSERT INTO agent_runs (id, workspace_id, agent_id, agent_type, runtime_endpoint, runtime_agent_id, status, requested_by, started_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        run.id.0,
+        run.workspace.0,
+        run.agent.as_str(),
+        run.agent_type,
+        run.runtime_endpoint,
+        run.runtime_agent_id,
+        run.status.as_str(),
+        run.requested_by.map(|user| user.0),
+        run.started_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds a run by what its runtime calls the agent, and keeps others from changing it.
+pub async fn lock_by_runtime_agent(conn: &mut Conn, endpoint: &str, runtime_agent_id: &str) -> Result<Option<Run>, StorageError> {
+    let row = select_runs!("WHERE r.runtime_endpoint = $1 AND r.runtime_agent_id = $2 FOR UPDATE OF r", endpoint, runtime_agent_id)
+        .fetch_optional(conn)
+        .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+pub async fn lock(conn: &mut Conn, id: RunId) -> Result<Option<Run>, StorageError> {
+    let row = select_runs!("WHERE r.id = $1 FOR UPDATE OF r", id.0).fetch_optional(conn).await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// The agent's run that has not ended.
+pub async fn lock_live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<Run>, StorageError> {
+    let row = select_runs!("WHERE r.workspace_id = $1 AND r.agent_id = $2 AND r.stopped_at IS NULL FOR UPDATE OF r", workspace.0, agent.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// Every run on a runtime that has not ended, oldest first.
+pub async fn live_on(conn: &mut Conn, endpoint: &str) -> Result<Vec<Run>, StorageError> {
+    let rows = select_runs!("WHERE r.runtime_endpoint = $1 AND r.stopped_at IS NULL ORDER BY r.started_at", endpoint).fetch_all(conn).await?;
+    runs(rows)
+}
+
+/// Runs whose end was asked for and not yet confirmed, longest waiting first.
+pub async fn stopping(conn: &mut Conn, limit: i64) -> Result<Vec<Run>, StorageError> {
+    let rows = select_runs!("WHERE r.stop_requested_at IS NOT NULL AND r.stopped_at IS NULL ORDER BY r.stop_requested_at LIMIT $1", limit)
+        .fetch_all(conn)
+        .await?;
+    runs(rows)
+}
+
+/// The newest run of each of these agents.
+pub async fn latest_of(conn: &mut Conn, workspace: WorkspaceId, agents: &[AgentId]) -> Result<Vec<Run>, StorageError> {
+    let ids: Vec<String> = agents.iter().map(|agent| agent.as_str().to_owned()).collect();
+    let rows = select_runs!(
+        "WHERE r.workspace_id = $1 AND r.agent_id = ANY($2)
+           AND r.started_at = (SELECT max(n.started_at) FROM agent_runs n WHERE n.workspace_id = r.workspace_id AND n.agent_id = r.agent_id)",
+        workspace.0,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    runs(rows)
+}
+
+/// Writes what changes in the life of a run.
+pub async fn save(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE agent_runs SET runtime_agent_id = $2, runtime_session_id = $3, terminal_session_id = $4, status = $5::varchar, login_url = $6, exit_code = $7,
+                reason = $8, stop_requested_at = $9, stopped_at = $10,
+                ready_at = CASE WHEN $5::varchar = 'ready' THEN coalesce(ready_at, now()) ELSE ready_at END
+         WHERE id = $1",
+        run.id.0,
+        run.runtime_agent_id,
+        run.runtime_session_id,
+        run.terminal_session.map(|id| id.0),
+        run.status.as_str(),
+        run.login_url,
+        run.exit_code,
+        run.reason,
+        run.stop_requested_at,
+        run.stopped_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

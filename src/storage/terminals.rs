@@ -1,0 +1,197 @@
+//! Rows of `terminal_sessions`.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Conn, StorageError};
+use crate::model::{
+    ids::{AgentId, SessionId, UserId, WorkspaceId},
+    run::RunStatus,
+    terminal::{SessionStatus, Size, TerminalSession},
+};
+
+struct Row {
+    id: Uuid,
+    workspace_id: Uuid,
+    agent_id: String,
+    runtime_session_id: String,
+    status: String,
+    title: Option<String>,
+    cols: i32,
+    rows: i32,
+    runtime_endpoint: Option<String>,
+    runtime_agent_id: Option<String>,
+    login_url: Option<String>,
+    last_activity_at: Option<DateTime<Utc>>,
+    connected_user_id: Option<Uuid>,
+    spawned_by: Option<Uuid>,
+    run_status: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    terminated_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<Row> for TerminalSession {
+    type Error = StorageError;
+
+    fn try_from(row: Row) -> Result<Self, StorageError> {
+        let corrupt = |column| StorageError::Corrupt { table: "terminal_sessions", column, id: row.id.to_string() };
+        Ok(Self {
+            id: SessionId(row.id),
+            workspace: WorkspaceId(row.workspace_id),
+            agent: row.agent_id.parse().map_err(|_| corrupt("agent_id"))?,
+            status: SessionStatus::parse(&row.status).ok_or_else(|| corrupt("status"))?,
+            size: Size::new(row.cols.into(), row.rows.into()).ok_or_else(|| corrupt("cols"))?,
+            runtime_session_id: row.runtime_session_id,
+            title: row.title,
+            runtime_endpoint: row.runtime_endpoint,
+            runtime_agent_id: row.runtime_agent_id,
+            login_url: row.login_url,
+            last_activity_at: row.last_activity_at,
+            connected_user: row.connected_user_id.map(UserId),
+            spawned_by: row.spawned_by.map(UserId),
+            login_pending: row.run_status.as_deref() == Some(RunStatus::LoginRequired.as_str()),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            terminated_at: row.terminated_at,
+        })
+    }
+}
+
+/// The columns of a [`Row`], for each checked query.
+macro_rules! select_sessions {
+    ($rest:literal, $($arg:expr),*) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT s.id AS "id!", s.workspace_id AS "workspace_id!", s.agent_id AS "agent_id!", s.runtime_session_id AS "runtime_session_id!",
+                      s.status AS "status!", s.title, s.cols AS "cols!", s.rows AS "rows!", s.runtime_endpoint,
+                      r.runtime_agent_id AS "runtime_agent_id?", s.login_url, s.last_activity_at, s.connected_user_id,
+                      r.requested_by AS "spawned_by?", r.status AS "run_status?", s.created_at AS "created_at!", s.updated_at AS "updated_at!", s.terminated_at
+               FROM terminal_sessions s LEFT JOIN agent_runs r ON r.terminal_session_id = s.id "# + $rest,
+            $($arg),*
+        )
+    };
+}
+
+pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: SessionId) -> Result<Option<TerminalSession>, StorageError> {
+    let row = select_sessions!("WHERE s.workspace_id = $1 AND s.id = $2", workspace.0, id.0).fetch_optional(conn).await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// As [`get`] for the machinery, which knows sessions by id alone.
+pub async fn lock(conn: &mut Conn, id: SessionId) -> Result<Option<TerminalSession>, StorageError> {
+    let row = select_sessions!("WHERE s.id = $1 FOR UPDATE OF s", id.0).fetch_optional(conn).await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// The agent's session that is not terminated.
+pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<TerminalSession>, StorageError> {
+    let row = select_sessions!("WHERE s.workspace_id = $1 AND s.agent_id = $2 AND s.terminated_at IS NULL", workspace.0, agent.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// Sessions of a workspace, newest first.
+pub async fn list(conn: &mut Conn, workspace: WorkspaceId, with_terminated: bool, limit: i64) -> Result<Vec<TerminalSession>, StorageError> {
+    let rows = select_sessions!(
+        "WHERE s.workspace_id = $1 AND ($2 OR s.terminated_at IS NULL) ORDER BY s.created_at DESC, s.id DESC LIMIT $3",
+        workspace.0,
+        with_terminated,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Every session that is not terminated, of all workspaces: what this service has to connect.
+pub async fn all_live(conn: &mut Conn) -> Result<Vec<TerminalSession>, StorageError> {
+    let rows = select_sessions!("WHERE s.terminated_at IS NULL ORDER BY s.created_at LIMIT $1", i64::MAX).fetch_all(conn).await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Adds the session of a run, or finds the one that is there.
+pub async fn upsert(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    runtime_session_id: &str,
+    title: &str,
+    runtime_endpoint: &str,
+    at: DateTime<Utc>,
+) -> Result<(SessionId, bool), StorageError> {
+    let inserted = sqlx::query_scalar!(
+        "INSERT INTO terminal_sessions (workspace_id, agent_id, runtime_session_id, title, runtime_endpoint, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (workspace_id, runtime_session_id) DO NOTHING RETURNING id",
+        workspace.0,
+        agent.as_str(),
+        runtime_session_id,
+        title,
+        runtime_endpoint,
+        at
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(id) = inserted {
+        return Ok((SessionId(id), true));
+    }
+    let found = sqlx::query_scalar!(
+        "SELECT id FROM terminal_sessions WHERE workspace_id = $1 AND runtime_session_id = $2",
+        workspace.0,
+        runtime_session_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((SessionId(found), false))
+}
+
+/// Moves a session, unless it is terminated. `false` when it is.
+pub async fn set_status(
+    conn: &mut Conn,
+    id: SessionId,
+    status: SessionStatus,
+    login_url: Option<&str>,
+    at: DateTime<Utc>,
+) -> Result<bool, StorageError> {
+    let updated = sqlx::query!(
+        "UPDATE terminal_sessions
+         SET status = $2::varchar, login_url = $3, updated_at = $4::timestamptz,
+             terminated_at = CASE WHEN $2::varchar = 'terminated' THEN $4::timestamptz END,
+             connected_user_id = CASE WHEN $2::varchar = 'terminated' THEN NULL ELSE connected_user_id END
+         WHERE id = $1 AND terminated_at IS NULL",
+        id.0,
+        status.as_str(),
+        login_url,
+        at
+    )
+    .execute(conn)
+    .await?;
+    Ok(updated.rows_affected() == 1)
+}
+
+/// Notes who looks at the session.
+pub async fn set_viewer(conn: &mut Conn, id: SessionId, user: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE terminal_sessions SET connected_user_id = $2, last_activity_at = $3 WHERE id = $1 AND terminated_at IS NULL", id.0, user.0, at)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Forgets a viewer who left, if nobody came after.
+pub async fn clear_viewer(conn: &mut Conn, id: SessionId, user: UserId) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE terminal_sessions SET connected_user_id = NULL WHERE id = $1 AND connected_user_id = $2", id.0, user.0).execute(conn).await?;
+    Ok(())
+}
+
+pub async fn set_size(conn: &mut Conn, id: SessionId, size: Size) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE terminal_sessions SET cols = $2, rows = $3, updated_at = now() WHERE id = $1 AND terminated_at IS NULL",
+        id.0,
+        i32::from(size.cols()),
+        i32::from(size.rows())
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

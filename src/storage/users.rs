@@ -1,0 +1,161 @@
+//! Accounts of people and of agents.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Conn, StorageError};
+use crate::model::{
+    agent::Agent,
+    ids::{AgentId, UserId, WorkspaceId},
+    workspace::{Role, User},
+};
+
+struct Row {
+    id: Uuid,
+    workspace_id: Uuid,
+    name: Option<String>,
+    email: String,
+    email_verified_at: Option<DateTime<Utc>>,
+    avatar_url: Option<String>,
+    role: Option<String>,
+    locale: Option<String>,
+    timezone: Option<String>,
+    settings: Option<Value>,
+    agent_id: Option<String>,
+    last_login_at: Option<DateTime<Utc>>,
+    deactivated_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Row> for User {
+    fn from(row: Row) -> Self {
+        Self {
+            id: UserId(row.id),
+            workspace_id: WorkspaceId(row.workspace_id),
+            name: row.name,
+            email: row.email,
+            email_verified_at: row.email_verified_at,
+            avatar_url: row.avatar_url,
+            role: Role::from_column(row.role.as_deref()),
+            locale: row.locale,
+            timezone: row.timezone,
+            settings: row.settings,
+            agent_id: row.agent_id.and_then(|id| id.parse::<AgentId>().ok()),
+            last_login_at: row.last_login_at,
+            deactivated_at: row.deactivated_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// A person who may sign in; `None` when deleted or deactivated.
+pub async fn active(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Result<Option<User>, StorageError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id, workspace_id AS "workspace_id!", name, email, email_verified_at, avatar_url, role, locale, timezone, settings, agent_id,
+                  last_login_at, deactivated_at, created_at, updated_at
+           FROM users WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL AND deactivated_at IS NULL"#,
+        workspace.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Into::into))
+}
+
+/// What signing in needs of an account.
+pub struct Credentials {
+    pub id: UserId,
+    pub password_hash: Option<String>,
+    pub role: Role,
+}
+
+/// Finds an account that may sign in by its e-mail address, in whatever case.
+pub async fn credentials(conn: &mut Conn, workspace: WorkspaceId, email: &str) -> Result<Option<Credentials>, StorageError> {
+    let row = sqlx::query!(
+        "SELECT id, password, role FROM users
+         WHERE workspace_id = $1 AND lower(email) = lower($2) AND deleted_at IS NULL AND deactivated_at IS NULL",
+        workspace.0,
+        email
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Credentials { id: UserId(row.id), password_hash: row.password, role: Role::from_column(row.role.as_deref()) }))
+}
+
+pub async fn touch_login(conn: &mut Conn, id: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE users SET last_login_at = $2 WHERE id = $1", id.0, at).execute(conn).await?;
+    Ok(())
+}
+
+/// Adds a person. The e-mail address is kept in lower case.
+pub async fn insert(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    id: UserId,
+    name: &str,
+    email: &str,
+    password_hash: &str,
+    role: Role,
+) -> Result<(), StorageError> {
+    sqlx::query!(
+        "INSERT INTO users (id, workspace_id, name, email, password, role, email_verified_at, locale)
+         VALUES ($1, $2, $3, lower($4), $5, $6, now(), 'en-US')",
+        id.0,
+        workspace.0,
+        name,
+        email,
+        password_hash,
+        role.as_str()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Adds an account to the workspace's default group, if there is one.
+pub async fn join_default_group(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Result<(), StorageError> {
+    sqlx::query!(
+        "INSERT INTO group_users (user_id, group_id)
+         SELECT $2, id FROM groups WHERE workspace_id = $1 AND is_default AND deleted_at IS NULL
+         ON CONFLICT DO NOTHING",
+        workspace.0,
+        id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The account that stands for an agent, made on first need (REST contract §4.5). Its e-mail address
+/// comes from its own id, so that no two agents' addresses can meet (D-44).
+pub async fn of_agent(conn: &mut Conn, agent: &Agent) -> Result<UserId, StorageError> {
+    let id = UserId::generate();
+    let inserted = sqlx::query_scalar!(
+        "INSERT INTO users (id, workspace_id, name, email, role, email_verified_at, locale, avatar_url, agent_id)
+         VALUES ($1, $2, $3, $4, 'agent', now(), 'en-US', $5, $6)
+         ON CONFLICT (workspace_id, agent_id) WHERE agent_id IS NOT NULL AND deleted_at IS NULL
+         DO UPDATE SET name = excluded.name, avatar_url = excluded.avatar_url, updated_at = now()
+         RETURNING id",
+        id.0,
+        agent.workspace.0,
+        agent.profile.name,
+        format!("{id}@agents.internal"),
+        agent.profile.avatar_url,
+        agent.id.as_str()
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let user = UserId(inserted);
+    join_default_group(conn, agent.workspace, user).await?;
+    Ok(user)
+}
+
+/// Removes the account of an agent that never came to be.
+pub async fn delete_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<(), StorageError> {
+    sqlx::query!("DELETE FROM users WHERE workspace_id = $1 AND agent_id = $2", workspace.0, agent.as_str()).execute(conn).await?;
+    Ok(())
+}

@@ -1,0 +1,44 @@
+import { Center } from '@mantine/core';
+import { Navigate, Route, Routes } from 'react-router';
+import { refreshAll, useIsAdmin, useMe, usePublicWorkspace } from './api/queries';
+import { ErrorNote } from './components/ErrorNote';
+import { Loading } from './components/Loading';
+import { Shell } from './components/Shell';
+import { ActivityPage } from './pages/ActivityPage';
+import { AgentPage } from './pages/AgentPage';
+import { AgentsPage } from './pages/AgentsPage';
+import { InvitesPage } from './pages/InvitesPage';
+import { SetupPage } from './pages/SetupPage';
+import { SignInPage } from './pages/SignInPage';
+
+/** Decides what a visitor sees: setup before the first workspace, sign-in without a session, else the console. */
+export function App() {
+  const workspace = usePublicWorkspace();
+  const me = useMe();
+  const isAdmin = useIsAdmin();
+
+  if (workspace.data === null) return <SetupPage />;
+  if (workspace.data && me.data === null) return <SignInPage workspaceName={workspace.data.name} />;
+  const error = workspace.error ?? (me.data ? null : me.error);
+  if (error) {
+    return (
+      <Center mih="100dvh" p="md">
+        <ErrorNote error={error} onRetry={() => void refreshAll()} />
+      </Center>
+    );
+  }
+  if (!workspace.data || !me.data) {
+    return <Loading what="console" />;
+  }
+  return (
+    <Shell me={me.data}>
+      <Routes>
+        <Route path="/agents" element={<AgentsPage />} />
+        <Route path="/agents/:agentId" element={<AgentPage />} />
+        {isAdmin && <Route path="/invites" element={<InvitesPage />} />}
+        {isAdmin && <Route path="/activity" element={<ActivityPage />} />}
+        <Route path="*" element={<Navigate to="/agents" replace />} />
+      </Routes>
+    </Shell>
+  );
+}

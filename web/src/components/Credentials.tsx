@@ -1,0 +1,25 @@
+import { PasswordInput, TextInput } from '@mantine/core';
+
+/** Bounds of the service for a new password, in characters. */
+const PASSWORD_MIN = 8;
+const PASSWORD_MAX = 70;
+
+/** The fields `email` and `password`; a new password must keep the service's bounds. */
+export function Credentials({ password }: { password: 'new' | 'current' }) {
+  return (
+    <>
+      <TextInput label="Email" name="email" type="email" autoComplete="username" required />
+      <PasswordInput
+        label="Password"
+        name="password"
+        description={password === 'new' ? `At least ${PASSWORD_MIN} characters.` : undefined}
+        autoComplete={`${password}-password`}
+        minLength={password === 'new' ? PASSWORD_MIN : undefined}
+        maxLength={PASSWORD_MAX}
+        required
+        // Its default name contains "password", which would make the field's own label ambiguous.
+        visibilityToggleButtonProps={{ 'aria-label': 'Show or hide' }}
+      />
+    </>
+  );
+}

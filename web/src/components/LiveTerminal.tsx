@@ -1,0 +1,60 @@
+import { Button, Text } from '@mantine/core';
+import { useMutation } from '@tanstack/react-query';
+import { useEffect, useState } from 'react';
+import { api } from '../api/client';
+import { refreshLive, useSession } from '../api/queries';
+import { TerminalPane } from '../terminal/TerminalPane';
+import { EmptyState } from './EmptyState';
+import { ErrorNote } from './ErrorNote';
+import { FormDialog } from './FormDialog';
+import { Loading } from './Loading';
+
+/** The agent's current terminal. An ended one stays on screen until the next begins or the page is left. */
+export function LiveTerminal({ agentId }: { agentId: string }) {
+  const session = useSession(agentId);
+  const liveId = session.data?.id;
+  const [shownId, setShownId] = useState(liveId);
+  useEffect(() => {
+    if (liveId) setShownId(liveId);
+  }, [liveId]);
+
+  if (shownId) {
+    return <TerminalPane key={shownId} sessionId={shownId} actions={<EndSession sessionId={shownId} />} />;
+  }
+  if (session.error) return <ErrorNote error={session.error} onRetry={() => void session.refetch()} />;
+  if (session.isPending) return <Loading what="terminal" />;
+  return (
+    <EmptyState title="No live terminal">
+      A terminal opens here as soon as this agent runs on the workspace's runtime.
+    </EmptyState>
+  );
+}
+
+function EndSession({ sessionId }: { sessionId: string }) {
+  const [asking, setAsking] = useState(false);
+  const end = useMutation({
+    mutationFn: () => api.endSession(sessionId),
+    onSuccess: () => setAsking(false),
+    onSettled: refreshLive,
+  });
+  return (
+    <>
+      <Button size="compact-xs" variant="default" onClick={() => setAsking(true)}>
+        End session
+      </Button>
+      {asking && (
+        <FormDialog
+          title="End this terminal session"
+          submit="End"
+          danger
+          pending={end.isPending}
+          error={end.error}
+          onSubmit={() => end.mutate()}
+          onClose={() => setAsking(false)}
+        >
+          <Text size="sm">Everyone watching is disconnected and nobody can type any more.</Text>
+        </FormDialog>
+      )}
+    </>
+  );
+}

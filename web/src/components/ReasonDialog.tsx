@@ -1,0 +1,48 @@
+import { Text, Textarea } from '@mantine/core';
+import { useMutation } from '@tanstack/react-query';
+import { useState } from 'react';
+import { refreshLive } from '../api/queries';
+import { FormDialog } from './FormDialog';
+
+type Props = {
+  title: string;
+  explanation: string;
+  submit: string;
+  act: (reason: string) => Promise<unknown>;
+  onClose: () => void;
+};
+
+/** Asks why before an agent is denied or revoked. */
+export function ReasonDialog({ title, explanation, submit, act, onClose }: Props) {
+  const [reason, setReason] = useState('');
+  const action = useMutation({
+    mutationFn: () => act(reason.trim()),
+    onSuccess: onClose,
+    onSettled: refreshLive,
+  });
+  return (
+    <FormDialog
+      title={title}
+      submit={submit}
+      danger
+      disabled={reason.trim() === ''}
+      pending={action.isPending}
+      error={action.error}
+      onSubmit={() => action.mutate()}
+      onClose={onClose}
+    >
+      <Text size="sm" c="dimmed">
+        {explanation}
+      </Text>
+      <Textarea
+        label="Reason"
+        required
+        autosize
+        minRows={2}
+        data-autofocus
+        value={reason}
+        onChange={(event) => setReason(event.currentTarget.value)}
+      />
+    </FormDialog>
+  );
+}

@@ -1,0 +1,115 @@
+import { Group, NativeSelect, NumberInput, TextInput } from '@mantine/core';
+import { notifications } from '@mantine/notifications';
+import { useMutation } from '@tanstack/react-query';
+import { useState } from 'react';
+import { useNavigate } from 'react-router';
+import { type AgentType, api } from '../api/client';
+import { refreshLive, usePermissions } from '../api/queries';
+import { splitCommand } from '../splitCommand';
+import { FormDialog } from './FormDialog';
+import { PermissionPicker } from './PermissionPicker';
+
+const TYPES: { value: AgentType; label: string }[] = [
+  { value: 'claude-code', label: 'Claude Code' },
+  { value: 'codex', label: 'Codex' },
+  { value: 'gemini-cli', label: 'Gemini CLI' },
+  { value: 'aider', label: 'Aider' },
+  { value: 'custom', label: 'Custom command' },
+];
+
+/** The service starts at most this many agents at once. */
+const COUNT_MAX = 10;
+
+/** Starts agents on the workspace's runtime. */
+export function SpawnDialog({ onClose }: { onClose: () => void }) {
+  const navigate = useNavigate();
+  const catalogue = usePermissions();
+  const [agentType, setAgentType] = useState<AgentType>('claude-code');
+  const [name, setName] = useState('');
+  const [count, setCount] = useState<string | number>(1);
+  const [command, setCommand] = useState('');
+  const [workdir, setWorkdir] = useState('');
+  const [picked, setPicked] = useState<string[] | null>(null);
+  const permissions = picked ?? catalogue.data?.defaults ?? [];
+
+  const spawn = useMutation({
+    mutationFn: async () => {
+      const [program, ...args] = agentType === 'custom' ? splitCommand(command) : [];
+      const result = await api.spawn({
+        agentType,
+        count: Number(count),
+        name: name.trim() || undefined,
+        permissions,
+        config: {
+          ...(program && { command: program, args }),
+          ...(workdir.trim() && { workdir: workdir.trim() }),
+        },
+      });
+      if (!result.success) throw new Error(result.errors?.join(' ') || 'The runtime started no agent.');
+      return result;
+    },
+    onSuccess: ({ spawnedAgents, errors }) => {
+      if (errors?.length) notifications.show({ color: 'orange', title: 'Not all started', message: errors.join(' ') });
+      onClose();
+      const [first] = spawnedAgents;
+      if (first && spawnedAgents.length === 1) void navigate(`/agents/${encodeURIComponent(first.id)}`);
+    },
+    onSettled: refreshLive,
+  });
+
+  return (
+    <FormDialog
+      title="Spawn agent"
+      submit="Spawn"
+      disabled={count === '' || permissions.length === 0 || (agentType === 'custom' && command.trim() === '')}
+      pending={spawn.isPending}
+      error={spawn.error}
+      onSubmit={() => spawn.mutate()}
+      onClose={onClose}
+    >
+      <Group grow align="flex-start">
+        <NativeSelect
+          label="Agent type"
+          data={TYPES}
+          value={agentType}
+          onChange={(event) => setAgentType(event.currentTarget.value as AgentType)}
+        />
+        <NumberInput
+          label="Count"
+          min={1}
+          max={COUNT_MAX}
+          clampBehavior="strict"
+          allowDecimal={false}
+          value={count}
+          onChange={setCount}
+        />
+      </Group>
+      <TextInput
+        label="Name"
+        description="Left empty, the service picks one."
+        maxLength={100}
+        value={name}
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
+      {agentType === 'custom' && (
+        <TextInput
+          label="Command"
+          description="A program and its arguments, quoted as in a shell. No shell expands it."
+          placeholder="bash -l"
+          required
+          spellCheck={false}
+          value={command}
+          onChange={(event) => setCommand(event.currentTarget.value)}
+        />
+      )}
+      <TextInput
+        label="Working directory"
+        description="A folder on the runtime's host. Left empty, the runtime makes one."
+        spellCheck={false}
+        value={workdir}
+        onChange={(event) => setWorkdir(event.currentTarget.value)}
+      />
+      <PermissionPicker label="Permissions" value={permissions} onChange={setPicked} />
+    </FormDialog>
+  );
+}

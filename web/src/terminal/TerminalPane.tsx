@@ -1,0 +1,134 @@
+import '@xterm/xterm/css/xterm.css';
+import { Alert, Badge, Button, Group, Paper, Switch, Text } from '@mantine/core';
+import { FitAddon } from '@xterm/addon-fit';
+import { WebLinksAddon } from '@xterm/addon-web-links';
+import { Terminal } from '@xterm/xterm';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
+import type { SessionStatus } from '../api/client';
+import { bufferText } from './bufferText';
+import { type LinkState, openTerminalLink } from './link';
+
+declare global {
+  interface Window {
+    /** The open terminal's text, for support and tests. */
+    ravenTerminal?: { text(): string };
+  }
+}
+
+const STATUS: Record<SessionStatus, { label: string; color: string }> = {
+  pending: { label: 'Pending', color: 'gray' },
+  connecting: { label: 'Connecting', color: 'blue' },
+  active: { label: 'Connected', color: 'teal' },
+  login_required: { label: 'Login required', color: 'orange' },
+  disconnected: { label: 'Disconnected', color: 'gray' },
+  terminated: { label: 'Session ended', color: 'gray' },
+};
+
+/** Lines kept above the visible screen. */
+const SCROLLBACK_LINES = 10_000;
+
+const FONT = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace';
+
+/** A live terminal for one session. Give it `key={sessionId}`: another session is another terminal. */
+export function TerminalPane({ sessionId, actions }: { sessionId: string; actions: ReactNode }) {
+  const screen = useRef<HTMLDivElement>(null);
+  const terminal = useRef<Terminal>(null);
+  const link = useRef<ReturnType<typeof openTerminalLink>>(null);
+  const [state, setState] = useState<LinkState>({ status: 'connecting', attached: false, stopped: false });
+  const [clickableLinks, setClickableLinks] = useState(false);
+
+  useEffect(() => {
+    const term = new Terminal({
+      fontFamily: FONT,
+      fontSize: 13,
+      scrollback: SCROLLBACK_LINES,
+      disableStdin: true,
+      theme: { background: '#16181d', foreground: '#e4e6eb' },
+    });
+    const fit = new FitAddon();
+    term.loadAddon(fit);
+    term.open(screen.current!);
+    fit.fit();
+    const resizing = new ResizeObserver(() => fit.fit());
+    resizing.observe(screen.current!);
+    const opened = openTerminalLink(sessionId, term, (change) => setState((state) => ({ ...state, ...change })));
+    const handle = { text: () => bufferText(term) };
+    window.ravenTerminal = handle;
+    terminal.current = term;
+    link.current = opened;
+    return () => {
+      if (window.ravenTerminal === handle) delete window.ravenTerminal;
+      opened.close();
+      resizing.disconnect();
+      term.dispose();
+    };
+  }, [sessionId]);
+
+  useEffect(() => {
+    if (!clickableLinks) return;
+    const addon = new WebLinksAddon((_event, address) => window.open(address, '_blank', 'noopener,noreferrer'));
+    terminal.current?.loadAddon(addon);
+    return () => addon.dispose();
+  }, [clickableLinks]);
+
+  const ended = state.status === 'terminated';
+  const reconnecting = !ended && !state.attached && !state.stopped && state.status !== 'connecting';
+  const shown = reconnecting ? { label: 'Reconnecting', color: 'blue' } : STATUS[state.status];
+  const login = state.loginUrl ? webAddress(state.loginUrl) : null;
+
+  return (
+    <Paper withBorder style={{ overflow: 'hidden' }}>
+      <Group px="md" py="xs" justify="space-between">
+        <Badge data-testid="terminal-status" role="status" variant="light" color={shown.color} tt="none">
+          {shown.label}
+        </Badge>
+        <Group gap="md">
+          <Switch
+            size="xs"
+            label="Clickable links"
+            checked={clickableLinks}
+            onChange={(event) => setClickableLinks(event.currentTarget.checked)}
+          />
+          {!ended && actions}
+        </Group>
+      </Group>
+      {login && (
+        <Alert color="orange" radius={0} title="The agent waits for a login">
+          <Group justify="space-between">
+            <Text size="sm">The link leads to {login.host}. Open it only if you expect that site.</Text>
+            <Button component="a" href={login.href} target="_blank" rel="noopener noreferrer" size="xs" color="orange">
+              Login
+            </Button>
+          </Group>
+        </Alert>
+      )}
+      {state.problem && (
+        <Alert color="red" radius={0}>
+          {state.problem}
+        </Alert>
+      )}
+      {ended && (
+        <Alert color="gray" radius={0} title="This session is over">
+          Nothing typed here reaches the agent any more. The last output stays below until you leave this page.
+        </Alert>
+      )}
+      {!ended && state.stopped && (
+        <Group px="md" pb="xs">
+          <Text size="sm">This terminal is no longer attached.</Text>
+          <Button size="xs" variant="light" onClick={() => link.current?.retry()}>
+            Reconnect
+          </Button>
+        </Group>
+      )}
+      <div className="terminal-frame">
+        <div ref={screen} className="terminal-screen" data-testid="terminal" aria-label="Terminal" role="group" />
+      </div>
+    </Paper>
+  );
+}
+
+/** The address if it is an http or https one; anything else is not offered as a link. */
+function webAddress(text: string): URL | null {
+  const address = URL.canParse(text) ? new URL(text) : null;
+  return address && ['http:', 'https:'].includes(address.protocol) ? address : null;
+}
