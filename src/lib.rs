@@ -4,7 +4,18 @@
 //! `domain`, where every rule lives; `domain` speaks to `storage` and `runtime`; `model` is pure.
 //! `serve` puts it all together. ARCHITECTURE.md is the map.
 
+pub mod app;
+pub mod config;
+pub mod database;
 pub mod domain;
+pub mod http;
+pub mod mcp;
 pub mod model;
 pub mod runtime;
+pub mod serve;
+pub mod socket;
 pub mod storage;
+pub mod telemetry;
+pub mod up;
+pub mod wire;
+pub mod workers;

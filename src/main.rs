@@ -1,1 +1,247 @@
-fn main() {}
+//! Parses the command line and hands over.
+
+use std::{io::Read as _, net::TcpListener, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use raven_agents::{
+    config::{self, Config},
+    database::Database,
+    domain::{
+        auth,
+        workspaces::{self, NewPerson},
+    },
+    http, mcp,
+    model::{clock::Clock, workspace::Role},
+    runtime::RuntimeClient,
+    serve,
+    storage::{self, Tx},
+    telemetry, up,
+};
+
+/// The agent control plane of Raven Docs.
+#[derive(Parser)]
+#[command(name = "raven-agents", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Task>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the service (the default)
+    Serve,
+    /// Run service, database and a local runtime together, with nothing to set
+    Up,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Say what is wrong with this machine or its settings
+    Doctor,
+    /// Print the OpenAPI document
+    Schema,
+    /// Look after accounts
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Add a person to the first workspace; the password is read from standard input
+    CreateUser {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_enum, default_value = "member")]
+        role: PersonRole,
+        /// Add to this workspace instead
+        #[arg(long)]
+        workspace: Option<uuid::Uuid>,
+    },
+    /// Make a further workspace with its owner; the password is read from standard input
+    CreateWorkspace {
+        #[arg(long)]
+        name: String,
+        /// First label of its host name, for CLOUD=true
+        #[arg(long)]
+        hostname: Option<String>,
+        #[arg(long)]
+        owner_email: String,
+        #[arg(long)]
+        owner_name: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PersonRole {
+    Owner,
+    Admin,
+    Member,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command.unwrap_or(Task::Serve)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("raven-agents: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(task: Task) -> anyhow::Result<()> {
+    if matches!(task, Task::Schema) {
+        println!("{}", http::document(mcp::routes()).to_pretty_json()?);
+        return Ok(());
+    }
+    if let Err(error) = dotenvy::dotenv()
+        && !error.not_found()
+    {
+        anyhow::bail!("the file .env cannot be read: {error}");
+    }
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is where settings enter")]
+    let config = Config::read(&|name| std::env::var(name).ok())?;
+    telemetry::start(&config.log_level, config.log_format);
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for name in config::unknown_names(names.iter().map(String::as_str)) {
+        tracing::warn!(name, "unknown setting; see .env.example");
+    }
+    match task {
+        Task::Serve => {
+            let database = Database::resolve(&config, &mut report)?;
+            serve::run(&config, database.options.clone(), signalled()).await?;
+            database.stop()
+        }
+        Task::Up => up::run(config, signalled()).await,
+        Task::Migrate => migrate(&config).await,
+        Task::Doctor => doctor(&config).await,
+        Task::Admin(task) => admin(&config, task).await,
+        Task::Schema => Ok(()),
+    }
+}
+
+fn report(step: &str) {
+    eprintln!("raven-agents: {step}");
+}
+
+/// Resolves when the process is told to end.
+async fn signalled() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            return tracing::error!("signals cannot be received");
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        tracing::error!("signals cannot be received");
+    }
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = Database::resolve(config, &mut report)?;
+    let pool = storage::db::pool(database.options.clone(), 1);
+    let pending = storage::db::pending_migrations(&pool).await.map_err(|error| serve::explain_database(&error))?;
+    storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
+    pending.iter().for_each(|name| println!("applied {name}"));
+    println!("the schema is up to date");
+    pool.close().await;
+    database.stop()
+}
+
+/// Prints what works and what does not; fails when something does not.
+async fn doctor(config: &Config) -> anyhow::Result<()> {
+    let mut sound = true;
+    let mut check = |name: &str, outcome: Result<String, String>| match outcome {
+        Ok(text) => println!("ok    {name}: {text}"),
+        Err(text) => {
+            sound = false;
+            println!("FAIL  {name}: {text}");
+        }
+    };
+    check("settings", Ok("all can be read".to_owned()));
+    match Database::resolve(config, &mut report) {
+        Err(error) => check("database", Err(format!("{error:#}"))),
+        Ok(database) => {
+            let pool = storage::db::pool(database.options.clone(), 1);
+            let pending = storage::db::pending_migrations(&pool).await;
+            check("database", pending.as_ref().map(|_| "answers".to_owned()).map_err(ToString::to_string));
+            if let Ok(pending) = pending {
+                let text =
+                    if pending.is_empty() { "up to date".to_owned() } else { format!("{} migrations will be applied", pending.len()) };
+                check("schema", Ok(text));
+            }
+            pool.close().await;
+            if let Err(error) = database.stop() {
+                check("database", Err(format!("{error:#}")));
+            }
+        }
+    }
+    match &config.runtime {
+        None => check("runtime", Ok("none configured; `up` brings its own".to_owned())),
+        Some(runtime) => match RuntimeClient::new(&runtime.endpoint, runtime.token.clone()) {
+            Err(error) => check("runtime", Err(error.to_string())),
+            Ok(client) => {
+                check(
+                    "runtime",
+                    client
+                        .health()
+                        .await
+                        .map(|health| health.message.unwrap_or_else(|| "answers".into()))
+                        .map_err(|error| error.to_string()),
+                );
+            }
+        },
+    }
+    let port = TcpListener::bind(config.address());
+    check(
+        "port",
+        port.map(|_| format!("{} is free", config.address())).map_err(|error| serve::explain_bind(config.address(), &error).to_string()),
+    );
+    if sound { Ok(()) } else { Err(anyhow::anyhow!("something is wrong, see above")) }
+}
+
+async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
+    let mut password = String::new();
+    std::io::stdin().take(200).read_to_string(&mut password).context("the password is read from standard input")?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    anyhow::ensure!((8..=72).contains(&password.len()), "the password must have 8 to 72 bytes");
+    let password_hash = auth::hash_password(password).await;
+    let database = Database::resolve(config, &mut report)?;
+    let pool = storage::db::pool(database.options.clone(), 1);
+    storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
+    let mut tx = Tx::begin(&pool, &Clock::default()).await?;
+    match task {
+        Admin::CreateUser { email, name, role, workspace } => {
+            let workspace = match workspace {
+                Some(id) => raven_agents::model::ids::WorkspaceId(id),
+                None => workspaces::resolve(tx.conn(), None).await?.context("there is no workspace yet: open the console to set one up")?,
+            };
+            let role = match role {
+                PersonRole::Owner => Role::Owner,
+                PersonRole::Admin => Role::Admin,
+                PersonRole::Member => Role::Member,
+            };
+            let user = workspaces::add_person(&mut tx, workspace, &NewPerson { name, email, password_hash }, role).await?;
+            println!("{user}");
+        }
+        Admin::CreateWorkspace { name, hostname, owner_email, owner_name } => {
+            let owner = NewPerson { name: owner_name, email: owner_email, password_hash };
+            let (workspace, _) = workspaces::create(&mut tx, &name, hostname.as_deref(), &owner).await?;
+            println!("{workspace}");
+        }
+    }
+    tx.commit().await?;
+    pool.close().await;
+    database.stop()
+}

@@ -1,7 +1,7 @@
 //! Reads the activity feed.
 
 use crate::{
-    model::{actor::Admin, activity::Activity, ids::AgentId},
+    model::{activity::Activity, actor::Admin, ids::AgentId},
     storage::{self, Conn, StorageError},
 };
 

@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq as _;
 use super::events;
 use crate::{
     model::{
-        agent::{Agent, AgentState, AgentStatus, IllegalTransition, Profile},
+        agent::{Agent, AgentState, AgentStatus, AgentView, IllegalTransition, Profile},
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, WorkspaceId},
         policy::{PENDING_AGENTS_MAX, Policy},
@@ -160,12 +160,6 @@ pub(super) fn brief(agent: &Agent) -> AgentBrief {
         agent_type: None,
         status: agent.state.status().as_str().to_owned(),
     }
-}
-
-/// An agent with its newest run, if it was spawned.
-pub struct AgentView {
-    pub agent: Agent,
-    pub run: Option<Run>,
 }
 
 /// Agents of the workspace, newest first (by name when looked for by capability).

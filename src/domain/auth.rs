@@ -2,9 +2,12 @@
 
 use std::sync::LazyLock;
 
+use sqlx::PgPool;
+
 use crate::{
     model::{
         actor::Person,
+        clock::Clock,
         ids::{UserId, WorkspaceId},
         token::Tokens,
         workspace::{Role, User, Workspace},
@@ -16,7 +19,8 @@ use crate::{
 const BCRYPT_COST: u32 = 12;
 
 /// Compared with when there is no account, so that the answer takes as long as for one (D-52).
-static NOBODYS_HASH: LazyLock<String> = LazyLock::new(|| bcrypt::hash("nobody's password", BCRYPT_COST).expect("a fixed short text can be hashed"));
+static NOBODYS_HASH: LazyLock<String> =
+    LazyLock::new(|| bcrypt::hash("nobody's password", BCRYPT_COST).expect("a fixed short text can be hashed"));
 
 /// Why a sign-in failed. The two are one to the caller.
 #[derive(Debug, thiserror::Error)]
@@ -42,20 +46,29 @@ async fn password_matches(password: String, hash: Option<String>) -> bool {
     tokio::task::spawn_blocking(compare).await.unwrap_or(false)
 }
 
-/// Signs a person in and returns an access token. Agents' accounts never sign in.
+/// Signs a person in and returns an access token. Agents' accounts never sign in. The comparison
+/// takes long, so no transaction is open meanwhile.
 ///
-/// The comparison takes long, so it happens between two short reads and writes, not inside `tx`'s locks.
 /// Errors: `Refused` for an unknown address, a wrong password and an account without one, alike.
-pub async fn login(tx: &mut Tx, tokens: &Tokens, workspace: WorkspaceId, email: &str, password: String) -> Result<String, LoginError> {
-    let account = storage::users::credentials(tx.conn(), workspace, email).await?;
+pub async fn login(
+    pool: &PgPool,
+    clock: &Clock,
+    tokens: &Tokens,
+    workspace: WorkspaceId,
+    email: &str,
+    password: String,
+) -> Result<String, LoginError> {
+    let account = storage::users::credentials(&mut *pool.acquire().await.map_err(StorageError::from)?, workspace, email).await?;
     let usable = account.filter(|account| account.role != Role::Agent);
     let (user, hash) = usable.map(|account| (account.id, account.password_hash)).unzip();
     if !password_matches(password, hash.flatten()).await {
         return Err(LoginError::Refused);
     }
     let user = user.ok_or(LoginError::Refused)?;
+    let mut tx = Tx::begin(pool, clock).await?;
     let now = tx.now();
     storage::users::touch_login(tx.conn(), user, now).await?;
+    tx.commit().await?;
     Ok(tokens.issue(user, workspace, email, now))
 }
 

@@ -1,11 +1,13 @@
 //! Records what happened: one value becomes the activity row and the outbox entry.
 
+use chrono::TimeDelta;
+
 use crate::{
     model::{event::Event, ids::EventId},
-    storage::{self, StorageError, Tx, outbox::Entry},
+    storage::{self, Conn, StorageError, Tx, outbox::Entry},
 };
 
-pub use crate::storage::outbox::Delivered;
+pub use crate::storage::outbox::{Delivered, Tail};
 
 /// Takes events after their commit, each at least once and in order; tells repeats by the event id.
 pub trait EventSink: Send + Sync {
@@ -22,4 +24,22 @@ pub async fn record(tx: &mut Tx, event: Event) -> Result<EventId, StorageError> 
     }
     tx.enqueue(Entry { id, workspace: event.workspace, agent: event.agent, kind: event.kind, at });
     Ok(id)
+}
+
+/// Events read at once at the most.
+const BATCH: i64 = 500;
+
+/// Where a reader starts that wants what is committed from now on.
+pub async fn last(conn: &mut Conn) -> Result<i64, StorageError> {
+    storage::outbox::last_seq(conn).await
+}
+
+/// The next events after a position, in order; of one that cannot be read only the position.
+pub async fn after(conn: &mut Conn, seq: i64) -> Result<Vec<Result<Delivered, i64>>, StorageError> {
+    storage::outbox::after(conn, seq, BATCH).await
+}
+
+/// Forgets events older than `age`; returns how many.
+pub async fn prune(conn: &mut Conn, age: TimeDelta) -> Result<u64, StorageError> {
+    storage::outbox::prune(conn, age).await
 }

@@ -11,7 +11,7 @@ use crate::{
         agent::{Agent, AgentStatus, Profile},
         event::{Event, EventKind},
         ids::{AgentId, InviteId},
-        invite::{Invite, InviteOrder},
+        invite::{Invite, InviteOrder, InviteView},
         policy::Policy,
         secret::Secret,
     },
@@ -30,12 +30,6 @@ pub enum InviteError {
     ExpiryPast,
     #[error(transparent)]
     Storage(#[from] StorageError),
-}
-
-/// An invite with its token, where the token may still be shown.
-pub struct InviteView {
-    pub invite: Invite,
-    pub token: Option<Secret>,
 }
 
 /// Makes an invite. Records [`EventKind::InviteCreated`], without the token.

@@ -7,6 +7,7 @@ pub mod approvals;
 pub mod assignments;
 pub mod auth;
 pub mod events;
+pub mod health;
 pub mod invites;
 pub mod keys;
 pub mod runs;

@@ -14,11 +14,13 @@ use crate::{
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, RunId, UserId, WorkspaceId},
         run::{Run, RunNews, RunStatus, safe_login_url},
-        terminal::SessionNews,
+        terminal::{SessionNews, TerminalSession},
     },
     runtime::{RuntimeClient, RuntimeError},
     storage::{self, Conn, StorageError, Tx},
 };
+
+pub use crate::runtime::link::LinkNews;
 
 /// A run that nothing is heard of for this long after it was asked for has come to nothing: longer
 /// than the runtime may take to answer the spawn.
@@ -53,7 +55,7 @@ pub enum StopError {
 
 /// Takes in news of the agent that the runtime at `endpoint` calls `runtime_agent_id`.
 /// `false` when no run of ours is meant: other agents' news are dropped (RT-27).
-pub async fn hear_by_runtime_agent(tx: &mut Tx, endpoint: &str, runtime_agent_id: &str, report: Report) -> Result<bool, StorageError> {
+async fn hear_by_runtime_agent(tx: &mut Tx, endpoint: &str, runtime_agent_id: &str, report: Report) -> Result<bool, StorageError> {
     let Some(run) = storage::runs::lock_by_runtime_agent(tx.conn(), endpoint, runtime_agent_id).await? else { return Ok(false) };
     hear(tx, run, report).await?;
     Ok(true)
@@ -136,7 +138,7 @@ async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageEr
 
 /// Compares what the runtime at `endpoint` says it runs with what we think, and takes the difference
 /// as news: what the event stream told while nobody listened is made up for.
-pub async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Result<(), StorageError> {
+async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Result<(), StorageError> {
     for run in storage::runs::live_on(tx.conn(), endpoint).await? {
         let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id);
         let report = match found {
@@ -162,8 +164,16 @@ fn report_of_handle(handle: &AgentHandle) -> Report {
     Report { news, runtime_session_id: handle.runtime_session_id.clone(), mcp_endpoint: None }
 }
 
+/// Takes in what the link to the runtime at `endpoint` reports.
+pub async fn hear_link(tx: &mut Tx, endpoint: &str, news: &LinkNews) -> Result<(), StorageError> {
+    match news {
+        LinkNews::Agents(handles) => reconcile(tx, endpoint, handles).await,
+        LinkNews::Event(event) => hear_event(tx, endpoint, event).await,
+    }
+}
+
 /// Takes in one event of a runtime's stream. What concerns no run of ours is dropped.
-pub async fn hear_event(tx: &mut Tx, endpoint: &str, event: &EventFrame) -> Result<(), StorageError> {
+async fn hear_event(tx: &mut Tx, endpoint: &str, event: &EventFrame) -> Result<(), StorageError> {
     let data = &event.data;
     let agent = data.get("agent").unwrap_or(data);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -226,9 +236,11 @@ pub async fn stop(tx: &mut Tx, admin: &Admin, agent: &AgentId) -> Result<Run, St
     run.ok_or(StopError::NotRunning)
 }
 
-/// Ends the process behind a terminal session, for somebody who may write to it.
-pub async fn stop_session(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId, by: UserId) -> Result<Option<Run>, StorageError> {
-    request_stop(tx, workspace, agent, Some(by), "terminal session ended").await
+/// Ends a terminal session at once and the process behind it soon.
+pub async fn end_session(tx: &mut Tx, session: &TerminalSession, by: UserId) -> Result<(), StorageError> {
+    request_stop(tx, session.workspace, &session.agent, Some(by), "terminal session ended").await?;
+    terminals::cut_of_agent(tx, session.workspace, &session.agent).await?;
+    Ok(())
 }
 
 /// Runs whose end was asked for and is not confirmed, longest waiting first.

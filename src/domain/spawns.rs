@@ -119,6 +119,9 @@ async fn plan_one(
     Ok(Planned { agent: approved.agent, run, key: approved.key })
 }
 
+/// Why an agent could not be launched.
+pub type LaunchError = RuntimeError;
+
 /// What the runtime made of one planned agent.
 pub struct Launched {
     pub runtime_agent_id: String,
@@ -127,7 +130,12 @@ pub struct Launched {
 
 /// Asks the runtime for one planned agent. Its key goes into the environment of its process, and
 /// nowhere else (D-47). The run's id makes a repeated call harmless.
-pub async fn launch(runtime: &RuntimeClient, planned: &Planned, order: &SpawnOrder, callbacks: &Callbacks) -> Result<Launched, RuntimeError> {
+pub async fn launch(
+    runtime: &RuntimeClient,
+    planned: &Planned,
+    order: &SpawnOrder,
+    callbacks: &Callbacks,
+) -> Result<Launched, LaunchError> {
     let mut config = order.config.clone();
     let mut env = config.get("env").and_then(Value::as_object).cloned().unwrap_or_default();
     env.insert("MCP_SERVER_URL".into(), json!(callbacks.app_url));
@@ -155,22 +163,26 @@ pub async fn launch(runtime: &RuntimeClient, planned: &Planned, order: &SpawnOrd
         return Err(error);
     }
     let reply = reply?;
-    let refusal = || RuntimeError::Refused { status: 200, code: None, message: reply.errors.first().cloned().unwrap_or_else(|| "no agent was started".into()) };
+    let refusal = || RuntimeError::Refused {
+        status: 200,
+        code: None,
+        message: reply.errors.first().cloned().unwrap_or_else(|| "no agent was started".into()),
+    };
     let agent = reply.agents.first().ok_or_else(refusal)?;
     Ok(Launched { runtime_agent_id: agent.id.clone(), runtime_session_id: agent.runtime_session_id.clone() })
 }
 
 /// Commits what came of launching one agent: it has started, or agent, key and account are gone.
-pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<Launched, &RuntimeError>) -> Result<(), StorageError> {
+pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<&Launched, &LaunchError>) -> Result<(), StorageError> {
     match outcome {
         Ok(launched) => {
             if let Some(mut run) = storage::runs::lock(tx.conn(), planned.run.id).await?
                 && run.runtime_agent_id != launched.runtime_agent_id
             {
-                run.runtime_agent_id = launched.runtime_agent_id;
+                run.runtime_agent_id.clone_from(&launched.runtime_agent_id);
                 storage::runs::save(tx.conn(), &run).await?;
             }
-            let report = Report { news: RunNews::Started, runtime_session_id: launched.runtime_session_id, mcp_endpoint: None };
+            let report = Report { news: RunNews::Started, runtime_session_id: launched.runtime_session_id.clone(), mcp_endpoint: None };
             runs::hear_by_id(tx, planned.run.id, report).await
         }
         Err(error) => {
@@ -184,7 +196,13 @@ pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<Launched, &R
 }
 
 /// Leaves the record of an order as a whole.
-pub async fn record_order(tx: &mut Tx, admin: &Admin, order: &SpawnOrder, spawned: Vec<AgentId>, errors: Vec<String>) -> Result<(), StorageError> {
+pub async fn record_order(
+    tx: &mut Tx,
+    admin: &Admin,
+    order: &SpawnOrder,
+    spawned: Vec<AgentId>,
+    errors: Vec<String>,
+) -> Result<(), StorageError> {
     let kind = EventKind::AgentsSpawned {
         agent_type: wire_agent_type(order.agent_type).to_owned(),
         count: order.count,

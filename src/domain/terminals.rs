@@ -13,12 +13,12 @@ use crate::{
         run::Run,
         terminal::{SessionNews, SessionStatus, Size, TerminalSession},
     },
-    runtime::{LiveTerminals, Terminal, Viewer},
+    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec},
     storage::{self, Conn, StorageError, Tx},
 };
 
 pub use crate::runtime::{
-    TerminalNews,
+    TerminalNews, Viewer,
     pty::{NotConnected, View},
 };
 
@@ -53,7 +53,12 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
     let (id, created) =
         storage::terminals::upsert(tx.conn(), run.workspace, &run.agent, runtime_session_id, &title, &run.runtime_endpoint, now).await?;
     if created {
-        let kind = EventKind::TerminalChanged { session_id: id, status: SessionStatus::Pending.as_str().to_owned(), login_url: None, drain: false };
+        let kind = EventKind::TerminalChanged {
+            session_id: id,
+            status: SessionStatus::Pending.as_str().to_owned(),
+            login_url: None,
+            drain: false,
+        };
         events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
     }
     Ok(id)
@@ -80,7 +85,13 @@ pub(super) async fn cut_of_agent(tx: &mut Tx, workspace: WorkspaceId, agent: &Ag
     Ok(true)
 }
 
-async fn change(tx: &mut Tx, session: &TerminalSession, status: SessionStatus, login_url: Option<&str>, drain: bool) -> Result<(), StorageError> {
+async fn change(
+    tx: &mut Tx,
+    session: &TerminalSession,
+    status: SessionStatus,
+    login_url: Option<&str>,
+    drain: bool,
+) -> Result<(), StorageError> {
     let now = tx.now();
     if !storage::terminals::set_status(tx.conn(), session.id, status, login_url, now).await? {
         return Ok(());
@@ -112,6 +123,30 @@ pub async fn get(conn: &mut Conn, person: &Person, id: SessionId) -> Result<Term
 /// Sessions that have to be connected, of all workspaces.
 pub async fn all_live(conn: &mut Conn) -> Result<Vec<TerminalSession>, StorageError> {
     storage::terminals::all_live(conn).await
+}
+
+/// A session by its id alone, for the machinery.
+pub async fn of_machinery(conn: &mut Conn, id: SessionId) -> Result<Option<TerminalSession>, StorageError> {
+    storage::terminals::find(conn, id).await
+}
+
+/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use.
+pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, session: &TerminalSession) {
+    let Some(runtime) = runtime.filter(|runtime| session.runtime_endpoint.as_deref() == Some(runtime.endpoint())) else {
+        tracing::warn!(session.id = %session.id, "the runtime of a session is not configured");
+        return;
+    };
+    if session.status != SessionStatus::Terminated {
+        let spec = TerminalSpec {
+            session: session.id,
+            workspace: session.workspace,
+            runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
+            size: session.size,
+            status: session.status,
+            login_url: session.login_url.clone(),
+        };
+        terminals.open(runtime, spec);
+    }
 }
 
 /// Whether the person may type and resize, and end the session: owners, admins and whoever spawned the agent.

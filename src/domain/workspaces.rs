@@ -56,12 +56,12 @@ pub async fn add_person(tx: &mut Tx, workspace: WorkspaceId, person: &NewPerson,
         return Err(SetupError::NotFound);
     }
     let user = UserId::generate();
-    storage::users::insert(tx.conn(), workspace, user, &person.name, &person.email, &person.password_hash, role).await.map_err(|error| {
-        match error.constraint() {
+    storage::users::insert(tx.conn(), workspace, user, &person.name, &person.email, &person.password_hash, role).await.map_err(
+        |error| match error.constraint() {
             Some("users_email_workspace_id_unique") => SetupError::EmailTaken,
             Some(_) | None => error.into(),
-        }
-    })?;
+        },
+    )?;
     storage::users::join_default_group(tx.conn(), workspace, user).await?;
     Ok(user)
 }

@@ -52,7 +52,10 @@ pub struct AgentCaller {
 pub enum Approver {
     Admin(UserId),
     /// A redeemed invite, with the name that its maker gave it.
-    Invite { id: super::ids::InviteId, name: String },
+    Invite {
+        id: super::ids::InviteId,
+        name: String,
+    },
     /// The admin who spawns the agent.
     Spawn(UserId),
 }

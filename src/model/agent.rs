@@ -16,6 +16,7 @@ use super::{
     actor::Approver,
     ids::{AgentId, InviteId, UserId, WorkspaceId},
     permission::PermissionSet,
+    run::Run,
 };
 
 /// The flat form of [`AgentState`], for columns and the wire.
@@ -96,6 +97,13 @@ pub struct Agent {
     pub requested_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+/// An agent with its newest run, if it was spawned.
+#[derive(Clone, Debug)]
+pub struct AgentView {
+    pub agent: Agent,
+    pub run: Option<Run>,
 }
 
 /// The action tried does not lead anywhere from the state found.

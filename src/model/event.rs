@@ -165,9 +165,11 @@ impl EventKind {
                 format!("{} started", agent.name),
                 json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}),
             ),
-            Self::RunReady { agent, runtime_session_id, .. } => {
-                ("spawn_ready", format!("{} is ready", agent.name), json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}))
-            }
+            Self::RunReady { agent, runtime_session_id, .. } => (
+                "spawn_ready",
+                format!("{} is ready", agent.name),
+                json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}),
+            ),
             Self::RunLoginRequired { agent, login_url, runtime_session_id } => (
                 "spawn_requires_login",
                 format!("{} needs a login", agent.name),

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{
     ids::{InviteId, UserId, WorkspaceId},
     permission::PermissionSet,
+    secret::Secret,
 };
 
 /// An invite as the admins see it.
@@ -40,6 +41,12 @@ impl Invite {
     pub fn seal_place(id: InviteId) -> String {
         format!("agent_invites/{id}")
     }
+}
+
+/// An invite with its token, where the token may still be shown.
+pub struct InviteView {
+    pub invite: Invite,
+    pub token: Option<Secret>,
 }
 
 /// What an admin asks for when making an invite.

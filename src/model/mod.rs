@@ -9,6 +9,7 @@ pub mod event;
 pub mod ids;
 pub mod invite;
 pub mod key;
+pub mod origin;
 pub mod permission;
 pub mod policy;
 pub mod run;

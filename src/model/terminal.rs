@@ -16,8 +16,7 @@ pub enum SessionStatus {
 }
 
 impl SessionStatus {
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Connecting, Self::Active, Self::LoginRequired, Self::Disconnected, Self::Terminated];
+    pub const ALL: [Self; 6] = [Self::Pending, Self::Connecting, Self::Active, Self::LoginRequired, Self::Disconnected, Self::Terminated];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -119,10 +119,16 @@ impl RuntimeClient {
     }
 
     /// The upgrade request for a WebSocket of this runtime.
-    pub(super) fn websocket(&self, segments: &[&str], query: &str, protocol: Option<&str>) -> Result<ClientRequestBuilder, tungstenite::Error> {
+    pub(super) fn websocket(
+        &self,
+        segments: &[&str],
+        query: &str,
+        protocol: Option<&str>,
+    ) -> Result<ClientRequestBuilder, tungstenite::Error> {
         let mut url = self.url(segments);
         url.set_query((!query.is_empty()).then_some(query));
-        let address = if url.scheme() == "https" { url.as_str().replacen("https", "wss", 1) } else { url.as_str().replacen("http", "ws", 1) };
+        let address =
+            if url.scheme() == "https" { url.as_str().replacen("https", "wss", 1) } else { url.as_str().replacen("http", "ws", 1) };
         let uri: Uri = address.parse().map_err(|_| tungstenite::error::UrlError::UnsupportedUrlScheme)?;
         let mut request = ClientRequestBuilder::new(uri);
         if let Some(token) = &self.token {

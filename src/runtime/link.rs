@@ -51,7 +51,12 @@ pub async fn follow(runtime: RuntimeClient, news: mpsc::Sender<LinkNews>) {
     while !news.is_closed() {
         if let Err(error) = connection(&runtime, &news, &mut position, &mut backoff).await {
             let delay = backoff.next_delay();
-            tracing::warn!(runtime = runtime.endpoint(), error = &error as &dyn std::error::Error, retry_ms = delay.as_millis(), "runtime link lost");
+            tracing::warn!(
+                runtime = runtime.endpoint(),
+                error = &error as &dyn std::error::Error,
+                retry_ms = delay.as_millis(),
+                "runtime link lost"
+            );
             sleep(delay).await;
         }
     }
@@ -89,7 +94,8 @@ async fn connection(
     let query = position.seq.map(|seq| format!("since={seq}")).unwrap_or_default();
     let request = runtime.websocket(&["ws", "events"], &query, None)?;
     let config = WebSocketConfig::default().max_message_size(Some(EVENT_BYTES_MAX)).max_frame_size(Some(EVENT_BYTES_MAX));
-    let (mut socket, _) = timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await.map_err(|_| LinkError::Silent)??;
+    let (mut socket, _) =
+        timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await.map_err(|_| LinkError::Silent)??;
     // Listed after the stream is open: whatever changes from now on comes as an event.
     report(news, LinkNews::Agents(runtime.agents().await?)).await;
     tracing::info!(runtime = runtime.endpoint(), "runtime link up");

@@ -222,7 +222,10 @@ pub enum View {
     Output(String),
     /// Output was missed: clear the screen, what follows starts over.
     Resync,
-    Status { status: SessionStatus, login_url: Option<String> },
+    Status {
+        status: SessionStatus,
+        login_url: Option<String>,
+    },
 }
 
 /// One reader of a terminal.

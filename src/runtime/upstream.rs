@@ -69,7 +69,12 @@ impl Reporter<'_> {
 }
 
 /// Keeps the terminal connected until the process ends, the terminal is cut, or its input closes.
-pub(super) async fn run(terminal: &Terminal, runtime: &RuntimeClient, mut inputs: mpsc::Receiver<Input>, news: &mpsc::Sender<TerminalNews>) {
+pub(super) async fn run(
+    terminal: &Terminal,
+    runtime: &RuntimeClient,
+    mut inputs: mpsc::Receiver<Input>,
+    news: &mpsc::Sender<TerminalNews>,
+) {
     let reporter = Reporter { session: terminal.spec().session, news };
     let draining = async {
         terminal.draining().cancelled().await;
@@ -117,7 +122,8 @@ async fn connect(
         .with_header("x-workspace-id", spec.workspace.to_string());
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
     let connecting = connect_async_with_config(request, Some(config), true);
-    let (socket, response) = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let (socket, response) =
+        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let agreed = response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|protocol| protocol == TERMINAL_PROTOCOL);
     let framing = if agreed { Framing::Negotiated } else { Framing::Default };
     let (sink, stream) = socket.split();

@@ -9,7 +9,12 @@ use crate::model::{
 };
 
 /// Active assignments of an agent, newest first.
-pub async fn active_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId, limit: i64) -> Result<Vec<Assignment>, StorageError> {
+pub async fn active_of_agent(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    limit: i64,
+) -> Result<Vec<Assignment>, StorageError> {
     let rows = sqlx::query!(
         r#"SELECT x.id, x.project_id, x.task_id, x.role, x.assigned_at, x.assigned_by, x.unassigned_at, t.status::text AS task_status
            FROM parallax_agent_assignments x LEFT JOIN tasks t ON t.id = x.task_id AND t.deleted_at IS NULL
@@ -27,7 +32,11 @@ pub async fn active_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &Ag
                 (Some(project), None) => Target::Project(ProjectId(project)),
                 (None, Some(task)) => Target::Task(TaskId(task)),
                 (Some(_), Some(_)) | (None, None) => {
-                    return Err(StorageError::Corrupt { table: "parallax_agent_assignments", column: "project_id", id: row.id.to_string() });
+                    return Err(StorageError::Corrupt {
+                        table: "parallax_agent_assignments",
+                        column: "project_id",
+                        id: row.id.to_string(),
+                    });
                 }
             };
             Ok(Assignment {

@@ -44,11 +44,26 @@ impl StorageError {
     }
 }
 
+impl StorageError {
+    /// Whether the same may succeed later: the database was away, or two transactions met.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            // Serialization failure and deadlock (PostgreSQL, appendix A).
+            Self::Query(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code == "40001" || code == "40P01"),
+            Self::Query(_) | Self::Corrupt { .. } => false,
+        }
+    }
+}
+
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
         // Class 53 is "insufficient resources", class 57 "operator intervention" (PostgreSQL, appendix A).
         let unavailable = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                true
+            }
             sqlx::Error::Database(database) => database.code().is_some_and(|code| code.starts_with("53") || code.starts_with("57")),
             _ => false,
         };

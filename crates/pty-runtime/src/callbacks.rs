@@ -99,9 +99,7 @@ impl Courier {
             let outcome = self.attempt(&delivery, &id).await;
             match outcome {
                 Ok(status) if status.is_success() => return,
-                Ok(status) => {
-                    tracing::warn!(%status, url = %delivery.url, attempt, "callback was refused")
-                }
+                Ok(status) => tracing::warn!(%status, attempt, "callback was refused"),
                 Err(ref error) => tracing::warn!(%error, attempt, "callback was not delivered"),
             }
             if outcome.is_ok_and(|status| !worth_repeating(status)) {

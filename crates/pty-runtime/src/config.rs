@@ -43,7 +43,7 @@ pub struct Settings {
     /// Sent with every callback (secret)
     #[arg(long, env = "PARALLAX_WEBHOOK_SECRET", hide_env_values = true)]
     pub webhook_secret: Option<String>,
-    /// How the control plane reaches this runtime [default: http://<host>:<port>]
+    /// How the control plane reaches this runtime [default: the address listened on]
     #[arg(long, env = "RUNTIME_PUBLIC_URL")]
     pub public_url: Option<String>,
     /// Folder that holds every agent's files [default: raven-runtime in the user's data folder]

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
 use chrono::{SecondsFormat, Utc};
 use futures_util::{SinkExt, StreamExt};
 use runtime_protocol::{EventFrame, EventName};
@@ -127,51 +128,88 @@ pub(crate) async fn serve(socket: Socket, log: Arc<EventLog>, filter: Filter, cl
     let (mut sink, mut stream) = socket.split();
     let (ask_pong, pong_asked) = mpsc::channel(1);
     let goodbye = tokio::select! {
-        // What happened before the end is told before the end.
-        biased;
-        goodbye = tell(&mut sink, &log, &filter, pong_asked) => goodbye,
+        goodbye = tell(&mut sink, Tail::new(&log, &filter, &closing), pong_asked) => goodbye,
         goodbye = listen(&mut stream, ask_pong) => goodbye,
-        () = closing.cancelled() => Goodbye::SHUTDOWN,
+        () = socket::overdue(&closing) => Goodbye::SHUTDOWN,
     };
     socket::farewell(sink, stream, goodbye).await;
 }
 
-async fn tell(sink: &mut Sink, log: &EventLog, filter: &Filter, mut pong_asked: mpsc::Receiver<()>) -> Goodbye {
-    let mut latest = log.latest.subscribe();
-    let mut cursor = log.cursor(filter.since);
+async fn tell(sink: &mut Sink, mut tail: Tail<'_>, mut pong_asked: mpsc::Receiver<()>) -> Goodbye {
     let mut pings = socket::ping_interval();
-    let mut outgoing = Message::text(greeting(log, filter, cursor));
-    let mut batch = VecDeque::new();
+    let mut outgoing = tail.greeting();
     loop {
-        if let Err(goodbye) = sink.send(outgoing).await.map_err(|error| Goodbye::broken(&error)) {
-            return goodbye;
+        if let Err(error) = sink.send(outgoing).await {
+            return Goodbye::broken(&error);
         }
-        outgoing = loop {
-            let next = async {
-                while batch.is_empty() {
-                    batch.extend(log.after(cursor)?);
-                    if batch.is_empty() && latest.changed().await.is_err() {
-                        return Err(Missed);
-                    }
-                }
-                Ok(batch.pop_front())
-            };
-            tokio::select! {
-                biased;
-                _ = pings.tick() => break Message::Ping(bytes::Bytes::new()),
-                Some(()) = pong_asked.recv() => break Message::text(json!({ "type": "pong", "timestamp": now() }).to_string()),
-                event = next => match event {
-                    Ok(Some(event)) => {
-                        cursor = event.seq;
-                        if filter.admits(&event) {
-                            break Message::Text(event.text.clone());
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(Missed) => return Goodbye::TOO_SLOW,
-                },
-            }
+        outgoing = tokio::select! {
+            biased;
+            _ = pings.tick() => Message::Ping(Bytes::new()),
+            Some(()) = pong_asked.recv() => Message::text(json!({ "type": "pong", "timestamp": now() }).to_string()),
+            next = tail.next() => match next {
+                Ok(event) => Message::Text(event),
+                Err(goodbye) => return goodbye,
+            },
         };
+    }
+}
+
+/// What one listener has heard and what comes next for it.
+struct Tail<'a> {
+    log: &'a EventLog,
+    filter: &'a Filter,
+    cursor: u64,
+    latest: watch::Receiver<u64>,
+    batch: VecDeque<Arc<Recorded>>,
+    closing: &'a CancellationToken,
+    /// The runtime is closing: what is there now is the last to be told.
+    last_look: bool,
+}
+
+impl<'a> Tail<'a> {
+    fn new(log: &'a EventLog, filter: &'a Filter, closing: &'a CancellationToken) -> Self {
+        // Subscribed before the cursor is set, so that what comes in between wakes the listener.
+        let latest = log.latest.subscribe();
+        Self {
+            cursor: log.cursor(filter.since),
+            log,
+            filter,
+            latest,
+            batch: VecDeque::new(),
+            closing,
+            last_look: false,
+        }
+    }
+
+    fn greeting(&self) -> Message {
+        let filter = self.filter.agent_id.as_ref().map(|id| json!({ "agentId": id }));
+        let (boot_id, seq) = (&self.log.boot_id, self.cursor);
+        // `seq` is the number after which the events that follow come.
+        let greeting = json!({ "type": "connected", "filter": filter, "timestamp": now(), "bootId": boot_id, "seq": seq });
+        Message::text(greeting.to_string())
+    }
+
+    /// Waits for the next event that is admitted; may be dropped and called again without losing any.
+    async fn next(&mut self) -> Result<Utf8Bytes, Goodbye> {
+        loop {
+            while let Some(event) = self.batch.pop_front() {
+                self.cursor = event.seq;
+                if self.filter.admits(&event) {
+                    return Ok(event.text.clone());
+                }
+            }
+            self.latest.mark_unchanged();
+            self.batch.extend(self.log.after(self.cursor).map_err(|Missed| Goodbye::TOO_SLOW)?);
+            if self.batch.is_empty() {
+                if self.last_look {
+                    return Err(Goodbye::SHUTDOWN);
+                }
+                tokio::select! {
+                    changed = self.latest.changed() => changed.map_err(|_| Goodbye::GONE)?,
+                    () = self.closing.cancelled() => self.last_look = true,
+                }
+            }
+        }
     }
 }
 
@@ -187,12 +225,6 @@ async fn listen(stream: &mut Stream, ask_pong: mpsc::Sender<()>) -> Goodbye {
             tracing::trace!("a pong is already on its way");
         }
     }
-}
-
-fn greeting(log: &EventLog, filter: &Filter, cursor: u64) -> String {
-    let filtered = filter.agent_id.as_ref().map(|id| json!({ "agentId": id }));
-    // `seq` is the number that the first event after this greeting comes next to.
-    json!({ "type": "connected", "filter": filtered, "timestamp": now(), "bootId": log.boot_id, "seq": cursor }).to_string()
 }
 
 fn now() -> String {

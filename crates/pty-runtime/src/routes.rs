@@ -199,7 +199,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
             Ok(agent) => reply.agents.push(SpawnedAgent {
                 id: agent.id.clone(),
                 name: Some(agent.name.clone()),
-                agent_type: Some(agent.agent_type.into()),
+                agent_type: Some(agent.kind.into()),
                 status: Some(agent.status()),
                 runtime_session_id: Some(agent.runtime_session_id.clone()),
                 runtime_endpoint: Some(agent.endpoint().into()),

@@ -18,7 +18,7 @@ use futures_util::{
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -27,7 +27,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::problem::Problem;
 
@@ -43,6 +43,8 @@ const READ_BUFFER_BYTES: usize = 8 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// Two pings without any answer: the peer is gone, or has stopped reading for good.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
+/// How long a slow peer may take for what was still to be said when the runtime closes.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 /// How long a peer may take to answer a close frame.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 
@@ -149,6 +151,13 @@ impl Goodbye {
         tracing::debug!(%error, "socket broke");
         Self::GONE
     }
+}
+
+/// Waits until the runtime is closing and the last words have had their time. Until then each
+/// socket tells what happened before the end and closes by itself.
+pub(crate) async fn overdue(closing: &CancellationToken) {
+    closing.cancelled().await;
+    sleep(LAST_WORDS_WITHIN).await;
 }
 
 /// Ends a conversation before it began.

@@ -48,11 +48,9 @@ pub(crate) async fn serve(socket: Socket, agent: Arc<Agent>, framing: Framing, s
     let (mut sink, mut stream) = socket.split();
     let (ask_pong, pong_asked) = mpsc::channel(1);
     let goodbye = tokio::select! {
-        // What happened before the end is told before the end.
-        biased;
-        goodbye = show(&mut sink, View::new(&agent, framing, start), pong_asked) => goodbye,
+        goodbye = show(&mut sink, View::new(&agent, framing, start, &closing), pong_asked) => goodbye,
         goodbye = take_input(&mut stream, &agent, ask_pong) => goodbye,
-        () = closing.cancelled() => Goodbye::SHUTDOWN,
+        () = socket::overdue(&closing) => Goodbye::SHUTDOWN,
     };
     socket::farewell(sink, stream, goodbye).await;
 }
@@ -87,10 +85,13 @@ struct View<'a> {
     /// Frames ready to go, from one read.
     frames: VecDeque<Message>,
     told_exit: bool,
+    closing: &'a CancellationToken,
+    /// The runtime is closing: what is there now is the last to be told.
+    last_look: bool,
 }
 
 impl<'a> View<'a> {
-    fn new(agent: &'a Agent, framing: Framing, start: Start) -> Self {
+    fn new(agent: &'a Agent, framing: Framing, start: Start, closing: &'a CancellationToken) -> Self {
         // Subscribed before the cursor is set, so that what comes in between wakes the viewer.
         let (output, state) = (agent.output.subscribe(), agent.watch());
         let (oldest, end) = agent.output.bounds();
@@ -109,6 +110,8 @@ impl<'a> View<'a> {
             decoder: Decoder::default(),
             frames: VecDeque::new(),
             told_exit: false,
+            closing,
+            last_look: false,
         }
     }
 
@@ -147,6 +150,7 @@ impl<'a> View<'a> {
                 Found::UpToDate => match exit {
                     Some(exit) if !self.told_exit => self.tell_exit(&exit),
                     Some(_) => return Err(Goodbye::AGENT_EXITED),
+                    None if self.last_look => return Err(Goodbye::SHUTDOWN),
                     None => self.changed().await?,
                 },
             }
@@ -157,6 +161,10 @@ impl<'a> View<'a> {
         let changed = tokio::select! {
             changed = self.output.changed() => changed,
             changed = self.state.changed() => changed,
+            () = self.closing.cancelled() => {
+                self.last_look = true;
+                Ok(())
+            }
         };
         changed.map_err(|_| Goodbye::GONE)
     }

@@ -217,10 +217,7 @@ async fn stopping_ends_everything_that_the_agent_started() {
     for (id, timeout) in [(scripted, 200), (shell, 5000)] {
         let child = eventually("child", async || {
             let logs = world.until_logs(&id, "child=").await;
-            let number = logs
-                .split("child=")
-                .filter_map(|tail| tail.split_once('.')?.0.parse::<u32>().ok())
-                .next();
+            let number = logs.split("child=").find_map(|tail| tail.split_once('.')?.0.parse::<u32>().ok());
             number.ok_or(logs)
         })
         .await;

@@ -1,0 +1,76 @@
+//! The handles that every edge gets.
+
+use std::{future::Future, sync::Arc};
+
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    model::{clock::Clock, policy::Policy, token::Tokens},
+    runtime::{LiveTerminals, RuntimeClient},
+};
+
+pub use crate::storage::{StorageError, Tx};
+
+/// What the operator set, as far as the edges need it.
+pub struct Settings {
+    /// Public address of this service, without a slash at its end.
+    pub app_url: String,
+    /// Whether the host name chooses the workspace.
+    pub cloud: bool,
+    pub webhook_secret: Option<String>,
+}
+
+/// Cloneable access to everything that lives as long as the process.
+#[derive(Clone)]
+pub struct App(Arc<Handles>);
+
+/// What an [`App`] gives access to.
+pub struct Handles {
+    pub pool: PgPool,
+    pub clock: Clock,
+    pub policy: Policy,
+    pub tokens: Tokens,
+    pub settings: Settings,
+    pub runtime: Option<RuntimeClient>,
+    pub terminals: LiveTerminals,
+    /// Wakes the worker that ends processes.
+    pub wake_stopper: Notify,
+    pub tasks: TaskTracker,
+    pub shutdown: CancellationToken,
+}
+
+impl std::ops::Deref for App {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        &self.0
+    }
+}
+
+impl App {
+    #[must_use]
+    pub fn new(handles: Handles) -> Self {
+        Self(Arc::new(handles))
+    }
+
+    /// Begins a use case that changes something.
+    pub async fn begin(&self) -> Result<Tx, StorageError> {
+        Tx::begin(&self.pool, &self.clock).await
+    }
+
+    /// A connection to read with.
+    pub async fn read(&self) -> Result<PoolConnection<Postgres>, StorageError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Runs work that shutdown waits for, and that goes on when its caller goes away.
+    pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(work)
+    }
+}

@@ -1,0 +1,271 @@
+//! Reads the environment once and reports every bad setting together.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use chrono::TimeDelta;
+
+/// Where a setting's text comes from: the environment, but for tests.
+pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// `APP_SECRET` signs tokens and seals secrets; below this it could be guessed.
+const APP_SECRET_CHARS_MIN: usize = 32;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A runtime that the service may use.
+#[derive(Clone)]
+pub struct RuntimeSettings {
+    pub endpoint: String,
+    pub token: Option<String>,
+}
+
+/// Everything that can be set. `.env.example` describes each with its default and unit.
+#[derive(Clone)]
+pub struct Config {
+    pub database_url: Option<String>,
+    pub database_connections_max: u32,
+    pub postgres_bin: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
+    pub host: IpAddr,
+    pub port: u16,
+    /// Public address of this service, without a slash at its end; from host and port if unset.
+    pub app_url: Option<String>,
+    pub app_secret: Option<String>,
+    pub token_lifetime: TimeDelta,
+    /// Whether the host name chooses the workspace.
+    pub cloud: bool,
+    pub runtime: Option<RuntimeSettings>,
+    /// Where `up` has its own runtime listen.
+    pub runtime_port: u16,
+    pub webhook_secret: Option<String>,
+    pub agents_per_workspace_max: u32,
+    pub agent_key_prefix: String,
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+/// Every setting that cannot be used, a sentence each.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct BadSettings(pub Vec<String>);
+
+/// Names of all settings, as in `.env.example`.
+pub const SETTINGS: [&str; 23] = [
+    "DATABASE_URL",
+    "DATABASE_MAX_POOL",
+    "RAVEN_PG_BIN",
+    "RAVEN_DATA_DIR",
+    "HOST",
+    "PORT",
+    "APP_URL",
+    "APP_SECRET",
+    "JWT_TOKEN_EXPIRES_IN",
+    "CLOUD",
+    "AGENT_RUNTIME_ENDPOINT",
+    "AGENT_RUNTIME_TOKEN",
+    "RUNTIME_PORT",
+    "RUNTIME_HOST",
+    "RUNTIME_TOKEN",
+    "RUNTIME_COMMANDS",
+    "RUNTIME_WORKDIR_ROOT",
+    "MAX_AGENTS",
+    "PARALLAX_WEBHOOK_SECRET",
+    "PARALLAX_MAX_AGENTS_PER_WORKSPACE",
+    "PARALLAX_AGENT_KEY_PREFIX",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+];
+
+/// Reads settings and gathers what is wrong with them.
+struct Reader<'a> {
+    source: Source<'a>,
+    bad: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.source)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, default: T, what: &str) -> T {
+        let Some(text) = self.text(name) else { return default };
+        text.parse().unwrap_or_else(|_| self.refuse(name, &format!("must be {what}, got {text:?}"), default))
+    }
+
+    fn refuse<T>(&mut self, name: &str, why: &(impl Display + ?Sized), instead: T) -> T {
+        self.bad.push(format!("{name} {why}"));
+        instead
+    }
+}
+
+impl Config {
+    /// Reads every setting.
+    ///
+    /// Errors: [`BadSettings`], all of them together.
+    pub fn read(source: Source) -> Result<Self, BadSettings> {
+        let mut reader = Reader { source, bad: Vec::new() };
+        let config = Self {
+            database_url: reader.text("DATABASE_URL"),
+            database_connections_max: reader.parsed("DATABASE_MAX_POOL", 10, "a whole number of connections"),
+            postgres_bin: reader.text("RAVEN_PG_BIN").map(Into::into),
+            data_dir: reader.text("RAVEN_DATA_DIR").map(Into::into),
+            host: reader.parsed("HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), "an IP address such as 127.0.0.1"),
+            port: reader.parsed("PORT", 3000, "a port number"),
+            app_url: reader.text("APP_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            app_secret: reader.text("APP_SECRET"),
+            token_lifetime: TimeDelta::days(30),
+            cloud: reader.parsed("CLOUD", false, "true or false"),
+            runtime: reader.text("AGENT_RUNTIME_ENDPOINT").map(|endpoint| RuntimeSettings { endpoint, token: None }),
+            runtime_port: reader.parsed("RUNTIME_PORT", 8081, "a port number"),
+            webhook_secret: reader.text("PARALLAX_WEBHOOK_SECRET"),
+            agents_per_workspace_max: reader.parsed("PARALLAX_MAX_AGENTS_PER_WORKSPACE", 20, "a whole number of agents"),
+            agent_key_prefix: reader.text("PARALLAX_AGENT_KEY_PREFIX").unwrap_or_else(|| "mcp_agent_".to_owned()),
+            log_level: reader.text("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
+            log_format: LogFormat::Text,
+        };
+        config.check(reader)
+    }
+
+    fn check(mut self, mut reader: Reader) -> Result<Self, BadSettings> {
+        if let Some(text) = reader.text("JWT_TOKEN_EXPIRES_IN") {
+            let what = "must be a duration such as 30d, 12h or 3600 (seconds)";
+            self.token_lifetime = duration(&text)
+                .unwrap_or_else(|| reader.refuse("JWT_TOKEN_EXPIRES_IN", &format!("{what}, got {text:?}"), self.token_lifetime));
+        }
+        match reader.text("LOG_FORMAT").as_deref() {
+            None | Some("text") => {}
+            Some("json") => self.log_format = LogFormat::Json,
+            Some(other) => reader.refuse("LOG_FORMAT", &format!("must be text or json, got {other:?}"), ()),
+        }
+        if self.app_secret.as_ref().is_some_and(|secret| secret.chars().count() < APP_SECRET_CHARS_MIN) {
+            reader.refuse("APP_SECRET", &format!("must have at least {APP_SECRET_CHARS_MIN} characters"), ());
+        }
+        if let Some(url) = &self.app_url
+            && !is_web_address(url)
+        {
+            reader.refuse("APP_URL", &format!("must be an absolute http or https URL, got {url:?}"), ());
+        }
+        if let Some(runtime) = &mut self.runtime {
+            runtime.token = reader.text("AGENT_RUNTIME_TOKEN");
+            if !is_web_address(&runtime.endpoint) {
+                let why = format!("must be an absolute http or https URL such as http://127.0.0.1:8081, got {:?}", runtime.endpoint);
+                reader.refuse("AGENT_RUNTIME_ENDPOINT", &why, ());
+            }
+        }
+        if let Some(url) = &self.database_url
+            && let Err(error) = sqlx::postgres::PgConnectOptions::from_str(url)
+        {
+            // The URL itself may hold a password, so it is not shown.
+            reader.refuse("DATABASE_URL", &format!("must look like postgres://user@host:5432/name ({error})"), ());
+        }
+        if self.database_connections_max == 0 {
+            reader.refuse("DATABASE_MAX_POOL", "must be at least 1", ());
+        }
+        if reader.bad.is_empty() { Ok(self) } else { Err(BadSettings(reader.bad)) }
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// Public address of this service, without a slash at its end.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        self.app_url.clone().unwrap_or_else(|| format!("http://{}", self.address()))
+    }
+}
+
+/// Names that start like ours and mean nothing: a misspelt setting does not go unseen.
+pub fn unknown_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names.filter(|name| name.starts_with("RAVEN_") && !SETTINGS.contains(name)).collect()
+}
+
+fn is_web_address(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+}
+
+/// Reads `30d`, `12h`, `15m`, `45s` or a plain number of seconds.
+fn duration(text: &str) -> Option<TimeDelta> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: i64 = digits.parse().ok().filter(|number| (1..=3_153_600_000).contains(number))?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        "w" => 604_800,
+        _ => return None,
+    };
+    TimeDelta::try_seconds(number.checked_mul(seconds)?).filter(|lifetime| *lifetime <= TimeDelta::days(36500))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, BadSettings> {
+        Config::read(&|name| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn nothing_needs_to_be_set() {
+        let config = read(&[]).ok().unwrap();
+        assert_eq!(config.public_url(), "http://127.0.0.1:3000");
+        assert_eq!((config.runtime_port, config.agents_per_workspace_max), (8081, 20));
+    }
+
+    #[test]
+    fn all_bad_settings_are_reported_together_and_no_secret_with_them() {
+        let bad = read(&[
+            ("PORT", "http"),
+            ("APP_SECRET", "too-short"),
+            ("AGENT_RUNTIME_ENDPOINT", "host:1"),
+            ("DATABASE_URL", "postgres://u:hunter2@host:notaport/db"),
+            ("JWT_TOKEN_EXPIRES_IN", "soon"),
+            ("LOG_FORMAT", "xml"),
+        ]);
+        let text = bad.err().unwrap().to_string();
+        for name in ["PORT", "APP_SECRET", "AGENT_RUNTIME_ENDPOINT", "DATABASE_URL", "JWT_TOKEN_EXPIRES_IN", "LOG_FORMAT"] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains("too-short"), "{text}");
+    }
+
+    #[test]
+    fn durations_are_read_as_the_original_does() {
+        assert_eq!(duration("30d"), Some(TimeDelta::days(30)));
+        assert_eq!(duration("3600"), Some(TimeDelta::hours(1)));
+        for bad in ["", "d", "-1d", "1y2", "99999999999999w"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_example_file_names_every_setting() {
+        let example = include_str!("../.env.example");
+        let named: Vec<&str> =
+            example.lines().filter_map(|line| line.trim_start_matches("# ").split_once('=')).map(|(name, _)| name).collect();
+        for name in SETTINGS {
+            assert!(named.contains(&name), ".env.example lacks {name}");
+        }
+        for name in named.iter().filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_')) {
+            assert!(SETTINGS.contains(name), ".env.example names {name}, which nothing reads");
+        }
+    }
+
+    #[test]
+    fn misspelt_names_of_ours_are_found() {
+        assert_eq!(unknown_names(["RAVEN_DATADIR", "RAVEN_DATA_DIR", "PATH"].into_iter()), ["RAVEN_DATADIR"]);
+    }
+}

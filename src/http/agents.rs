@@ -1,0 +1,142 @@
+//! Agents and decisions about them.
+
+use axum::extract::State;
+
+use super::{
+    callers::{Manager, Member},
+    input::{Body, Param, Params},
+    problem::agent_not_found,
+};
+use crate::{
+    app::App,
+    domain::{
+        agents::{self, AgentFilter},
+        approvals,
+    },
+    model::{
+        actor::Person,
+        agent::{AgentStatus, AgentView},
+        ids::AgentId,
+        permission::{CATALOGUE, Category, PermissionSet},
+    },
+    wire::{
+        agents::{Agent, AgentQuery, ApproveAgent, ApprovedAgent, Decision, Permission, Permissions, Receipt, Revoked},
+        envelope::Envelope,
+        problem::{AdminErrors, PersonErrors, Problem},
+    },
+};
+
+/// List agents.
+///
+/// Newest first. Members see less than owners and admins: no metadata, endpoint or reasons.
+#[utoipa::path(get, path = "/api/parallax-agents", operation_id = "listAgents", tag = "agents", params(AgentQuery),
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Agent>>), PersonErrors))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Member(person): Member,
+    Params(query): Params<AgentQuery>,
+) -> Result<Envelope<Vec<Agent>>, Problem> {
+    let status = query.status.filter(|status| !status.is_empty()).map(|status| {
+        AgentStatus::parse(&status).ok_or_else(|| Problem::invalid("status", "must be pending, approved, denied or revoked"))
+    });
+    let capabilities = query.capabilities.unwrap_or_default();
+    let capabilities = capabilities.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
+    let filter = AgentFilter { status: status.transpose()?, capabilities };
+    let found = agents::list(&mut *app.read().await?, person.workspace, &filter).await?;
+    Ok(Envelope::ok(found.into_iter().map(|view| shown_to(&person, view)).collect()))
+}
+
+/// List agents that wait for a decision.
+#[utoipa::path(get, path = "/api/parallax-agents/pending", operation_id = "listPendingAgents", tag = "agents",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Agent>>), PersonErrors, AdminErrors))]
+pub(super) async fn pending(State(app): State<App>, Manager(admin): Manager) -> Result<Envelope<Vec<Agent>>, Problem> {
+    let filter = AgentFilter { status: Some(AgentStatus::Pending), capabilities: Vec::new() };
+    let found = agents::list(&mut *app.read().await?, admin.workspace(), &filter).await?;
+    Ok(Envelope::ok(found.into_iter().map(Agent::full).collect()))
+}
+
+/// List the permissions that can be granted.
+#[utoipa::path(get, path = "/api/parallax-agents/permissions", operation_id = "listPermissions", tag = "agents",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Permissions>), PersonErrors))]
+pub(super) async fn permissions(_: Member) -> Envelope<Permissions> {
+    let permission = |row: &crate::model::permission::Permission| Permission {
+        id: row.id,
+        description: row.description,
+        category: match row.category {
+            Category::Read => "read",
+            Category::Write => "write",
+            Category::Advanced => "advanced",
+        },
+    };
+    Envelope::ok(Permissions { permissions: CATALOGUE.iter().map(permission).collect(), defaults: PermissionSet::defaults().to_strings() })
+}
+
+/// Get an agent.
+#[utoipa::path(get, path = "/api/parallax-agents/{agentId}", operation_id = "getAgent", tag = "agents",
+    params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<Agent>), PersonErrors))]
+pub(super) async fn get(State(app): State<App>, Member(person): Member, Param(id): Param<AgentId>) -> Result<Envelope<Agent>, Problem> {
+    let found = agents::get(&mut *app.read().await?, person.workspace, &id).await?.ok_or_else(agent_not_found)?;
+    Ok(Envelope::ok(shown_to(&person, found)))
+}
+
+/// Approve an agent.
+///
+/// Lets it in with exactly the permissions given and returns its key, this once. Also reinstates
+/// an agent that was denied or revoked.
+#[utoipa::path(post, path = "/api/parallax-agents/{agentId}/approve", operation_id = "approveAgent", tag = "agents",
+    params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = ApproveAgent,
+    responses((status = 200, body = Envelope<ApprovedAgent>), PersonErrors, AdminErrors))]
+pub(super) async fn approve(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Param(id): Param<AgentId>,
+    Body(body): Body<ApproveAgent>,
+) -> Result<Envelope<ApprovedAgent>, Problem> {
+    let granted = PermissionSet::parse(&body.granted_permissions)?;
+    let mut tx = app.begin().await?;
+    let approved = approvals::approve(&mut tx, &app.policy, &admin, &id, granted, body.request_version).await?;
+    tx.commit().await?;
+    let agent = Agent::full(AgentView { agent: approved.agent, run: None });
+    Ok(Envelope::ok(ApprovedAgent { agent, mcp_api_key: approved.key.expose().to_owned() }))
+}
+
+/// Deny an agent.
+#[utoipa::path(post, path = "/api/parallax-agents/{agentId}/deny", operation_id = "denyAgent", tag = "agents",
+    params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = Decision,
+    responses((status = 200, body = Envelope<Agent>), PersonErrors, AdminErrors))]
+pub(super) async fn deny(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Param(id): Param<AgentId>,
+    Body(body): Body<Decision>,
+) -> Result<Envelope<Agent>, Problem> {
+    let mut tx = app.begin().await?;
+    let agent = approvals::deny(&mut tx, &admin, &id, body.reason).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(Agent::full(AgentView { agent, run: None })))
+}
+
+/// Revoke an agent's access.
+///
+/// Ends its keys, terminals, assignments and process, and says how many of each.
+#[utoipa::path(post, path = "/api/parallax-agents/{agentId}/revoke", operation_id = "revokeAgent", tag = "agents",
+    params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = Decision,
+    responses((status = 200, body = Envelope<Revoked>), PersonErrors, AdminErrors))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Param(id): Param<AgentId>,
+    Body(body): Body<Decision>,
+) -> Result<Envelope<Revoked>, Problem> {
+    let mut tx = app.begin().await?;
+    let receipt = approvals::revoke(&mut tx, &admin, &id, body.reason).await?;
+    tx.commit().await?;
+    let receipt = Receipt { keys: receipt.keys, sessions: receipt.sessions, assignments: receipt.assignments, runs: receipt.runs };
+    Ok(Envelope::ok(Revoked { success: true, receipt }))
+}
+
+/// An agent with as much as the person may see.
+fn shown_to(person: &Person, view: AgentView) -> Agent {
+    if person.role.manages_agents() { Agent::full(view) } else { Agent::for_member(view) }
+}

@@ -1,0 +1,112 @@
+//! Who is asking: extractors that prove it, so that a handler's signature says who may call.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use subtle::ConstantTimeEq as _;
+
+use super::problem::storage_problem;
+use crate::{
+    app::App,
+    domain::{auth, workspaces},
+    model::{
+        actor::{Admin, Person},
+        ids::WorkspaceId,
+    },
+    wire::{
+        input::{self, SESSION_COOKIE},
+        problem::Problem,
+    },
+};
+
+/// Carries the secret that runtimes and the control plane share with us.
+pub(super) const WEBHOOK_SECRET_HEADER: &str = "X-Webhook-Secret";
+
+/// A signed-in person. A bearer token goes before the cookie (D-63).
+pub(super) struct Member(pub(super) Person);
+
+impl FromRequestParts<App> for Member {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let token =
+            input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE)).ok_or_else(Problem::unauthorized)?;
+        let mut conn = app.read().await.map_err(storage_problem)?;
+        let person = auth::person(&mut conn, &app.tokens, token).await.map_err(storage_problem)?;
+        let person = person.ok_or_else(Problem::unauthorized)?;
+        if app.settings.cloud
+            && workspaces::resolve(&mut conn, host_label(&parts.headers)).await.map_err(storage_problem)? != Some(person.workspace)
+        {
+            return Err(Problem::unauthorized());
+        }
+        Ok(Self(person))
+    }
+}
+
+/// A signed-in owner or admin; other members get 403.
+pub(super) struct Manager(pub(super) Admin);
+
+impl FromRequestParts<App> for Manager {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Member(person) = Member::from_request_parts(parts, app).await?;
+        Admin::from_person(person).map(Self).ok_or_else(Problem::forbidden)
+    }
+}
+
+/// The workspace that a request without a credential is about.
+pub(super) struct Attached(pub(super) WorkspaceId);
+
+impl FromRequestParts<App> for Attached {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let label = app.settings.cloud.then(|| host_label(&parts.headers).unwrap_or_default());
+        let mut conn = app.read().await.map_err(storage_problem)?;
+        let workspace = workspaces::resolve(&mut conn, label).await.map_err(storage_problem)?;
+        workspace.map(Self).ok_or_else(super::guard::no_workspace)
+    }
+}
+
+/// Somebody who knows the webhook secret. Without a configured secret nobody does.
+pub(super) struct RuntimeCaller;
+
+impl FromRequestParts<App> for RuntimeCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match webhook_secret(&parts.headers, app) {
+            Some(true) => Ok(Self),
+            Some(false) | None => Err(Problem::unauthorized()),
+        }
+    }
+}
+
+/// Whether the caller knows the webhook secret; a wrong one is refused, none makes a public caller.
+pub(super) struct MaybeRuntime(pub(super) bool);
+
+impl FromRequestParts<App> for MaybeRuntime {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match webhook_secret(&parts.headers, app) {
+            Some(true) => Ok(Self(true)),
+            None => Ok(Self(false)),
+            Some(false) => Err(Problem::unauthorized()),
+        }
+    }
+}
+
+/// Whether the presented webhook secret is ours; `None` when none is presented.
+fn webhook_secret(headers: &HeaderMap, app: &App) -> Option<bool> {
+    let presented = headers.get(WEBHOOK_SECRET_HEADER)?;
+    let known = app.settings.webhook_secret.as_deref().unwrap_or_default();
+    Some(!known.is_empty() && presented.as_bytes().ct_eq(known.as_bytes()).into())
+}
+
+/// The first label of the host that was asked.
+fn host_label(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()?.split(['.', ':']).next()
+}

@@ -1,0 +1,66 @@
+//! What every request passes: a workspace must exist, and a browser must not be led astray.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use super::{input, problem::storage_problem};
+use crate::{app::App, domain::workspaces, wire::problem::Problem};
+
+/// API paths that work before there is a workspace (REST contract §1.3).
+const WITHOUT_WORKSPACE: [&str; 4] = ["/api/auth/setup", "/api/health", "/api/mcp-standard", "/api/openapi.json"];
+
+/// The text by which the web UI knows to offer the setup.
+pub(super) fn no_workspace() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "WORKSPACE_NOT_FOUND", "Workspace not found")
+}
+
+/// Answers 404 to API calls until the first workspace is set up. Once seen, it is not looked for again.
+pub(super) async fn workspace_exists(State(app): State<App>, request: Request, next: Next) -> Response {
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    let path = request.uri().path();
+    let needs_one = path.starts_with("/api/") && !WITHOUT_WORKSPACE.iter().any(|prefix| path.starts_with(prefix));
+    // Tests run many databases in one process, so there the answer is not remembered.
+    let remembered = SEEN.load(Ordering::Relaxed) && !cfg!(debug_assertions);
+    if needs_one && !remembered {
+        let found = async { workspaces::resolve(&mut *app.read().await?, None).await };
+        match found.await {
+            Ok(Some(_)) => SEEN.store(true, Ordering::Relaxed),
+            Ok(None) => return no_workspace().into_response(),
+            Err(error) => return storage_problem(error).into_response(),
+        }
+    }
+    next.run(request).await
+}
+
+/// Refuses changes that another site's page makes with our cookie (D-63): a browser says where the
+/// page came from. Requests with a bearer token or without a cookie are no browser's own.
+pub(super) async fn same_origin(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let by_cookie = input::bearer(headers).is_none() && input::cookie(headers, input::SESSION_COOKIE).is_some();
+    if changes && by_cookie && !input::is_own_origin(headers, &app.settings.app_url) {
+        return Problem::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", "the request comes from another site").into_response();
+    }
+    next.run(request).await
+}
+
+/// Headers that keep a browser from doing more with our answers than meant.
+pub(super) async fn security_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; img-src 'self' data: https:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+    );
+    response
+}

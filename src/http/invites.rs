@@ -1,0 +1,68 @@
+//! Invites by which agents register.
+
+use axum::extract::State;
+
+use super::{
+    callers::Manager,
+    input::{Body, Param},
+};
+use crate::{
+    app::App,
+    domain::invites,
+    model::{ids::InviteId, invite::InviteOrder, permission::PermissionSet},
+    wire::{
+        envelope::Envelope,
+        invites::{CreateInvite, Invite},
+        problem::{AdminErrors, PersonErrors, Problem},
+    },
+};
+
+/// List invites.
+///
+/// Newest first, revoked ones included. Tokens are whole while the invite can admit somebody.
+#[utoipa::path(get, path = "/api/parallax-agents/invites", operation_id = "listInvites", tag = "invites",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Invite>>), PersonErrors, AdminErrors))]
+pub(super) async fn list(State(app): State<App>, Manager(admin): Manager) -> Result<Envelope<Vec<Invite>>, Problem> {
+    let mut tx = app.begin().await?;
+    let found = invites::list(&mut tx, &app.policy, &admin).await?;
+    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
+}
+
+/// Create an invite.
+#[utoipa::path(post, path = "/api/parallax-agents/invites", operation_id = "createInvite", tag = "invites",
+    security(("person" = []), ("cookie" = [])), request_body = CreateInvite,
+    responses((status = 201, body = Envelope<Invite>), PersonErrors, AdminErrors))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Body(body): Body<CreateInvite>,
+) -> Result<Envelope<Invite>, Problem> {
+    let order = InviteOrder {
+        name: body.name.trim().to_owned(),
+        description: body.description,
+        permissions: PermissionSet::parse(&body.permissions)?,
+        uses: body.uses_remaining,
+        expires_at: body.expires_at,
+    };
+    let mut tx = app.begin().await?;
+    let created = invites::create(&mut tx, &app.policy, &admin, order).await?;
+    tx.commit().await?;
+    Ok(Envelope::created(created.into()))
+}
+
+/// Revoke an invite.
+///
+/// Agents that came in by it stay. Revoking it again changes nothing.
+#[utoipa::path(post, path = "/api/parallax-agents/invites/{inviteId}/revoke", operation_id = "revokeInvite", tag = "invites",
+    params(("inviteId" = uuid::Uuid, Path)), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<Invite>), PersonErrors, AdminErrors))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Param(id): Param<InviteId>,
+) -> Result<Envelope<Invite>, Problem> {
+    let mut tx = app.begin().await?;
+    let revoked = invites::revoke(&mut tx, &admin, id).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(revoked.into()))
+}

@@ -1,0 +1,115 @@
+//! REST: translates requests into domain calls and their outcome into answers.
+
+mod access;
+mod activity;
+mod agents;
+mod auth;
+mod callers;
+mod console;
+mod guard;
+mod health;
+mod invites;
+mod problem;
+mod runtime;
+mod spawns;
+mod terminals;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use problem::storage_problem;
+
+use crate::{app::App, wire::input};
+
+/// Bytes of a request body at the most; no route needs more (REST contract §0.3 allows 1 MiB).
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "raven-agents", description = "The agent control plane of Raven Docs", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    tags(
+        (name = "auth", description = "Setup, sign-in, the caller's account"),
+        (name = "access", description = "What agents send before they have a key"),
+        (name = "agents", description = "Agents and decisions about them"),
+        (name = "invites", description = "Invites by which agents register"),
+        (name = "runs", description = "Agents on a runtime"),
+        (name = "terminals", description = "Terminal sessions"),
+        (name = "activity", description = "What happened"),
+        (name = "mcp", description = "Tools for agents"),
+        (name = "operations", description = "For operators and runtimes"),
+    ),
+    modifiers(&Security),
+)]
+struct Document;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer =
+            |description| SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build());
+        components.add_security_scheme("person", bearer("A person's access token"));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(input::SESSION_COOKIE))));
+        components.add_security_scheme("agent", bearer("An agent's API key"));
+        components.add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(callers::WEBHOOK_SECRET_HEADER))));
+    }
+}
+
+/// Every operation with its document. `others` are the routes of other edges that speak REST too.
+fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(auth::set_up))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::public_workspace))
+        .routes(routes!(access::request_access))
+        .routes(routes!(access::claim))
+        .routes(routes!(access::register))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::pending))
+        .routes(routes!(agents::permissions))
+        .routes(routes!(agents::get))
+        .routes(routes!(agents::approve))
+        .routes(routes!(agents::deny))
+        .routes(routes!(agents::revoke))
+        .routes(routes!(invites::list, invites::create))
+        .routes(routes!(invites::revoke))
+        .routes(routes!(spawns::spawn))
+        .routes(routes!(spawns::stop))
+        .routes(routes!(runtime::spawn_callback))
+        .routes(routes!(runtime::heartbeat))
+        .routes(routes!(terminals::list))
+        .routes(routes!(terminals::get, terminals::end))
+        .routes(routes!(terminals::of_agent))
+        .routes(routes!(activity::of_workspace))
+        .routes(routes!(activity::of_agent))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::live))
+        .merge(others)
+}
+
+/// The OpenAPI document; needs no database.
+#[must_use]
+pub fn document(others: OpenApiRouter<App>) -> utoipa::openapi::OpenApi {
+    operations(others).into_openapi()
+}
+
+/// Everything that is served over plain HTTP.
+pub fn router(app: App, others: OpenApiRouter<App>) -> Router {
+    let (api, _) = operations(others).split_for_parts();
+    api.fallback(console::serve)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(problem::render))
+        .layer(middleware::from_fn(guard::security_headers))
+        .with_state(app)
+}

@@ -1,0 +1,199 @@
+//! Errors to answers: the one place where the domain's errors get their status.
+
+use std::{any::Any, error::Error};
+
+use axum::{
+    Json,
+    extract::{OriginalUri, Request},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{
+    app::StorageError,
+    domain::{
+        agents::RequestError, approvals::ApprovalError, auth::LoginError, invites::InviteError, invites::RegisterError, runs::StopError,
+        terminals::TerminalError, workspaces::SetupError,
+    },
+    model::{agent::IllegalTransition, permission::UnknownPermissions},
+    wire::problem::Problem,
+};
+
+/// Carries the id of a request, given by the caller or made here.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Completes each [`Problem`] with what it answers, and gives every answer a request id.
+pub(super) async fn render(OriginalUri(uri): OriginalUri, headers: HeaderMap, request: Request, next: Next) -> Response {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
+    let request_id = given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        if problem.status.is_server_error() {
+            tracing::warn!(%method, path = uri.path(), code = problem.code, request.id = request_id, "request failed");
+        }
+        #[expect(clippy::disallowed_methods, reason = "the time of an answer needs no transaction")]
+        let now = chrono::Utc::now();
+        let body = problem.body(uri.path(), &request_id, now.into());
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(axum::http::header::CONTENT_LENGTH);
+        parts.headers.remove(axum::http::header::CONTENT_TYPE);
+        let kept = std::mem::take(&mut parts.headers);
+        response = (parts.status, kept, Json(body)).into_response();
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn is_request_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// A handler panicked: the caller learns that we failed, the log says how.
+pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request handler panicked");
+    internal().into_response()
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path does not know the method")
+}
+
+fn internal() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Internal server error")
+}
+
+/// A fault of storage: logged with its causes, told without them.
+#[must_use]
+pub fn storage_problem(error: StorageError) -> Problem {
+    match error {
+        StorageError::Unavailable(_) => {
+            tracing::error!(error = &error as &dyn Error, "the database is unavailable");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", "the database cannot be reached, try again")
+        }
+        StorageError::Query(_) | StorageError::Corrupt { .. } => {
+            tracing::error!(error = &error as &dyn Error, "storage failed");
+            internal()
+        }
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        storage_problem(error)
+    }
+}
+
+impl From<UnknownPermissions> for Problem {
+    fn from(error: UnknownPermissions) -> Self {
+        Self::invalid("permissions", &format!("must be from the catalogue; unknown: {}", error.0.join(", ")))
+    }
+}
+
+impl From<IllegalTransition> for Problem {
+    fn from(error: IllegalTransition) -> Self {
+        Self::new(StatusCode::CONFLICT, "ILLEGAL_TRANSITION", error.to_string())
+    }
+}
+
+impl From<ApprovalError> for Problem {
+    fn from(error: ApprovalError) -> Self {
+        match error {
+            ApprovalError::NotFound => agent_not_found(),
+            ApprovalError::Illegal(illegal) => illegal.into(),
+            ApprovalError::Changed { .. } => Self::new(StatusCode::CONFLICT, "REQUEST_CHANGED", error.to_string()),
+            ApprovalError::LimitReached { .. } => Self::new(StatusCode::CONFLICT, "AGENT_LIMIT_REACHED", error.to_string()),
+            ApprovalError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        match error {
+            // Not the text by which the web UI knows to offer the setup.
+            RequestError::WorkspaceNotFound => Self::new(StatusCode::NOT_FOUND, "WORKSPACE_UNKNOWN", "no such workspace"),
+            RequestError::NotPublic => Self::unauthorized(),
+            RequestError::Forbidden => Self::new(StatusCode::FORBIDDEN, "AGENT_ID_NOT_YOURS", error.to_string()),
+            RequestError::Illegal(illegal) => illegal.into(),
+            RequestError::TooManyPending { .. } => Self::new(StatusCode::CONFLICT, "TOO_MANY_PENDING", error.to_string()),
+            RequestError::WrongSecret => Self::new(StatusCode::FORBIDDEN, "CLAIM_REFUSED", error.to_string()),
+            RequestError::Seal(_) => {
+                tracing::error!(error = &error as &dyn Error, "an unclaimed key cannot be opened");
+                Self::new(StatusCode::CONFLICT, "KEY_LOST", "the key can no longer be handed out; ask an admin to approve again")
+            }
+            RequestError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::InviteRefused => Self::new(StatusCode::FORBIDDEN, "INVITE_REFUSED", "the invite is not valid"),
+            RegisterError::Revoked => Self::new(StatusCode::FORBIDDEN, "AGENT_REVOKED", error.to_string()),
+            RegisterError::Taken => Self::new(StatusCode::CONFLICT, "AGENT_ID_TAKEN", error.to_string()),
+            RegisterError::Approval(approval) => approval.into(),
+            RegisterError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<InviteError> for Problem {
+    fn from(error: InviteError) -> Self {
+        match error {
+            InviteError::NotFound => Self::new(StatusCode::NOT_FOUND, "INVITE_NOT_FOUND", "invite not found"),
+            InviteError::ExpiryPast => Self::invalid("expiresAt", "must be in the future"),
+            InviteError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<StopError> for Problem {
+    fn from(error: StopError) -> Self {
+        match error {
+            StopError::NotRunning => Self::new(StatusCode::NOT_FOUND, "AGENT_NOT_RUNNING", "the agent has no running process"),
+            StopError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<TerminalError> for Problem {
+    fn from(error: TerminalError) -> Self {
+        match error {
+            TerminalError::NotFound => Self::new(StatusCode::NOT_FOUND, "SESSION_NOT_FOUND", "session not found"),
+            TerminalError::Terminated => Self::new(StatusCode::CONFLICT, "SESSION_TERMINATED", error.to_string()),
+            TerminalError::Forbidden => Self::forbidden(),
+            TerminalError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Refused => Self::new(StatusCode::UNAUTHORIZED, "LOGIN_REFUSED", "email or password is wrong"),
+            LoginError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<SetupError> for Problem {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::AlreadySetUp => Self::new(StatusCode::FORBIDDEN, "ALREADY_SET_UP", error.to_string()),
+            SetupError::EmailTaken => Self::new(StatusCode::CONFLICT, "EMAIL_TAKEN", error.to_string()),
+            SetupError::NotFound => super::guard::no_workspace(),
+            SetupError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+/// For an agent that is not there, and for another workspace's.
+pub(super) fn agent_not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "AGENT_NOT_FOUND", "agent not found")
+}

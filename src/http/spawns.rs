@@ -1,0 +1,127 @@
+//! Spawning agents on a runtime, and stopping them.
+
+use axum::{extract::State, http::StatusCode};
+use runtime_protocol::canonical_agent_type;
+
+use super::{
+    callers::Manager,
+    input::{Body, Param},
+};
+use crate::{
+    app::{App, StorageError},
+    domain::{
+        runs,
+        spawns::{self, Callbacks, Planned, SpawnOrder},
+    },
+    model::{actor::Admin, ids::AgentId, permission::PermissionSet},
+    wire::{
+        agents::{Run, Stopping},
+        envelope::Envelope,
+        problem::{AdminErrors, PersonErrors, Problem},
+        spawns::{SpawnAgents, Spawned, SpawnedAgent},
+    },
+};
+
+/// Spawn agents.
+///
+/// Each gets a row, the permissions given and a key of its own, which only its process receives.
+/// What could not be started is named in `errors`, and nothing is left of it.
+#[utoipa::path(post, path = "/api/parallax-agents/spawn", operation_id = "spawnAgents", tag = "runs",
+    security(("person" = []), ("cookie" = [])), request_body = SpawnAgents,
+    responses((status = 201, body = Envelope<Spawned>), PersonErrors, AdminErrors))]
+pub(super) async fn spawn(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Body(body): Body<SpawnAgents>,
+) -> Result<Envelope<Spawned>, Problem> {
+    if body.workspace_id.is_some_and(|workspace| workspace != admin.workspace()) {
+        return Err(Problem::forbidden());
+    }
+    if app.runtime.is_none() {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "RUNTIME_NOT_CONFIGURED",
+            "no agent runtime is configured; set AGENT_RUNTIME_ENDPOINT",
+        ));
+    }
+    let order = order(body)?;
+    // A caller who goes away must not leave agents half made.
+    let work = app.spawn(carry_out(app.clone(), admin, order));
+    work.await.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Internal server error"))?
+}
+
+fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
+    let agent_type = canonical_agent_type(&body.agent_type)
+        .ok_or_else(|| Problem::invalid("agentType", "must be claude-code, codex, gemini-cli, aider or custom"))?;
+    let permissions = match body.permissions {
+        Some(strings) => PermissionSet::parse(&strings)?,
+        None => PermissionSet::defaults(),
+    };
+    if body.config.get("env").is_some_and(|env| !env.is_object()) {
+        return Err(Problem::invalid("config.env", "must be an object of texts"));
+    }
+    Ok(SpawnOrder {
+        agent_type,
+        count: body.count,
+        name: body.name.map(|name| name.trim().to_owned()),
+        capabilities: body.capabilities,
+        permissions,
+        config: body.config,
+    })
+}
+
+async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope<Spawned>, Problem> {
+    let Some(runtime) = app.runtime.clone() else { return Err(Problem::unauthorized()) };
+    let mut tx = app.begin().await?;
+    let planned = spawns::plan(&mut tx, &app.policy, &admin, runtime.endpoint(), &order).await?;
+    tx.commit().await?;
+
+    let callbacks = Callbacks { app_url: app.settings.app_url.clone() };
+    let mut spawned = Vec::new();
+    let mut errors = Vec::new();
+    for agent in &planned {
+        let launched = spawns::launch(&runtime, agent, &order, &callbacks).await;
+        let failure = launched.as_ref().err().map(ToString::to_string);
+        if let Err(error) = &launched {
+            tracing::warn!(agent.id = %agent.agent.id, error = error as &dyn std::error::Error, "spawn failed");
+        }
+        settle(&app, agent, launched.as_ref()).await?;
+        match failure {
+            None => spawned.push(SpawnedAgent {
+                id: agent.agent.id.clone(),
+                name: agent.agent.profile.name.clone(),
+                agent_type: runtime_protocol::wire_agent_type(order.agent_type).to_owned(),
+                status: "starting",
+            }),
+            Some(error) => errors.push(format!("{}: {error}", agent.agent.profile.name)),
+        }
+    }
+    let mut tx = app.begin().await?;
+    spawns::record_order(&mut tx, &admin, &order, spawned.iter().map(|agent| agent.id.clone()).collect(), errors.clone()).await?;
+    tx.commit().await?;
+    Ok(Envelope::created(Spawned { success: errors.is_empty(), spawned_agents: spawned, errors }))
+}
+
+async fn settle(app: &App, agent: &Planned, outcome: Result<&spawns::Launched, &spawns::LaunchError>) -> Result<(), StorageError> {
+    let mut tx = app.begin().await?;
+    spawns::settle(&mut tx, agent, outcome).await?;
+    tx.commit().await
+}
+
+/// Stop a spawned agent.
+///
+/// Its process is ended, its terminal session with it. The answer comes at once; the end is told by
+/// `agent:stopped`.
+#[utoipa::path(post, path = "/api/parallax-agents/{agentId}/stop", operation_id = "stopAgent", tag = "runs",
+    params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<Stopping>), PersonErrors, AdminErrors))]
+pub(super) async fn stop(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Param(id): Param<AgentId>,
+) -> Result<Envelope<Stopping>, Problem> {
+    let mut tx = app.begin().await?;
+    let run = runs::stop(&mut tx, &admin, &id).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(Stopping { run: Run::from(run) }))
+}

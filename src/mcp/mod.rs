@@ -1,0 +1,60 @@
+//! Tools for agents. So far the plain HTTP door `call_tool`; every door goes through [`call`].
+
+mod tools;
+
+use axum::{Json, extract::State, http::HeaderMap};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App,
+    domain::keys,
+    model::{actor::AgentCaller, secret::Secret},
+    wire::{
+        mcp::{CallTool, ToolReply},
+        problem::{Problem, ProblemBody},
+    },
+};
+
+/// The routes of this edge.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(call_tool))
+}
+
+/// Call a tool.
+///
+/// The result is there as MCP clients read it, and again in an envelope. A tool that fails answers
+/// 200 with `isError` and a text `{code, message}`.
+#[utoipa::path(post, path = "/api/mcp-standard/call_tool", operation_id = "callTool", tag = "mcp", security(("agent" = [])),
+    request_body = CallTool, responses(
+    (status = 200, body = ToolReply),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+    (status = 413, body = ProblemBody, description = "The body is longer than 64 KiB"),
+    (status = 503, body = ProblemBody, description = "The database cannot be reached; try again"),
+))]
+async fn call_tool(
+    State(app): State<App>,
+    AgentKey(caller): AgentKey,
+    body: crate::wire::input::Body<CallTool>,
+) -> Result<Json<ToolReply>, Problem> {
+    let result = tools::call(&app, &caller, &body.0.name, &body.0.arguments).await?;
+    Ok(Json(ToolReply { data: result.clone(), result, success: true, status: 200 }))
+}
+
+/// An agent, proven by its key in `Authorization: Bearer` or `X-API-Key`.
+struct AgentKey(AgentCaller);
+
+impl axum::extract::FromRequestParts<App> for AgentKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
+        let key = presented(&parts.headers).ok_or_else(Problem::unauthorized)?;
+        let mut conn = app.read().await?;
+        let caller = keys::verify(&mut conn, &app.policy, &key).await?;
+        caller.map(Self).ok_or_else(Problem::unauthorized)
+    }
+}
+
+fn presented(headers: &HeaderMap) -> Option<Secret> {
+    crate::wire::input::bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok()).map(Secret::presented)
+}

@@ -1,0 +1,151 @@
+//! Puts the service together: builds the [`App`], mounts the edges, starts the workers, drains at the end.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use sqlx::{PgPool, postgres::PgConnectOptions};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::{App, Handles, Settings},
+    config::Config,
+    http, mcp,
+    model::{clock::Clock, policy::Policy, seal::Sealer, token::Tokens},
+    runtime::{LiveTerminals, RuntimeClient, link},
+    socket, storage, workers,
+};
+
+/// Reports of all terminals' connections that may wait for the database.
+const TERMINAL_NEWS_QUEUED: usize = 1024;
+/// Reports of the runtime's link that may wait for the database; beyond it the link stops reading.
+const RUNTIME_NEWS_QUEUED: usize = 1024;
+/// How long running work may take to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A service that runs.
+pub struct Running {
+    address: SocketAddr,
+    app: App,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts the service on `listener`, on a database whose schema is up to date.
+///
+/// Errors: `APP_SECRET` is missing, or a setting turns out to be no use.
+pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock) -> anyhow::Result<Running> {
+    let address = listener.local_addr().context("the listening socket has no address")?;
+    let app_secret = config.app_secret.as_deref().context("APP_SECRET is missing: set it to at least 32 random characters")?;
+    let runtime = match &config.runtime {
+        Some(runtime) => Some(RuntimeClient::new(&runtime.endpoint, runtime.token.clone()).context("AGENT_RUNTIME_ENDPOINT")?),
+        None => None,
+    };
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
+    let app = App::new(Handles {
+        pool,
+        clock,
+        policy: Policy {
+            agents_per_workspace_max: config.agents_per_workspace_max,
+            agent_key_prefix: config.agent_key_prefix.clone(),
+            sealer: Sealer::new(app_secret),
+        },
+        tokens: Tokens::new(app_secret, config.token_lifetime),
+        settings: Settings {
+            app_url: config.app_url.clone().unwrap_or_else(|| format!("http://{address}")),
+            cloud: config.cloud,
+            webhook_secret: config.webhook_secret.clone(),
+        },
+        runtime: runtime.clone(),
+        terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
+        wake_stopper: tokio::sync::Notify::new(),
+        tasks,
+        shutdown,
+    });
+    let (sockets, io) = socket::layer(app.clone());
+    let sources = workers::Sources { terminals: terminal_reports, runtime: runtime.map(|runtime| follow(&app, runtime)) };
+    workers::start(&app, sources, vec![Box::new(socket::Broadcaster(io))]);
+    let router = http::router(app.clone(), mcp::routes()).layer(sockets);
+    // Without it, small answers wait for the client's delayed acknowledgement.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+    });
+    let stopping = app.shutdown.clone();
+    let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
+    Ok(Running { address, app, serving })
+}
+
+/// Follows the runtime's events for as long as the service runs.
+fn follow(app: &App, runtime: RuntimeClient) -> (String, mpsc::Receiver<link::LinkNews>) {
+    let (news, reports) = mpsc::channel(RUNTIME_NEWS_QUEUED);
+    let endpoint = runtime.endpoint().to_owned();
+    let shutdown = app.shutdown.clone();
+    app.spawn(async move {
+        tokio::select! {
+            () = link::follow(runtime, news) => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+    (endpoint, reports)
+}
+
+impl Running {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Handles of the running service, for tests and tools in the same process.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Ends the service: takes no new work, lets the running work end, and closes what is left.
+    pub async fn stop(self) {
+        self.app.shutdown.cancel();
+        self.app.tasks.close();
+        if timeout(DRAIN, self.app.tasks.wait()).await.is_err() {
+            tracing::warn!("some work did not end in time");
+        }
+        self.serving.abort();
+        self.app.pool.close().await;
+    }
+}
+
+/// Runs the service until it is told to end.
+///
+/// Errors: a sentence that says what is wrong and what to do.
+pub async fn run(config: &Config, options: PgConnectOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let pool = storage::db::pool(options, config.database_connections_max);
+    storage::db::migrate(&pool).await.map_err(|error| explain_database(&error))?;
+    let listener = TcpListener::bind(config.address()).await.map_err(|error| explain_bind(config.address(), &error))?;
+    let running = start(config, pool, listener, Clock::default())?;
+    tracing::info!(address = %running.address(), "raven-agents is ready");
+    shutdown.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// One sentence for a port that cannot be had.
+#[must_use]
+pub fn explain_bind(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!("port {} on {} is in use: stop the program that has it, or set PORT to another", address.port(), address.ip())
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("port {} may not be used by this user: set PORT to one above 1023", address.port())
+        }
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}"),
+    }
+}
+
+/// One sentence for a database that cannot be used. It does not repeat `DATABASE_URL`, which may hold a password.
+#[must_use]
+pub fn explain_database(error: &sqlx::migrate::MigrateError) -> anyhow::Error {
+    anyhow::anyhow!("the database cannot be used: {error}; check DATABASE_URL, or unset it to use a private database")
+}

@@ -1,0 +1,286 @@
+//! `raven-agents up`: service, database and a local runtime under one supervisor, nothing to set.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    config::{Config, RuntimeSettings},
+    database::{self, Database},
+    model::clock::Clock,
+    runtime::RuntimeClient,
+    serve, storage,
+};
+
+/// How long the runtime may take until it answers.
+const RUNTIME_START: Duration = Duration::from_secs(10);
+/// How long the runtime may take to end its agents.
+const RUNTIME_STOP: Duration = Duration::from_secs(8);
+
+/// Starts everything, says where, and stays until `shutdown`; then stops what it started, the
+/// runtime first, so that the service still hears how its agents ended.
+///
+/// Errors: a sentence that says what is wrong and what to do.
+pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut progress = |step: &str| eprintln!("raven-agents: {step}");
+    let data_dir = database::data_dir(&config)?;
+    fs::create_dir_all(&data_dir)
+        .with_context(|| format!("the data directory {} cannot be made: set RAVEN_DATA_DIR", data_dir.display()))?;
+    // Ports first: nothing else is worth starting without them.
+    let listener = TcpListener::bind(config.address()).await.map_err(|error| serve::explain_bind(config.address(), &error))?;
+    let secrets = Secrets::load(&data_dir.join("secrets"))?;
+    config.app_secret.get_or_insert(secrets.app);
+    let webhook_secret = config.webhook_secret.get_or_insert(secrets.webhook).clone();
+    let local_runtime = match &config.runtime {
+        Some(_) => None,
+        None => {
+            let runtime = LocalRuntime::start(&config, &data_dir, &secrets.runtime, &webhook_secret, &mut progress).await?;
+            config.runtime = Some(RuntimeSettings { endpoint: runtime.endpoint(), token: Some(secrets.runtime) });
+            Some(runtime)
+        }
+    };
+    let started = async {
+        let database = Database::resolve(&config, &mut progress)?;
+        let pool = storage::db::pool(database.options.clone(), config.database_connections_max);
+        storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
+        anyhow::Ok((serve::start(&config, pool, listener, Clock::default())?, database))
+    };
+    let (running, database) = match started.await {
+        Ok(started) => started,
+        Err(error) => {
+            if let Some(runtime) = local_runtime {
+                runtime.stop().await;
+            }
+            return Err(error);
+        }
+    };
+    println!("raven-agents is ready: {}", config.public_url());
+    match local_runtime {
+        Some(mut runtime) => {
+            tokio::select! {
+                () = shutdown => progress("stopping"),
+                () = runtime.ended() => progress("the runtime ended by itself, stopping"),
+            }
+            runtime.stop().await;
+        }
+        None => {
+            shutdown.await;
+            progress("stopping");
+        }
+    }
+    running.stop().await;
+    database.stop()
+}
+
+/// Secrets that are made on first use and kept beside the data.
+struct Secrets {
+    app: String,
+    webhook: String,
+    runtime: String,
+}
+
+impl Secrets {
+    fn load(folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        set_mode(folder, 0o700)?;
+        Ok(Self {
+            app: load_secret(&folder.join("app-secret"))?,
+            webhook: load_secret(&folder.join("webhook-secret"))?,
+            runtime: load_secret(&folder.join("runtime-token"))?,
+        })
+    }
+}
+
+fn load_secret(file: &Path) -> anyhow::Result<String> {
+    let unusable = || format!("the secret in {} cannot be used", file.display());
+    match fs::read_to_string(file) {
+        Ok(text) if text.trim().len() >= 32 => return Ok(text.trim().to_owned()),
+        Ok(_) => bail!("{}: it is too short; delete it to have a new one made", unusable()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(unusable),
+    }
+    let secret = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let draft = file.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut opened = options.open(&draft).with_context(unusable)?;
+    writeln!(opened, "{secret}").with_context(unusable)?;
+    opened.sync_all().with_context(unusable)?;
+    fs::rename(&draft, file).with_context(unusable)?;
+    Ok(secret)
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(|| format!("the mode of {} cannot be set", path.display()))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// The runtime beside the service.
+struct LocalRuntime {
+    address: SocketAddr,
+    process: Process,
+}
+
+enum Process {
+    Started(Child),
+    /// Left over from a service that was killed; its agents went on.
+    Adopted(i32),
+}
+
+impl LocalRuntime {
+    async fn start(
+        config: &Config,
+        data_dir: &Path,
+        token: &str,
+        webhook_secret: &str,
+        progress: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.runtime_port));
+        let pid_file = data_dir.join("runtime.pid");
+        let client = RuntimeClient::new(&format!("http://{address}"), Some(token.to_owned())).context("RUNTIME_PORT")?;
+        if let Err(error) = TcpListener::bind(address).await {
+            if error.kind() == ErrorKind::AddrInUse
+                && client.agents().await.is_ok()
+                && let Some(pid) = read_pid(&pid_file)
+            {
+                progress("adopting the runtime that an earlier start left behind");
+                return Ok(Self { address, process: Process::Adopted(pid) });
+            }
+            bail!("port {} on {} is in use: stop the program that has it, or set RUNTIME_PORT to another", address.port(), address.ip());
+        }
+        progress("starting the runtime");
+        let mut command = Command::new(runtime_program()?);
+        command
+            .env("RUNTIME_PORT", address.port().to_string())
+            .env("RUNTIME_HOST", address.ip().to_string())
+            .env("RUNTIME_TOKEN", token)
+            .env("PARALLAX_WEBHOOK_SECRET", webhook_secret)
+            .env("CALLBACK_URL", config.public_url())
+            .env("RUNTIME_WORKDIR_ROOT", data_dir.join("agents"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // A Ctrl-C in the terminal reaches the service, which ends the runtime when it is its turn.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().context("the runtime could not be started")?;
+        let pid = child.id().context("the runtime ended at once")?;
+        fs::write(&pid_file, pid.to_string()).with_context(|| format!("{} cannot be written", pid_file.display()))?;
+        if let Some(output) = child.stdout.take() {
+            tokio::spawn(prefix_lines(output));
+        }
+        if let Some(output) = child.stderr.take() {
+            tokio::spawn(prefix_lines(output));
+        }
+        let deadline = Instant::now() + RUNTIME_START;
+        while client.agents().await.is_err() {
+            if let Some(status) = child.try_wait().context("the runtime cannot be watched")? {
+                bail!("the runtime ended at its start ({status}); what it said is above");
+            }
+            if Instant::now() > deadline {
+                bail!("the runtime does not answer on {address}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Self { address, process: Process::Started(child) })
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits until the runtime is gone.
+    async fn ended(&mut self) {
+        match &mut self.process {
+            Process::Started(child) => match child.wait().await {
+                Ok(status) => tracing::error!(%status, "the runtime ended"),
+                Err(error) => tracing::error!(%error, "the runtime cannot be watched"),
+            },
+            Process::Adopted(pid) => {
+                while is_alive(*pid) {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// Has the runtime end its agents and itself; ends it hard when it takes too long.
+    async fn stop(mut self) {
+        let pid = match &self.process {
+            Process::Started(child) => child.id().and_then(|pid| i32::try_from(pid).ok()),
+            Process::Adopted(pid) => Some(*pid),
+        };
+        let Some(pid) = pid else { return };
+        signal(pid, libc::SIGTERM);
+        if timeout(RUNTIME_STOP, self.ended_quietly()).await.is_err() {
+            tracing::warn!("the runtime did not end in time");
+            signal(pid, libc::SIGKILL);
+        }
+    }
+
+    async fn ended_quietly(&mut self) {
+        match &mut self.process {
+            Process::Started(child) => drop(child.wait().await),
+            Process::Adopted(pid) => {
+                while is_alive(*pid) {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The runtime's program is installed beside ours.
+fn runtime_program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program is not known")?;
+    let program = own.with_file_name(format!("raven-runtime{}", std::env::consts::EXE_SUFFIX));
+    if !program.exists() {
+        bail!("the runtime {} is missing: build it with `cargo build -p pty-runtime`, or set AGENT_RUNTIME_ENDPOINT", program.display());
+    }
+    Ok(program)
+}
+
+/// The pid in the file, if that process is a runtime.
+fn read_pid(file: &Path) -> Option<i32> {
+    let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    program.file_name()?.to_str()?.starts_with("raven-runtime").then_some(pid)
+}
+
+fn is_alive(pid: i32) -> bool {
+    signal(pid, 0)
+}
+
+#[expect(unsafe_code, reason = "the standard library sends no signals")]
+fn signal(pid: i32, number: i32) -> bool {
+    // SAFETY: kill reads two integers and touches no memory of ours.
+    unsafe { libc::kill(pid, number) == 0 }
+}
+
+async fn prefix_lines(output: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("runtime | {line}");
+    }
+}

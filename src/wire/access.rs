@@ -1,0 +1,207 @@
+//! Access requests, claims and registrations: what agents send before they have a key.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use validator::{Validate, ValidationError};
+
+use super::agents::Agent;
+use crate::model::{
+    agent::Profile,
+    ids::{AgentId, WorkspaceId},
+    permission::{PermissionSet, UnknownPermissions},
+};
+
+/// What an agent may store about itself, in bytes of JSON.
+const METADATA_BYTES_MAX: usize = 16 * 1024;
+
+/// Refuses a text that shows nothing.
+pub fn visible_text(text: &str) -> Result<(), ValidationError> {
+    if text.trim().is_empty() { Err(ValidationError::new("blank").with_message("must not be blank".into())) } else { Ok(()) }
+}
+
+fn capability_list(items: &[String]) -> Result<(), ValidationError> {
+    let fits = |item: &String| (1..=64).contains(&item.chars().count());
+    if items.len() <= 64 && items.iter().all(fits) {
+        return Ok(());
+    }
+    Err(ValidationError::new("capabilities").with_message("must be at most 64 texts of 1 to 64 characters".into()))
+}
+
+fn web_url(text: &str) -> Result<(), ValidationError> {
+    let ok = text.len() <= 2000 && reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if ok { Ok(()) } else { Err(ValidationError::new("url").with_message("must be an http or https URL".into())) }
+}
+
+fn https_url(text: &str) -> Result<(), ValidationError> {
+    let ok = text.len() <= 2000 && reqwest::Url::parse(text).is_ok_and(|url| url.scheme() == "https");
+    if ok { Ok(()) } else { Err(ValidationError::new("url").with_message("must be an https URL".into())) }
+}
+
+fn small_object(metadata: &Map<String, Value>) -> Result<(), ValidationError> {
+    let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |bytes| bytes.len());
+    if bytes <= METADATA_BYTES_MAX { Ok(()) } else { Err(ValidationError::new("size").with_message("must be at most 16 KiB".into())) }
+}
+
+/// Body of an access request.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "workspaceId": "019a0000-0000-7000-8000-000000000001", "agentId": "scout", "agentName": "Scout",
+    "capabilities": ["code"], "requestedPermissions": ["read:pages"], "justification": "Answers questions about the docs"
+}))]
+pub struct AccessRequest {
+    /// May be given as the header `X-Workspace-Id` instead.
+    pub workspace_id: Option<WorkspaceId>,
+    pub agent_id: AgentId,
+    #[serde(alias = "name")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    pub agent_name: String,
+    #[serde(default)]
+    #[validate(custom(function = capability_list))]
+    pub capabilities: Vec<String>,
+    #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    pub requested_permissions: Vec<String>,
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    pub description: Option<String>,
+    #[serde(default)]
+    #[validate(custom(function = small_object))]
+    pub metadata: Map<String, Value>,
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    pub justification: Option<String>,
+    #[validate(custom(function = web_url))]
+    pub endpoint: Option<String>,
+    #[validate(custom(function = https_url))]
+    pub avatar_url: Option<String>,
+    /// The secret of an earlier request under this id, to ask again.
+    pub claim_secret: Option<String>,
+}
+
+impl AccessRequest {
+    /// What the agent says of itself.
+    pub fn profile(&self) -> Result<Profile, UnknownPermissions> {
+        Ok(Profile {
+            name: self.agent_name.trim().to_owned(),
+            description: self.description.clone(),
+            avatar_url: self.avatar_url.clone(),
+            capabilities: self.capabilities.clone(),
+            requested: PermissionSet::parse(&self.requested_permissions)?,
+            metadata: Value::Object(self.metadata.clone()),
+            endpoint: self.endpoint.clone(),
+        })
+    }
+}
+
+/// Answer to an access request with the webhook secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestedAgent {
+    #[serde(flatten)]
+    pub agent: Agent,
+    /// Collects the key once approved; given when the request is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_secret: Option<String>,
+}
+
+/// Answer to an access request without it: no more than the requester knows.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicRequest {
+    pub id: AgentId,
+    #[schema(value_type = String, example = "pending")]
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_secret: Option<String>,
+}
+
+/// Either answer to an access request.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Requested {
+    Trusted(Box<RequestedAgent>),
+    Public(PublicRequest),
+}
+
+/// Body of a claim.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"workspaceId": "019a0000-0000-7000-8000-000000000001", "agentId": "scout", "claimSecret": "agent_claim_…"}))]
+pub struct Claim {
+    pub workspace_id: WorkspaceId,
+    pub agent_id: AgentId,
+    #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    pub claim_secret: String,
+}
+
+/// How a request stands; the key is there once, the first time after approval.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Claimed {
+    #[schema(value_type = String, example = "approved")]
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted_permissions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denial_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp_api_key: Option<String>,
+}
+
+/// Body of a registration by invite.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"inviteToken": "agent_inv_…", "agentId": "scout", "name": "Scout", "capabilities": ["code"]}))]
+pub struct RegisterAgent {
+    #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    pub invite_token: String,
+    pub agent_id: AgentId,
+    /// The agent's name; `name` means the same.
+    #[serde(alias = "name")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    pub agent_name: String,
+    #[serde(default)]
+    #[validate(custom(function = capability_list))]
+    pub capabilities: Vec<String>,
+    #[validate(custom(function = https_url))]
+    pub avatar_url: Option<String>,
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    pub description: Option<String>,
+    /// For information; the invite decides what is granted.
+    #[serde(default)]
+    #[validate(length(max = 64, message = "must be at most 64 permissions"))]
+    pub requested_permissions: Vec<String>,
+    #[serde(default)]
+    #[validate(custom(function = small_object))]
+    pub metadata: Map<String, Value>,
+    #[validate(custom(function = web_url))]
+    pub endpoint: Option<String>,
+    /// The secret of an access request under this id, if one waits.
+    pub claim_secret: Option<String>,
+}
+
+impl RegisterAgent {
+    /// What the agent says of itself.
+    pub fn profile(&self) -> Result<Profile, UnknownPermissions> {
+        Ok(Profile {
+            name: self.agent_name.trim().to_owned(),
+            description: self.description.clone(),
+            avatar_url: self.avatar_url.clone(),
+            capabilities: self.capabilities.clone(),
+            requested: PermissionSet::parse(&self.requested_permissions)?,
+            metadata: Value::Object(self.metadata.clone()),
+            endpoint: self.endpoint.clone(),
+        })
+    }
+}
+
+/// A registered agent with its API key, shown this once: in the envelope, and beside it for agents
+/// that read the answer without one.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegisteredAgent {
+    pub data: super::agents::ApprovedAgent,
+    pub success: bool,
+    pub status: u16,
+    pub agent: Agent,
+    pub mcp_api_key: String,
+}

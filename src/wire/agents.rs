@@ -1,0 +1,253 @@
+//! Agents as the REST API shows them (REST contract §2.0).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::time::Timestamp;
+use crate::model::{
+    agent::{Agent as AgentRow, AgentState, AgentView},
+    ids::{AgentId, InviteId, RunId, SessionId, UserId, WorkspaceId},
+    run::Run as RunRow,
+};
+
+/// An agent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Agent {
+    pub id: AgentId,
+    pub workspace_id: WorkspaceId,
+    pub name: String,
+    #[schema(required)]
+    pub description: Option<String>,
+    #[schema(required)]
+    pub avatar_url: Option<String>,
+    pub capabilities: Vec<String>,
+    /// `pending`, `approved`, `denied` or `revoked`.
+    #[schema(value_type = String, example = "approved")]
+    pub status: &'static str,
+    pub requested_permissions: Vec<String>,
+    pub granted_permissions: Vec<String>,
+    #[schema(required)]
+    pub mcp_api_key_id: Option<String>,
+    /// Empty but for owners and admins.
+    pub metadata: Value,
+    #[schema(required)]
+    pub endpoint: Option<String>,
+    #[schema(required)]
+    pub invite_id: Option<InviteId>,
+    pub requested_at: Timestamp,
+    #[schema(required)]
+    pub resolved_at: Option<Timestamp>,
+    #[schema(required)]
+    pub resolved_by: Option<UserId>,
+    #[schema(required)]
+    pub denial_reason: Option<String>,
+    #[schema(required)]
+    pub revoked_at: Option<Timestamp>,
+    #[schema(required)]
+    pub revocation_reason: Option<String>,
+    /// Counts the requests under this id; send it back with an approval.
+    pub request_version: i32,
+    /// The newest process of a spawned agent.
+    #[schema(required)]
+    pub run: Option<Run>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl Agent {
+    /// All fields, for owners and admins and for whoever made the request.
+    #[must_use]
+    pub fn full(view: AgentView) -> Self {
+        let run = view.run.map(Into::into);
+        Self { run, ..view.agent.into() }
+    }
+
+    /// What any member may see.
+    #[must_use]
+    pub fn for_member(view: AgentView) -> Self {
+        Self {
+            metadata: Value::Object(serde_json::Map::new()),
+            endpoint: None,
+            denial_reason: None,
+            revocation_reason: None,
+            mcp_api_key_id: None,
+            ..Self::full(view)
+        }
+    }
+}
+
+impl From<AgentRow> for Agent {
+    fn from(agent: AgentRow) -> Self {
+        let status = agent.state.status().as_str();
+        let granted = agent.granted();
+        let mut wire = Self {
+            id: agent.id,
+            workspace_id: agent.workspace,
+            name: agent.profile.name,
+            description: agent.profile.description,
+            avatar_url: agent.profile.avatar_url,
+            capabilities: agent.profile.capabilities,
+            status,
+            requested_permissions: agent.profile.requested.to_strings(),
+            granted_permissions: granted.to_strings(),
+            mcp_api_key_id: agent.api_key_id,
+            metadata: agent.profile.metadata,
+            endpoint: agent.profile.endpoint,
+            invite_id: agent.invite_id,
+            requested_at: agent.requested_at.into(),
+            resolved_at: None,
+            resolved_by: None,
+            denial_reason: None,
+            revoked_at: None,
+            revocation_reason: None,
+            request_version: agent.request_version,
+            run: None,
+            created_at: agent.created_at.into(),
+            updated_at: agent.updated_at.into(),
+        };
+        match agent.state {
+            AgentState::Pending => {}
+            AgentState::Approved { by, at, .. } => {
+                wire.resolved_at = Some(at.into());
+                wire.resolved_by = by;
+            }
+            AgentState::Denied { reason, by, at } => {
+                wire.resolved_at = Some(at.into());
+                wire.resolved_by = by;
+                wire.denial_reason = Some(reason);
+            }
+            AgentState::Revoked { reason, at, approved_by, approved_at, .. } => {
+                wire.resolved_at = Some(approved_at.into());
+                wire.resolved_by = approved_by;
+                wire.revoked_at = Some(at.into());
+                wire.revocation_reason = Some(reason);
+            }
+        }
+        wire
+    }
+}
+
+/// One process of a spawned agent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    pub id: RunId,
+    /// `spawning`, `starting`, `login_required`, `ready`, `stopping`, `stopped` or `failed`.
+    #[schema(value_type = String, example = "ready")]
+    pub status: &'static str,
+    /// `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`.
+    pub agent_type: String,
+    #[schema(required)]
+    pub runtime_session_id: Option<String>,
+    #[schema(required)]
+    pub terminal_session_id: Option<SessionId>,
+    #[schema(required)]
+    pub login_url: Option<String>,
+    pub started_at: Timestamp,
+    #[schema(required)]
+    pub stopped_at: Option<Timestamp>,
+    #[schema(required)]
+    pub exit_code: Option<i32>,
+    #[schema(required)]
+    pub reason: Option<String>,
+}
+
+impl From<RunRow> for Run {
+    fn from(run: RunRow) -> Self {
+        let stopping = run.stop_requested_at.is_some() && run.stopped_at.is_none();
+        Self {
+            id: run.id,
+            status: if stopping { "stopping" } else { run.status.as_str() },
+            agent_type: runtime_protocol::wire_agent_type(&run.agent_type).to_owned(),
+            runtime_session_id: run.runtime_session_id,
+            terminal_session_id: run.terminal_session,
+            login_url: run.login_url,
+            started_at: run.started_at.into(),
+            stopped_at: run.stopped_at.map(Into::into),
+            exit_code: run.exit_code,
+            reason: run.reason,
+        }
+    }
+}
+
+/// Filters of the list of agents.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AgentQuery {
+    /// `pending`, `approved`, `denied` or `revoked`.
+    pub status: Option<String>,
+    /// Comma-separated: approved agents with any of these. `status` is ignored beside it.
+    pub capabilities: Option<String>,
+}
+
+/// Body of an approval.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"grantedPermissions": ["read:pages", "read:tasks"], "requestVersion": 1}))]
+pub struct ApproveAgent {
+    #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    pub granted_permissions: Vec<String>,
+    /// The `requestVersion` that was reviewed: refused with 409 when the agent has asked again since.
+    pub request_version: Option<i32>,
+}
+
+/// An approved agent with its API key, shown this once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovedAgent {
+    pub agent: Agent,
+    pub mcp_api_key: String,
+}
+
+/// Why an agent is denied or revoked.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[schema(example = json!({"reason": "No longer needed"}))]
+pub struct Decision {
+    #[validate(length(min = 1, max = 2000, message = "must be 1 to 2000 characters"), custom(function = super::access::visible_text))]
+    pub reason: String,
+}
+
+/// What a revocation ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Revoked {
+    pub success: bool,
+    pub receipt: Receipt,
+}
+
+/// How many of each were ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Receipt {
+    pub keys: u64,
+    pub sessions: u64,
+    pub assignments: u64,
+    pub runs: u64,
+}
+
+/// A run whose end was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stopping {
+    pub run: Run,
+}
+
+/// The permission catalogue.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Permissions {
+    pub permissions: Vec<Permission>,
+    /// What a spawned agent gets when nobody says otherwise.
+    pub defaults: Vec<String>,
+}
+
+/// One permission.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Permission {
+    #[schema(value_type = String, example = "read:pages")]
+    pub id: &'static str,
+    #[schema(value_type = String)]
+    pub description: &'static str,
+    /// `read`, `write` or `advanced`.
+    #[schema(value_type = String)]
+    pub category: &'static str,
+}

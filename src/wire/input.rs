@@ -1,0 +1,178 @@
+//! Reads what callers send, at whatever edge, and says which field is wrong when something is.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+
+use super::problem::{FieldProblem, Problem};
+use crate::model::origin;
+
+/// A JSON body, deserialised and validated. A missing body counts as `{}` whatever its content type
+/// says (REST contract §0.3). Unknown fields are ignored.
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 64 KiB")
+            }
+            _ => Problem::new(StatusCode::BAD_REQUEST, "BODY_UNREADABLE", "the body could not be read"),
+        })?;
+        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| bad_json(&error))?;
+        json.end().map_err(|error| Problem::invalid("body", &error.to_string()))?;
+        // Postgres takes no NUL in a text; nobody needs one either.
+        if holds_nul(text) {
+            return Err(Problem::invalid("body", "must not contain the character U+0000"));
+        }
+        value.validate().map_err(|errors| Problem::invalid_fields(broken_rules(&errors)))?;
+        Ok(Self(value))
+    }
+}
+
+/// Whether the JSON text holds a NUL character, written out or escaped.
+fn holds_nul(text: &[u8]) -> bool {
+    fn in_value(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => text.contains('\0'),
+            serde_json::Value::Array(items) => items.iter().any(in_value),
+            serde_json::Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || in_value(value)),
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+        }
+    }
+    // Only a text with the escape can hold one: JSON has no raw control characters.
+    text.windows(6).any(|window| window.eq_ignore_ascii_case(b"\\u0000"))
+        && serde_json::from_slice(text).is_ok_and(|value| in_value(&value))
+}
+
+fn bad_json(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let inner = error.inner();
+    let field = error.path().to_string();
+    let text = inner.to_string();
+    // The position in the text helps nobody who built the body with a program; the value may be a secret.
+    let reason = text.split(" at line ").next().unwrap_or(&text);
+    let reason = reason.split_once(", expected ").map_or_else(|| reason.to_owned(), |(_, expected)| format!("must be {expected}"));
+    Problem::invalid(if field == "." { "body" } else { &field }, &reason)
+}
+
+/// Flattens what the validator found into a list. Its own form would repeat the values, secrets too.
+fn broken_rules(errors: &ValidationErrors) -> Vec<FieldProblem> {
+    let mut found: Vec<FieldProblem> = errors
+        .errors()
+        .iter()
+        .flat_map(|(field, kind)| match kind {
+            ValidationErrorsKind::Field(rules) => rules
+                .iter()
+                .take(1)
+                .map(|rule| FieldProblem {
+                    field: camel_case(field),
+                    message: rule.message.as_ref().map_or_else(|| "is invalid".to_owned(), ToString::to_string),
+                })
+                .collect::<Vec<_>>(),
+            ValidationErrorsKind::Struct(inner) => broken_rules(inner),
+            ValidationErrorsKind::List(items) => items.values().flat_map(|inner| broken_rules(inner)).collect(),
+        })
+        .collect();
+    found.sort_by(|a, b| a.field.cmp(&b.field));
+    found
+}
+
+fn camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut name, word| {
+        let mut chars = word.chars();
+        name.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        name.push_str(chars.as_str());
+        name
+    })
+}
+
+/// A typed part of the path; one that cannot be is refused with 400.
+pub struct Param<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Param<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(value) =
+            Path::<T>::from_request_parts(parts, state).await.map_err(|_| Problem::invalid("path", "has an id that is not valid"))?;
+        Ok(Self(value))
+    }
+}
+
+/// Typed query parameters.
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(value) = Query::<T>::from_request_parts(parts, state).await.map_err(|error| {
+            let text = error.body_text();
+            let reason = text.rsplit("query string: ").next().unwrap_or(&text);
+            Problem::invalid("query", &format!("is not valid: {reason}"))
+        })?;
+        Ok(Self(value))
+    }
+}
+
+/// Checks a list's limit: 1 to 200 (D-59).
+pub fn limit(limit: Option<i64>, default: u64) -> Result<u64, Problem> {
+    match limit {
+        None => Ok(default),
+        Some(limit) => {
+            let checked = u64::try_from(limit).ok().filter(|limit| (1..=200).contains(limit));
+            checked.ok_or_else(|| Problem::invalid("limit", "must be a whole number from 1 to 200"))
+        }
+    }
+}
+
+/// The bearer token of a request.
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// A cookie of a request.
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+/// Whether a browser that says where its page comes from says that it is ours.
+#[must_use]
+pub fn is_own_origin(headers: &HeaderMap, app_url: &str) -> bool {
+    let value = |name| headers.get(name).map(header::HeaderValue::as_bytes);
+    origin::is_own(value(header::ORIGIN), value(header::HOST), app_url)
+}
+
+/// The session cookie (REST contract §1.2).
+pub const SESSION_COOKIE: &str = "authToken";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_nul_characters_are_found_and_escaped_backslashes_are_not() {
+        assert!(holds_nul(br#"{"a":["x\u0000"]}"#));
+        assert!(!holds_nul(br#"{"a":"\\u0000"}"#));
+    }
+
+    #[test]
+    fn field_names_are_told_as_they_are_sent() {
+        assert_eq!(camel_case("requested_permissions"), "requestedPermissions");
+    }
+}

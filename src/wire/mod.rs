@@ -1,0 +1,16 @@
+//! Shapes on the wire, shared by the edges: requests are validated here, answers made from model values.
+
+pub mod access;
+pub mod activity;
+pub mod agents;
+pub mod auth;
+pub mod envelope;
+pub mod events;
+pub mod input;
+pub mod invites;
+pub mod mcp;
+pub mod problem;
+pub mod runtime;
+pub mod spawns;
+pub mod terminals;
+pub mod time;

@@ -1,0 +1,58 @@
+//! Spawning agents over REST.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::model::ids::{AgentId, WorkspaceId};
+
+/// Body that spawns agents.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"agentType": "custom", "count": 1, "name": "shell", "config": {"command": "bash"}}))]
+pub struct SpawnAgents {
+    /// `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`; the short names mean the same.
+    pub agent_type: String,
+    #[serde(default = "one")]
+    #[validate(range(min = 1, max = 10, message = "must be a whole number from 1 to 10"))]
+    pub count: u32,
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = super::access::visible_text))]
+    pub name: Option<String>,
+    #[serde(default)]
+    #[validate(length(max = 64, message = "must be at most 64 texts"))]
+    pub capabilities: Vec<String>,
+    /// What the agents are granted; the catalogue's defaults when absent.
+    pub permissions: Option<Vec<String>>,
+    /// For the runtime: `command`, `args`, `env`, `workdir`, `cols`, `rows`.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// Must be the caller's own, if given.
+    pub workspace_id: Option<WorkspaceId>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Spawned {
+    /// Whether every agent was started.
+    pub success: bool,
+    pub spawned_agents: Vec<SpawnedAgent>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// One agent that was started.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SpawnedAgent {
+    pub id: AgentId,
+    pub name: String,
+    #[serde(rename = "type")]
+    pub agent_type: String,
+    #[schema(value_type = String, example = "starting")]
+    pub status: &'static str,
+}

@@ -1,0 +1,114 @@
+//! Terminal sessions as the REST API and the terminal gateway show them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::time::Timestamp;
+use crate::model::{
+    ids::{AgentId, SessionId, UserId, WorkspaceId},
+    terminal::TerminalSession as Row,
+};
+
+/// A terminal session.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TerminalSession {
+    pub id: SessionId,
+    pub workspace_id: WorkspaceId,
+    pub agent_id: AgentId,
+    pub runtime_session_id: String,
+    /// `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
+    #[schema(value_type = String, example = "active")]
+    pub status: &'static str,
+    #[schema(required)]
+    pub title: Option<String>,
+    pub cols: u16,
+    pub rows: u16,
+    #[schema(required)]
+    pub runtime_endpoint: Option<String>,
+    #[schema(required)]
+    pub last_activity_at: Option<Timestamp>,
+    #[schema(required)]
+    pub connected_user_id: Option<UserId>,
+    pub metadata: Value,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    #[schema(required)]
+    pub terminated_at: Option<Timestamp>,
+}
+
+impl From<Row> for TerminalSession {
+    fn from(session: Row) -> Self {
+        Self {
+            id: session.id,
+            workspace_id: session.workspace,
+            agent_id: session.agent,
+            runtime_session_id: session.runtime_session_id,
+            status: session.status.as_str(),
+            title: session.title,
+            cols: session.size.cols(),
+            rows: session.size.rows(),
+            runtime_endpoint: session.runtime_endpoint,
+            last_activity_at: session.last_activity_at.map(Into::into),
+            connected_user_id: session.connected_user,
+            metadata: json!({}),
+            created_at: session.created_at.into(),
+            updated_at: session.updated_at.into(),
+            terminated_at: session.terminated_at.map(Into::into),
+        }
+    }
+}
+
+/// Which sessions a list shows.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub struct SessionQuery {
+    /// `true` to include sessions that have ended.
+    pub include_terminated: Option<String>,
+}
+
+/// `attached`: the answer to `attach` (realtime contract §5.3).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attached {
+    pub session_id: SessionId,
+    pub agent_id: AgentId,
+    pub status: &'static str,
+    pub cols: u16,
+    pub rows: u16,
+    /// Whether the viewer may type and resize.
+    pub can_write: bool,
+}
+
+/// `status`: the session's new status.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusChange {
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_url: Option<String>,
+}
+
+/// `error` on the terminal gateway: the original's texts with a stable code (realtime contract §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TerminalProblem {
+    pub message: &'static str,
+    pub code: &'static str,
+}
+
+impl TerminalProblem {
+    pub const UNAUTHORIZED: Self = Self { message: "Unauthorized", code: "UNAUTHORIZED" };
+    pub const SESSION_NOT_FOUND: Self = Self { message: "Session not found", code: "SESSION_NOT_FOUND" };
+    pub const SESSION_TERMINATED: Self = Self { message: "Session has been terminated", code: "SESSION_TERMINATED" };
+    pub const FORBIDDEN: Self = Self { message: "You may watch this terminal, not type into it", code: "FORBIDDEN" };
+    pub const NOT_ATTACHED: Self = Self { message: "Not attached to a session", code: "NOT_ATTACHED" };
+    pub const RUNTIME_NOT_CONNECTED: Self = Self { message: "Runtime not connected", code: "RUNTIME_NOT_CONNECTED" };
+    pub const UNAVAILABLE: Self = Self { message: "The service is busy, try again", code: "RUNTIME_ERROR" };
+    pub const INPUT_TOO_LARGE: Self = Self { message: "Input is longer than 64 KiB", code: "INPUT_TOO_LARGE" };
+    pub const INVALID_INPUT: Self = Self { message: "input must be a string", code: "INVALID_PAYLOAD" };
+    pub const INVALID_ATTACH: Self = Self { message: "attach needs sessionId or agentId", code: "INVALID_PAYLOAD" };
+    pub const INVALID_RESIZE: Self = Self { message: "resize needs cols 1 to 1000 and rows 1 to 500", code: "INVALID_PAYLOAD" };
+    pub const RATE_LIMITED: Self = Self { message: "Too many events at once", code: "RATE_LIMITED" };
+}

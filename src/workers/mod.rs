@@ -1,0 +1,98 @@
+//! Driven by time and queues: each worker takes what happened into the domain or out of it.
+
+mod outbox;
+mod runtime_events;
+mod stopper;
+mod terminal_news;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    app::{App, StorageError},
+    domain::{
+        events::{Delivered, EventSink},
+        runs::LinkNews,
+        terminals::TerminalNews,
+    },
+    model::event::EventKind,
+};
+
+/// How long a worker waits before it tries again what failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the workers take their work from.
+pub struct Sources {
+    pub terminals: mpsc::Receiver<TerminalNews>,
+    /// Base URL of the runtime, and what its link reports.
+    pub runtime: Option<(String, mpsc::Receiver<LinkNews>)>,
+}
+
+/// Starts all workers; they end with the service. `sinks` take every event after its commit.
+pub fn start(app: &App, sources: Sources, mut sinks: Vec<Box<dyn EventSink>>) {
+    sinks.push(Box::new(Machinery(app.clone())));
+    let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
+    run(app, "outbox", outbox::run(app.clone(), sinks));
+    run(app, "terminal news", terminal_news::run(app.clone(), sources.terminals));
+    run(app, "outbox pruning", outbox::prune(app.clone()));
+    if let Some((endpoint, news)) = sources.runtime {
+        run(app, "stopper", stopper::run(app.clone()));
+        run(app, "runtime events", runtime_events::run(app.clone(), endpoint, news));
+    }
+}
+
+/// Runs one worker until shutdown.
+fn run(app: &App, name: &'static str, worker: impl Future<Output = ()> + Send + 'static) {
+    let shutdown = app.shutdown.clone();
+    app.spawn(async move {
+        tokio::select! {
+            () = worker => tracing::error!(worker = name, "a worker ended by itself"),
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
+/// What the service itself does upon events.
+struct Machinery(App);
+
+impl EventSink for Machinery {
+    fn deliver(&self, event: &Delivered) {
+        match &event.entry.kind {
+            EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
+            EventKind::TerminalChanged { session_id, status, login_url, drain } => {
+                terminal_news::changed(&self.0, *session_id, status, login_url.clone(), *drain);
+            }
+            EventKind::AccessRequested { .. }
+            | EventKind::AccessApproved { .. }
+            | EventKind::AccessDenied { .. }
+            | EventKind::AccessRevoked { .. }
+            | EventKind::KeyClaimed
+            | EventKind::InviteCreated { .. }
+            | EventKind::InviteRevoked { .. }
+            | EventKind::AgentsSpawned { .. }
+            | EventKind::RunStarted { .. }
+            | EventKind::RunReady { .. }
+            | EventKind::RunLoginRequired { .. }
+            | EventKind::RunStopped { .. }
+            | EventKind::RunFailed { .. } => {}
+        }
+    }
+}
+
+/// Logs why a round of a worker failed and waits before the next.
+async fn pause_after(worker: &'static str, error: &StorageError) {
+    tracing::warn!(worker, error = error as &dyn std::error::Error, "a worker could not do its work, trying again");
+    tokio::time::sleep(RETRY).await;
+}
+
+/// Whether what failed is to be tried again, after a pause: the database only cannot do it now.
+/// What it never will do is logged and given up, so that it does not stop everything behind it.
+async fn try_again(worker: &'static str, error: &StorageError) -> bool {
+    if error.is_transient() {
+        pause_after(worker, error).await;
+        return true;
+    }
+    tracing::error!(worker, error = error as &dyn std::error::Error, "a worker had to give something up");
+    false
+}
