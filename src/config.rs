@@ -60,7 +60,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 23] = [
+pub const SETTINGS: [&str; 25] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -79,6 +79,8 @@ pub const SETTINGS: [&str; 23] = [
     "RUNTIME_COMMANDS",
     "RUNTIME_WORKDIR_ROOT",
     "MAX_AGENTS",
+    "CALLBACK_URL",
+    "RUNTIME_PUBLIC_URL",
     "PARALLAX_WEBHOOK_SECRET",
     "PARALLAX_MAX_AGENTS_PER_WORKSPACE",
     "PARALLAX_AGENT_KEY_PREFIX",

@@ -4,38 +4,6 @@
  */
 
 export interface paths {
-    "/api/workspace/public": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post: operations["publicWorkspace"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/auth/setup": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post: operations["setupWorkspace"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/auth/login": {
         parameters: {
             query?: never;
@@ -45,6 +13,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** Sign in. */
         post: operations["login"];
         delete?: never;
         options?: never;
@@ -61,6 +30,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** Sign out. */
         post: operations["logout"];
         delete?: never;
         options?: never;
@@ -68,7 +38,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/users/me": {
+    "/api/auth/setup": {
         parameters: {
             query?: never;
             header?: never;
@@ -77,7 +47,69 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: operations["me"];
+        /**
+         * Set up the first workspace.
+         * @description Makes the workspace, its owner, group and space, and signs the owner in.
+         */
+        post: operations["setUp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Check that the service can work.
+         * @description The body is raw, without an envelope; 503 when the database cannot be reached.
+         */
+        get: operations["getHealth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Check that the service runs. */
+        get: operations["getLiveness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/call_tool": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Call a tool.
+         * @description The result is there as MCP clients read it, and again in an envelope. A tool that fails answers
+         *     200 with `isError` and a text `{code, message}`.
+         */
+        post: operations["callTool"];
         delete?: never;
         options?: never;
         head?: never;
@@ -91,6 +123,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * List agents.
+         * @description Newest first. Members see less than owners and admins: no metadata, endpoint or reasons.
+         */
         get: operations["listAgents"];
         put?: never;
         post?: never;
@@ -100,32 +136,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/parallax-agents/pending": {
+    "/api/parallax-agents/access-request": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get: operations["listPendingAgents"];
+        get?: never;
         put?: never;
-        post?: never;
+        /**
+         * Ask for access.
+         * @description With the webhook secret, or without it where the workspace takes public requests. Asking again
+         *     under a pending or denied id needs the webhook secret or the claim secret of the first time.
+         */
+        post: operations["requestAccess"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/api/parallax-agents/permissions": {
+    "/api/parallax-agents/access-request/claim": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get: operations["listPermissions"];
+        get?: never;
         put?: never;
-        post?: never;
+        /**
+         * Collect the key of an approved request.
+         * @description Tells how the request stands; the key is there exactly once, the first time after approval.
+         */
+        post: operations["claimKey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -139,7 +184,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["workspaceActivity"];
+        /** List what happened in the workspace. */
+        get: operations["listWorkspaceActivity"];
         put?: never;
         post?: never;
         delete?: never;
@@ -155,8 +201,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * List invites.
+         * @description Newest first, revoked ones included. Tokens are whole while the invite can admit somebody.
+         */
         get: operations["listInvites"];
         put?: never;
+        /** Create an invite. */
         post: operations["createInvite"];
         delete?: never;
         options?: never;
@@ -173,7 +224,45 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Revoke an invite.
+         * @description Agents that came in by it stay. Revoking it again changes nothing.
+         */
         post: operations["revokeInvite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/pending": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List agents that wait for a decision. */
+        get: operations["listPendingAgents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the permissions that can be granted. */
+        get: operations["listPermissions"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -189,7 +278,29 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Register with an invite.
+         * @description Lets the agent in with the invite's permissions and returns its key, this once. The answer is
+         *     in the envelope and beside it, so that agents which read it either way find it.
+         */
         post: operations["registerAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/runtime/heartbeat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Report that a runtime is alive. */
+        post: operations["runtimeHeartbeat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -205,7 +316,29 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Spawn agents.
+         * @description Each gets a row, the permissions given and a key of its own, which only its process receives.
+         *     What could not be started is named in `errors`, and nothing is left of it.
+         */
         post: operations["spawnAgents"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/spawn-callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Report on a spawned agent. */
+        post: operations["spawnCallback"];
         delete?: never;
         options?: never;
         head?: never;
@@ -219,7 +352,25 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** Get an agent. */
         get: operations["getAgent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what happened to an agent. */
+        get: operations["listAgentActivity"];
         put?: never;
         post?: never;
         delete?: never;
@@ -237,6 +388,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Approve an agent.
+         * @description Lets it in with exactly the permissions given and returns its key, this once. Also reinstates
+         *     an agent that was denied or revoked.
+         */
         post: operations["approveAgent"];
         delete?: never;
         options?: never;
@@ -253,6 +409,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** Deny an agent. */
         post: operations["denyAgent"];
         delete?: never;
         options?: never;
@@ -269,6 +426,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Revoke an agent's access.
+         * @description Ends its keys, terminals, assignments and process, and says how many of each.
+         */
         post: operations["revokeAgent"];
         delete?: never;
         options?: never;
@@ -285,23 +446,12 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Stop a spawned agent.
+         * @description Its process is ended, its terminal session with it. The answer comes at once; the end is told by
+         *     `agent:stopped`.
+         */
         post: operations["stopAgent"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/parallax-agents/{agentId}/activity": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["agentActivity"];
-        put?: never;
-        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -315,7 +465,28 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["agentSession"];
+        /**
+         * Get an agent's terminal session.
+         * @description `data` is null when the agent has none that is alive.
+         */
+        get: operations["getAgentTerminalSession"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List terminal sessions. */
+        get: operations["listTerminalSessions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -331,10 +502,50 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Get a terminal session. */
+        get: operations["getTerminalSession"];
         put?: never;
         post?: never;
-        delete: operations["terminateSession"];
+        /**
+         * End a terminal session.
+         * @description For owners, admins and whoever spawned the agent. The session is terminated at once, for all who
+         *     watch it, and its process is ended.
+         */
+        delete: operations["endTerminalSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Get the caller's account and workspace. */
+        post: operations["getMe"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspace/public": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Get what anybody may know of the workspace. */
+        post: operations["getPublicWorkspace"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -344,229 +555,1033 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @enum {string} */
-        AgentStatus: "pending" | "approved" | "denied" | "revoked";
-        /** @enum {string} */
-        AgentType: "claude-code" | "codex" | "gemini-cli" | "aider" | "custom";
-        /** @enum {string} */
-        RunStatus: "spawning" | "starting" | "login_required" | "ready" | "stopping" | "stopped" | "failed";
-        /** @enum {string} */
-        SessionStatus: "pending" | "connecting" | "active" | "login_required" | "disconnected" | "terminated";
-        /** @enum {string} */
-        Role: "owner" | "admin" | "member";
-        Run: {
-            id: string;
-            status: components["schemas"]["RunStatus"];
-            agentType: string;
-            runtimeSessionId: string | null;
-            terminalSessionId: string | null;
-            /** Format: date-time */
-            startedAt: string | null;
-            /** Format: date-time */
-            stoppedAt: string | null;
-            exitCode: number | null;
-            reason: string | null;
-        };
-        Agent: {
-            id: string;
-            workspaceId: string;
-            name: string;
-            description: string | null;
-            avatarUrl: string | null;
-            capabilities: string[];
-            status: components["schemas"]["AgentStatus"];
-            requestedPermissions: string[];
-            grantedPermissions: string[];
-            requestVersion: number;
-            mcpApiKeyId: string | null;
-            keyPrefix: string | null;
-            metadata: {
+        /**
+         * @description Body of an access request.
+         * @example {
+         *       "agentId": "scout",
+         *       "agentName": "Scout",
+         *       "capabilities": [
+         *         "code"
+         *       ],
+         *       "justification": "Answers questions about the docs",
+         *       "requestedPermissions": [
+         *         "read:pages"
+         *       ],
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        AccessRequest: {
+            agentId: components["schemas"]["AgentId"];
+            agentName: string;
+            avatarUrl?: string | null;
+            capabilities?: string[];
+            /** @description The secret of an earlier request under this id, to ask again. */
+            claimSecret?: string | null;
+            description?: string | null;
+            endpoint?: string | null;
+            justification?: string | null;
+            metadata?: {
                 [key: string]: unknown;
             };
-            endpoint: string | null;
-            inviteId: string | null;
-            /** Format: date-time */
-            requestedAt: string;
-            /** Format: date-time */
-            resolvedAt: string | null;
-            resolvedBy: string | null;
-            denialReason: string | null;
-            /** Format: date-time */
-            revokedAt: string | null;
-            revocationReason: string | null;
-            run: null | components["schemas"]["Run"];
-            /** Format: date-time */
-            createdAt: string;
-            /** Format: date-time */
-            updatedAt: string;
+            requestedPermissions: string[];
+            workspaceId?: components["schemas"]["WorkspaceId"] | null;
         };
-        AgentKey: {
+        /** @description One thing that happened. */
+        Activity: {
+            activityType: string;
+            actorUserId: components["schemas"]["UserId"] | null;
+            agentId: components["schemas"]["AgentId"] | null;
+            createdAt: components["schemas"]["Timestamp"];
+            description: string | null;
+            id: components["schemas"]["EventId"];
+            metadata: unknown;
+            pageId: components["schemas"]["PageId"] | null;
+            projectId: components["schemas"]["ProjectId"] | null;
+            taskId: components["schemas"]["TaskId"] | null;
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /** @description An agent. */
+        Agent: {
+            avatarUrl: string | null;
+            capabilities: string[];
+            createdAt: components["schemas"]["Timestamp"];
+            denialReason: string | null;
+            description: string | null;
+            endpoint: string | null;
+            grantedPermissions: string[];
+            id: components["schemas"]["AgentId"];
+            inviteId: components["schemas"]["InviteId"] | null;
+            mcpApiKeyId: string | null;
+            /** @description Empty but for owners and admins. */
+            metadata: unknown;
+            name: string;
+            /**
+             * Format: int32
+             * @description Counts the requests under this id; send it back with an approval.
+             */
+            requestVersion: number;
+            requestedAt: components["schemas"]["Timestamp"];
+            requestedPermissions: string[];
+            resolvedAt: components["schemas"]["Timestamp"] | null;
+            resolvedBy: components["schemas"]["UserId"] | null;
+            revocationReason: string | null;
+            revokedAt: components["schemas"]["Timestamp"] | null;
+            run: components["schemas"]["Run"] | null;
+            /**
+             * @description `pending`, `approved`, `denied` or `revoked`.
+             * @example approved
+             */
+            status: string;
+            updatedAt: components["schemas"]["Timestamp"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * @description The name under which an agent is known in one workspace, chosen by whoever brings it (D-24):
+         *     1 to 128 of `A-Z a-z 0-9 . _ : -`, not only dots, and none of the reserved words.
+         * @example scout
+         */
+        AgentId: string;
+        /**
+         * @description Body of an approval.
+         * @example {
+         *       "grantedPermissions": [
+         *         "read:pages",
+         *         "read:tasks"
+         *       ],
+         *       "requestVersion": 1
+         *     }
+         */
+        ApproveAgent: {
+            grantedPermissions: string[];
+            /**
+             * Format: int32
+             * @description The `requestVersion` that was reviewed: refused with 409 when the agent has asked again since.
+             */
+            requestVersion?: number | null;
+        };
+        /** @description An approved agent with its API key, shown this once. */
+        ApprovedAgent: {
             agent: components["schemas"]["Agent"];
             mcpApiKey: string;
         };
-        ApproveAgent: {
-            grantedPermissions: string[];
-            requestVersion?: number;
-        };
-        Reason: {
-            reason: string;
-        };
-        RevokeReceipt: {
-            keys: number;
-            sessions: number;
-            assignments: number;
-            runs: number;
-        };
-        Revoked: {
-            success: boolean;
-            receipt: components["schemas"]["RevokeReceipt"];
-        };
-        Stopped: {
-            run: components["schemas"]["Run"];
-        };
-        SpawnConfig: {
-            command?: string;
-            args?: string[];
-            workdir?: string;
-            env?: {
-                [key: string]: string;
+        /**
+         * @description Body of a tool call.
+         * @example {
+         *       "arguments": {},
+         *       "name": "agent_profile"
+         *     }
+         */
+        CallTool: {
+            arguments?: {
+                [key: string]: unknown;
             };
-            cols?: number;
-            rows?: number;
-        };
-        SpawnAgents: {
-            agentType: components["schemas"]["AgentType"];
-            count: number;
-            name?: string;
-            permissions?: string[];
-            config?: components["schemas"]["SpawnConfig"];
-        };
-        SpawnedAgent: {
-            id: string;
             name: string;
-            type: string;
+        };
+        /**
+         * @description Body of a claim.
+         * @example {
+         *       "agentId": "scout",
+         *       "claimSecret": "agent_claim_…",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        Claim: {
+            agentId: components["schemas"]["AgentId"];
+            claimSecret: string;
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /** @description How a request stands; the key is there once, the first time after approval. */
+        Claimed: {
+            denialReason?: string | null;
+            grantedPermissions?: string[] | null;
+            mcpApiKey?: string | null;
+            /** @example approved */
             status: string;
         };
-        Spawned: {
-            success: boolean;
-            spawnedAgents: components["schemas"]["SpawnedAgent"][];
-            errors?: string[];
+        /** @description One piece of a tool's answer. */
+        Content: {
+            /** @description JSON. */
+            text: string;
+            /** @example text */
+            type: string;
         };
-        Invite: {
-            id: string;
-            workspaceId: string;
-            name: string;
-            description: string | null;
-            token: string;
-            permissions: string[];
-            usesRemaining: number | null;
-            usesCount: number;
-            /** Format: date-time */
-            expiresAt: string | null;
-            /** Format: date-time */
-            revokedAt: string | null;
-            createdBy: string | null;
-            /** Format: date-time */
-            createdAt: string;
-            /** Format: date-time */
-            updatedAt: string;
-        };
+        /**
+         * @description Body that makes an invite.
+         * @example {
+         *       "expiresAt": "2030-01-01T00:00:00.000Z",
+         *       "name": "CI agents",
+         *       "permissions": [
+         *         "read:pages"
+         *       ],
+         *       "usesRemaining": 3
+         *     }
+         */
         CreateInvite: {
-            name: string;
-            description?: string;
-            permissions: string[];
-            usesRemaining?: number | null;
-            /** Format: date-time */
+            description?: string | null;
+            /**
+             * Format: date-time
+             * @description Without it the invite does not expire.
+             */
             expiresAt?: string | null;
-        };
-        RegisterAgent: {
-            inviteToken: string;
-            agentId: string;
             name: string;
-            capabilities?: string[];
+            permissions: string[];
+            /**
+             * Format: int32
+             * @description Without it the invite may be used any number of times.
+             */
+            usesRemaining?: number | null;
         };
-        Permission: {
-            id: string;
-            description: string;
-            category: string;
+        /**
+         * @description Why an agent is denied or revoked.
+         * @example {
+         *       "reason": "No longer needed"
+         *     }
+         */
+        Decision: {
+            reason: string;
         };
-        PermissionCatalogue: {
-            permissions: components["schemas"]["Permission"][];
-            defaults: string[];
+        /** @description `{"success": true}` inside an envelope. */
+        Done: {
+            success: boolean;
         };
-        Activity: {
-            id: string;
-            agentId: string;
-            workspaceId: string;
-            activityType: string;
+        /** @description An answer that carries nothing: `{"success": true, "status": 200}`. */
+        Empty: {
+            /** Format: int32 */
+            status: number;
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Agent: {
+            /** @description An agent. */
+            data: {
+                avatarUrl: string | null;
+                capabilities: string[];
+                createdAt: components["schemas"]["Timestamp"];
+                denialReason: string | null;
+                description: string | null;
+                endpoint: string | null;
+                grantedPermissions: string[];
+                id: components["schemas"]["AgentId"];
+                inviteId: components["schemas"]["InviteId"] | null;
+                mcpApiKeyId: string | null;
+                /** @description Empty but for owners and admins. */
+                metadata: unknown;
+                name: string;
+                /**
+                 * Format: int32
+                 * @description Counts the requests under this id; send it back with an approval.
+                 */
+                requestVersion: number;
+                requestedAt: components["schemas"]["Timestamp"];
+                requestedPermissions: string[];
+                resolvedAt: components["schemas"]["Timestamp"] | null;
+                resolvedBy: components["schemas"]["UserId"] | null;
+                revocationReason: string | null;
+                revokedAt: components["schemas"]["Timestamp"] | null;
+                run: components["schemas"]["Run"] | null;
+                /**
+                 * @description `pending`, `approved`, `denied` or `revoked`.
+                 * @example approved
+                 */
+                status: string;
+                updatedAt: components["schemas"]["Timestamp"];
+                workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_ApprovedAgent: {
+            /** @description An approved agent with its API key, shown this once. */
+            data: {
+                agent: components["schemas"]["Agent"];
+                mcpApiKey: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Claimed: {
+            /** @description How a request stands; the key is there once, the first time after approval. */
+            data: {
+                denialReason?: string | null;
+                grantedPermissions?: string[] | null;
+                mcpApiKey?: string | null;
+                /** @example approved */
+                status: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Done: {
+            /** @description `{"success": true}` inside an envelope. */
+            data: {
+                success: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Invite: {
+            /** @description An invite. */
+            data: {
+                createdAt: components["schemas"]["Timestamp"];
+                createdBy: components["schemas"]["UserId"] | null;
+                description: string | null;
+                expiresAt: components["schemas"]["Timestamp"] | null;
+                id: components["schemas"]["InviteId"];
+                name: string;
+                permissions: string[];
+                revokedAt: components["schemas"]["Timestamp"] | null;
+                /** @description The whole token while it can admit somebody, masked after. */
+                token: string;
+                updatedAt: components["schemas"]["Timestamp"];
+                /** Format: int32 */
+                usesCount: number;
+                /** Format: int32 */
+                usesRemaining: number | null;
+                workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Me: {
+            /** @description The caller's account and workspace. */
+            data: {
+                user: components["schemas"]["User"];
+                workspace: components["schemas"]["Workspace"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Option_TerminalSession: {
+            data: null | {
+                agentId: components["schemas"]["AgentId"];
+                /** Format: int32 */
+                cols: number;
+                connectedUserId: components["schemas"]["UserId"] | null;
+                createdAt: components["schemas"]["Timestamp"];
+                id: components["schemas"]["SessionId"];
+                lastActivityAt: components["schemas"]["Timestamp"] | null;
+                metadata: unknown;
+                /** Format: int32 */
+                rows: number;
+                runtimeEndpoint: string | null;
+                runtimeSessionId: string;
+                /**
+                 * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
+                 * @example active
+                 */
+                status: string;
+                terminatedAt: components["schemas"]["Timestamp"] | null;
+                title: string | null;
+                updatedAt: components["schemas"]["Timestamp"];
+                workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Permissions: {
+            /** @description The permission catalogue. */
+            data: {
+                /** @description What a spawned agent gets when nobody says otherwise. */
+                defaults: string[];
+                permissions: components["schemas"]["Permission"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_PublicWorkspace: {
+            /** @description What anybody may know of the workspace before signing in. */
+            data: {
+                hostname: string | null;
+                id: components["schemas"]["WorkspaceId"];
+                logo: string | null;
+                name: string | null;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Requested: {
+            /** @description Either answer to an access request. */
+            data: components["schemas"]["RequestedAgent"] | components["schemas"]["PublicRequest"];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Revoked: {
+            /** @description What a revocation ended. */
+            data: {
+                receipt: components["schemas"]["Receipt"];
+                success: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Spawned: {
+            /** @description What came of it. */
+            data: {
+                errors?: string[];
+                spawnedAgents: components["schemas"]["SpawnedAgent"][];
+                /** @description Whether every agent was started. */
+                success: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Stopping: {
+            /** @description A run whose end was asked for. */
+            data: {
+                run: components["schemas"]["Run"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_String: {
+            data: string;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_TerminalSession: {
+            /** @description A terminal session. */
+            data: {
+                agentId: components["schemas"]["AgentId"];
+                /** Format: int32 */
+                cols: number;
+                connectedUserId: components["schemas"]["UserId"] | null;
+                createdAt: components["schemas"]["Timestamp"];
+                id: components["schemas"]["SessionId"];
+                lastActivityAt: components["schemas"]["Timestamp"] | null;
+                metadata: unknown;
+                /** Format: int32 */
+                rows: number;
+                runtimeEndpoint: string | null;
+                runtimeSessionId: string;
+                /**
+                 * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
+                 * @example active
+                 */
+                status: string;
+                terminatedAt: components["schemas"]["Timestamp"] | null;
+                title: string | null;
+                updatedAt: components["schemas"]["Timestamp"];
+                workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_Activity: {
+            data: {
+                activityType: string;
+                actorUserId: components["schemas"]["UserId"] | null;
+                agentId: components["schemas"]["AgentId"] | null;
+                createdAt: components["schemas"]["Timestamp"];
+                description: string | null;
+                id: components["schemas"]["EventId"];
+                metadata: unknown;
+                pageId: components["schemas"]["PageId"] | null;
+                projectId: components["schemas"]["ProjectId"] | null;
+                taskId: components["schemas"]["TaskId"] | null;
+                workspaceId: components["schemas"]["WorkspaceId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_Agent: {
+            data: {
+                avatarUrl: string | null;
+                capabilities: string[];
+                createdAt: components["schemas"]["Timestamp"];
+                denialReason: string | null;
+                description: string | null;
+                endpoint: string | null;
+                grantedPermissions: string[];
+                id: components["schemas"]["AgentId"];
+                inviteId: components["schemas"]["InviteId"] | null;
+                mcpApiKeyId: string | null;
+                /** @description Empty but for owners and admins. */
+                metadata: unknown;
+                name: string;
+                /**
+                 * Format: int32
+                 * @description Counts the requests under this id; send it back with an approval.
+                 */
+                requestVersion: number;
+                requestedAt: components["schemas"]["Timestamp"];
+                requestedPermissions: string[];
+                resolvedAt: components["schemas"]["Timestamp"] | null;
+                resolvedBy: components["schemas"]["UserId"] | null;
+                revocationReason: string | null;
+                revokedAt: components["schemas"]["Timestamp"] | null;
+                run: components["schemas"]["Run"] | null;
+                /**
+                 * @description `pending`, `approved`, `denied` or `revoked`.
+                 * @example approved
+                 */
+                status: string;
+                updatedAt: components["schemas"]["Timestamp"];
+                workspaceId: components["schemas"]["WorkspaceId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_Invite: {
+            data: {
+                createdAt: components["schemas"]["Timestamp"];
+                createdBy: components["schemas"]["UserId"] | null;
+                description: string | null;
+                expiresAt: components["schemas"]["Timestamp"] | null;
+                id: components["schemas"]["InviteId"];
+                name: string;
+                permissions: string[];
+                revokedAt: components["schemas"]["Timestamp"] | null;
+                /** @description The whole token while it can admit somebody, masked after. */
+                token: string;
+                updatedAt: components["schemas"]["Timestamp"];
+                /** Format: int32 */
+                usesCount: number;
+                /** Format: int32 */
+                usesRemaining: number | null;
+                workspaceId: components["schemas"]["WorkspaceId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_TerminalSession: {
+            data: {
+                agentId: components["schemas"]["AgentId"];
+                /** Format: int32 */
+                cols: number;
+                connectedUserId: components["schemas"]["UserId"] | null;
+                createdAt: components["schemas"]["Timestamp"];
+                id: components["schemas"]["SessionId"];
+                lastActivityAt: components["schemas"]["Timestamp"] | null;
+                metadata: unknown;
+                /** Format: int32 */
+                rows: number;
+                runtimeEndpoint: string | null;
+                runtimeSessionId: string;
+                /**
+                 * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
+                 * @example active
+                 */
+                status: string;
+                terminatedAt: components["schemas"]["Timestamp"] | null;
+                title: string | null;
+                updatedAt: components["schemas"]["Timestamp"];
+                workspaceId: components["schemas"]["WorkspaceId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
+        /**
+         * Format: uuid
+         * @description An event, the same on every channel.
+         */
+        EventId: string;
+        /** @description What went wrong with one field of the input. */
+        FieldProblem: {
+            /** @description Name of the field, with dots into objects. */
+            field: string;
+            message: string;
+        };
+        /** @description An invite. */
+        Invite: {
+            createdAt: components["schemas"]["Timestamp"];
+            createdBy: components["schemas"]["UserId"] | null;
             description: string | null;
-            metadata: {
-                [key: string]: unknown;
-            };
-            projectId: string | null;
-            taskId: string | null;
-            pageId: string | null;
-            /** Format: date-time */
-            createdAt: string;
-        };
-        TerminalSession: {
-            id: string;
-            workspaceId: string;
-            agentId: string;
-            runtimeSessionId: string;
-            status: components["schemas"]["SessionStatus"];
-            title: string | null;
-            cols: number;
-            rows: number;
-            runtimeEndpoint: string | null;
-            /** Format: date-time */
-            lastActivityAt: string | null;
-            connectedUserId: string | null;
-            metadata: {
-                [key: string]: unknown;
-            };
-            /** Format: date-time */
-            createdAt: string;
-            /** Format: date-time */
-            updatedAt: string;
-            /** Format: date-time */
-            terminatedAt: string | null;
-        };
-        User: {
-            id: string;
+            expiresAt: components["schemas"]["Timestamp"] | null;
+            id: components["schemas"]["InviteId"];
             name: string;
-            email: string;
-            avatarUrl: string | null;
-            role: components["schemas"]["Role"];
+            permissions: string[];
+            revokedAt: components["schemas"]["Timestamp"] | null;
+            /** @description The whole token while it can admit somebody, masked after. */
+            token: string;
+            updatedAt: components["schemas"]["Timestamp"];
+            /** Format: int32 */
+            usesCount: number;
+            /** Format: int32 */
+            usesRemaining: number | null;
+            workspaceId: components["schemas"]["WorkspaceId"];
         };
-        Workspace: {
-            id: string;
-            name: string;
-            logo: string | null;
-            hostname: string | null;
-        };
-        Me: {
-            user: components["schemas"]["User"];
-            workspace: components["schemas"]["Workspace"];
-        };
-        Setup: {
-            workspaceName: string;
-            name: string;
-            email: string;
-            password: string;
-        };
+        /**
+         * Format: uuid
+         * @description An invite by which agents register.
+         */
+        InviteId: string;
+        /**
+         * @description Body that signs a person in.
+         * @example {
+         *       "email": "ada@example.com",
+         *       "password": "correct horse battery"
+         *     }
+         */
         Login: {
             email: string;
             password: string;
         };
-        Problem: {
-            statusCode: number;
-            message: string | string[];
-            timestamp: string;
-            path: string;
-            code: string;
-            requestId: string;
+        /** @description The caller's account and workspace. */
+        Me: {
+            user: components["schemas"]["User"];
+            workspace: components["schemas"]["Workspace"];
         };
+        /** @description A text, or one for each broken rule of a body. */
+        Message: string | string[];
+        /**
+         * Format: uuid
+         * @description A page of the knowledge base.
+         */
+        PageId: string;
+        /** @description One permission. */
+        Permission: {
+            /** @description `read`, `write` or `advanced`. */
+            category: string;
+            description: string;
+            /** @example read:pages */
+            id: string;
+        };
+        /** @description The permission catalogue. */
+        Permissions: {
+            /** @description What a spawned agent gets when nobody says otherwise. */
+            defaults: string[];
+            permissions: components["schemas"]["Permission"][];
+        };
+        /** @description The body of every error. */
+        ProblemBody: {
+            /**
+             * @description Stable, for programs.
+             * @example AGENT_NOT_FOUND
+             */
+            code: string;
+            detail: string;
+            errors?: components["schemas"]["FieldProblem"][];
+            message: components["schemas"]["Message"];
+            path: string;
+            requestId: string;
+            /** Format: int32 */
+            status: number;
+            /** Format: int32 */
+            statusCode: number;
+            timestamp: components["schemas"]["Timestamp"];
+            title: string;
+            /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+            type: string;
+        };
+        /**
+         * Format: uuid
+         * @description A project of the knowledge base.
+         */
+        ProjectId: string;
+        /** @description Answer to an access request without it: no more than the requester knows. */
+        PublicRequest: {
+            claimSecret?: string | null;
+            id: components["schemas"]["AgentId"];
+            /** @example pending */
+            status: string;
+        };
+        /** @description What anybody may know of the workspace before signing in. */
+        PublicWorkspace: {
+            hostname: string | null;
+            id: components["schemas"]["WorkspaceId"];
+            logo: string | null;
+            name: string | null;
+        };
+        /** @description How many of each were ended. */
+        Receipt: {
+            /** Format: int64 */
+            assignments: number;
+            /** Format: int64 */
+            keys: number;
+            /** Format: int64 */
+            runs: number;
+            /** Format: int64 */
+            sessions: number;
+        };
+        /**
+         * @description Body of a registration by invite.
+         * @example {
+         *       "agentId": "scout",
+         *       "capabilities": [
+         *         "code"
+         *       ],
+         *       "inviteToken": "agent_inv_…",
+         *       "name": "Scout"
+         *     }
+         */
+        RegisterAgent: {
+            agentId: components["schemas"]["AgentId"];
+            /** @description The agent's name; `name` means the same. */
+            agentName: string;
+            avatarUrl?: string | null;
+            capabilities?: string[];
+            /** @description The secret of an access request under this id, if one waits. */
+            claimSecret?: string | null;
+            description?: string | null;
+            endpoint?: string | null;
+            inviteToken: string;
+            metadata?: {
+                [key: string]: unknown;
+            };
+            /** @description For information; the invite decides what is granted. */
+            requestedPermissions?: string[];
+        };
+        /**
+         * @description A registered agent with its API key, shown this once: in the envelope, and beside it for agents
+         *     that read the answer without one.
+         */
+        RegisteredAgent: {
+            agent: components["schemas"]["Agent"];
+            data: components["schemas"]["ApprovedAgent"];
+            mcpApiKey: string;
+            /** Format: int32 */
+            status: number;
+            success: boolean;
+        };
+        /** @description Either answer to an access request. */
+        Requested: components["schemas"]["RequestedAgent"] | components["schemas"]["PublicRequest"];
+        /** @description Answer to an access request with the webhook secret. */
+        RequestedAgent: components["schemas"]["Agent"] & {
+            /** @description Collects the key once approved; given when the request is new. */
+            claimSecret?: string | null;
+        };
+        /** @description What a revocation ended. */
+        Revoked: {
+            receipt: components["schemas"]["Receipt"];
+            success: boolean;
+        };
+        /** @description One process of a spawned agent. */
+        Run: {
+            /** @description `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`. */
+            agentType: string;
+            /** Format: int32 */
+            exitCode: number | null;
+            id: components["schemas"]["RunId"];
+            loginUrl: string | null;
+            reason: string | null;
+            runtimeSessionId: string | null;
+            startedAt: components["schemas"]["Timestamp"];
+            /**
+             * @description `spawning`, `starting`, `login_required`, `ready`, `stopping`, `stopped` or `failed`.
+             * @example ready
+             */
+            status: string;
+            stoppedAt: components["schemas"]["Timestamp"] | null;
+            terminalSessionId: components["schemas"]["SessionId"] | null;
+        };
+        /**
+         * Format: uuid
+         * @description One process of a spawned agent.
+         */
+        RunId: string;
+        /**
+         * @description Body of a heartbeat.
+         * @example {
+         *       "activeAgents": 2,
+         *       "runtimeId": "host-1",
+         *       "version": "0.1.0",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        RuntimeHeartbeat: {
+            /** Format: int32 */
+            activeAgents?: number | null;
+            runtimeId: string;
+            version?: string | null;
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * Format: uuid
+         * @description A terminal session.
+         */
+        SessionId: string;
+        /**
+         * @description Body that makes the first workspace and its owner.
+         * @example {
+         *       "email": "ada@example.com",
+         *       "name": "Ada",
+         *       "password": "correct horse battery",
+         *       "workspaceName": "Acme"
+         *     }
+         */
+        SetUp: {
+            email: string;
+            name: string;
+            password: string;
+            workspaceName: string;
+        };
+        /**
+         * Format: uuid
+         * @description A space of the knowledge base.
+         */
+        SpaceId: string;
+        /**
+         * @description Body that spawns agents.
+         * @example {
+         *       "agentType": "custom",
+         *       "config": {
+         *         "command": "bash"
+         *       },
+         *       "count": 1,
+         *       "name": "shell"
+         *     }
+         */
+        SpawnAgents: {
+            /** @description `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`; the short names mean the same. */
+            agentType: string;
+            capabilities?: string[];
+            /** @description For the runtime: `command`, `args`, `env`, `workdir`, `cols`, `rows`. */
+            config?: {
+                [key: string]: unknown;
+            };
+            /** Format: int32 */
+            count?: number;
+            name?: string | null;
+            /** @description What the agents are granted; the catalogue's defaults when absent. */
+            permissions?: string[] | null;
+            workspaceId?: components["schemas"]["WorkspaceId"] | null;
+        };
+        /**
+         * @description Body of the spawn callback.
+         * @example {
+         *       "agentId": "scout",
+         *       "status": "ready",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        SpawnCallback: {
+            agentId: components["schemas"]["AgentId"];
+            error?: string | null;
+            loginUrl?: string | null;
+            mcpEndpoint?: string | null;
+            runtimeSessionId?: string | null;
+            /**
+             * @description What the callback reports.
+             * @enum {string}
+             */
+            status: "ready" | "failed" | "requires_login";
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /** @description What came of it. */
+        Spawned: {
+            errors?: string[];
+            spawnedAgents: components["schemas"]["SpawnedAgent"][];
+            /** @description Whether every agent was started. */
+            success: boolean;
+        };
+        /** @description One agent that was started. */
+        SpawnedAgent: {
+            id: components["schemas"]["AgentId"];
+            name: string;
+            /** @example starting */
+            status: string;
+            type: string;
+        };
+        /** @description A run whose end was asked for. */
+        Stopping: {
+            run: components["schemas"]["Run"];
+        };
+        /**
+         * Format: uuid
+         * @description A task of the knowledge base.
+         */
+        TaskId: string;
+        /** @description A terminal session. */
+        TerminalSession: {
+            agentId: components["schemas"]["AgentId"];
+            /** Format: int32 */
+            cols: number;
+            connectedUserId: components["schemas"]["UserId"] | null;
+            createdAt: components["schemas"]["Timestamp"];
+            id: components["schemas"]["SessionId"];
+            lastActivityAt: components["schemas"]["Timestamp"] | null;
+            metadata: unknown;
+            /** Format: int32 */
+            rows: number;
+            runtimeEndpoint: string | null;
+            runtimeSessionId: string;
+            /**
+             * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
+             * @example active
+             */
+            status: string;
+            terminatedAt: components["schemas"]["Timestamp"] | null;
+            title: string | null;
+            updatedAt: components["schemas"]["Timestamp"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /** Format: date-time */
+        Timestamp: string;
+        /** @description A tool's answer as MCP clients read it and as Raven's bridge does. */
+        ToolReply: components["schemas"]["ToolResult"] & {
+            data: components["schemas"]["ToolResult"];
+            /** Format: int32 */
+            status: number;
+            success: boolean;
+        };
+        /** @description A tool's answer. */
+        ToolResult: {
+            content: components["schemas"]["Content"][];
+            /** @description Whether the text is an error `{code, message}` rather than a result. */
+            isError?: boolean;
+        };
+        /** @description The caller's account. */
+        User: {
+            avatarUrl: string | null;
+            createdAt: components["schemas"]["Timestamp"];
+            deactivatedAt: components["schemas"]["Timestamp"] | null;
+            deletedAt: components["schemas"]["Timestamp"] | null;
+            email: string;
+            emailVerifiedAt: components["schemas"]["Timestamp"] | null;
+            id: components["schemas"]["UserId"];
+            lastLoginAt: components["schemas"]["Timestamp"] | null;
+            locale: string | null;
+            name: string | null;
+            /**
+             * @description `owner`, `admin` or `member`.
+             * @example owner
+             */
+            role: string;
+            settings: unknown;
+            timezone: string | null;
+            updatedAt: components["schemas"]["Timestamp"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * Format: uuid
+         * @description A person, or the account that stands for an agent.
+         */
+        UserId: string;
+        /** @description The caller's workspace. Of its settings only what every member may know (D-19). */
+        Workspace: {
+            createdAt: components["schemas"]["Timestamp"];
+            customDomain: string | null;
+            defaultSpaceId: components["schemas"]["SpaceId"] | null;
+            description: string | null;
+            emailDomains: string[];
+            hostname: string | null;
+            id: components["schemas"]["WorkspaceId"];
+            logo: string | null;
+            /** Format: int64 */
+            memberCount: number;
+            name: string | null;
+            settings: unknown;
+            status: string | null;
+            updatedAt: components["schemas"]["Timestamp"];
+        };
+        /**
+         * Format: uuid
+         * @description A tenant.
+         */
+        WorkspaceId: string;
     };
     responses: never;
     parameters: never;
@@ -576,76 +1591,6 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    publicWorkspace: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description done */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        data: components["schemas"]["Workspace"];
-                        success: boolean;
-                        status: number;
-                    };
-                };
-            };
-            /** @description problem */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    setupWorkspace: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Setup"];
-            };
-        };
-        responses: {
-            /** @description done */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        data: components["schemas"]["Workspace"];
-                        success: boolean;
-                        status: number;
-                    };
-                };
-            };
-            /** @description problem */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     login: {
         parameters: {
             query?: never;
@@ -659,25 +1604,153 @@ export interface operations {
             };
         };
         responses: {
-            /** @description done */
+            /** @description The cookie is set */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Empty"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -691,30 +1764,331 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
+            /** @description The cookie is cleared */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Empty"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
     };
-    me: {
+    setUp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetUp"];
+            };
+        };
+        responses: {
+            /** @description The workspace; the cookie is set */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_PublicWorkspace"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is a workspace already */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    getHealth: {
         parameters: {
             query?: never;
             header?: never;
@@ -723,26 +2097,100 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
+            /** @description `{status, info, error, details}` */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Me"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": Record<string, never>;
                 };
             };
-            /** @description problem */
+            /** @description The same, with what is down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    getLiveness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_String"];
+                };
+            };
+        };
+    };
+    callTool: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CallTool"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolReply"];
+                };
+            };
+            /** @description The body breaks a rule */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -750,7 +2198,10 @@ export interface operations {
     listAgents: {
         parameters: {
             query?: {
-                status?: components["schemas"]["AgentStatus"];
+                /** @description `pending`, `approved`, `denied` or `revoked`. */
+                status?: string;
+                /** @description Comma-separated: approved agents with any of these. `status` is ignored beside it. */
+                capabilities?: string;
             };
             header?: never;
             path?: never;
@@ -758,99 +2209,598 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Agent"][];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Vec_Agent"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
     };
-    listPendingAgents: {
+    requestAccess: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessRequest"];
+            };
+        };
         responses: {
-            /** @description done */
-            200: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Agent"][];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Requested"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
     };
-    listPermissions: {
+    claimKey: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Claim"];
+            };
+        };
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["PermissionCatalogue"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Claimed"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
     };
-    workspaceActivity: {
+    listWorkspaceActivity: {
         parameters: {
             query?: {
+                /** @description 1 to 200. */
                 limit?: number;
             };
             header?: never;
@@ -859,26 +2809,208 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Activity"][];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Vec_Activity"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -892,26 +3024,208 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Invite"][];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Vec_Invite"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -929,26 +3243,208 @@ export interface operations {
             };
         };
         responses: {
-            /** @description done */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Invite"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Invite"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -964,26 +3460,582 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Invite"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Invite"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    listPendingAgents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Agent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    listPermissions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Permissions"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1001,26 +4053,380 @@ export interface operations {
             };
         };
         responses: {
-            /** @description done */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["AgentKey"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["RegisteredAgent"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    runtimeHeartbeat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuntimeHeartbeat"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Done"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description `X-Workspace-Id` names another workspace */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1038,26 +4444,381 @@ export interface operations {
             };
         };
         responses: {
-            /** @description done */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Spawned"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Spawned"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    spawnCallback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SpawnCallback"];
+            };
+        };
+        responses: {
+            /** @description Taken in; repeats change nothing */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Done"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description `X-Workspace-Id` names another workspace */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1073,26 +4834,372 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Agent"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Agent"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    listAgentActivity: {
+        parameters: {
+            query?: {
+                /** @description 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                agentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Activity"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1112,26 +5219,208 @@ export interface operations {
             };
         };
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["AgentKey"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_ApprovedAgent"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1147,30 +5436,212 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Reason"];
+                "application/json": components["schemas"]["Decision"];
             };
         };
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Agent"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Agent"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1186,30 +5657,212 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Reason"];
+                "application/json": components["schemas"]["Decision"];
             };
         };
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Revoked"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Revoked"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
@@ -1225,68 +5878,213 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["Stopped"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Stopping"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
-        };
-    };
-    agentActivity: {
-        parameters: {
-            query?: {
-                limit?: number;
-            };
-            header?: never;
-            path: {
-                agentId: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description done */
-            200: {
+            /** @description No credential, or one that is not good. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": {
-                        data: components["schemas"]["Activity"][];
-                        success: boolean;
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
                         status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
                     };
                 };
             };
-            /** @description problem */
-            400: {
+            /** @description The person is neither owner nor admin. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
     };
-    agentSession: {
+    getAgentTerminalSession: {
         parameters: {
             query?: never;
             header?: never;
@@ -1297,31 +6095,319 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: null | components["schemas"]["TerminalSession"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_Option_TerminalSession"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
     };
-    terminateSession: {
+    listTerminalSessions: {
+        parameters: {
+            query?: {
+                /** @description `true` to include sessions that have ended. */
+                includeTerminated?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_TerminalSession"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    getTerminalSession: {
         parameters: {
             query?: never;
             header?: never;
@@ -1332,26 +6418,687 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        data: components["schemas"]["TerminalSession"];
-                        success: boolean;
-                        status: number;
-                    };
+                    "application/json": components["schemas"]["Envelope_TerminalSession"];
                 };
             };
-            /** @description problem */
+            /** @description The input breaks a rule; `errors` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    endTerminalSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_TerminalSession"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    getMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Me"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    getPublicWorkspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_PublicWorkspace"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Stable, for programs.
+                         * @example AGENT_NOT_FOUND
+                         */
+                        code: string;
+                        detail: string;
+                        errors?: components["schemas"]["FieldProblem"][];
+                        message: components["schemas"]["Message"];
+                        path: string;
+                        requestId: string;
+                        /** Format: int32 */
+                        status: number;
+                        /** Format: int32 */
+                        statusCode: number;
+                        timestamp: components["schemas"]["Timestamp"];
+                        title: string;
+                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
+                        type: string;
+                    };
                 };
             };
         };
