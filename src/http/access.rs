@@ -78,7 +78,7 @@ pub(super) async fn claim(State(app): State<App>, Body(body): Body<Claim>) -> Re
     tx.commit().await?;
     let state = &claimed.agent.state;
     Ok(Envelope::ok(Claimed {
-        status: state.status().as_str(),
+        status: state.status(),
         granted_permissions: matches!(state, AgentState::Approved { .. }).then(|| claimed.agent.granted().to_strings()),
         denial_reason: match state {
             AgentState::Denied { reason, .. } => Some(reason.clone()),

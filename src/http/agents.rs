@@ -4,7 +4,7 @@ use axum::extract::State;
 
 use super::{
     callers::{Manager, Member},
-    input::{Body, Param, Params},
+    input::{self, Body, Param, Params},
     problem::agent_not_found,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         actor::Person,
         agent::{AgentStatus, AgentView},
         ids::AgentId,
-        permission::{CATALOGUE, Category, PermissionSet},
+        permission::{CATALOGUE, PermissionSet},
     },
     wire::{
         agents::{Agent, AgentQuery, ApproveAgent, ApprovedAgent, Decision, Permission, Permissions, Receipt, Revoked},
@@ -62,11 +62,7 @@ pub(super) async fn permissions(_: Member) -> Envelope<Permissions> {
     let permission = |row: &crate::model::permission::Permission| Permission {
         id: row.id,
         description: row.description,
-        category: match row.category {
-            Category::Read => "read",
-            Category::Write => "write",
-            Category::Advanced => "advanced",
-        },
+        category: row.category,
     };
     Envelope::ok(Permissions { permissions: CATALOGUE.iter().map(permission).collect(), defaults: PermissionSet::defaults().to_strings() })
 }
@@ -93,7 +89,7 @@ pub(super) async fn approve(
     Param(id): Param<AgentId>,
     Body(body): Body<ApproveAgent>,
 ) -> Result<Envelope<ApprovedAgent>, Problem> {
-    let granted = PermissionSet::parse(&body.granted_permissions)?;
+    let granted = input::permissions("grantedPermissions", &body.granted_permissions)?;
     let mut tx = app.begin().await?;
     let approved = approvals::approve(&mut tx, &app.policy, &admin, &id, granted, body.request_version).await?;
     tx.commit().await?;

@@ -4,12 +4,12 @@ use axum::extract::State;
 
 use super::{
     callers::Manager,
-    input::{Body, Param},
+    input::{self, Body, Param},
 };
 use crate::{
     app::App,
     domain::invites,
-    model::{ids::InviteId, invite::InviteOrder, permission::PermissionSet},
+    model::{ids::InviteId, invite::InviteOrder},
     wire::{
         envelope::Envelope,
         invites::{CreateInvite, Invite},
@@ -40,7 +40,7 @@ pub(super) async fn create(
     let order = InviteOrder {
         name: body.name.trim().to_owned(),
         description: body.description,
-        permissions: PermissionSet::parse(&body.permissions)?,
+        permissions: input::permissions("permissions", &body.permissions)?,
         uses: body.uses_remaining,
         expires_at: body.expires_at,
     };

@@ -16,7 +16,7 @@ use crate::{
         agents::RequestError, approvals::ApprovalError, auth::LoginError, invites::InviteError, invites::RegisterError, runs::StopError,
         terminals::TerminalError, workspaces::SetupError,
     },
-    model::{agent::IllegalTransition, permission::UnknownPermissions},
+    model::agent::IllegalTransition,
     wire::problem::Problem,
 };
 
@@ -85,12 +85,6 @@ pub fn storage_problem(error: StorageError) -> Problem {
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         storage_problem(error)
-    }
-}
-
-impl From<UnknownPermissions> for Problem {
-    fn from(error: UnknownPermissions) -> Self {
-        Self::invalid("permissions", &format!("must be from the catalogue; unknown: {}", error.0.join(", ")))
     }
 }
 

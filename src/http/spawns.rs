@@ -5,7 +5,7 @@ use runtime_protocol::canonical_agent_type;
 
 use super::{
     callers::Manager,
-    input::{Body, Param},
+    input::{self, Body, Param},
 };
 use crate::{
     app::{App, StorageError},
@@ -54,7 +54,7 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
     let agent_type = canonical_agent_type(&body.agent_type)
         .ok_or_else(|| Problem::invalid("agentType", "must be claude-code, codex, gemini-cli, aider or custom"))?;
     let permissions = match body.permissions {
-        Some(strings) => PermissionSet::parse(&strings)?,
+        Some(strings) => input::permissions("permissions", &strings)?,
         None => PermissionSet::defaults(),
     };
     if body.config.get("env").is_some_and(|env| !env.is_object()) {

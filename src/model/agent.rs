@@ -10,7 +10,9 @@
 //! An invite approves what is pending or denied, never what is revoked (D-26).
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{
     actor::Approver,
@@ -20,7 +22,8 @@ use super::{
 };
 
 /// The flat form of [`AgentState`], for columns and the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
     Pending,
     Approved,

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 /// Where a permission stands in the lists that people see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Category {
     Read,
     Write,

@@ -1,11 +1,14 @@
 //! Terminal sessions and their states (realtime contract §5.9).
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::ids::{AgentId, SessionId, UserId, WorkspaceId};
 
 /// Where a terminal session stands. Terminated is final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
     Pending,
     Connecting,

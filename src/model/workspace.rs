@@ -1,12 +1,15 @@
 //! Workspaces and the people in them.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::ids::{AgentId, SpaceId, UserId, WorkspaceId};
 
 /// What a user may do in the workspace as a whole (REST contract §4.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     Owner,
     Admin,

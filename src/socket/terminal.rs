@@ -151,7 +151,7 @@ impl Seat {
         let attached = Attached {
             session_id: session.id,
             agent_id: session.agent.clone(),
-            status: session.status.as_str(),
+            status: session.status,
             cols: session.size.cols(),
             rows: session.size.rows(),
             can_write: writer.is_some(),
@@ -160,7 +160,7 @@ impl Seat {
         emit(&self.socket, "clear", &()).await;
         let socket = self.socket.clone();
         let login = (session.status == SessionStatus::LoginRequired)
-            .then_some(StatusChange { status: session.status.as_str(), login_url: session.login_url });
+            .then_some(StatusChange { status: session.status, login_url: session.login_url });
         let show = self.app.tasks.spawn(async move {
             show(&socket, &mut viewer, login).await;
         });
@@ -242,7 +242,7 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
             }
             Some(Some(View::Resync)) => emit(socket, "clear", &()).await,
             Some(Some(View::Status { status, login_url })) => {
-                emit(socket, "status", &StatusChange { status: status.as_str(), login_url }).await;
+                emit(socket, "status", &StatusChange { status, login_url }).await;
             }
         }
     }

@@ -5,11 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::agents::Agent;
+use super::{agents::Agent, input::permissions, problem::Problem};
 use crate::model::{
-    agent::Profile,
+    agent::{AgentStatus, Profile},
     ids::{AgentId, WorkspaceId},
-    permission::{PermissionSet, UnknownPermissions},
 };
 
 /// What an agent may store about itself, in bytes of JSON.
@@ -43,6 +42,27 @@ fn small_object(metadata: &Map<String, Value>) -> Result<(), ValidationError> {
     if bytes <= METADATA_BYTES_MAX { Ok(()) } else { Err(ValidationError::new("size").with_message("must be at most 16 KiB".into())) }
 }
 
+/// The name from the two fields that may carry it.
+fn name_of(agent_name: Option<&str>, name: Option<&str>) -> Result<String, Problem> {
+    let given = agent_name.or(name).ok_or_else(|| Problem::invalid("agentName", "is missing"))?;
+    Ok(given.trim().to_owned())
+}
+
+/// The fields that both kinds of request share, as a profile.
+macro_rules! profile_of {
+    ($request:expr) => {
+        Ok(Profile {
+            name: name_of($request.agent_name.as_deref(), $request.name.as_deref())?,
+            description: $request.description.clone(),
+            avatar_url: $request.avatar_url.clone(),
+            capabilities: $request.capabilities.clone(),
+            requested: permissions("requestedPermissions", &$request.requested_permissions)?,
+            metadata: Value::Object($request.metadata.clone()),
+            endpoint: $request.endpoint.clone(),
+        })
+    };
+}
+
 /// Body of an access request.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,9 +74,12 @@ pub struct AccessRequest {
     /// May be given as the header `X-Workspace-Id` instead.
     pub workspace_id: Option<WorkspaceId>,
     pub agent_id: AgentId,
-    #[serde(alias = "name")]
+    /// The agent's name, 1 to 100 characters; this or `name` must be there.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
-    pub agent_name: String,
+    pub agent_name: Option<String>,
+    /// Means the same as `agentName`.
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    pub name: Option<String>,
     #[serde(default)]
     #[validate(custom(function = capability_list))]
     pub capabilities: Vec<String>,
@@ -79,16 +102,10 @@ pub struct AccessRequest {
 
 impl AccessRequest {
     /// What the agent says of itself.
-    pub fn profile(&self) -> Result<Profile, UnknownPermissions> {
-        Ok(Profile {
-            name: self.agent_name.trim().to_owned(),
-            description: self.description.clone(),
-            avatar_url: self.avatar_url.clone(),
-            capabilities: self.capabilities.clone(),
-            requested: PermissionSet::parse(&self.requested_permissions)?,
-            metadata: Value::Object(self.metadata.clone()),
-            endpoint: self.endpoint.clone(),
-        })
+    ///
+    /// Errors: a field that breaks a rule.
+    pub fn profile(&self) -> Result<Profile, Problem> {
+        profile_of!(self)
     }
 }
 
@@ -108,8 +125,7 @@ pub struct RequestedAgent {
 #[serde(rename_all = "camelCase")]
 pub struct PublicRequest {
     pub id: AgentId,
-    #[schema(value_type = String, example = "pending")]
-    pub status: &'static str,
+    pub status: AgentStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_secret: Option<String>,
 }
@@ -137,8 +153,7 @@ pub struct Claim {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Claimed {
-    #[schema(value_type = String, example = "approved")]
-    pub status: &'static str,
+    pub status: AgentStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub granted_permissions: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,10 +170,12 @@ pub struct RegisterAgent {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
     pub invite_token: String,
     pub agent_id: AgentId,
-    /// The agent's name; `name` means the same.
-    #[serde(alias = "name")]
+    /// The agent's name, 1 to 100 characters; this or `name` must be there.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
-    pub agent_name: String,
+    pub agent_name: Option<String>,
+    /// Means the same as `agentName`.
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    pub name: Option<String>,
     #[serde(default)]
     #[validate(custom(function = capability_list))]
     pub capabilities: Vec<String>,
@@ -181,16 +198,10 @@ pub struct RegisterAgent {
 
 impl RegisterAgent {
     /// What the agent says of itself.
-    pub fn profile(&self) -> Result<Profile, UnknownPermissions> {
-        Ok(Profile {
-            name: self.agent_name.trim().to_owned(),
-            description: self.description.clone(),
-            avatar_url: self.avatar_url.clone(),
-            capabilities: self.capabilities.clone(),
-            requested: PermissionSet::parse(&self.requested_permissions)?,
-            metadata: Value::Object(self.metadata.clone()),
-            endpoint: self.endpoint.clone(),
-        })
+    ///
+    /// Errors: a field that breaks a rule.
+    pub fn profile(&self) -> Result<Profile, Problem> {
+        profile_of!(self)
     }
 }
 

@@ -7,9 +7,10 @@ use validator::Validate;
 
 use super::time::Timestamp;
 use crate::model::{
-    agent::{Agent as AgentRow, AgentState, AgentView},
+    agent::{Agent as AgentRow, AgentState, AgentStatus, AgentView},
     ids::{AgentId, InviteId, RunId, SessionId, UserId, WorkspaceId},
-    run::Run as RunRow,
+    permission::Category,
+    run::{Run as RunRow, RunStatus},
 };
 
 /// An agent.
@@ -24,9 +25,7 @@ pub struct Agent {
     #[schema(required)]
     pub avatar_url: Option<String>,
     pub capabilities: Vec<String>,
-    /// `pending`, `approved`, `denied` or `revoked`.
-    #[schema(value_type = String, example = "approved")]
-    pub status: &'static str,
+    pub status: AgentStatus,
     pub requested_permissions: Vec<String>,
     pub granted_permissions: Vec<String>,
     #[schema(required)]
@@ -81,7 +80,7 @@ impl Agent {
 
 impl From<AgentRow> for Agent {
     fn from(agent: AgentRow) -> Self {
-        let status = agent.state.status().as_str();
+        let status = agent.state.status();
         let granted = agent.granted();
         let mut wire = Self {
             id: agent.id,
@@ -135,9 +134,7 @@ impl From<AgentRow> for Agent {
 #[serde(rename_all = "camelCase")]
 pub struct Run {
     pub id: RunId,
-    /// `spawning`, `starting`, `login_required`, `ready`, `stopping`, `stopped` or `failed`.
-    #[schema(value_type = String, example = "ready")]
-    pub status: &'static str,
+    pub status: RunPhase,
     /// `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`.
     pub agent_type: String,
     #[schema(required)]
@@ -155,12 +152,33 @@ pub struct Run {
     pub reason: Option<String>,
 }
 
+/// Where a run stands, for people: a run whose end was asked for is stopping.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPhase {
+    Spawning,
+    Starting,
+    LoginRequired,
+    Ready,
+    Stopping,
+    Stopped,
+    Failed,
+}
+
 impl From<RunRow> for Run {
     fn from(run: RunRow) -> Self {
         let stopping = run.stop_requested_at.is_some() && run.stopped_at.is_none();
         Self {
             id: run.id,
-            status: if stopping { "stopping" } else { run.status.as_str() },
+            status: match run.status {
+                _ if stopping => RunPhase::Stopping,
+                RunStatus::Spawning => RunPhase::Spawning,
+                RunStatus::Starting => RunPhase::Starting,
+                RunStatus::LoginRequired => RunPhase::LoginRequired,
+                RunStatus::Ready => RunPhase::Ready,
+                RunStatus::Stopped => RunPhase::Stopped,
+                RunStatus::Failed => RunPhase::Failed,
+            },
             agent_type: runtime_protocol::wire_agent_type(&run.agent_type).to_owned(),
             runtime_session_id: run.runtime_session_id,
             terminal_session_id: run.terminal_session,
@@ -247,7 +265,5 @@ pub struct Permission {
     pub id: &'static str,
     #[schema(value_type = String)]
     pub description: &'static str,
-    /// `read`, `write` or `advanced`.
-    #[schema(value_type = String)]
-    pub category: &'static str,
+    pub category: Category,
 }

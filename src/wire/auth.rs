@@ -8,7 +8,7 @@ use validator::Validate;
 use super::time::Timestamp;
 use crate::model::{
     ids::{SpaceId, UserId, WorkspaceId},
-    workspace::{User as UserRow, Workspace as WorkspaceRow},
+    workspace::{Role, User as UserRow, Workspace as WorkspaceRow},
 };
 
 /// Body that makes the first workspace and its owner.
@@ -73,9 +73,7 @@ pub struct User {
     pub email: String,
     #[schema(required)]
     pub avatar_url: Option<String>,
-    /// `owner`, `admin` or `member`.
-    #[schema(value_type = String, example = "owner")]
-    pub role: &'static str,
+    pub role: Role,
     #[schema(required)]
     pub locale: Option<String>,
     #[schema(required)]
@@ -102,7 +100,7 @@ impl From<UserRow> for User {
             name: user.name,
             email: user.email,
             avatar_url: user.avatar_url,
-            role: user.role.as_str(),
+            role: user.role,
             locale: user.locale,
             timezone: user.timezone,
             settings: user.settings,

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 use super::problem::{FieldProblem, Problem};
-use crate::model::origin;
+use crate::model::{
+    origin,
+    permission::{PermissionSet, UnknownPermissions},
+};
 
 /// A JSON body, deserialised and validated. A missing body counts as `{}` whatever its content type
 /// says (REST contract §0.3). Unknown fields are ignored.
@@ -134,6 +137,12 @@ pub fn limit(limit: Option<i64>, default: u64) -> Result<u64, Problem> {
             checked.ok_or_else(|| Problem::invalid("limit", "must be a whole number from 1 to 200"))
         }
     }
+}
+
+/// Reads a list of permissions; what is not in the catalogue is named, with the field it came in.
+pub fn permissions(field: &str, strings: &[String]) -> Result<PermissionSet, Problem> {
+    PermissionSet::parse(strings)
+        .map_err(|UnknownPermissions(unknown)| Problem::invalid(field, &format!("must be from the catalogue; unknown: {}", unknown.join(", "))))
 }
 
 /// The bearer token of a request.

@@ -122,19 +122,19 @@ impl IntoResponse for Problem {
 pub enum PersonErrors {
     /// The input breaks a rule; `errors` names the field.
     #[response(status = 400)]
-    Invalid(#[to_schema] ProblemBody),
+    Invalid(ProblemBody),
     /// No credential, or one that is not good.
     #[response(status = 401)]
-    Unauthorized(#[to_schema] ProblemBody),
+    Unauthorized(ProblemBody),
     /// There is no such thing here.
     #[response(status = 404)]
-    NotFound(#[to_schema] ProblemBody),
+    NotFound(ProblemBody),
     /// The body is longer than 64 KiB.
     #[response(status = 413)]
-    TooLarge(#[to_schema] ProblemBody),
+    TooLarge(ProblemBody),
     /// The database cannot be reached; try again.
     #[response(status = 503)]
-    Unavailable(#[to_schema] ProblemBody),
+    Unavailable(ProblemBody),
 }
 
 /// Errors of operations for an owner or admin, beside [`PersonErrors`].
@@ -142,8 +142,8 @@ pub enum PersonErrors {
 pub enum AdminErrors {
     /// The person is neither owner nor admin.
     #[response(status = 403)]
-    Forbidden(#[to_schema] ProblemBody),
+    Forbidden(ProblemBody),
     /// The thing is not in a state that allows this, or a limit is reached.
     #[response(status = 409)]
-    Conflict(#[to_schema] ProblemBody),
+    Conflict(ProblemBody),
 }

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::time::Timestamp;
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
-    terminal::TerminalSession as Row,
+    terminal::{SessionStatus, TerminalSession as Row},
 };
 
 /// A terminal session.
@@ -18,9 +18,7 @@ pub struct TerminalSession {
     pub workspace_id: WorkspaceId,
     pub agent_id: AgentId,
     pub runtime_session_id: String,
-    /// `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
-    #[schema(value_type = String, example = "active")]
-    pub status: &'static str,
+    pub status: SessionStatus,
     #[schema(required)]
     pub title: Option<String>,
     pub cols: u16,
@@ -45,7 +43,7 @@ impl From<Row> for TerminalSession {
             workspace_id: session.workspace,
             agent_id: session.agent,
             runtime_session_id: session.runtime_session_id,
-            status: session.status.as_str(),
+            status: session.status,
             title: session.title,
             cols: session.size.cols(),
             rows: session.size.rows(),
@@ -75,7 +73,7 @@ pub struct SessionQuery {
 pub struct Attached {
     pub session_id: SessionId,
     pub agent_id: AgentId,
-    pub status: &'static str,
+    pub status: SessionStatus,
     pub cols: u16,
     pub rows: u16,
     /// Whether the viewer may type and resize.
@@ -86,7 +84,7 @@ pub struct Attached {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusChange {
-    pub status: &'static str,
+    pub status: SessionStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_url: Option<String>,
 }

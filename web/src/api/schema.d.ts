@@ -572,7 +572,8 @@ export interface components {
          */
         AccessRequest: {
             agentId: components["schemas"]["AgentId"];
-            agentName: string;
+            /** @description The agent's name, 1 to 100 characters; this or `name` must be there. */
+            agentName?: string | null;
             avatarUrl?: string | null;
             capabilities?: string[];
             /** @description The secret of an earlier request under this id, to ask again. */
@@ -583,6 +584,8 @@ export interface components {
             metadata?: {
                 [key: string]: unknown;
             };
+            /** @description Means the same as `agentName`. */
+            name?: string | null;
             requestedPermissions: string[];
             workspaceId?: components["schemas"]["WorkspaceId"] | null;
         };
@@ -627,11 +630,7 @@ export interface components {
             revocationReason: string | null;
             revokedAt: components["schemas"]["Timestamp"] | null;
             run: components["schemas"]["Run"] | null;
-            /**
-             * @description `pending`, `approved`, `denied` or `revoked`.
-             * @example approved
-             */
-            status: string;
+            status: components["schemas"]["AgentStatus"];
             updatedAt: components["schemas"]["Timestamp"];
             workspaceId: components["schemas"]["WorkspaceId"];
         };
@@ -641,6 +640,11 @@ export interface components {
          * @example scout
          */
         AgentId: string;
+        /**
+         * @description The flat form of [`AgentState`], for columns and the wire.
+         * @enum {string}
+         */
+        AgentStatus: "pending" | "approved" | "denied" | "revoked";
         /**
          * @description Body of an approval.
          * @example {
@@ -678,6 +682,11 @@ export interface components {
             name: string;
         };
         /**
+         * @description Where a permission stands in the lists that people see.
+         * @enum {string}
+         */
+        Category: "read" | "write" | "advanced";
+        /**
          * @description Body of a claim.
          * @example {
          *       "agentId": "scout",
@@ -695,8 +704,7 @@ export interface components {
             denialReason?: string | null;
             grantedPermissions?: string[] | null;
             mcpApiKey?: string | null;
-            /** @example approved */
-            status: string;
+            status: components["schemas"]["AgentStatus"];
         };
         /** @description One piece of a tool's answer. */
         Content: {
@@ -779,11 +787,7 @@ export interface components {
                 revocationReason: string | null;
                 revokedAt: components["schemas"]["Timestamp"] | null;
                 run: components["schemas"]["Run"] | null;
-                /**
-                 * @description `pending`, `approved`, `denied` or `revoked`.
-                 * @example approved
-                 */
-                status: string;
+                status: components["schemas"]["AgentStatus"];
                 updatedAt: components["schemas"]["Timestamp"];
                 workspaceId: components["schemas"]["WorkspaceId"];
             };
@@ -817,8 +821,7 @@ export interface components {
                 denialReason?: string | null;
                 grantedPermissions?: string[] | null;
                 mcpApiKey?: string | null;
-                /** @example approved */
-                status: string;
+                status: components["schemas"]["AgentStatus"];
             };
             /**
              * Format: int32
@@ -901,11 +904,7 @@ export interface components {
                 rows: number;
                 runtimeEndpoint: string | null;
                 runtimeSessionId: string;
-                /**
-                 * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
-                 * @example active
-                 */
-                status: string;
+                status: components["schemas"]["SessionStatus"];
                 terminatedAt: components["schemas"]["Timestamp"] | null;
                 title: string | null;
                 updatedAt: components["schemas"]["Timestamp"];
@@ -1037,11 +1036,7 @@ export interface components {
                 rows: number;
                 runtimeEndpoint: string | null;
                 runtimeSessionId: string;
-                /**
-                 * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
-                 * @example active
-                 */
-                status: string;
+                status: components["schemas"]["SessionStatus"];
                 terminatedAt: components["schemas"]["Timestamp"] | null;
                 title: string | null;
                 updatedAt: components["schemas"]["Timestamp"];
@@ -1106,11 +1101,7 @@ export interface components {
                 revocationReason: string | null;
                 revokedAt: components["schemas"]["Timestamp"] | null;
                 run: components["schemas"]["Run"] | null;
-                /**
-                 * @description `pending`, `approved`, `denied` or `revoked`.
-                 * @example approved
-                 */
-                status: string;
+                status: components["schemas"]["AgentStatus"];
                 updatedAt: components["schemas"]["Timestamp"];
                 workspaceId: components["schemas"]["WorkspaceId"];
             }[];
@@ -1165,11 +1156,7 @@ export interface components {
                 rows: number;
                 runtimeEndpoint: string | null;
                 runtimeSessionId: string;
-                /**
-                 * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
-                 * @example active
-                 */
-                status: string;
+                status: components["schemas"]["SessionStatus"];
                 terminatedAt: components["schemas"]["Timestamp"] | null;
                 title: string | null;
                 updatedAt: components["schemas"]["Timestamp"];
@@ -1243,8 +1230,7 @@ export interface components {
         PageId: string;
         /** @description One permission. */
         Permission: {
-            /** @description `read`, `write` or `advanced`. */
-            category: string;
+            category: components["schemas"]["Category"];
             description: string;
             /** @example read:pages */
             id: string;
@@ -1285,8 +1271,7 @@ export interface components {
         PublicRequest: {
             claimSecret?: string | null;
             id: components["schemas"]["AgentId"];
-            /** @example pending */
-            status: string;
+            status: components["schemas"]["AgentStatus"];
         };
         /** @description What anybody may know of the workspace before signing in. */
         PublicWorkspace: {
@@ -1319,8 +1304,8 @@ export interface components {
          */
         RegisterAgent: {
             agentId: components["schemas"]["AgentId"];
-            /** @description The agent's name; `name` means the same. */
-            agentName: string;
+            /** @description The agent's name, 1 to 100 characters; this or `name` must be there. */
+            agentName?: string | null;
             avatarUrl?: string | null;
             capabilities?: string[];
             /** @description The secret of an access request under this id, if one waits. */
@@ -1331,6 +1316,8 @@ export interface components {
             metadata?: {
                 [key: string]: unknown;
             };
+            /** @description Means the same as `agentName`. */
+            name?: string | null;
             /** @description For information; the invite decides what is granted. */
             requestedPermissions?: string[];
         };
@@ -1358,6 +1345,11 @@ export interface components {
             receipt: components["schemas"]["Receipt"];
             success: boolean;
         };
+        /**
+         * @description What a user may do in the workspace as a whole (REST contract §4.6).
+         * @enum {string}
+         */
+        Role: "owner" | "admin" | "member" | "agent";
         /** @description One process of a spawned agent. */
         Run: {
             /** @description `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`. */
@@ -1369,11 +1361,7 @@ export interface components {
             reason: string | null;
             runtimeSessionId: string | null;
             startedAt: components["schemas"]["Timestamp"];
-            /**
-             * @description `spawning`, `starting`, `login_required`, `ready`, `stopping`, `stopped` or `failed`.
-             * @example ready
-             */
-            status: string;
+            status: components["schemas"]["RunPhase"];
             stoppedAt: components["schemas"]["Timestamp"] | null;
             terminalSessionId: components["schemas"]["SessionId"] | null;
         };
@@ -1382,6 +1370,11 @@ export interface components {
          * @description One process of a spawned agent.
          */
         RunId: string;
+        /**
+         * @description Where a run stands, for people: a run whose end was asked for is stopping.
+         * @enum {string}
+         */
+        RunPhase: "spawning" | "starting" | "login_required" | "ready" | "stopping" | "stopped" | "failed";
         /**
          * @description Body of a heartbeat.
          * @example {
@@ -1403,6 +1396,11 @@ export interface components {
          * @description A terminal session.
          */
         SessionId: string;
+        /**
+         * @description Where a terminal session stands. Terminated is final.
+         * @enum {string}
+         */
+        SessionStatus: "pending" | "connecting" | "active" | "login_required" | "disconnected" | "terminated";
         /**
          * @description Body that makes the first workspace and its owner.
          * @example {
@@ -1508,11 +1506,7 @@ export interface components {
             rows: number;
             runtimeEndpoint: string | null;
             runtimeSessionId: string;
-            /**
-             * @description `pending`, `connecting`, `active`, `login_required`, `disconnected` or `terminated`.
-             * @example active
-             */
-            status: string;
+            status: components["schemas"]["SessionStatus"];
             terminatedAt: components["schemas"]["Timestamp"] | null;
             title: string | null;
             updatedAt: components["schemas"]["Timestamp"];
@@ -1545,11 +1539,7 @@ export interface components {
             lastLoginAt: components["schemas"]["Timestamp"] | null;
             locale: string | null;
             name: string | null;
-            /**
-             * @description `owner`, `admin` or `member`.
-             * @example owner
-             */
-            role: string;
+            role: components["schemas"]["Role"];
             settings: unknown;
             timezone: string | null;
             updatedAt: components["schemas"]["Timestamp"];
@@ -1619,26 +1609,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -1647,26 +1618,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -1675,26 +1627,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -1703,26 +1636,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -1731,26 +1645,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -1779,26 +1674,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -1807,26 +1683,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -1835,26 +1692,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -1863,26 +1701,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -1891,26 +1710,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -1943,26 +1743,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -1971,26 +1752,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is a workspace already */
@@ -2008,26 +1770,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -2036,26 +1779,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -2064,26 +1788,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -2223,26 +1928,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -2251,26 +1937,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -2279,26 +1946,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -2307,26 +1955,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -2335,26 +1964,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -2386,26 +1996,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -2414,26 +2005,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -2442,26 +2014,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -2470,26 +2023,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -2498,26 +2032,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -2526,26 +2041,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -2554,26 +2050,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -2605,26 +2082,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -2633,26 +2091,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -2661,26 +2100,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -2689,26 +2109,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -2717,26 +2118,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -2745,26 +2127,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -2773,26 +2136,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -2823,26 +2167,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -2851,26 +2176,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -2879,26 +2185,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -2907,26 +2194,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -2935,26 +2203,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -2963,26 +2212,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -2991,26 +2221,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -3038,26 +2249,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -3066,26 +2258,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -3094,26 +2267,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -3122,26 +2276,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -3150,26 +2285,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -3178,26 +2294,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -3206,26 +2303,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -3257,26 +2335,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -3285,26 +2344,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -3313,26 +2353,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -3341,26 +2362,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -3369,26 +2371,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -3397,26 +2380,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -3425,26 +2389,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -3474,26 +2419,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -3502,26 +2428,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -3530,26 +2437,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -3558,26 +2446,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -3586,26 +2455,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -3614,26 +2464,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -3642,26 +2473,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -3689,26 +2501,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -3717,26 +2510,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -3745,26 +2519,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -3773,26 +2528,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -3801,26 +2537,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -3829,26 +2546,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -3857,26 +2555,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -3904,26 +2583,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -3932,26 +2592,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -3960,26 +2601,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -3988,26 +2610,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -4016,26 +2619,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -4067,26 +2651,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -4095,26 +2660,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -4123,26 +2669,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -4151,26 +2678,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -4179,26 +2687,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -4207,26 +2696,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -4235,26 +2705,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -4286,26 +2737,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -4314,26 +2746,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description `X-Workspace-Id` names another workspace */
@@ -4351,26 +2764,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -4379,26 +2773,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -4407,26 +2782,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -4458,26 +2814,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -4486,26 +2823,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -4514,26 +2832,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -4542,26 +2841,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -4570,26 +2850,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -4598,26 +2859,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -4626,26 +2868,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -4678,26 +2901,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -4706,26 +2910,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description `X-Workspace-Id` names another workspace */
@@ -4743,26 +2928,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -4771,26 +2937,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -4799,26 +2946,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -4848,26 +2976,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -4876,26 +2985,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -4904,26 +2994,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -4932,26 +3003,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -4960,26 +3012,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -5012,26 +3045,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -5040,26 +3054,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -5068,26 +3063,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -5096,26 +3072,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -5124,26 +3081,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -5152,26 +3090,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -5180,26 +3099,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -5233,26 +3133,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -5261,26 +3142,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -5289,26 +3151,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -5317,26 +3160,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -5345,26 +3169,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -5373,26 +3178,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -5401,26 +3187,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -5454,26 +3221,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -5482,26 +3230,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -5510,26 +3239,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -5538,26 +3248,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -5566,26 +3257,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -5594,26 +3266,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -5622,26 +3275,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -5675,26 +3309,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -5703,26 +3318,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -5731,26 +3327,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -5759,26 +3336,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -5787,26 +3345,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -5815,26 +3354,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -5843,26 +3363,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -5892,26 +3393,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -5920,26 +3402,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -5948,26 +3411,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -5976,26 +3420,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -6004,26 +3429,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -6032,26 +3438,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -6060,26 +3447,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -6109,26 +3477,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -6137,26 +3486,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -6165,26 +3495,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -6193,26 +3504,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -6221,26 +3513,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -6271,26 +3544,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -6299,26 +3553,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -6327,26 +3562,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -6355,26 +3571,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -6383,26 +3580,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -6432,26 +3610,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -6460,26 +3619,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -6488,26 +3628,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -6516,26 +3637,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -6544,26 +3646,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -6593,26 +3676,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -6621,26 +3685,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The person is neither owner nor admin. */
@@ -6649,26 +3694,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -6677,26 +3703,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The thing is not in a state that allows this, or a limit is reached. */
@@ -6705,26 +3712,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -6733,26 +3721,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -6761,26 +3730,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -6808,26 +3758,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -6836,26 +3767,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -6864,26 +3776,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -6892,26 +3785,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -6920,26 +3794,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -6967,26 +3822,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No credential, or one that is not good. */
@@ -6995,26 +3831,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description There is no such thing here. */
@@ -7023,26 +3840,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The body is longer than 64 KiB. */
@@ -7051,26 +3849,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The database cannot be reached; try again. */
@@ -7079,26 +3858,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /**
-                         * @description Stable, for programs.
-                         * @example AGENT_NOT_FOUND
-                         */
-                        code: string;
-                        detail: string;
-                        errors?: components["schemas"]["FieldProblem"][];
-                        message: components["schemas"]["Message"];
-                        path: string;
-                        requestId: string;
-                        /** Format: int32 */
-                        status: number;
-                        /** Format: int32 */
-                        statusCode: number;
-                        timestamp: components["schemas"]["Timestamp"];
-                        title: string;
-                        /** @description `about:blank`: the status says it all (RFC 9457, 4.2.1). */
-                        type: string;
-                    };
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
