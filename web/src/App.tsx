@@ -18,7 +18,7 @@ export function App() {
   const isAdmin = useIsAdmin();
 
   if (workspace.data === null) return <SetupPage />;
-  if (workspace.data && me.data === null) return <SignInPage workspaceName={workspace.data.name} />;
+  if (workspace.data && me.data === null) return <SignInPage workspaceName={workspace.data.name ?? 'your workspace'} />;
   const error = workspace.error ?? (me.data ? null : me.error);
   if (error) {
     return (

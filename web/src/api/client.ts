@@ -62,7 +62,7 @@ const agentPath = (agentId: string) => ({ path: { agentId } });
 
 export const api = {
   publicWorkspace: () => fetchData(http.POST('/api/workspace/public')),
-  setup: (body: Schemas['Setup']) => fetchData(http.POST('/api/auth/setup', { body })),
+  setup: (body: Schemas['SetUp']) => fetchData(http.POST('/api/auth/setup', { body })),
   signIn: (body: Schemas['Login']) => send(http.POST('/api/auth/login', { body })),
   signOut: () => send(http.POST('/api/auth/logout')),
   me: () => fetchData(http.POST('/api/users/me')),

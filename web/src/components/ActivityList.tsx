@@ -28,7 +28,7 @@ export function ActivityList({ activity, showAgent }: Props) {
           <Group justify="space-between" wrap="nowrap" align="baseline" gap="sm">
             <Text size="sm" fw={500}>
               {title(entry.activityType)}
-              {showAgent && (
+              {showAgent && entry.agentId && (
                 <Anchor component={Link} to={`/agents/${encodeURIComponent(entry.agentId)}`} size="sm" ml={8} className="mono">
                   {entry.agentId}
                 </Anchor>

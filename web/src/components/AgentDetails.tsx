@@ -26,11 +26,6 @@ export function AgentDetails({ agent }: { agent: Agent }) {
             <span className="mono">{agent.endpoint}</span>
           </Fact>
         )}
-        {agent.keyPrefix && (
-          <Fact term="API key">
-            <span className="mono">{agent.keyPrefix}…</span>
-          </Fact>
-        )}
         <Fact term="Requested">
           <Time at={agent.requestedAt} />
         </Fact>

@@ -43,7 +43,7 @@ function UserMenu({ user }: { user: Me['user'] }) {
     <Popover position="bottom-end" width={260} shadow="md" trapFocus>
       <Popover.Target>
         <UnstyledButton aria-label="User menu">
-          <Avatar src={user.avatarUrl} name={user.name} color="initials" size={34} />
+          <Avatar src={user.avatarUrl} name={user.name ?? user.email} color="initials" size={34} />
         </UnstyledButton>
       </Popover.Target>
       <Popover.Dropdown>
