@@ -59,11 +59,8 @@ pub(super) async fn pending(State(app): State<App>, Manager(admin): Manager) -> 
 #[utoipa::path(get, path = "/api/parallax-agents/permissions", operation_id = "listPermissions", tag = "agents",
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Permissions>), PersonErrors))]
 pub(super) async fn permissions(_: Member) -> Envelope<Permissions> {
-    let permission = |row: &crate::model::permission::Permission| Permission {
-        id: row.id,
-        description: row.description,
-        category: row.category,
-    };
+    let permission =
+        |row: &crate::model::permission::Permission| Permission { id: row.id, description: row.description, category: row.category };
     Envelope::ok(Permissions { permissions: CATALOGUE.iter().map(permission).collect(), defaults: PermissionSet::defaults().to_strings() })
 }
 

@@ -141,8 +141,9 @@ pub fn limit(limit: Option<i64>, default: u64) -> Result<u64, Problem> {
 
 /// Reads a list of permissions; what is not in the catalogue is named, with the field it came in.
 pub fn permissions(field: &str, strings: &[String]) -> Result<PermissionSet, Problem> {
-    PermissionSet::parse(strings)
-        .map_err(|UnknownPermissions(unknown)| Problem::invalid(field, &format!("must be from the catalogue; unknown: {}", unknown.join(", "))))
+    PermissionSet::parse(strings).map_err(|UnknownPermissions(unknown)| {
+        Problem::invalid(field, &format!("must be from the catalogue; unknown: {}", unknown.join(", ")))
+    })
 }
 
 /// The bearer token of a request.

@@ -8,10 +8,8 @@ use crate::run;
 
 /// Names under which systems install it, Chrome included.
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-const MAC_APPLICATIONS: [&str; 2] = [
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-];
+const MAC_APPLICATIONS: [&str; 2] =
+    ["/Applications/Chromium.app/Contents/MacOS/Chromium", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
 
 /// Makes sure that there is a Chromium: installs it on Debian as root, otherwise says what to do.
 pub(crate) fn ensure() -> Result<()> {
@@ -22,17 +20,9 @@ pub(crate) fn ensure() -> Result<()> {
         bail!("Chromium is missing, which the console's tests drive: install it (on Debian: sudo apt-get install chromium)");
     }
     let remedy = "install Chromium by hand and run this again";
-    run::step(
-        "apt-get update",
-        run::in_root("apt-get", &["update", "-q"]).env("DEBIAN_FRONTEND", "noninteractive"),
-        remedy,
-    )?;
+    run::step("apt-get update", run::in_root("apt-get", &["update", "-q"]).env("DEBIAN_FRONTEND", "noninteractive"), remedy)?;
     let install = ["install", "-q", "-y", "--no-install-recommends", "chromium"];
-    run::step(
-        "apt-get install chromium",
-        run::in_root("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive"),
-        remedy,
-    )
+    run::step("apt-get install chromium", run::in_root("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive"), remedy)
 }
 
 fn is_installed() -> bool {

@@ -37,11 +37,7 @@ pub(crate) fn fast() -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    run::step(
-        "cargo fmt --check",
-        &mut run::cargo(&["fmt", "--all", "--check"]),
-        "run `cargo fmt --all`",
-    )
+    run::step("cargo fmt --check", &mut run::cargo(&["fmt", "--all", "--check"]), "run `cargo fmt --all`")
 }
 
 fn clippy(packages: &[&str]) -> Result<()> {
@@ -52,20 +48,13 @@ fn clippy(packages: &[&str]) -> Result<()> {
 /// The test that knows which module may import which.
 fn layers() -> Result<()> {
     let arguments = ["test", "--quiet", "--package", "raven-agents", "--test", "it", "layers"];
-    run::step(
-        "layers",
-        &mut run::cargo(&arguments),
-        "move the code, or pass the value in, as the message above says",
-    )
+    run::step("layers", &mut run::cargo(&arguments), "move the code, or pass the value in, as the message above says")
 }
 
 /// The packages with uncommitted changes; all of them when a file of the whole workspace changed.
 fn changed_packages() -> Result<BTreeSet<String>> {
-    let status = run::output(&mut run::in_root(
-        "git",
-        &["status", "--porcelain", "--untracked-files=all", "--no-renames"],
-    ))
-    .context("git does not tell what changed: run this inside the repository, or run `cargo xtask check`")?;
+    let status = run::output(&mut run::in_root("git", &["status", "--porcelain", "--untracked-files=all", "--no-renames"]))
+        .context("git does not tell what changed: run this inside the repository, or run `cargo xtask check`")?;
     let mut packages = BTreeSet::new();
     for path in status.lines().filter_map(|line| line.get(3..)) {
         match path.trim_matches('"').split('/').collect::<Vec<_>>().as_slice() {

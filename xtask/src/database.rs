@@ -57,16 +57,9 @@ impl Temporary {
         let name = "temporary Postgres";
         let began = run::begin(name);
         let folder = std::env::temp_dir().join(format!("raven-xtask-{}", std::process::id()));
-        let mut temporary = Self {
-            cluster: None,
-            database: database.to_owned(),
-            folder,
-        };
+        let mut temporary = Self { cluster: None, database: database.to_owned(), folder };
         let binaries = find_binaries(pg_bin().as_deref(), &default_cache_dir()?, &mut say)?;
-        let options = Options {
-            durable: false,
-            max_connections: TEST_CONNECTIONS,
-        };
+        let options = Options { durable: false, max_connections: TEST_CONNECTIONS };
         let cluster = temporary.cluster.insert(Cluster::start(&binaries, &temporary.folder, &options)?);
         cluster.ensure_database(database)?;
         run::end(&format!("{name} {}", binaries.major()), began);
@@ -83,9 +76,7 @@ impl Temporary {
         for path in migrations()? {
             let name = path.strip_prefix(run::root()).unwrap_or(&path).display().to_string();
             let sql = fs::read_to_string(&path).with_context(|| format!("{name} could not be read"))?;
-            cluster
-                .execute(&self.database, &sql)
-                .with_context(|| format!("{name} does not apply: correct it"))?;
+            cluster.execute(&self.database, &sql).with_context(|| format!("{name} does not apply: correct it"))?;
         }
         Ok(())
     }
@@ -140,18 +131,13 @@ fn version_of(path: &Path) -> Option<u64> {
 /// Now as `YYYYMMDDhhmmss` in UTC.
 fn timestamp() -> Result<u64> {
     let printed = run::output(Command::new("date").args(["-u", "+%Y%m%d%H%M%S"]));
-    printed
-        .and_then(|text| text.trim().parse().ok())
-        .context("the program `date` is missing: install it")
+    printed.and_then(|text| text.trim().parse().ok()).context("the program `date` is missing: install it")
 }
 
 fn reset(yes: bool) -> Result<()> {
     let folder = data_dir()?;
     if !yes {
-        bail!(
-            "this deletes everything in the development database in {}: add --yes if that is what you want",
-            folder.display()
-        );
+        bail!("this deletes everything in the development database in {}: add --yes if that is what you want", folder.display());
     }
     let mut cluster = development(&folder)?;
     cluster.drop_database(DATABASE)?;
@@ -164,10 +150,7 @@ fn reset(yes: bool) -> Result<()> {
 fn url() -> Result<()> {
     let folder = data_dir()?;
     let cluster = Cluster::attach(&folder).with_context(|| {
-        format!(
-            "no development database runs in {}: start it with `cargo xtask db start` or `cargo xtask up`",
-            folder.display()
-        )
+        format!("no development database runs in {}: start it with `cargo xtask db start` or `cargo xtask up`", folder.display())
     })?;
     println!("{}", cluster.url(DATABASE));
     Ok(())

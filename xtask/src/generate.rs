@@ -47,11 +47,7 @@ pub(crate) fn check() -> Result<()> {
     for path in &stale {
         made.show_difference(path)?;
     }
-    bail!(
-        "{} generated file(s) differ from their sources ({}): run `cargo xtask gen` and commit the result",
-        stale.len(),
-        some(&stale)
-    );
+    bail!("{} generated file(s) differ from their sources ({}): run `cargo xtask gen` and commit the result", stale.len(), some(&stale));
 }
 
 fn some(paths: &BTreeSet<String>) -> String {
@@ -74,9 +70,7 @@ impl Made {
         web::require_node()?;
         web::install()?;
         web::ensure_dist_folder()?;
-        let made = Self {
-            folder: std::env::temp_dir().join(format!("raven-gen-{}", std::process::id())),
-        };
+        let made = Self { folder: std::env::temp_dir().join(format!("raven-gen-{}", std::process::id())) };
         for folder in [QUERIES, "openapi", "web/src/api"] {
             fs::create_dir_all(made.folder.join(folder)).context("the temporary folder cannot be written: check TMPDIR")?;
         }
@@ -100,39 +94,19 @@ impl Made {
             .context("src/lib.rs cannot be touched: check its permissions")?;
         let mut command = run::cargo(&["check", "--quiet", "--package", "raven-agents", "--all-targets"]);
         self.with_database(&mut command, database);
-        run::step(
-            "query cache",
-            &mut command,
-            "correct the queries or migrations that the compiler names above",
-        )
+        run::step("query cache", &mut command, "correct the queries or migrations that the compiler names above")
     }
 
     fn api(&self, database: &Temporary) -> Result<()> {
         let file = File::create(self.folder.join(API)).context("the temporary folder cannot be written: check TMPDIR")?;
-        let mut command = run::cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "raven-agents",
-            "--bin",
-            "raven-agents",
-            "--",
-            "schema",
-        ]);
+        let mut command = run::cargo(&["run", "--quiet", "--package", "raven-agents", "--bin", "raven-agents", "--", "schema"]);
         self.with_database(&mut command, database);
         command.stdin(Stdio::null()).stdout(file);
-        run::step(
-            "API document",
-            &mut command,
-            "correct what is named above; `cargo run -- schema` shows it alone",
-        )
+        run::step("API document", &mut command, "correct what is named above; `cargo run -- schema` shows it alone")
     }
 
     fn with_database(&self, command: &mut Command, database: &Temporary) {
-        command
-            .env("DATABASE_URL", database.url())
-            .env("SQLX_OFFLINE", "false")
-            .env("SQLX_OFFLINE_DIR", self.folder.join(QUERIES));
+        command.env("DATABASE_URL", database.url()).env("SQLX_OFFLINE", "false").env("SQLX_OFFLINE_DIR", self.folder.join(QUERIES));
     }
 
     /// The same program as `npm run gen`, with other paths.
@@ -161,10 +135,7 @@ impl Made {
     fn install(&self, path: &str) -> Result<()> {
         let target = run::root().join(path);
         let done = match content(&self.folder.join(path)) {
-            Some(bytes) => target
-                .parent()
-                .map_or(Ok(()), fs::create_dir_all)
-                .and_then(|()| fs::write(&target, bytes)),
+            Some(bytes) => target.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&target, bytes)),
             None => fs::remove_file(&target),
         };
         done.with_context(|| format!("{path} could not be written: check its permissions"))
@@ -175,13 +146,8 @@ impl Made {
         let (committed, made) = (existing(run::root().join(path)), existing(self.folder.join(path)));
         eprintln!("--- {path}, as it is and as it should be");
         let mut command = Command::new("git");
-        command
-            .args(["--no-pager", "diff", "--no-index", "--no-prefix"])
-            .args([committed, made]);
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .context("git is missing, which shows differences: install it")?;
+        command.args(["--no-pager", "diff", "--no-index", "--no-prefix"]).args([committed, made]);
+        let output = command.stdin(Stdio::null()).output().context("git is missing, which shows differences: install it")?;
         let text = String::from_utf8_lossy(&output.stdout);
         // The first lines repeat the paths.
         let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("@@")).collect();

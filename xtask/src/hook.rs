@@ -16,10 +16,7 @@ pub(crate) fn install() -> Result<()> {
     let folder = run::root().join(folder.trim());
     let hook = folder.join("pre-commit");
     if fs::read_to_string(&hook).is_ok_and(|text| text != HOOK) {
-        bail!(
-            "{} exists already: add `cargo xtask check --fast` to it, or remove it",
-            hook.display()
-        );
+        bail!("{} exists already: add `cargo xtask check --fast` to it, or remove it", hook.display());
     }
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(&hook, HOOK))

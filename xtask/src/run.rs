@@ -31,10 +31,7 @@ pub(crate) fn in_root(program: impl Into<OsString>, arguments: &[&str]) -> Comma
 /// Where cargo puts programs of a profile: beside this one, whatever the target folder's settings.
 pub(crate) fn built(profile: &str, program: &str) -> Result<PathBuf> {
     let ours = std::env::current_exe().context("the path of xtask itself is unknown: run it as `cargo xtask`")?;
-    let target = ours
-        .parent()
-        .and_then(Path::parent)
-        .context("xtask lies in no target folder: run it as `cargo xtask`")?;
+    let target = ours.parent().and_then(Path::parent).context("xtask lies in no target folder: run it as `cargo xtask`")?;
     Ok(target.join(profile).join(program))
 }
 

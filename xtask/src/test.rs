@@ -19,18 +19,11 @@ pub(crate) fn test(filter: &[String], arguments: &[String]) -> Result<()> {
 
     let database = Temporary::start("test")?;
     let has_nextest = run::output(&mut run::cargo(&["nextest", "--version"])).is_some();
-    let (name, runner): (_, &[&str]) = if has_nextest {
-        ("cargo nextest run", &["nextest", "run", "--workspace"])
-    } else {
-        ("cargo test", &["test", "--workspace"])
-    };
+    let (name, runner): (_, &[&str]) =
+        if has_nextest { ("cargo nextest run", &["nextest", "run", "--workspace"]) } else { ("cargo test", &["test", "--workspace"]) };
     let mut command = run::cargo(runner);
     command.args(filter).args(arguments).env("DATABASE_URL", database.url());
-    let tested = run::step(
-        name,
-        &mut command,
-        "correct the tests named above; `cargo xtask test NAME` runs one",
-    );
+    let tested = run::step(name, &mut command, "correct the tests named above; `cargo xtask test NAME` runs one");
     database.stop()?;
     tested
 }

@@ -24,12 +24,7 @@ pub(crate) fn require_node() -> Result<()> {
     let (major, minor) = NODE_MIN;
     let printed = run::output(Command::new("node").arg("--version"))
         .with_context(|| format!("Node.js is missing: install version {major}.{minor} or newer (nodejs.org or your system's packages)"))?;
-    let version: Vec<u32> = printed
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .map_while(|part| part.parse().ok())
-        .collect();
+    let version: Vec<u32> = printed.trim().trim_start_matches('v').split('.').map_while(|part| part.parse().ok()).collect();
     if version.as_slice() < &[major, minor][..] {
         bail!("Node.js {} is too old: install version {major}.{minor} or newer", printed.trim());
     }
@@ -62,11 +57,7 @@ fn install_in(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let name = format!("npm ci in {}", shown(folder));
-    run::step(
-        &name,
-        &mut npm(folder, &["ci", "--no-audit", "--no-fund"]),
-        "read npm's message above, check the network and run it again",
-    )
+    run::step(&name, &mut npm(folder, &["ci", "--no-audit", "--no-fund"]), "read npm's message above, check the network and run it again")
 }
 
 /// Builds the console unless its result is newer than everything it is made of.
@@ -75,20 +66,12 @@ pub(crate) fn build() -> Result<()> {
     if built.is_some() && built >= newest_source(&folder())? {
         return Ok(());
     }
-    run::step(
-        "npm run build in web",
-        &mut npm(&folder(), &["run", "--silent", "build"]),
-        "correct what the build names above",
-    )
+    run::step("npm run build in web", &mut npm(&folder(), &["run", "--silent", "build"]), "correct what the build names above")
 }
 
 /// Checks the console's types.
 pub(crate) fn check() -> Result<()> {
-    run::step(
-        "npm run check in web",
-        &mut npm(&folder(), &["run", "--silent", "check"]),
-        "correct the types named above",
-    )
+    run::step("npm run check in web", &mut npm(&folder(), &["run", "--silent", "check"]), "correct the types named above")
 }
 
 /// The service embeds the console: its folder must be there for Rust code to compile, even empty.

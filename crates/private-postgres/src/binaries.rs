@@ -10,12 +10,8 @@ use crate::{Error, Result, cluster, package};
 pub const MAJOR_MIN: u32 = 15;
 
 /// Folders that Homebrew and the Postgres app use on macOS, and Homebrew on Linux; `*` is a version.
-const VERSIONED_PREFIXES: [(&str, &str); 4] = [
-    ("/usr/lib/postgresql", "*"),
-    ("/usr", "pgsql-*"),
-    ("/opt/homebrew/opt", "postgresql@*"),
-    ("/usr/local/opt", "postgresql@*"),
-];
+const VERSIONED_PREFIXES: [(&str, &str); 4] =
+    [("/usr/lib/postgresql", "*"), ("/usr", "pgsql-*"), ("/opt/homebrew/opt", "postgresql@*"), ("/usr/local/opt", "postgresql@*")];
 const FIXED_FOLDERS: [&str; 4] = [
     "/opt/homebrew/opt/postgresql/bin",
     "/usr/local/opt/postgresql/bin",
@@ -98,11 +94,7 @@ pub fn find_binaries_for(
 
 fn find(wanted: Option<u32>, bin_override: Option<&Path>, cache_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Binaries> {
     if let Some(folder) = bin_override {
-        return Binaries::in_folder(folder).map_err(|reason| Error::UnusableBinaries {
-            folder: folder.into(),
-            reason,
-            min: MAJOR_MIN,
-        });
+        return Binaries::in_folder(folder).map_err(|reason| Error::UnusableBinaries { folder: folder.into(), reason, min: MAJOR_MIN });
     }
     let mut first = None;
     for binaries in system_folders().iter().filter_map(|folder| Binaries::in_folder(folder).ok()) {

@@ -43,10 +43,7 @@ impl From<io::Error> for Fault {
 impl Fault {
     fn on(self, socket: &Path) -> Error {
         match self {
-            Self::Io(error) => Error::Connection {
-                socket: socket.into(),
-                reason: error.to_string(),
-            },
+            Self::Io(error) => Error::Connection { socket: socket.into(), reason: error.to_string() },
             Self::Sql { code, message } => Error::Sql { code, message },
         }
     }
@@ -56,9 +53,7 @@ impl Fault {
 ///
 /// Errors: [`Error::Connection`]; [`Error::Sql`] for the first statement refused.
 pub(crate) fn query(socket: &Path, database: &str, sql: &str) -> Result<Rows> {
-    Client::connect(socket, database)
-        .and_then(|mut client| client.query(sql))
-        .map_err(|fault| fault.on(socket))
+    Client::connect(socket, database).and_then(|mut client| client.query(sql)).map_err(|fault| fault.on(socket))
 }
 
 impl Client {
@@ -156,9 +151,7 @@ fn row(body: &[u8]) -> io::Result<Vec<Option<String>>> {
 /// Fields of an `ErrorResponse`: a letter and a text each; C is the code, M the message, D the detail.
 fn sql_error(body: &[u8]) -> Fault {
     let field = |letter: u8| {
-        body.split(|&byte| byte == 0)
-            .find_map(|field| field.strip_prefix(&[letter]))
-            .map(|text| String::from_utf8_lossy(text).into_owned())
+        body.split(|&byte| byte == 0).find_map(|field| field.strip_prefix(&[letter])).map(|text| String::from_utf8_lossy(text).into_owned())
     };
     let message = field(b'M').unwrap_or_default();
     Fault::Sql {

@@ -60,10 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            durable: true,
-            max_connections: 100,
-        }
+        Self { durable: true, max_connections: 100 }
     }
 }
 
@@ -108,32 +105,21 @@ impl Cluster {
         owner.take(&layout.run)?;
 
         let server = layout.start_server(binaries, owner, options)?;
-        Ok(Self {
-            socket_dir: layout.run,
-            port: PORT,
-            server: Some(server),
-        })
+        Ok(Self { socket_dir: layout.run, port: PORT, server: Some(server) })
     }
 
     /// The cluster that runs in `data_dir` now, if any, without starting one.
     #[must_use]
     pub fn attach(data_dir: &Path) -> Option<Self> {
         let layout = Layout::at(data_dir);
-        Postmaster::in_data(&layout.data)
-            .filter(Postmaster::is_alive)
-            .and_then(Self::answering)
+        Postmaster::in_data(&layout.data).filter(Postmaster::is_alive).and_then(Self::answering)
     }
 
     /// The address of `database` for any client that knows Postgres URLs.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let host = self.socket_dir.as_os_str().as_encoded_bytes();
-        format!(
-            "postgres://{USER}@localhost:{}/{}?host={}",
-            self.port,
-            percent_encoded(database.as_bytes()),
-            percent_encoded(host)
-        )
+        format!("postgres://{USER}@localhost:{}/{}?host={}", self.port, percent_encoded(database.as_bytes()), percent_encoded(host))
     }
 
     /// Whether the cluster was running before, so that stopping it is somebody else's business.
@@ -200,11 +186,7 @@ impl Cluster {
 
     /// The server that a pid file names, when it accepts connections.
     fn answering(postmaster: Postmaster) -> Option<Self> {
-        let cluster = Self {
-            socket_dir: postmaster.socket_dir,
-            port: postmaster.port,
-            server: None,
-        };
+        let cluster = Self { socket_dir: postmaster.socket_dir, port: postmaster.port, server: None };
         cluster.execute("postgres", "SELECT 1").is_ok().then_some(cluster)
     }
 }
@@ -229,13 +211,7 @@ struct Layout {
 impl Layout {
     fn at(data_dir: &Path) -> Self {
         let root = data_dir.join("postgres");
-        Self {
-            data: root.join("data"),
-            run: root.join("run"),
-            log: root.join("postgres.log"),
-            lock: root.join("lock"),
-            root,
-        }
+        Self { data: root.join("data"), run: root.join("run"), log: root.join("postgres.log"), lock: root.join("lock"), root }
     }
 
     /// Creates the folders above the cluster's own and makes all paths absolute.
@@ -254,11 +230,7 @@ impl Layout {
         let socket = self.run.join(format!(".s.PGSQL.{PORT}"));
         let length = socket.as_os_str().len();
         if length > SOCKET_PATH_BYTES_MAX {
-            return Err(Error::SocketPathTooLong {
-                socket,
-                length,
-                max: SOCKET_PATH_BYTES_MAX,
-            });
+            return Err(Error::SocketPathTooLong { socket, length, max: SOCKET_PATH_BYTES_MAX });
         }
         Ok(())
     }
@@ -292,13 +264,7 @@ impl Layout {
             let log_start = self.log_bytes();
             let mut command = owner.command(&binaries.initdb());
             command
-                .args([
-                    "--encoding=UTF8",
-                    "--data-checksums",
-                    "--auth-local=trust",
-                    "--auth-host=reject",
-                    "--no-instructions",
-                ])
+                .args(["--encoding=UTF8", "--data-checksums", "--auth-local=trust", "--auth-host=reject", "--no-instructions"])
                 .arg(format!("--username={USER}"))
                 .arg(format!("--locale={locale}"))
                 .arg("--pgdata")
@@ -315,10 +281,7 @@ impl Layout {
             reason = self.reason_since(log_start, status);
         }
         remove_if_there(&partial)?;
-        Err(Error::Initdb {
-            reason,
-            log: self.log.clone(),
-        })
+        Err(Error::Initdb { reason, log: self.log.clone() })
     }
 
     /// Starts the server and waits until it is ready.
@@ -369,12 +332,7 @@ impl Layout {
 
     /// Sends what the command says to the log, which belongs to whoever owns the cluster.
     fn log_into<'command>(&self, owner: Owner, command: &'command mut Command) -> Result<&'command mut Command> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&self.log)
-            .at("opening", &self.log)?;
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log).at("opening", &self.log)?;
         owner.take_file(&self.log)?;
         let again = log.try_clone().at("opening", &self.log)?;
         Ok(command.stdout(Stdio::from(log)).stderr(Stdio::from(again)))
@@ -423,11 +381,7 @@ fn check_version(data: &Path, binaries: &Binaries) -> Result<()> {
     if found == binaries.major.to_string() {
         return Ok(());
     }
-    Err(Error::VersionMismatch {
-        folder: data.into(),
-        found,
-        have: binaries.major,
-    })
+    Err(Error::VersionMismatch { folder: data.into(), found, have: binaries.major })
 }
 
 /// Attaches to a server that already runs on `data`, waiting while it starts; waits for one that is
@@ -443,10 +397,7 @@ fn attach_when_settled(data: &Path) -> Result<Option<Cluster>> {
         }
         if began.elapsed() > STOP_DEADLINE {
             return match status {
-                Status::Stopping => Err(Error::StillStopping {
-                    seconds: STOP_DEADLINE.as_secs(),
-                    pid,
-                }),
+                Status::Stopping => Err(Error::StillStopping { seconds: STOP_DEADLINE.as_secs(), pid }),
                 // Not ours to judge: Postgres itself refuses to start twice and says why.
                 Status::Starting | Status::Ready => Ok(None),
             };
@@ -465,17 +416,11 @@ fn wait_until_ready(layout: &Layout, server: &Server, log_start: u64) -> Result<
             return Ok(());
         }
         if let Some(status) = server.wait(POLL) {
-            return Err(Error::Start {
-                reason: layout.reason_since(log_start, status),
-                log: layout.log.clone(),
-            });
+            return Err(Error::Start { reason: layout.reason_since(log_start, status), log: layout.log.clone() });
         }
         if began.elapsed() > START_DEADLINE {
             // Dropping the server stops it.
-            return Err(Error::NotReady {
-                seconds: START_DEADLINE.as_secs(),
-                log: layout.log.clone(),
-            });
+            return Err(Error::NotReady { seconds: START_DEADLINE.as_secs(), log: layout.log.clone() });
         }
     }
 }
@@ -503,16 +448,14 @@ impl Server {
         let end = Arc::new(End::default());
         let keeper = Arc::clone(&end);
         let (sender, receiver) = mpsc::sync_channel(1);
-        thread::Builder::new()
-            .name("postgres-keeper".into())
-            .spawn(move || match command.spawn() {
-                Ok(child) => {
-                    // The receiver waits for exactly this one message.
-                    drop(sender.send(Ok(child.id())));
-                    keeper.keep(child);
-                }
-                Err(error) => drop(sender.send(Err(error))),
-            })?;
+        thread::Builder::new().name("postgres-keeper".into()).spawn(move || match command.spawn() {
+            Ok(child) => {
+                // The receiver waits for exactly this one message.
+                drop(sender.send(Ok(child.id())));
+                keeper.keep(child);
+            }
+            Err(error) => drop(sender.send(Err(error))),
+        })?;
         let pid = receiver.recv().map_err(io::Error::other)??;
         Ok(Self { pid, end })
     }
@@ -520,11 +463,8 @@ impl Server {
     /// Waits up to `timeout` for the end.
     fn wait(&self, timeout: Duration) -> Option<ExitStatus> {
         let status = self.end.locked();
-        let (status, _) = self
-            .end
-            .ended
-            .wait_timeout_while(status, timeout, |status| status.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
+        let (status, _) =
+            self.end.ended.wait_timeout_while(status, timeout, |status| status.is_none()).unwrap_or_else(PoisonError::into_inner);
         *status
     }
 
@@ -540,9 +480,7 @@ impl Server {
                 break;
             }
         }
-        Err(Error::StoppedHard {
-            seconds: STOP_DEADLINE.as_secs(),
-        })
+        Err(Error::StoppedHard { seconds: STOP_DEADLINE.as_secs() })
     }
 
     fn signal(&self, signal: libc::c_int) {
@@ -630,11 +568,7 @@ fn quoted(name: &str) -> String {
 fn percent_encoded(bytes: &[u8]) -> String {
     let encoded = bytes.iter().map(|&byte| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        if plain {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
+        if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
     });
     encoded.collect()
 }
@@ -645,15 +579,8 @@ mod tests {
 
     #[test]
     fn a_url_survives_any_folder_and_name() {
-        let cluster = Cluster {
-            socket_dir: "/a b/ü,?/run".into(),
-            port: 5432,
-            server: None,
-        };
-        assert_eq!(
-            cluster.url("x/y"),
-            "postgres://raven@localhost:5432/x%2Fy?host=%2Fa%20b%2F%C3%BC%2C%3F%2Frun"
-        );
+        let cluster = Cluster { socket_dir: "/a b/ü,?/run".into(), port: 5432, server: None };
+        assert_eq!(cluster.url("x/y"), "postgres://raven@localhost:5432/x%2Fy?host=%2Fa%20b%2F%C3%BC%2C%3F%2Frun");
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
     }
 }

@@ -95,10 +95,6 @@ pub(crate) trait AtPath<T> {
 
 impl<T> AtPath<T> for io::Result<T> {
     fn at(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T> {
-        self.map_err(|source| Error::Io {
-            doing,
-            path: path.into(),
-            source,
-        })
+        self.map_err(|source| Error::Io { doing, path: path.into(), source })
     }
 }

@@ -49,10 +49,7 @@ fn under(variable: &str, in_home: &str) -> Result<PathBuf> {
 }
 
 fn home() -> Result<PathBuf> {
-    environment("HOME")
-        .filter(|home| !home.is_empty())
-        .map(PathBuf::from)
-        .ok_or(Error::NoHome)
+    environment("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).ok_or(Error::NoHome)
 }
 
 fn environment(variable: &str) -> Option<OsString> {

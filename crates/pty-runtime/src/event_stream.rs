@@ -48,11 +48,7 @@ struct Missed;
 
 impl EventLog {
     pub(crate) fn new() -> Self {
-        Self {
-            boot_id: Uuid::new_v4().to_string(),
-            kept: Mutex::default(),
-            latest: watch::Sender::new(0),
-        }
+        Self { boot_id: Uuid::new_v4().to_string(), kept: Mutex::default(), latest: watch::Sender::new(0) }
     }
 
     pub(crate) fn record(&self, event: EventName, agent: &Agent, data: Value) {
@@ -71,12 +67,7 @@ impl EventLog {
         if kept.len() == EVENTS_KEPT {
             kept.pop_front();
         }
-        kept.push_back(Arc::new(Recorded {
-            seq,
-            agent_id: agent.id.clone(),
-            workspace_id: agent.workspace_id.clone(),
-            text,
-        }));
+        kept.push_back(Arc::new(Recorded { seq, agent_id: agent.id.clone(), workspace_id: agent.workspace_id.clone(), text }));
         self.latest.send_replace(seq);
     }
 
@@ -99,12 +90,7 @@ impl EventLog {
             return Ok(Vec::new());
         };
         let skip = (cursor + 1).checked_sub(oldest).ok_or(Missed)?;
-        Ok(kept
-            .iter()
-            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
-            .take(BATCH)
-            .cloned()
-            .collect())
+        Ok(kept.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(BATCH).cloned().collect())
     }
 }
 
@@ -170,15 +156,7 @@ impl<'a> Tail<'a> {
     fn new(log: &'a EventLog, filter: &'a Filter, closing: &'a CancellationToken) -> Self {
         // Subscribed before the cursor is set, so that what comes in between wakes the listener.
         let latest = log.latest.subscribe();
-        Self {
-            cursor: log.cursor(filter.since),
-            log,
-            filter,
-            latest,
-            batch: VecDeque::new(),
-            closing,
-            last_look: false,
-        }
+        Self { cursor: log.cursor(filter.since), log, filter, latest, batch: VecDeque::new(), closing, last_look: false }
     }
 
     fn greeting(&self) -> Message {

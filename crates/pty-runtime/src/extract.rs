@@ -82,10 +82,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Query(params) = parts
-            .extract()
-            .await
-            .map_err(|error: axum::extract::rejection::QueryRejection| Problem::Invalid(error.body_text()))?;
+        let Query(params) =
+            parts.extract().await.map_err(|error: axum::extract::rejection::QueryRejection| Problem::Invalid(error.body_text()))?;
         Ok(Self(params))
     }
 }
@@ -99,10 +97,7 @@ impl Workspace {
         let Some(value) = headers.get("x-workspace-id") else {
             return Ok(Self(None));
         };
-        let text = value
-            .to_str()
-            .map_err(|_| Problem::invalid("X-Workspace-Id", "must be plain text"))?
-            .trim();
+        let text = value.to_str().map_err(|_| Problem::invalid("X-Workspace-Id", "must be plain text"))?.trim();
         Ok(Self(Some(text.to_owned()).filter(|text| !text.is_empty())))
     }
 
@@ -134,10 +129,7 @@ impl FromRequestParts<Arc<App>> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Path(id) = parts
-            .extract::<Path<String>>()
-            .await
-            .map_err(|error| Problem::Invalid(error.body_text()))?;
+        let Path(id) = parts.extract::<Path<String>>().await.map_err(|error| Problem::Invalid(error.body_text()))?;
         let agent = app.agents.find(&id)?;
         if Workspace::of(&parts.headers)?.sees(&agent) {
             Ok(Self(agent))

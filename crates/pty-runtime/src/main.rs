@@ -19,10 +19,7 @@ async fn main() -> anyhow::Result<()> {
         }
     };
     let colours = std::io::stdout().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(&config.log_level)
-        .with_ansi(colours)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(&config.log_level).with_ansi(colours).init();
     let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
     let listener = TcpListener::bind((config.host, config.port)).await?;

@@ -78,13 +78,6 @@ impl IntoResponse for Problem {
         if status.is_server_error() {
             tracing::warn!(code, error = %self, "request failed");
         }
-        (
-            status,
-            Json(ErrorBody {
-                error: self.to_string(),
-                code: Some(code.into()),
-            }),
-        )
-            .into_response()
+        (status, Json(ErrorBody { error: self.to_string(), code: Some(code.into()) })).into_response()
     }
 }

@@ -49,12 +49,7 @@ impl Size {
     }
 
     fn pty(self) -> PtySize {
-        PtySize {
-            cols: self.cols,
-            rows: self.rows,
-            pixel_width: 0,
-            pixel_height: 0,
-        }
+        PtySize { cols: self.cols, rows: self.rows, pixel_width: 0, pixel_height: 0 }
     }
 }
 
@@ -139,10 +134,7 @@ impl Process {
             command.env(name, value);
         }
         let mut child = pair.slave.spawn_command(command).context("no process")?;
-        let pid = child
-            .process_id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .context("no process id")?;
+        let pid = child.process_id().and_then(|pid| i32::try_from(pid).ok()).context("no process id")?;
 
         let (input, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
         let printed = Arc::clone(output);
@@ -166,16 +158,7 @@ impl Process {
             size: watch::Sender::new(launch.size),
             input: Mutex::new(Some(input)),
         };
-        Ok((
-            process,
-            Waiter {
-                pid,
-                child,
-                reaped,
-                output: Arc::clone(output),
-                all_read,
-            },
-        ))
+        Ok((process, Waiter { pid, child, reaped, output: Arc::clone(output), all_read }))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -324,11 +307,7 @@ fn wait_without_reaping(pid: i32) -> Exit {
         }
         // SAFETY: waitid succeeded, so it filled in the fields of an ended child.
         let status = unsafe { info.si_status() };
-        return if info.si_code == libc::CLD_EXITED {
-            Exit::Code(status)
-        } else {
-            Exit::Signal(signal_name(status))
-        };
+        return if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(signal_name(status)) };
     }
 }
 

@@ -54,10 +54,7 @@ impl Held {
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self {
-            held: Mutex::default(),
-            progress: watch::Sender::default(),
-        }
+        Self { held: Mutex::default(), progress: watch::Sender::default() }
     }
 
     pub(crate) fn append(&self, bytes: &[u8]) {

@@ -95,10 +95,7 @@ fn has_token(config: &Config, headers: &HeaderMap) -> bool {
     let Some(token) = &config.token else {
         return true;
     };
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .map(header::HeaderValue::as_bytes)
-        .unwrap_or_default();
+    let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes).unwrap_or_default();
     let (scheme, credential) = given.split_at(given.len().min(b"Bearer ".len()));
     scheme.eq_ignore_ascii_case(b"Bearer ") && token.is(credential)
 }
@@ -133,21 +130,12 @@ async fn describe() -> Response {
 async fn health(State(app): Shared, headers: HeaderMap) -> axum::Json<Health> {
     let healthy = !app.agents.draining();
     if !has_token(&app.config, &headers) {
-        return axum::Json(Health {
-            healthy,
-            message: None,
-            version: None,
-            active_agents: None,
-        });
+        return axum::Json(Health { healthy, message: None, version: None, active_agents: None });
     }
     let live = app.agents.live();
     axum::Json(Health {
         healthy,
-        message: Some(if healthy {
-            format!("{live} agents running")
-        } else {
-            "shutting down".into()
-        }),
+        message: Some(if healthy { format!("{live} agents running") } else { "shutting down".into() }),
         version: Some(env!("CARGO_PKG_VERSION").into()),
         active_agents: u32::try_from(live).ok(),
     })
@@ -161,14 +149,8 @@ async fn spawn(
 ) -> Result<(StatusCode, axum::Json<SpawnReply>), Problem> {
     let workspace_id = workspace.and(Some(label("workspaceId", &request.workspace_id)?))?;
     let orders = orders(&app.config, &request, workspace_id.as_deref())?;
-    let id = headers
-        .get("x-request-id")
-        .and_then(|id| id.to_str().ok())
-        .filter(|id| !id.is_empty());
-    let key = id
-        .map(|id| label("X-Request-Id", id))
-        .transpose()?
-        .map(|id| (workspace_id, id.to_owned()));
+    let id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    let key = id.map(|id| label("X-Request-Id", id)).transpose()?.map(|id| (workspace_id, id.to_owned()));
     let work = {
         let app = Arc::clone(&app);
         async move {
@@ -179,20 +161,13 @@ async fn spawn(
         }
     };
     // On a task of its own: a caller that hangs up must not leave half a spawn behind.
-    let reply = app
-        .tasks
-        .spawn(work)
-        .await
-        .map_err(|error| Problem::Internal(error.to_string()))??;
+    let reply = app.tasks.spawn(work).await.map_err(|error| Problem::Internal(error.to_string()))??;
     Ok((StatusCode::CREATED, axum::Json(reply)))
 }
 
 /// Starts all agents that can be started; fails only if none can.
 async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem> {
-    let mut reply = SpawnReply {
-        success: true,
-        ..SpawnReply::default()
-    };
+    let mut reply = SpawnReply { success: true, ..SpawnReply::default() };
     let mut first_problem = None;
     for order in orders {
         match app.agents.spawn(order).await {
@@ -235,25 +210,14 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
     }
     let options = Value::Object(request.config.clone());
     let options: Options = serde_path_to_error::deserialize(options).map_err(|error| invalid_member("config.", &error))?;
-    let callback_url = request
-        .callback_url
-        .as_deref()
-        .map(|url| callbacks::allowed_target(config, url))
-        .transpose()?;
+    let callback_url = request.callback_url.as_deref().map(|url| callbacks::allowed_target(config, url)).transpose()?;
     (1..=count)
         .map(|number| {
-            let name = request
-                .name
-                .as_ref()
-                .map(|name| if count == 1 { name.clone() } else { format!("{name}-{number}") });
+            let name = request.name.as_ref().map(|name| if count == 1 { name.clone() } else { format!("{name}-{number}") });
             let id = request.id.clone().filter(|_| count == 1);
             let capabilities = request.capabilities.clone();
             let order = order(id, name, &request.agent_type, capabilities, options.clone())?;
-            Ok(Order {
-                workspace_id: workspace_id.map(Into::into),
-                callback_url: callback_url.clone(),
-                ..order
-            })
+            Ok(Order { workspace_id: workspace_id.map(Into::into), callback_url: callback_url.clone(), ..order })
         })
         .collect()
 }
@@ -281,10 +245,7 @@ fn order(
     for capability in &capabilities {
         label("capabilities", capability)?;
     }
-    if let Some((name, _)) = options
-        .env
-        .iter()
-        .find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'))
+    if let Some((name, _)) = options.env.iter().find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'))
     {
         return Err(Problem::invalid("config.env", format!("{name:?} cannot be a variable")));
     }
@@ -293,15 +254,9 @@ fn order(
     }
     let env_bytes: usize = options.env.iter().map(|(name, value)| name.len() + value.len()).sum();
     if env_bytes + options.args.iter().map(String::len).sum::<usize>() > LAUNCH_BYTES_MAX {
-        return Err(Problem::invalid(
-            "config.env and config.args",
-            format!("must be at most {LAUNCH_BYTES_MAX} bytes"),
-        ));
+        return Err(Problem::invalid("config.env and config.args", format!("must be at most {LAUNCH_BYTES_MAX} bytes")));
     }
-    let size = Size::new(
-        options.cols.unwrap_or(Size::DEFAULT.cols),
-        options.rows.unwrap_or(Size::DEFAULT.rows),
-    );
+    let size = Size::new(options.cols.unwrap_or(Size::DEFAULT.cols), options.rows.unwrap_or(Size::DEFAULT.rows));
     Ok(Order {
         id,
         name,
@@ -319,11 +274,7 @@ fn order(
 
 fn label<'a>(field: &str, text: &'a str) -> Result<&'a str, Problem> {
     let fits = (1..=LABEL_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
-    if fits {
-        Ok(text)
-    } else {
-        Err(Problem::invalid(field, format!("must be 1 to {LABEL_BYTES_MAX} bytes of text")))
-    }
+    if fits { Ok(text) } else { Err(Problem::invalid(field, format!("must be 1 to {LABEL_BYTES_MAX} bytes of text"))) }
 }
 
 /// Body of `POST /agents`: one agent, with the [`Options`] beside its name.
@@ -359,17 +310,8 @@ async fn create(
 }
 
 async fn list(State(app): Shared, workspace: Workspace) -> axum::Json<AgentList> {
-    let agents: Vec<_> = app
-        .agents
-        .list()
-        .iter()
-        .filter(|agent| workspace.sees(agent))
-        .map(|agent| agent.handle())
-        .collect();
-    axum::Json(AgentList {
-        count: agents.len(),
-        agents,
-    })
+    let agents: Vec<_> = app.agents.list().iter().filter(|agent| workspace.sees(agent)).map(|agent| agent.handle()).collect();
+    axum::Json(AgentList { count: agents.len(), agents })
 }
 
 async fn show(Named(agent): Named) -> axum::Json<AgentHandle> {
@@ -378,11 +320,7 @@ async fn show(Named(agent): Named) -> axum::Json<AgentHandle> {
 
 async fn stop(State(app): Shared, Named(agent): Named, params: Params) -> Result<StatusCode, Problem> {
     let limit = params.number("timeout", 0..=60_000)?.map_or(STOP_TIMEOUT, Duration::from_millis);
-    let patience = if params.flag("force")? == Some(true) {
-        Patience::KillAtOnce
-    } else {
-        Patience::Wait(limit)
-    };
+    let patience = if params.flag("force")? == Some(true) { Patience::KillAtOnce } else { Patience::Wait(limit) };
     let agents = Arc::clone(&app.agents);
     // On a task of its own: a caller that hangs up must not save the agent from being killed.
     let stopping = app.tasks.spawn(async move { agents.stop(&agent, patience, "stopped").await });
@@ -462,7 +400,5 @@ async fn terminal_socket(
         }
     };
     let closing = app.closing.clone();
-    Ok(handshake.accept(&app.tasks, move |socket| {
-        terminal_socket::serve(socket, agent, framing, start, closing)
-    }))
+    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, closing)))
 }

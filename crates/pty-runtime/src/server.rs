@@ -74,25 +74,12 @@ impl Runtime {
         let events = Arc::new(EventLog::new());
         let endpoint = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (courier, callbacks) = Courier::start(Arc::clone(&config), tasks.clone(), closing.clone()).map_err(StartError::Client)?;
-        let agents = Arc::new(Agents::new(
-            Arc::clone(&config),
-            endpoint.clone(),
-            Arc::clone(&events),
-            callbacks,
-            tasks.clone(),
-            closing.clone(),
-        ));
+        let agents =
+            Arc::new(Agents::new(Arc::clone(&config), endpoint.clone(), Arc::clone(&events), callbacks, tasks.clone(), closing.clone()));
         // The address, since unlike the boot id it stays the same over restarts.
         tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));
         tasks.spawn(forget_old_agents(Arc::clone(&agents), closing.clone()));
-        let app = Arc::new(App {
-            config,
-            agents,
-            events,
-            replies: Replies::default(),
-            tasks,
-            closing,
-        });
+        let app = Arc::new(App { config, agents, events, replies: Replies::default(), tasks, closing });
         app.tasks.spawn(serve(listener, Arc::clone(&app)));
         Ok(Handle { app, address })
     }
@@ -106,10 +93,7 @@ async fn serve(listener: TcpListener, app: Arc<App>) {
         }
     });
     let closing = app.closing.clone();
-    if let Err(error) = axum::serve(listener, routes::router(app))
-        .with_graceful_shutdown(closing.cancelled_owned())
-        .await
-    {
+    if let Err(error) = axum::serve(listener, routes::router(app)).with_graceful_shutdown(closing.cancelled_owned()).await {
         tracing::error!(%error, "server ended");
     }
 }

@@ -124,16 +124,13 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a [u8
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|part| part.trim().eq_ignore_ascii_case(token))
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 /// Sixteen bytes in base64 are 22 characters and two of padding.
 fn is_key(key: &[u8]) -> bool {
     let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    key.strip_suffix(b"==")
-        .is_some_and(|digits| digits.len() == 22 && digits.iter().all(alphabet))
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(alphabet))
 }
 
 /// Why and with what close code a conversation ends; `None` when the peer is gone already.
@@ -171,10 +168,7 @@ pub(crate) async fn farewell(mut sink: Sink, mut stream: Stream, goodbye: Goodby
     let Goodbye(Some((code, reason))) = goodbye else {
         return;
     };
-    let close = Message::Close(Some(CloseFrame {
-        code: code.into(),
-        reason: reason.into(),
-    }));
+    let close = Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
     let exchange = async {
         sink.send(close).await?;
         while stream.next().await.transpose()?.is_some() {}
@@ -224,13 +218,7 @@ mod tests {
     #[test]
     fn only_sixteen_bytes_in_base64_make_a_key() {
         assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
-        for bad in [
-            &b""[..],
-            b"==",
-            b"dGhlIHNhbXBsZSBub25jZQ",
-            b"dGhlIHNhbXBsZSBub25j\xff\xff==",
-            b"dGhlIHNhbXBsZSBub25jZQdGhl==",
-        ] {
+        for bad in [&b""[..], b"==", b"dGhlIHNhbXBsZSBub25jZQ", b"dGhlIHNhbXBsZSBub25j\xff\xff==", b"dGhlIHNhbXBsZSBub25jZQdGhl=="] {
             assert!(!is_key(bad));
         }
     }

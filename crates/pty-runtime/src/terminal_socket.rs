@@ -180,10 +180,7 @@ impl<'a> View<'a> {
         self.told_exit = true;
         match self.framing {
             Framing::Negotiated => {
-                self.frames.push_back(control(&Control::Exited {
-                    exit_code: exit.code(),
-                    signal: exit.signal().map(Into::into),
-                }));
+                self.frames.push_back(control(&Control::Exited { exit_code: exit.code(), signal: exit.signal().map(Into::into) }));
             }
             Framing::Default => self.frames.extend(text_frames(self.decoder.finish())),
         }
@@ -197,11 +194,7 @@ fn text_frames(output: &str) -> Vec<Message> {
     let mut rest = output;
     while !rest.is_empty() {
         let (frame, tail) = rest.split_at(rest.floor_char_boundary(FRAME_BYTES_MAX - 1));
-        let guarded = if frame.starts_with('{') {
-            format!("\0{frame}")
-        } else {
-            frame.to_owned()
-        };
+        let guarded = if frame.starts_with('{') { format!("\0{frame}") } else { frame.to_owned() };
         frames.push(Message::text(guarded));
         rest = tail;
     }
@@ -280,15 +273,7 @@ mod tests {
 
     #[test]
     fn only_known_controls_are_kept_from_the_terminal() {
-        for keys in [
-            "ls\r",
-            "{",
-            r#"{"a":1}"#,
-            r#"{"type":"exited"}"#,
-            r#"{"type":1}"#,
-            r#"[{"type":"ping"}]"#,
-            r#" {"type":"ping"}"#,
-        ] {
+        for keys in ["ls\r", "{", r#"{"a":1}"#, r#"{"type":"exited"}"#, r#"{"type":1}"#, r#"[{"type":"ping"}]"#, r#" {"type":"ping"}"#] {
             assert_eq!(Said::by(keys), Said::Keys, "{keys}");
         }
         for nonsense in [
@@ -303,19 +288,13 @@ mod tests {
             assert_eq!(Said::by(nonsense), Said::Nonsense, "{nonsense}");
         }
         assert_eq!(Said::by(r#"{"type":"ping"}"#), Said::Ping);
-        assert_eq!(
-            Said::by(r#"{"type":"resize","cols":100,"rows":30}"#),
-            Said::Resize(Size { cols: 100, rows: 30 })
-        );
+        assert_eq!(Said::by(r#"{"type":"resize","cols":100,"rows":30}"#), Said::Resize(Size { cols: 100, rows: 30 }));
     }
 
     #[test]
     fn a_text_frame_is_bounded_and_never_starts_with_a_brace() {
         let output = format!("{{{}", "é{".repeat(FRAME_BYTES_MAX));
-        let frames: Vec<String> = text_frames(&output)
-            .iter()
-            .map(|frame| frame.to_text().unwrap().to_owned())
-            .collect();
+        let frames: Vec<String> = text_frames(&output).iter().map(|frame| frame.to_text().unwrap().to_owned()).collect();
         assert!(frames.iter().all(|frame| frame.len() <= FRAME_BYTES_MAX && !frame.starts_with('{')));
         assert_eq!(frames.concat().replace('\0', ""), output);
     }

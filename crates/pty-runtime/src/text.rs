@@ -35,11 +35,7 @@ impl Decoder {
 
     /// What an unfinished code point comes to when nothing more follows.
     pub(crate) fn finish(&mut self) -> &'static str {
-        if std::mem::take(&mut self.pending).is_empty() {
-            ""
-        } else {
-            "\u{fffd}"
-        }
+        if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }
     }
 }
 

@@ -52,15 +52,7 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         fs::create_dir_all(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
-        for wanted in [
-            "..",
-            "../outside",
-            "/etc",
-            "link",
-            "link/new",
-            "a/../../outside/b",
-            "a/../../outside",
-        ] {
+        for wanted in ["..", "../outside", "/etc", "link", "link/new", "a/../../outside/b", "a/../../outside"] {
             assert!(matches!(under(&root, Path::new(wanted)), Err(Problem::Invalid(_))), "{wanted}");
         }
         assert!(fs::read_dir(&outside).unwrap().next().is_none());

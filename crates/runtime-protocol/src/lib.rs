@@ -9,7 +9,9 @@ mod callback;
 mod event;
 mod terminal;
 
-pub use agent::{AgentHandle, AgentList, AgentStatus, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type};
+pub use agent::{
+    AgentHandle, AgentList, AgentStatus, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type,
+};
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};
 pub use terminal::{Control, TERMINAL_PROTOCOL, default_framing};

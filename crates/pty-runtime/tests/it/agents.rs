@@ -7,26 +7,16 @@ use crate::world::{World, eventually, reply, scripted};
 #[tokio::test]
 async fn an_agent_is_spawned_listed_messaged_and_stopped() {
     let world = World::new().await;
-    let spawned = world
-        .post(
-            "/api/spawn",
-            &json!({ "agentType": "echo", "workspaceId": "w1", "name": "scout", "id": "scout-1" }),
-        )
-        .await;
+    let spawned = world.post("/api/spawn", &json!({ "agentType": "echo", "workspaceId": "w1", "name": "scout", "id": "scout-1" })).await;
     assert_eq!(spawned.status, 201, "{}", spawned.body);
     let agent = &spawned.body["agents"][0];
-    assert_eq!(
-        (&agent["id"], &agent["name"], &agent["type"]),
-        (&json!("scout-1"), &json!("scout"), &json!("echo"))
-    );
+    assert_eq!((&agent["id"], &agent["name"], &agent["type"]), (&json!("scout-1"), &json!("scout"), &json!("echo")));
     assert_eq!(agent["runtimeEndpoint"], world.url(""));
     assert_ne!(agent["runtimeSessionId"], agent["id"]);
 
     world.until_status("scout-1", "ready").await;
     assert_eq!(world.get("/agents").await.body["count"], 1);
-    let sent = world
-        .post("/api/agents/scout-1/send", &json!({ "message": "echo $((40 + 2)) and $TERM" }))
-        .await;
+    let sent = world.post("/api/agents/scout-1/send", &json!({ "message": "echo $((40 + 2)) and $TERM" })).await;
     assert_eq!(sent.status, 200, "{}", sent.body);
     world.until_logs("scout-1", "42 and xterm-256color").await;
     world.until_status("scout-1", "ready").await;
@@ -51,9 +41,7 @@ async fn a_bare_agent_comes_back_from_the_single_spawn() {
     assert_eq!((&created.body["name"], &created.body["type"]), (&json!("solo"), &json!("custom")));
     let id = created.body["id"].as_str().unwrap();
     world.until_status(id, "ready").await;
-    world
-        .post(&format!("/agents/{id}/send"), &json!({ "message": "stty size; pwd; echo ~" }))
-        .await;
+    world.post(&format!("/agents/{id}/send"), &json!({ "message": "stty size; pwd; echo ~" })).await;
     let home = world.root.path().canonicalize().unwrap().join(id);
     let logs = world.until_logs(id, &format!("43 132\n{0}\n{0}", home.display())).await;
     assert!(!logs.contains('\u{1b}'), "{logs:?}");
@@ -74,40 +62,15 @@ async fn every_refusal_has_its_status_and_code() {
         (spawn(json!({ "count": 0 })), 400, "INVALID_REQUEST", "count"),
         (spawn(json!({ "count": 3 })), 400, "INVALID_REQUEST", "count"),
         (spawn(json!({ "id": "../x" })), 400, "INVALID_REQUEST", "id"),
-        (
-            spawn(json!({ "agentType": "custom", "config": { "command": "python3" } })),
-            400,
-            "INVALID_REQUEST",
-            "config.command",
-        ),
+        (spawn(json!({ "agentType": "custom", "config": { "command": "python3" } })), 400, "INVALID_REQUEST", "config.command"),
         (spawn(json!({ "config": { "workdir": "/etc" } })), 400, "INVALID_REQUEST", "workdir"),
-        (
-            spawn(json!({ "config": { "env": { "A": 1 } } })),
-            400,
-            "INVALID_REQUEST",
-            "config.env.A",
-        ),
-        (
-            spawn(json!({ "config": { "env": { "A=B": "1" } } })),
-            400,
-            "INVALID_REQUEST",
-            "config.env",
-        ),
+        (spawn(json!({ "config": { "env": { "A": 1 } } })), 400, "INVALID_REQUEST", "config.env.A"),
+        (spawn(json!({ "config": { "env": { "A=B": "1" } } })), 400, "INVALID_REQUEST", "config.env"),
         (spawn(json!({ "config": { "cols": 0 } })), 400, "INVALID_REQUEST", "config.cols"),
-        (
-            spawn(json!({ "callbackUrl": "http://example.com/" })),
-            400,
-            "INVALID_REQUEST",
-            "callbackUrl",
-        ),
+        (spawn(json!({ "callbackUrl": "http://example.com/" })), 400, "INVALID_REQUEST", "callbackUrl"),
     ] {
         let reply = world.post("/api/spawn", &body).await;
-        assert_eq!(
-            (reply.status, reply.body["code"].as_str()),
-            (status, Some(code)),
-            "{body} {}",
-            reply.body
-        );
+        assert_eq!((reply.status, reply.body["code"].as_str()), (status, Some(code)), "{body} {}", reply.body);
         assert!(reply.body["error"].as_str().unwrap().contains(named), "{}", reply.body);
     }
     for (path, status, code) in [
@@ -118,25 +81,14 @@ async fn every_refusal_has_its_status_and_code() {
         ("/ws/events", 400, "INVALID_REQUEST"),
     ] {
         let reply = world.get(path).await;
-        assert_eq!(
-            (reply.status, reply.body["code"].as_str()),
-            (status, Some(code)),
-            "{path} {}",
-            reply.body
-        );
+        assert_eq!((reply.status, reply.body["code"].as_str()), (status, Some(code)), "{path} {}", reply.body);
     }
     let id = world.spawn(&spawn(json!({}))).await;
     for tail in ["0", "-1", "x", "10001"] {
         assert_eq!(world.get(&format!("/api/agents/{id}/logs?tail={tail}")).await.status, 400);
     }
     for message in ["", " \n\u{1b}[31m\u{3}"] {
-        assert_eq!(
-            world
-                .post(&format!("/api/agents/{id}/send"), &json!({ "message": message }))
-                .await
-                .status,
-            400
-        );
+        assert_eq!(world.post(&format!("/api/agents/{id}/send"), &json!({ "message": message })).await.status, 400);
     }
     let url = world.url("/api/spawn");
     let malformed = reply(world.client.post(&url).body("{\"agentType\":")).await;
@@ -148,9 +100,7 @@ async fn every_refusal_has_its_status_and_code() {
 #[tokio::test]
 async fn a_command_that_is_not_installed_is_refused_before_anything_starts() {
     let world = World::with(|config| config.inherited_env = vec![("PATH".into(), "/nonexistent".into())]).await;
-    let reply = world
-        .post("/api/spawn", &json!({ "agentType": "claude-code", "workspaceId": "w1" }))
-        .await;
+    let reply = world.post("/api/spawn", &json!({ "agentType": "claude-code", "workspaceId": "w1" })).await;
     assert_eq!((reply.status, reply.body["code"].as_str()), (422, Some("CLI_NOT_FOUND")));
     assert_eq!(world.get("/api/agents").await.body["count"], 0);
 }
@@ -184,11 +134,7 @@ async fn of_two_spawns_with_one_id_one_wins() {
     assert_eq!(statuses, [201, 409], "{} {}", a.body, b.body);
     assert_eq!(world.get("/api/agents").await.body["count"], 1);
     world.delete("/api/agents/twin?force=true").await;
-    assert_eq!(
-        world.post("/api/spawn", &body).await.status,
-        201,
-        "a stopped agent's id is free again"
-    );
+    assert_eq!(world.post("/api/spawn", &body).await.status, 201, "a stopped agent's id is free again");
 }
 
 #[tokio::test]
@@ -207,9 +153,7 @@ async fn a_repeated_request_id_spawns_nothing_twice() {
 #[tokio::test]
 async fn stopping_ends_everything_that_the_agent_started() {
     let world = World::new().await;
-    let scripted = world
-        .script("sleep 1000 & trap '' TERM HUP; echo child=$!.; while :; do sleep 1; done")
-        .await;
+    let scripted = world.script("sleep 1000 & trap '' TERM HUP; echo child=$!.; while :; do sleep 1; done").await;
     let shell = world.spawn(&json!({ "agentType": "echo", "workspaceId": "w1" })).await;
     world.until_status(&shell, "ready").await;
     let job = "setsid -f true; nohup sleep 1000 >/dev/null 2>&1 & echo child=$((0 + $!)).";
@@ -244,10 +188,6 @@ async fn one_workspace_does_not_see_the_agents_of_another() {
     assert_eq!(ask("w1", format!("/api/agents/{id}")).await.status, 200);
     assert_eq!(ask("w2", format!("/api/agents/{id}")).await.status, 403);
     assert_eq!(ask("w2", "/api/agents".into()).await.body["count"], 0);
-    let spawn = world
-        .client
-        .post(world.url("/api/spawn"))
-        .header("x-workspace-id", "w2")
-        .json(&scripted("true"));
+    let spawn = world.client.post(world.url("/api/spawn")).header("x-workspace-id", "w2").json(&scripted("true"));
     assert_eq!(reply(spawn).await.body["code"], "FORBIDDEN");
 }

@@ -54,14 +54,8 @@ async fn readiness_is_called_back_with_credentials_and_again_after_a_failure() {
     let id = world.spawn(&body).await;
     let (path, headers, told) = control_plane.next().await;
     assert_eq!(path, "/cb");
-    assert_eq!(
-        (&headers["x-webhook-secret"], &headers["x-workspace-id"]),
-        (&"s3cret".parse().unwrap(), &"w1".parse().unwrap())
-    );
-    assert_eq!(
-        (&told["status"], &told["agentId"], &told["workspaceId"]),
-        (&json!("ready"), &json!(id), &json!("w1"))
-    );
+    assert_eq!((&headers["x-webhook-secret"], &headers["x-workspace-id"]), (&"s3cret".parse().unwrap(), &"w1".parse().unwrap()));
+    assert_eq!((&told["status"], &told["agentId"], &told["workspaceId"]), (&json!("ready"), &json!(id), &json!("w1")));
     assert_eq!(told["runtimeEndpoint"], world.url(""));
     let (_, repeated, same) = control_plane.next().await;
     assert_eq!((&repeated["x-delivery-id"], same), (&headers["x-delivery-id"], told));
@@ -92,8 +86,5 @@ async fn a_heartbeat_tells_each_workspace_of_its_living_agents() {
     let (path, headers, told) = control_plane.next().await;
     assert_eq!(path, "/api/parallax-agents/runtime/heartbeat");
     assert_eq!(headers["x-workspace-id"], "w1");
-    assert_eq!(
-        (&told["workspaceId"], &told["activeAgents"], &told["runtimeId"]),
-        (&json!("w1"), &json!(1), &json!(world.url("")))
-    );
+    assert_eq!((&told["workspaceId"], &told["activeAgents"], &told["runtimeId"]), (&json!("w1"), &json!(1), &json!(world.url(""))));
 }

@@ -9,25 +9,16 @@ async fn a_life_is_told_in_order_and_its_end_once_with_the_exit_code() {
     assert_eq!(events.greeting["type"], "connected");
     let id = world.script("echo hello; read line; echo command not found; exit 3").await;
     let started = events.event().await;
-    assert_eq!(
-        (&started["event"], &started["seq"], &started["workspaceId"]),
-        (&json!("agent_started"), &json!(1), &json!("w1"))
-    );
+    assert_eq!((&started["event"], &started["seq"], &started["workspaceId"]), (&json!("agent_started"), &json!(1), &json!("w1")));
     assert_eq!(started["bootId"], events.greeting["bootId"]);
     assert_eq!(started["runtimeSessionId"], started["data"]["agent"]["runtimeSessionId"]);
     let ready = events.event().await;
-    assert_eq!(
-        (&ready["event"], &ready["data"]["agent"]["status"]),
-        (&json!("agent_ready"), &json!("ready"))
-    );
+    assert_eq!((&ready["event"], &ready["data"]["agent"]["status"]), (&json!("agent_ready"), &json!("ready")));
     world.post(&format!("/api/agents/{id}/send"), &json!({ "message": "go" })).await;
     let stopped = events.event().await;
     assert_eq!(stopped["event"], "agent_stopped");
     assert_eq!(stopped["data"]["reason"], "exit code 3");
-    assert_eq!(
-        (&stopped["data"]["exitCode"], &stopped["data"]["signal"]),
-        (&json!(3), &json!(null))
-    );
+    assert_eq!((&stopped["data"]["exitCode"], &stopped["data"]["signal"]), (&json!(3), &json!(null)));
     assert_eq!(stopped["data"]["agent"]["exitCode"], 3);
 
     // Whatever comes next belongs to another agent: nothing of the first one is repeated.
@@ -37,10 +28,7 @@ async fn a_life_is_told_in_order_and_its_end_once_with_the_exit_code() {
     world.until_logs(&killed, "up").await;
     world.delete(&format!("/api/agents/{killed}?timeout=50")).await;
     let stopped = events.until_event("agent_stopped").await;
-    assert_eq!(
-        (&stopped["data"]["reason"], &stopped["data"]["signal"]),
-        (&json!("stopped"), &json!("SIGKILL"))
-    );
+    assert_eq!((&stopped["data"]["reason"], &stopped["data"]["signal"]), (&json!("stopped"), &json!("SIGKILL")));
 }
 
 #[tokio::test]
@@ -49,10 +37,7 @@ async fn started_is_recorded_before_the_spawn_is_answered() {
     let id = world.script("sleep 1000").await;
     let mut events = world.events("?since=0").await;
     let first = events.event().await;
-    assert_eq!(
-        (&first["event"], &first["data"]["agent"]["id"]),
-        (&json!("agent_started"), &json!(id))
-    );
+    assert_eq!((&first["event"], &first["data"]["agent"]["id"]), (&json!("agent_started"), &json!(id)));
 }
 
 #[tokio::test]
@@ -90,14 +75,9 @@ async fn a_listener_hears_of_its_workspace_and_agent_only() {
     let mut one = world.events(&format!("?since=0&agentId={id}")).await;
     assert_eq!(one.greeting["filter"], json!({ "agentId": id }));
     assert_eq!(one.event().await["data"]["agent"]["id"], *id);
-    let both = world
-        .client
-        .get(world.url("/ws/events?workspaceId=w1"))
-        .header("x-workspace-id", "w2");
+    let both = world.client.get(world.url("/ws/events?workspaceId=w1")).header("x-workspace-id", "w2");
     let both = both.header("connection", "upgrade").header("upgrade", "websocket");
-    let both = both
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let both = both.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(reply(both).await.status, 403);
 }
 

@@ -50,18 +50,10 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         "id": "spy",
         "config": { "args": ["-c", "env; cat /proc/$PPID/cmdline; echo; echo END; sleep 1000"] },
     });
-    let spawned = reply(
-        client
-            .post(format!("http://{address}/api/spawn"))
-            .bearer_auth("token-of-the-runtime")
-            .json(&body),
-    )
-    .await;
+    let spawned = reply(client.post(format!("http://{address}/api/spawn")).bearer_auth("token-of-the-runtime").json(&body)).await;
     assert_eq!(spawned.status, 201, "{}", spawned.body);
     let output = eventually("END", async || {
-        let output = client
-            .get(format!("http://{address}/api/agents/spy/output"))
-            .bearer_auth("token-of-the-runtime");
+        let output = client.get(format!("http://{address}/api/agents/spy/output")).bearer_auth("token-of-the-runtime");
         let output = reply(output).await.body["output"].as_str().unwrap().to_owned();
         if output.contains("END") { Ok(output) } else { Err(output) }
     })
@@ -69,15 +61,10 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
     assert!(!output.contains("-of-the-"), "{output}");
 
     let events = ClientRequestBuilder::new(format!("ws://{address}/ws/events").parse().unwrap());
-    let (mut events, _) = connect_async(events.with_header("authorization", "Bearer token-of-the-runtime"))
-        .await
-        .unwrap();
+    let (mut events, _) = connect_async(events.with_header("authorization", "Bearer token-of-the-runtime")).await.unwrap();
     let killed = Command::new("kill").arg(child.id().unwrap().to_string()).status().await.unwrap();
     assert!(killed.success());
-    let ended = timeout(std::time::Duration::from_secs(6), child.wait())
-        .await
-        .expect("took too long")
-        .unwrap();
+    let ended = timeout(std::time::Duration::from_secs(6), child.wait()).await.expect("took too long").unwrap();
     assert!(ended.success(), "{ended}");
     let mut close = None;
     while let Some(Ok(message)) = events.next().await {
@@ -90,13 +77,7 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
 
 #[tokio::test]
 async fn bad_settings_are_told_together_and_nothing_starts() {
-    let output = runtime()
-        .env("RUNTIME_PORT", "http")
-        .env("RUNTIME_HOST", "0.0.0.0")
-        .env("MAX_AGENTS", "many")
-        .output()
-        .await
-        .unwrap();
+    let output = runtime().env("RUNTIME_PORT", "http").env("RUNTIME_HOST", "0.0.0.0").env("MAX_AGENTS", "many").output().await.unwrap();
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8(output.stderr).unwrap();
     for setting in ["RUNTIME_PORT", "RUNTIME_TOKEN", "MAX_AGENTS", "RUNTIME_WORKDIR_ROOT"] {

@@ -14,22 +14,11 @@ async fn nothing_but_health_answers_without_the_token() {
     let world = World::with(|config| config.token = Some(Secret::new("let-me-in"))).await;
     for path in ["/", "/api/agents", "/agents/x", "/api/agents/x/logs", "/api/nothing", "/ws/events"] {
         let refused = world.get(path).await;
-        assert_eq!(
-            (refused.status, refused.body["code"].as_str()),
-            (401, Some("UNAUTHORIZED")),
-            "{path}"
-        );
+        assert_eq!((refused.status, refused.body["code"].as_str()), (401, Some("UNAUTHORIZED")), "{path}");
     }
     assert_eq!(world.post("/api/spawn", &scripted("true")).await.status, 401);
     assert_eq!(world.delete("/api/agents/x").await.status, 401);
-    for credential in [
-        "let-me-in",
-        "Bearer",
-        "Bearer ",
-        "Bearer let-me-i",
-        "Bearer let-me-in2",
-        "Basic let-me-in",
-    ] {
+    for credential in ["let-me-in", "Bearer", "Bearer ", "Bearer let-me-i", "Bearer let-me-in2", "Basic let-me-in"] {
         let request = world.client.get(world.url("/api/agents")).header("authorization", credential);
         assert_eq!(reply(request).await.status, 401, "{credential}");
     }
@@ -56,19 +45,11 @@ async fn a_runtime_that_others_can_reach_needs_a_token() {
 #[tokio::test]
 async fn a_page_in_a_browser_cannot_use_a_runtime_without_a_token() {
     let world = World::new().await;
-    let post = world
-        .client
-        .post(world.url("/api/spawn"))
-        .json(&scripted("true"))
-        .header("origin", "https://evil.example");
+    let post = world.client.post(world.url("/api/spawn")).json(&scripted("true")).header("origin", "https://evil.example");
     assert_eq!(reply(post).await.status, 403);
     let rebound = world.client.get(world.url("/api/agents")).header("host", "evil.example:8081");
     assert_eq!(reply(rebound).await.status, 403);
-    assert!(
-        connect_async(world.socket("/ws/events").with_header("origin", "https://evil.example"))
-            .await
-            .is_err()
-    );
+    assert!(connect_async(world.socket("/ws/events").with_header("origin", "https://evil.example")).await.is_err());
 }
 
 #[tokio::test]
@@ -101,17 +82,10 @@ async fn crafted_requests_are_refused_and_harm_nothing() {
         "\u{0}\u{1}\u{2}\r\n\r\n".to_owned(),
     ] {
         let status = raw(&world, &request).await;
-        assert!(
-            status.starts_with("HTTP/1.") && status[9..].starts_with('4'),
-            "{request:?} got {status:?}"
-        );
+        assert!(status.starts_with("HTTP/1.") && status[9..].starts_with('4'), "{request:?} got {status:?}");
     }
     // A good handshake followed by bytes that are no frame ends that socket only.
-    raw(
-        &world,
-        &format!("GET /ws/agents/{id}/terminal HTTP/1.1\r\n{host}{upgrade}{key}\r\n\u{7f}\u{7f}\u{7f}\u{7f}"),
-    )
-    .await;
+    raw(&world, &format!("GET /ws/agents/{id}/terminal HTTP/1.1\r\n{host}{upgrade}{key}\r\n\u{7f}\u{7f}\u{7f}\u{7f}")).await;
     assert_eq!(world.get("/api/health").await.body["activeAgents"], 1);
     assert_eq!(world.until_status(&id, "ready").await["status"], "ready");
 }
@@ -142,29 +116,11 @@ async fn an_agent_gets_the_requests_environment_and_little_of_the_runtimes() {
     let id = world.spawn(&body).await;
     let logs = world.until_logs(&id, "END").await;
     let home = world.root.path().canonicalize().unwrap().join(&id);
-    for expected in [
-        "MCP_API_KEY=k1",
-        "TERM=xterm-256color",
-        "COLORTERM=truecolor",
-        &format!("HOME={}", home.display()),
-        "PATH=",
-    ] {
+    for expected in ["MCP_API_KEY=k1", "TERM=xterm-256color", "COLORTERM=truecolor", &format!("HOME={}", home.display()), "PATH="] {
         assert!(logs.contains(expected), "{expected} in {logs}");
     }
     let allowed = |name: &str| {
-        let own = [
-            "MCP_API_KEY",
-            "TERM",
-            "COLORTERM",
-            "HOME",
-            "PATH",
-            "LANG",
-            "LANGUAGE",
-            "TZ",
-            "USER",
-            "LOGNAME",
-            "SHELL",
-        ];
+        let own = ["MCP_API_KEY", "TERM", "COLORTERM", "HOME", "PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL"];
         // The last four are bash's own.
         own.contains(&name) || name.starts_with("LC_") || ["PWD", "OLDPWD", "SHLVL", "_"].contains(&name)
     };

@@ -64,11 +64,7 @@ async fn the_default_framing_is_live_only_unless_asked() {
     assert_eq!(viewer.greeting["agentId"], *id);
     viewer.send(Message::text("x\r")).await;
     assert_eq!(viewer.read_to_end().await, Some(4410));
-    assert!(
-        viewer.text().contains("after") && !viewer.text().contains("before"),
-        "{:?}",
-        viewer.text()
-    );
+    assert!(viewer.text().contains("after") && !viewer.text().contains("before"), "{:?}", viewer.text());
 }
 
 #[tokio::test]
@@ -76,18 +72,11 @@ async fn pasted_json_arrives_verbatim_in_both_framings() {
     let world = World::new().await;
     let paste = r#"{"a":1}{"type":"snapshot"}"#;
     let script = format!("stty raw -echo; printf R; exec head -c {}", paste.len());
-    for (negotiated, message) in [
-        (true, Message::binary(paste)),
-        (true, Message::text(paste)),
-        (false, Message::text(paste)),
-        (false, Message::binary(paste)),
-    ] {
+    for (negotiated, message) in
+        [(true, Message::binary(paste)), (true, Message::text(paste)), (false, Message::text(paste)), (false, Message::binary(paste))]
+    {
         let id = world.script(&script).await;
-        let mut viewer = if negotiated {
-            world.negotiated(&id, "").await
-        } else {
-            world.default_framing(&id, "?replay=1").await
-        };
+        let mut viewer = if negotiated { world.negotiated(&id, "").await } else { world.default_framing(&id, "?replay=1").await };
         viewer.until("R").await;
         viewer.send(message).await;
         assert_eq!(viewer.read_to_end().await, Some(4410));
@@ -101,17 +90,9 @@ async fn a_control_that_cannot_be_followed_is_never_typed() {
     let world = World::new().await;
     for negotiated in [true, false] {
         let id = world.script("stty raw -echo; printf R; exec head -c 3").await;
-        let mut viewer = if negotiated {
-            world.negotiated(&id, "").await
-        } else {
-            world.default_framing(&id, "?replay=1").await
-        };
+        let mut viewer = if negotiated { world.negotiated(&id, "").await } else { world.default_framing(&id, "?replay=1").await };
         viewer.until("R").await;
-        for nonsense in [
-            r#"{"type":"resize","cols":-1,"rows":5}"#,
-            r#"{"type":"resize","cols":0,"rows":0}"#,
-            r#"{"type":"resize"}"#,
-        ] {
+        for nonsense in [r#"{"type":"resize","cols":-1,"rows":5}"#, r#"{"type":"resize","cols":0,"rows":0}"#, r#"{"type":"resize"}"#] {
             viewer.send(Message::text(nonsense)).await;
         }
         viewer.send(Message::text("abc")).await;
@@ -151,9 +132,7 @@ async fn a_code_point_is_never_split_between_text_frames() {
 async fn a_slow_viewer_slows_nobody_and_is_told_what_it_lost() {
     const BYTES: u64 = 32 * 1024 * 1024;
     let world = World::new().await;
-    let id = world
-        .script(&format!("read line; stty raw; head -c {BYTES} /dev/zero | tr '\\0' x; printf END"))
-        .await;
+    let id = world.script(&format!("read line; stty raw; head -c {BYTES} /dev/zero | tr '\\0' x; printf END")).await;
     let mut resumable = world.negotiated(&id, "").await;
     let mut plain = world.default_framing(&id, "").await;
     resumable.send(Message::binary("\r")).await;
@@ -186,10 +165,7 @@ async fn inputs_of_two_viewers_never_mix_and_an_unknown_agent_closes_with_its_co
     let id = world.script("stty raw -echo; printf R; exec head -c 40000").await;
     let (mut a, mut b) = (world.negotiated(&id, "").await, world.default_framing(&id, "").await);
     a.until("R").await;
-    tokio::join!(
-        a.send(Message::binary(vec![b'a'; 20_000])),
-        b.send(Message::text("b".repeat(20_000)))
-    );
+    tokio::join!(a.send(Message::binary(vec![b'a'; 20_000])), b.send(Message::text("b".repeat(20_000))));
     a.read_to_end().await;
     let order = a.text();
     let mut runs: Vec<char> = order.trim_start_matches('R').chars().collect();
@@ -224,9 +200,6 @@ async fn viewers_come_and_go_without_harm_to_the_agent() {
     let mut viewer = world.negotiated(&id, "").await;
     viewer.send(Message::binary("echo $((1 + 1))still here\r")).await;
     viewer.until("2still here").await;
-    let pid = eventually("pid", async || {
-        world.get(&format!("/agents/{id}")).await.body["pid"].as_u64().ok_or(())
-    })
-    .await;
+    let pid = eventually("pid", async || world.get(&format!("/agents/{id}")).await.body["pid"].as_u64().ok_or(())).await;
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
 }

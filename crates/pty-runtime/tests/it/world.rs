@@ -121,11 +121,7 @@ pub(crate) async fn reply(request: RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
-    let body = if text.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_str(&text).unwrap_or(Value::String(text))
-    };
+    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
     Reply { status, body }
 }
 
@@ -157,14 +153,7 @@ impl Viewer {
     pub(crate) async fn open(request: ClientRequestBuilder) -> Self {
         let (socket, response) = timeout(SOON, connect_async(request)).await.unwrap().unwrap();
         let negotiated = response.headers().contains_key("sec-websocket-protocol");
-        let mut viewer = Self {
-            socket,
-            greeting: Value::Null,
-            seen: Vec::new(),
-            controls: Vec::new(),
-            closed: None,
-            negotiated,
-        };
+        let mut viewer = Self { socket, greeting: Value::Null, seen: Vec::new(), controls: Vec::new(), closed: None, negotiated };
         match viewer.next().await {
             Some(Message::Text(greeting)) => viewer.greeting = serde_json::from_str(&greeting).unwrap(),
             other => assert!(viewer.closed.is_some(), "no greeting but {other:?}"),
@@ -197,12 +186,7 @@ impl Viewer {
 
     pub(crate) async fn until(&mut self, text: &str) {
         while !self.text().contains(text) {
-            assert!(
-                self.step().await,
-                "closed with {:?} before {text:?}: {:?}",
-                self.closed,
-                self.text()
-            );
+            assert!(self.step().await, "closed with {:?} before {text:?}: {:?}", self.closed, self.text());
         }
     }
 

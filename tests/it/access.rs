@@ -1,0 +1,238 @@
+//! Access requests and decisions about them.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{World, config};
+
+/// Asks how a request stands.
+async fn claim(world: &World, id: &str, secret: &str) -> crate::support::Answer {
+    let body = json!({"workspaceId": world.workspace, "agentId": id, "claimSecret": secret});
+    world.anonymous().post("/parallax-agents/access-request/claim", body).await
+}
+
+#[sqlx::test]
+async fn a_request_waits_until_an_admin_approves_and_the_requester_collects_its_key_once(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let secret = world.pending_agent("scout").await;
+    let pending = owner.get("/parallax-agents/pending").await.expect(StatusCode::OK);
+    assert_eq!(pending["data"][0]["id"], "scout");
+    assert_eq!(pending["data"][0]["requestedPermissions"], json!(["read:pages", "write:tasks"]));
+    assert_eq!(claim(&world, "scout", &secret).await.expect(StatusCode::OK)["data"], json!({"status": "pending"}));
+
+    let approved = owner.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    let first = claim(&world, "scout", &secret).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!(first["mcpApiKey"], approved["data"]["mcpApiKey"]);
+    assert_eq!(first["grantedPermissions"], json!(["read:pages"]));
+    let second = claim(&world, "scout", &secret).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!(second, json!({"status": "approved", "grantedPermissions": ["read:pages"]}), "the key is handed out once");
+    world.with_key(first["mcpApiKey"].as_str().unwrap()).tool("agent_profile", json!({})).await.expect(StatusCode::OK);
+    claim(&world, "scout", "agent_claim_guessed").await.expect_problem(StatusCode::FORBIDDEN, "CLAIM_REFUSED");
+    claim(&world, "nobody", &secret).await.expect_problem(StatusCode::FORBIDDEN, "CLAIM_REFUSED");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn claiming_at_once_hands_the_key_to_one_only(pool: PgPool) {
+    let world = World::new(pool).await;
+    let secret = world.pending_agent("scout").await;
+    world.owner().await.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    let (a, b) = tokio::join!(claim(&world, "scout", &secret), claim(&world, "scout", &secret));
+    let keys = [a, b].into_iter().filter(|answer| answer.body["data"]["mcpApiKey"].is_string()).count();
+    assert_eq!(keys, 1);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_denied_requester_learns_why_and_may_ask_again(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let secret = world.pending_agent("scout").await;
+    let denied = owner.post("/parallax-agents/scout/deny", json!({"reason": "Not this quarter"})).await.expect(StatusCode::OK);
+    assert_eq!(denied["data"]["status"], "denied");
+    let told = claim(&world, "scout", &secret).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!(told, json!({"status": "denied", "denialReason": "Not this quarter"}));
+    owner.post("/parallax-agents/scout/deny", json!({"reason": "Again"})).await.expect_problem(StatusCode::CONFLICT, "ILLEGAL_TRANSITION");
+
+    let mut again = world.access_request("scout");
+    again["claimSecret"] = json!(secret);
+    let asked = world.control_plane().post("/parallax-agents/access-request", again).await.expect(StatusCode::CREATED);
+    assert_eq!(asked["data"]["status"], "pending");
+    assert_eq!(asked["data"]["requestVersion"], 2);
+    assert_eq!(asked["data"]["claimSecret"], Value::Null, "the first secret stays good");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn without_the_webhook_secret_nobody_asks_unless_the_workspace_says_so(pool: PgPool) {
+    let world = World::new(pool).await;
+    let path = "/parallax-agents/access-request";
+    world.anonymous().post(path, world.access_request("scout")).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    let http = reqwest::Client::new();
+    let wrong = http.post(format!("{}/api{path}", world.base)).header("x-webhook-secret", "guess").json(&world.access_request("scout"));
+    assert_eq!(wrong.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+    sqlx::query(r#"UPDATE workspaces SET settings = '{"agent": {"allowPublicAgentRegistration": true}}'"#)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let public = world.anonymous().post(path, world.access_request("scout")).await.expect(StatusCode::CREATED);
+    let mut names: Vec<&String> = public["data"].as_object().unwrap().keys().collect();
+    names.sort();
+    assert_eq!(names, ["claimSecret", "id", "status"], "a stranger learns no more than it said");
+    // Somebody else cannot replace the request between review and approval (D-06).
+    world.anonymous().post(path, world.access_request("scout")).await.expect_problem(StatusCode::FORBIDDEN, "AGENT_ID_NOT_YOURS");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn with_no_webhook_secret_configured_every_runtime_route_refuses(pool: PgPool) {
+    let mut closed = config(None);
+    closed.webhook_secret = None;
+    let world = World::with_config(pool, closed, None).await;
+    for path in ["/parallax-agents/access-request", "/parallax-agents/spawn-callback", "/parallax-agents/runtime/heartbeat"] {
+        for secret in ["", "anything"] {
+            let request = reqwest::Client::new().post(format!("{}/api{path}", world.base)).header("x-webhook-secret", secret);
+            let answer = request.json(&world.access_request("scout")).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn two_admins_approving_at_once_mint_one_key(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (ada, bob) = (world.admin("ada").await, world.admin("bob").await);
+    world.pending_agent("scout").await;
+
+    let (a, b) = tokio::join!(ada.approve("scout", &["read:tasks"]), bob.approve("scout", &["read:tasks"]));
+
+    let mut statuses = [a.status, b.status];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
+    assert_eq!(world.live_keys("scout").await, 1);
+    assert_eq!(world.events("agent.access_approved").await, 1);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn an_approval_of_a_request_that_changed_since_is_refused(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    world.pending_agent("scout").await;
+    let seen = owner.agent("scout").await["requestVersion"].clone();
+    world.pending_agent("scout").await;
+    let body = json!({"grantedPermissions": ["read:pages"], "requestVersion": seen});
+    owner.post("/parallax-agents/scout/approve", body).await.expect_problem(StatusCode::CONFLICT, "REQUEST_CHANGED");
+    assert_eq!(world.live_keys("scout").await, 0);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn members_are_forbidden_and_other_workspaces_see_nothing(pool: PgPool) {
+    let world = World::new(pool).await;
+    world.pending_agent("scout").await;
+    let (member, outsider) = (world.member("mia").await, world.outsider().await);
+    let reason = json!({"reason": "because"});
+    let grant = json!({"grantedPermissions": ["read:pages"]});
+    for (path, body) in [("approve", grant), ("deny", reason.clone()), ("revoke", reason)] {
+        let path = format!("/parallax-agents/scout/{path}");
+        member.post(&path, body.clone()).await.expect_problem(StatusCode::FORBIDDEN, "FORBIDDEN");
+        outsider.post(&path, body).await.expect_problem(StatusCode::NOT_FOUND, "AGENT_NOT_FOUND");
+    }
+    member.get("/parallax-agents/pending").await.expect_problem(StatusCode::FORBIDDEN, "FORBIDDEN");
+    outsider.get("/parallax-agents/scout").await.expect_problem(StatusCode::NOT_FOUND, "AGENT_NOT_FOUND");
+    assert_eq!(outsider.get("/parallax-agents").await.expect(StatusCode::OK)["data"], json!([]));
+    let seen = member.agent("scout").await;
+    assert_eq!((&seen["metadata"], &seen["endpoint"]), (&json!({}), &Value::Null), "a member sees less");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn revoking_kills_the_key_and_keeps_the_agent_out(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let key = world.approved_agent("scout").await;
+    world.with_key(&key).tool("agent_profile", json!({})).await.expect(StatusCode::OK);
+
+    let revoked = owner.revoke("scout").await.expect(StatusCode::OK);
+
+    assert_eq!(revoked["data"]["receipt"], json!({"keys": 1, "sessions": 0, "assignments": 0, "runs": 0}));
+    world.with_key(&key).tool("agent_profile", json!({})).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    let agent = owner.agent("scout").await;
+    assert_eq!((&agent["status"], &agent["grantedPermissions"]), (&json!("revoked"), &json!([])));
+    let again = world.control_plane().post("/parallax-agents/access-request", world.access_request("scout")).await;
+    again.expect_problem(StatusCode::FORBIDDEN, "AGENT_ID_NOT_YOURS");
+    owner.revoke("scout").await.expect_problem(StatusCode::CONFLICT, "ILLEGAL_TRANSITION");
+    assert_eq!(world.activities("access_revoked", Some("scout")).await, 1);
+
+    // An admin may reinstate it, with a new key; the old one stays dead.
+    owner.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    world.with_key(&key).tool("agent_profile", json!({})).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    assert_eq!(world.live_keys("scout").await, 1);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_revocation_takes_back_a_key_that_waits_to_be_claimed(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let secret = world.pending_agent("scout").await;
+    owner.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    owner.revoke("scout").await.expect(StatusCode::OK);
+    assert_eq!(claim(&world, "scout", &secret).await.expect(StatusCode::OK)["data"], json!({"status": "revoked"}));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn the_limit_of_agents_holds_under_parallel_approvals(pool: PgPool) {
+    let mut tight = config(None);
+    tight.agents_per_workspace_max = 3;
+    let world = World::with_config(pool, tight, None).await;
+    let owner = world.owner().await;
+    let ids: Vec<String> = (0..8).map(|number| format!("agent-{number}")).collect();
+    for id in &ids {
+        world.pending_agent(id).await;
+    }
+    let answers = futures_util::future::join_all(ids.iter().map(|id| owner.approve(id, &["read:pages"]))).await;
+    let approved = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+    assert_eq!(approved, 3);
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK || answer.body["code"] == "AGENT_LIMIT_REACHED"));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn bad_requests_name_the_field_and_leave_nothing(pool: PgPool) {
+    let world = World::new(pool).await;
+    let bad = [
+        ("agentId", json!("a/b")),
+        ("agentId", json!("pending")),
+        ("agentName", json!("")),
+        ("requestedPermissions", json!([])),
+        ("requestedPermissions", json!(["toString"])),
+        ("capabilities", json!(["x".repeat(65)])),
+        ("endpoint", json!("javascript:alert(1)")),
+        ("avatarUrl", json!("http://example.com/a.png")),
+        ("metadata", json!({"large": "x".repeat(20_000)})),
+        ("metadata", json!("text")),
+        ("workspaceId", json!("1")),
+    ];
+    for (field, value) in bad {
+        let mut body = world.access_request("scout");
+        body[field] = value;
+        let problem = world
+            .control_plane()
+            .post("/parallax-agents/access-request", body)
+            .await
+            .expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+        assert_eq!(problem["errors"][0]["field"].as_str().unwrap().split(['[', '.']).next(), Some(field), "{problem}");
+    }
+    let mut unknown = world.access_request("scout");
+    unknown["workspaceId"] = json!(uuid::Uuid::new_v4());
+    world.control_plane().post("/parallax-agents/access-request", unknown).await.expect_problem(StatusCode::NOT_FOUND, "WORKSPACE_UNKNOWN");
+    assert_eq!(world.owner().await.get("/parallax-agents").await.expect(StatusCode::OK)["data"], json!([]));
+    world.end().await;
+}

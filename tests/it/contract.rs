@@ -1,0 +1,125 @@
+//! Every operation of the OpenAPI document: who may not call it.
+
+use raven_agents::{http, mcp};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::World;
+
+/// Operations that anybody may call: they ask for another proof, or for none. May only shrink.
+const PUBLIC: [&str; 6] = ["setUp", "login", "getPublicWorkspace", "claimKey", "registerAgent", "getHealth"];
+/// As [`PUBLIC`], for the one that says only that the process lives.
+const LIVENESS: &str = "getLiveness";
+
+fn document() -> Value {
+    serde_json::to_value(http::document(mcp::routes())).unwrap()
+}
+
+/// Every operation: its id, method, path and description.
+fn operations(document: &Value) -> Vec<(String, Method, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, operation)| {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            (id, method.to_uppercase().parse().unwrap(), path.strip_prefix("/api").unwrap().to_owned(), operation.clone())
+        })
+    });
+    all.collect()
+}
+
+/// A body that the operation would take, from the document's own example.
+fn example(document: &Value, operation: &Value, world: &World) -> Option<Value> {
+    let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref")?.as_str()?;
+    let mut body = document.pointer(schema.trim_start_matches('#')).unwrap()["example"].clone();
+    assert!(body.is_object(), "{schema} has no example");
+    if body.get("workspaceId").is_some() {
+        body["workspaceId"] = json!(world.workspace);
+    }
+    Some(body)
+}
+
+#[test]
+fn every_operation_has_an_id_a_summary_and_its_errors() {
+    let document = document();
+    for (id, _, path, operation) in operations(&document) {
+        assert!(operation["summary"].is_string(), "{id} ({path}) has no summary");
+        let responses = operation["responses"].as_object().unwrap();
+        if id != LIVENESS {
+            assert!(responses.keys().any(|status| status.starts_with('4') || status.starts_with('5')), "{id} names no error");
+        }
+        if operation.get("security").is_some() {
+            assert!(responses.contains_key("401"), "{id} names no 401");
+        }
+    }
+}
+
+#[test]
+fn the_committed_document_is_the_one_that_the_program_prints() {
+    let committed: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
+    assert_eq!(committed, document(), "run `cargo xtask gen`");
+}
+
+#[sqlx::test]
+async fn anonymous_callers_get_401_and_outsiders_learn_nothing(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let id = owner.spawn_shell().await;
+    let session = owner.until_session_is(&id, "active").await["id"].as_str().unwrap().to_owned();
+    owner.invite(None).await;
+    let invite = owner.get("/parallax-agents/invites").await.expect(StatusCode::OK)["data"][0]["id"].as_str().unwrap().to_owned();
+    let outsider = world.outsider().await;
+    let document = document();
+
+    for (operation_id, method, path, operation) in operations(&document) {
+        if PUBLIC.contains(&operation_id.as_str()) || operation_id == LIVENESS {
+            continue;
+        }
+        let concerns_one = path.contains('{');
+        let path = path.replace("{agentId}", &id).replace("{sessionId}", &session).replace("{inviteId}", &invite);
+        assert!(!path.contains('{'), "{operation_id} has a parameter that this test does not know");
+        let body = example(&document, &operation, &world);
+
+        let anonymous = world.anonymous().call(method.clone(), &path, body.clone()).await;
+        assert_eq!(anonymous.status, StatusCode::UNAUTHORIZED, "anonymous {operation_id}: {}", anonymous.body);
+
+        let by_secret = operation["security"].to_string().contains("webhook") || operation["security"].to_string().contains("agent");
+        let foreign = outsider.call(method, &path, body).await;
+        let (status, text) = (foreign.status, foreign.body.to_string());
+        match () {
+            () if by_secret => assert_eq!(status, StatusCode::UNAUTHORIZED, "{operation_id}: {text}"),
+            () if operation_id == "listAgentActivity" || operation_id == "getAgentTerminalSession" => {
+                assert!(foreign.body["data"].is_null() || foreign.body["data"] == json!([]), "{operation_id}: {text}");
+            }
+            () if concerns_one => {
+                assert!(matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN), "{operation_id}: {status} {text}")
+            }
+            () => {}
+        }
+        // An answer about the outsider's own workspace names nothing of ours, unless it echoes the request.
+        let ours = [id.as_str(), session.as_str(), invite.as_str(), &world.workspace.to_string()];
+        let told = foreign.body["data"].to_string();
+        assert!(ours.iter().all(|name| !told.contains(name)), "{operation_id} tells an outsider of ours: {text}");
+    }
+    owner.until_session_is(&id, "active").await;
+    assert_eq!(owner.agent(&id).await["status"], "approved", "nothing of it had an effect");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn unknown_paths_and_methods_answer_in_the_shape_of_all_errors(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    owner.get("/nowhere").await.expect_problem(StatusCode::NOT_FOUND, "NOT_FOUND");
+    owner.delete("/parallax-agents").await.expect_problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED");
+    owner.get("/terminal/sessions/not-a-uuid").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    for limit in ["0", "201", "-1", "NaN", "99999999999999999999"] {
+        owner.get(&format!("/parallax-agents/activity/workspace?limit={limit}")).await.expect(StatusCode::BAD_REQUEST);
+    }
+    owner.get("/parallax-agents?status=happy").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    owner.get("/parallax-agents/%00").await.expect(StatusCode::BAD_REQUEST);
+    let problem = owner.get("/nowhere").await;
+    assert_eq!(problem.headers["x-request-id"], problem.body["requestId"].as_str().unwrap());
+    assert!(problem.body["message"].is_string() && problem.body["path"] == "/api/nowhere");
+    world.end().await;
+}

@@ -1,0 +1,128 @@
+//! The program as an operator starts it.
+
+use std::time::{Duration, Instant};
+
+use crate::support::program::{Folder, Program, answers, free_port, raven_agents};
+
+/// Settings of `up` on free ports in a folder of its own.
+struct Up {
+    folder: Folder,
+    port: u16,
+    runtime_port: u16,
+}
+
+impl Up {
+    fn new() -> Self {
+        Self { folder: Folder::new(), port: free_port(), runtime_port: free_port() }
+    }
+
+    fn command(&self) -> tokio::process::Command {
+        let folder = self.folder.path().display().to_string();
+        raven_agents(
+            &["up"],
+            &[("RAVEN_DATA_DIR", &folder), ("PORT", &self.port.to_string()), ("RUNTIME_PORT", &self.runtime_port.to_string())],
+        )
+    }
+
+    async fn start(&self) -> Program {
+        let mut program = Program::start(self.command());
+        let line = program.until_says("is ready").await;
+        assert!(line.contains(&format!("http://127.0.0.1:{}", self.port)), "{line}");
+        program
+    }
+}
+
+#[tokio::test]
+async fn up_brings_everything_ctrl_c_ends_it_and_a_second_start_keeps_the_data() {
+    let up = Up::new();
+    let program = up.start().await;
+    let api = format!("http://127.0.0.1:{}/api", up.port);
+    let http = reqwest::Client::new();
+    let body = serde_json::json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
+    let setup = http.post(format!("{api}/auth/setup")).json(&body).send().await.unwrap();
+    assert_eq!(setup.status(), 200);
+    let token = setup.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let spawn = http.post(format!("{api}/parallax-agents/spawn")).bearer_auth(&token);
+    let spawned: serde_json::Value = spawn.json(&serde_json::json!({"agentType": "custom"})).send().await.unwrap().json().await.unwrap();
+    assert_eq!(spawned["data"]["success"], true, "{spawned}");
+
+    program.signal(libc::SIGINT);
+    let (succeeded, log) = program.ended().await;
+    assert!(succeeded, "{log}");
+    assert!(!answers(up.port).await && !answers(up.runtime_port).await, "something still listens");
+    let pid_file = up.folder.path().join("postgres/data/postmaster.pid");
+    assert!(!pid_file.exists(), "the database still runs");
+
+    let program = up.start().await;
+    let me = http.post(format!("{api}/users/me")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(me.status(), 200, "the account and the signing secret are kept");
+    let agents: serde_json::Value =
+        http.get(format!("{api}/parallax-agents")).bearer_auth(&token).send().await.unwrap().json().await.unwrap();
+    assert_eq!(agents["data"][0]["run"]["status"], "stopped", "{agents}");
+    program.signal(libc::SIGTERM);
+    assert!(program.ended().await.0);
+}
+
+#[tokio::test]
+async fn up_that_was_killed_leaves_nothing_that_stands_in_the_way() {
+    let up = Up::new();
+    up.start().await.kill().await;
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while answers(up.port).await {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The runtime lives on, so that agents do; the next start adopts it and its end is the runtime's.
+    let program = up.start().await;
+    program.signal(libc::SIGINT);
+    let (succeeded, log) = program.ended().await;
+    assert!(succeeded && log.contains("adopting"), "{log}");
+    assert!(!answers(up.runtime_port).await, "the runtime still listens");
+}
+
+#[tokio::test]
+async fn a_busy_port_is_one_sentence_and_a_failure() {
+    for busy_runtime in [false, true] {
+        let up = Up::new();
+        let port = if busy_runtime { up.runtime_port } else { up.port };
+        let _holder = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let (succeeded, log) = Program::start(up.command()).ended().await;
+        assert!(!succeeded);
+        let setting = if busy_runtime { "RUNTIME_PORT" } else { "PORT" };
+        let last = log.lines().last().unwrap();
+        assert!(last.contains(&format!("port {port}")) && last.contains("in use") && last.contains(setting), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_database_url_is_one_sentence_without_the_password() {
+    for (url, says) in [("postgres://u:hunter2@127.0.0.1:1/db", "database cannot be used"), ("mysql://u:hunter2@x", "DATABASE_URL")] {
+        let up = Up::new();
+        let mut command = up.command();
+        command.env("DATABASE_URL", url);
+        let (succeeded, log) = Program::start(command).ended().await;
+        assert!(!succeeded);
+        let last = log.lines().last().unwrap();
+        assert!(last.contains(says) && last.contains("DATABASE_URL") && !log.contains("hunter2"), "{log}");
+        assert!(!answers(up.runtime_port).await, "the runtime was left running");
+    }
+}
+
+#[tokio::test]
+async fn bad_settings_are_reported_together() {
+    let command = raven_agents(&["serve"], &[("PORT", "http"), ("LOG_FORMAT", "xml"), ("APP_SECRET", "short")]);
+    let (succeeded, log) = Program::start(command).ended().await;
+    assert!(!succeeded);
+    for name in ["PORT", "LOG_FORMAT", "APP_SECRET"] {
+        assert!(log.contains(name), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn serve_refuses_to_start_without_a_secret() {
+    let folder = Folder::new();
+    let path = folder.path().display().to_string();
+    let command = raven_agents(&["serve"], &[("RAVEN_DATA_DIR", &path), ("PORT", &free_port().to_string())]);
+    let (succeeded, log) = Program::start(command).ended().await;
+    assert!(!succeeded && log.contains("APP_SECRET is missing"), "{log}");
+}

@@ -1,0 +1,386 @@
+//! A running service on a database of its own, and typed callers.
+
+pub(crate) mod node;
+pub(crate) mod program;
+pub(crate) mod terminal;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use pty_runtime::{Handle, Runtime};
+use raven_agents::{
+    config::{Config, RuntimeSettings},
+    domain::workspaces::{self, NewPerson},
+    model::{
+        clock::Clock,
+        ids::{UserId, WorkspaceId},
+        workspace::Role,
+    },
+    serve::{self, Running},
+    storage,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+
+/// Known to the runtimes and control planes of the tests.
+pub(crate) const WEBHOOK_SECRET: &str = "the webhook secret of the tests";
+pub(crate) const APP_SECRET: &str = "the application secret of the tests, long enough";
+/// Token of the in-process runtime.
+pub(crate) const RUNTIME_TOKEN: &str = "the runtime token of the tests";
+/// The password of everyone, as bcrypt keeps it; the cost does not matter here.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+const PASSWORD_HASH: &str = "$2b$04$abcdefghijklmnopqrstuuqREtd3VJD2QVZbuFskFSLk6eRIrQoOS";
+
+/// How long a state may take to come about before a test fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A service, its database, and one workspace with an owner.
+pub(crate) struct World {
+    pub(crate) base: String,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) pool: PgPool,
+    pub(crate) clock: Clock,
+    running: Running,
+    runtime: Option<LocalRuntime>,
+    http: reqwest::Client,
+}
+
+/// A runtime in this process with a folder of its own.
+pub(crate) struct LocalRuntime {
+    handle: Handle,
+    folder: PathBuf,
+}
+
+impl LocalRuntime {
+    pub(crate) async fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("raven-test-{}", uuid::Uuid::new_v4()));
+        let mut config = pty_runtime::Config::new(folder.clone());
+        config.token = Some(pty_runtime::Secret::new(RUNTIME_TOKEN));
+        config.webhook_secret = Some(pty_runtime::Secret::new(WEBHOOK_SECRET));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { handle: Runtime::start(config, listener).unwrap(), folder }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.handle.addr())
+    }
+
+    pub(crate) async fn stop(self) {
+        self.handle.shutdown().await;
+        std::fs::remove_dir_all(self.folder).ok();
+    }
+}
+
+/// Settings of the tests; the port is free.
+pub(crate) fn config(runtime: Option<String>) -> Config {
+    let mut config = Config::read(&|_| None).unwrap();
+    config.app_secret = Some(APP_SECRET.to_owned());
+    config.webhook_secret = Some(WEBHOOK_SECRET.to_owned());
+    config.runtime = runtime.map(|endpoint| RuntimeSettings { endpoint, token: Some(RUNTIME_TOKEN.to_owned()) });
+    config
+}
+
+/// Starts the service on the database behind `pool`.
+pub(crate) async fn serve(pool: &PgPool, config: &Config, clock: Clock) -> Running {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let own = storage::db::pool((*pool.connect_options()).clone(), 10);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve::start(config, own, listener, clock).unwrap()
+}
+
+impl World {
+    /// Without a runtime.
+    pub(crate) async fn new(pool: PgPool) -> Self {
+        Self::with_config(pool, config(None), None).await
+    }
+
+    /// With the real runtime in this process.
+    pub(crate) async fn with_runtime(pool: PgPool) -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let runtime = LocalRuntime::start().await;
+        let config = config(Some(runtime.endpoint()));
+        Self::with_config(pool, config, Some(runtime)).await
+    }
+
+    pub(crate) async fn with_config(pool: PgPool, config: Config, runtime: Option<LocalRuntime>) -> Self {
+        let clock = Clock::default();
+        let running = serve(&pool, &config, clock.clone()).await;
+        let mut tx = running.app().begin().await.unwrap();
+        let (workspace, _) = workspaces::set_up(&mut tx, "Acme", &person("owner", "acme")).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { base: format!("http://{}", running.address()), workspace, pool, clock, running, runtime, http: reqwest::Client::new() }
+    }
+
+    /// Ends the service as a crash would: nothing is drained. The runtime goes on.
+    pub(crate) async fn crash_and_restart(&mut self) {
+        let config = config(self.runtime.as_ref().map(LocalRuntime::endpoint));
+        let app = self.running.app().clone();
+        let fresh = serve(&self.pool, &config, self.clock.clone()).await;
+        self.base = format!("http://{}", fresh.address());
+        let old = std::mem::replace(&mut self.running, fresh);
+        app.shutdown.cancel();
+        drop(old);
+    }
+
+    /// Ends the service and its runtime.
+    pub(crate) async fn end(self) {
+        self.running.stop().await;
+        if let Some(runtime) = self.runtime {
+            runtime.stop().await;
+        }
+    }
+
+    /// The owner of the workspace.
+    pub(crate) async fn owner(&self) -> Caller<'_> {
+        let id = sqlx::query_scalar("SELECT id FROM users WHERE workspace_id = $1 AND role = 'owner'").bind(self.workspace.0);
+        let id: uuid::Uuid = id.fetch_one(&self.pool).await.unwrap();
+        self.signed_in(self.workspace, UserId(id))
+    }
+
+    pub(crate) async fn admin(&self, name: &str) -> Caller<'_> {
+        self.person(name, Role::Admin).await
+    }
+
+    pub(crate) async fn member(&self, name: &str) -> Caller<'_> {
+        self.person(name, Role::Member).await
+    }
+
+    async fn person(&self, name: &str, role: Role) -> Caller<'_> {
+        let mut tx = self.running.app().begin().await.unwrap();
+        let id = workspaces::add_person(&mut tx, self.workspace, &person(name, "acme"), role).await.unwrap();
+        tx.commit().await.unwrap();
+        self.signed_in(self.workspace, id)
+    }
+
+    /// The owner of another workspace.
+    pub(crate) async fn outsider(&self) -> Caller<'_> {
+        let mut tx = self.running.app().begin().await.unwrap();
+        let (workspace, id) = workspaces::create(&mut tx, "Other", None, &person("outsider", "other")).await.unwrap();
+        tx.commit().await.unwrap();
+        self.signed_in(workspace, id)
+    }
+
+    fn signed_in(&self, workspace: WorkspaceId, user: UserId) -> Caller<'_> {
+        #[expect(clippy::disallowed_methods, reason = "the token is checked against the system's clock")]
+        let now = chrono::Utc::now();
+        let token = self.running.app().tokens.issue(user, workspace, "somebody@example.com", now);
+        Caller { world: self, credential: Credential::Bearer(token) }
+    }
+
+    /// Somebody without a credential.
+    pub(crate) fn anonymous(&self) -> Caller<'_> {
+        Caller { world: self, credential: Credential::None }
+    }
+
+    /// Somebody with the webhook secret.
+    pub(crate) fn control_plane(&self) -> Caller<'_> {
+        Caller { world: self, credential: Credential::Webhook(WEBHOOK_SECRET.to_owned()) }
+    }
+
+    /// Somebody with an API key.
+    pub(crate) fn with_key(&self, key: &str) -> Caller<'_> {
+        Caller { world: self, credential: Credential::Bearer(key.to_owned()) }
+    }
+
+    /// An agent that waits for a decision; returns its claim secret.
+    pub(crate) async fn pending_agent(&self, id: &str) -> String {
+        let asked = self.control_plane().post("/parallax-agents/access-request", self.access_request(id)).await.expect(StatusCode::CREATED);
+        asked["data"]["claimSecret"].as_str().unwrap().to_owned()
+    }
+
+    /// Body of an access request.
+    pub(crate) fn access_request(&self, id: &str) -> Value {
+        json!({"workspaceId": self.workspace, "agentId": id, "agentName": format!("Agent {id}"), "capabilities": ["code"],
+               "requestedPermissions": ["read:pages", "write:tasks"], "justification": "to help"})
+    }
+
+    /// An approved agent's key.
+    pub(crate) async fn approved_agent(&self, id: &str) -> String {
+        self.pending_agent(id).await;
+        let approved = self.owner().await.approve(id, &["read:pages"]).await.expect(StatusCode::OK);
+        approved["data"]["mcpApiKey"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until `state` yields something.
+    pub(crate) async fn until<T, F: Future<Output = Option<T>>>(&self, what: &str, state: impl Fn() -> F) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(value) = state().await {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come about in time");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The number of activity rows of this type, of one agent if given.
+    pub(crate) async fn activities(&self, activity_type: &str, agent: Option<&str>) -> i64 {
+        let count = sqlx::query_scalar(
+            "SELECT count(*) FROM parallax_agent_activity WHERE workspace_id = $1 AND activity_type = $2 AND ($3::text IS NULL OR agent_id = $3)",
+        );
+        count.bind(self.workspace.0).bind(activity_type).bind(agent).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The number of events of this name in the outbox.
+    pub(crate) async fn events(&self, name: &str) -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE workspace_id = $1 AND name = $2");
+        count.bind(self.workspace.0).bind(name).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The number of an agent's keys that are not revoked.
+    pub(crate) async fn live_keys(&self, agent: &str) -> i64 {
+        let count =
+            sqlx::query_scalar("SELECT count(*) FROM mcp_api_keys WHERE workspace_id = $1 AND agent_id = $2 AND revoked_at IS NULL");
+        count.bind(self.workspace.0).bind(agent).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+fn person(name: &str, domain: &str) -> NewPerson {
+    NewPerson { name: name.to_owned(), email: format!("{name}@{domain}.example"), password_hash: PASSWORD_HASH.to_owned() }
+}
+
+#[derive(Clone)]
+enum Credential {
+    None,
+    Bearer(String),
+    Webhook(String),
+}
+
+/// Somebody who calls the service.
+#[derive(Clone)]
+pub(crate) struct Caller<'w> {
+    world: &'w World,
+    credential: Credential,
+}
+
+impl Caller<'_> {
+    /// The cookie of a signed-in person, for sockets and browsers.
+    pub(crate) fn cookie(&self) -> String {
+        match &self.credential {
+            Credential::Bearer(token) => format!("authToken={token}"),
+            Credential::None | Credential::Webhook(_) => String::new(),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.world.http.request(method.clone(), format!("{}/api{path}", self.world.base));
+        request = match &self.credential {
+            Credential::None => request,
+            Credential::Bearer(token) => request.bearer_auth(token),
+            Credential::Webhook(secret) => request.header("x-webhook-secret", secret),
+        };
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        Answer { call: format!("{method} {path}"), status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
+    pub(crate) async fn approve(&self, id: &str, permissions: &[&str]) -> Answer {
+        self.post(&format!("/parallax-agents/{id}/approve"), json!({"grantedPermissions": permissions})).await
+    }
+
+    pub(crate) async fn revoke(&self, id: &str) -> Answer {
+        self.post(&format!("/parallax-agents/{id}/revoke"), json!({"reason": "no longer needed"})).await
+    }
+
+    pub(crate) async fn agent(&self, id: &str) -> Value {
+        self.get(&format!("/parallax-agents/{id}")).await.expect(StatusCode::OK)["data"].clone()
+    }
+
+    /// Makes an invite and returns its token.
+    pub(crate) async fn invite(&self, uses: Option<i32>) -> String {
+        let body = json!({"name": "ci", "permissions": ["read:pages", "read:tasks"], "usesRemaining": uses});
+        let created = self.post("/parallax-agents/invites", body).await.expect(StatusCode::CREATED);
+        created["data"]["token"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn register(&self, token: &str, id: &str) -> Answer {
+        self.post("/parallax-agents/register", json!({"inviteToken": token, "agentId": id, "name": "Seed", "capabilities": ["code"]})).await
+    }
+
+    /// Calls a tool; the text of its answer as JSON.
+    pub(crate) async fn tool(&self, name: &str, arguments: Value) -> Answer {
+        self.post("/mcp-standard/call_tool", json!({"name": name, "arguments": arguments})).await
+    }
+
+    /// Spawns one shell and returns its id.
+    pub(crate) async fn spawn_shell(&self) -> String {
+        let spawned =
+            self.post("/parallax-agents/spawn", json!({"agentType": "custom", "name": "shell", "config": {"command": "bash"}})).await;
+        let spawned = spawned.expect(StatusCode::CREATED);
+        assert_eq!(spawned["data"]["success"], true, "{spawned}");
+        spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the agent's run has this status and returns the agent.
+    pub(crate) async fn until_run_is(&self, id: &str, status: &str) -> Value {
+        self.world
+            .until(&format!("run of {id} is {status}"), || async {
+                let agent = self.agent(id).await;
+                (agent["run"]["status"] == status).then_some(agent)
+            })
+            .await
+    }
+
+    /// Waits until the agent has a session in this status and returns it.
+    pub(crate) async fn until_session_is(&self, id: &str, status: &str) -> Value {
+        self.world
+            .until(&format!("session of {id} is {status}"), || async {
+                let session = self.get(&format!("/terminal/agents/{id}/session")).await.expect(StatusCode::OK)["data"].clone();
+                (session["status"] == status).then_some(session)
+            })
+            .await
+    }
+}
+
+/// What the service answered.
+pub(crate) struct Answer {
+    call: String,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The body, if the status is the expected one.
+    #[track_caller]
+    pub(crate) fn expect(self, status: StatusCode) -> Value {
+        assert_eq!(self.status, status, "{}: {}", self.call, self.body);
+        self.body
+    }
+
+    /// The stable code of an error.
+    #[track_caller]
+    pub(crate) fn expect_problem(self, status: StatusCode, code: &str) -> Value {
+        let body = self.expect(status);
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["statusCode"], status.as_u16(), "{body}");
+        body
+    }
+
+    /// A tool's text as JSON.
+    #[track_caller]
+    pub(crate) fn tool_text(self) -> Value {
+        let body = self.expect(StatusCode::OK);
+        serde_json::from_str(body["content"][0]["text"].as_str().unwrap()).unwrap()
+    }
+}

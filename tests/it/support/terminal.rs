@@ -1,0 +1,104 @@
+//! A bare Socket.io client (Engine.IO 4, websocket only), for tests that need one from Rust.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{ClientRequestBuilder, Message},
+};
+
+use super::DEADLINE;
+
+/// One connected namespace.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    namespace: &'static str,
+    /// All terminal output so far.
+    pub(crate) screen: String,
+}
+
+impl Socket {
+    /// Connects with a cookie.
+    pub(crate) async fn connect(base: &str, namespace: &'static str, cookie: &str) -> Self {
+        let url = format!("{}/socket.io/?EIO=4&transport=websocket", base.replacen("http", "ws", 1));
+        let request = ClientRequestBuilder::new(url.parse().unwrap()).with_header("cookie", cookie);
+        let (stream, _) = connect_async(request).await.unwrap();
+        let mut socket = Self { stream, namespace, screen: String::new() };
+        assert!(socket.receive().await.starts_with('0'));
+        let prefix = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
+        socket.send(prefix.clone()).await;
+        while !socket.receive().await.starts_with(&prefix) {}
+        socket
+    }
+
+    pub(crate) async fn emit(&mut self, event: &str, payload: Value) {
+        let prefix = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
+        self.send(format!("42{prefix}{}", json!([event, payload]))).await;
+    }
+
+    /// The next event; answers pings on the way.
+    pub(crate) async fn next(&mut self) -> (String, Value) {
+        loop {
+            let text = self.receive().await;
+            let Some(packet) = text.strip_prefix("42") else { continue };
+            let json = packet.find('[').map(|start| &packet[start..]).unwrap();
+            let items: Vec<Value> = serde_json::from_str(json).unwrap();
+            let payload = items.get(1).cloned().unwrap_or(Value::Null);
+            let event = items[0].as_str().unwrap().to_owned();
+            if event == "data" {
+                self.screen.push_str(payload.as_str().unwrap());
+            }
+            if event == "clear" {
+                self.screen.clear();
+            }
+            return (event, payload);
+        }
+    }
+
+    /// Waits for an event of this name.
+    pub(crate) async fn until(&mut self, wanted: &str) -> Value {
+        let search = async {
+            loop {
+                let (event, payload) = self.next().await;
+                if event == wanted {
+                    return payload;
+                }
+            }
+        };
+        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("no {wanted} in time"))
+    }
+
+    /// Attaches to an agent's terminal.
+    pub(crate) async fn attach(&mut self, agent: &str) -> Value {
+        self.emit("attach", json!({"agentId": agent})).await;
+        self.until("attached").await
+    }
+
+    /// Waits until the screen holds `text`.
+    pub(crate) async fn until_shows(&mut self, text: &str) {
+        let search = async {
+            while !self.screen.contains(text) {
+                self.next().await;
+            }
+        };
+        if timeout(DEADLINE, search).await.is_err() {
+            panic!("the terminal does not show {text:?} but {:?}", self.screen);
+        }
+    }
+
+    async fn send(&mut self, text: String) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    async fn receive(&mut self) -> String {
+        loop {
+            let message = timeout(DEADLINE, self.stream.next()).await.expect("the socket is silent").expect("the socket closed").unwrap();
+            match message {
+                Message::Text(text) if text.as_str() == "2" => self.send("3".to_owned()).await,
+                Message::Text(text) => return text.as_str().to_owned(),
+                _ => {}
+            }
+        }
+    }
+}
