@@ -101,9 +101,6 @@ async fn run(task: Task) -> anyhow::Result<()> {
     {
         anyhow::bail!("the file .env cannot be read: {error}");
     }
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed before");
-    }
     #[expect(clippy::disallowed_methods, reason = "this is where settings enter")]
     let config = Config::read(&|name| std::env::var(name).ok())?;
     telemetry::start(&config.log_level, config.log_format);
@@ -113,11 +110,12 @@ async fn run(task: Task) -> anyhow::Result<()> {
     }
     match task {
         Task::Serve => {
+            let shutdown = signalled()?;
             let database = Database::resolve(&config, &mut report)?;
-            serve::run(&config, database.options.clone(), signalled()).await?;
+            serve::run(&config, database.options.clone(), shutdown).await?;
             database.stop()
         }
-        Task::Up => up::run(config, signalled()).await,
+        Task::Up => up::run(config, signalled()?).await,
         Task::Migrate => migrate(&config).await,
         Task::Doctor => doctor(&config).await,
         Task::Admin(task) => admin(&config, task).await,
@@ -129,23 +127,28 @@ fn report(step: &str) {
     eprintln!("raven-agents: {step}");
 }
 
-/// Resolves when the process is told to end.
-async fn signalled() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            return tracing::error!("signals cannot be received");
-        };
+/// Resolves when the process is told to end. Listens from the call on, so that a Ctrl-C while
+/// things start is not lost: it ends them in order once they have.
+#[cfg(unix)]
+fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        tracing::error!("signals cannot be received");
-    }
+    })
+}
+
+#[cfg(not(unix))]
+fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            tracing::error!("signals cannot be received");
+        }
+    })
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<()> {

@@ -62,6 +62,9 @@ impl RuntimeClient {
         }
         endpoint.set_query(None);
         endpoint.set_fragment(None);
+        if rustls::crypto::CryptoProvider::get_default().is_none() && rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("another thread installed the TLS provider first");
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::none())

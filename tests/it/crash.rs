@@ -76,6 +76,7 @@ async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothi
     let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
     let session_path = format!("/terminal/agents/{id}/session");
     let session = first.until(&token, &session_path, |session| session["status"] == "active").await;
+    first.until(&token, &format!("/parallax-agents/{id}"), |agent| agent["run"]["status"] == "ready").await;
     let cookie = format!("authToken={token}");
     let mut terminal = Socket::connect(&first.base, "/terminal", &cookie).await;
     terminal.attach(&id).await;

@@ -22,8 +22,8 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 const DOMAIN_ORDER: [&[&str]; 5] = [
     &["spawns", "invites"],
     &["approvals"],
-    &["agents", "keys", "runs", "auth", "workspaces", "health"],
-    &["assignments", "terminals"],
+    &["agents", "runs", "auth", "workspaces", "health"],
+    &["assignments", "keys", "terminals"],
     &["activity", "events"],
 ];
 

@@ -34,6 +34,7 @@ impl Up {
 
 #[tokio::test]
 async fn up_brings_everything_ctrl_c_ends_it_and_a_second_start_keeps_the_data() {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let up = Up::new();
     let program = up.start().await;
     let api = format!("http://127.0.0.1:{}/api", up.port);

@@ -43,6 +43,7 @@ async fn stopping_ends_the_process_the_session_and_the_key(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
     let id = owner.spawn_shell().await;
+    owner.until_run_is(&id, "ready").await;
     owner.until_session_is(&id, "active").await;
     let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
     terminal.attach(&id).await;
@@ -67,6 +68,7 @@ async fn a_process_that_ends_by_itself_is_told_with_its_exit_code_and_last_words
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
     let id = owner.spawn_shell().await;
+    owner.until_run_is(&id, "ready").await;
     owner.until_session_is(&id, "active").await;
     let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
     terminal.attach(&id).await;
@@ -83,6 +85,7 @@ async fn revoking_closes_attached_terminals_and_stops_the_process(pool: PgPool) 
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
     let id = owner.spawn_shell().await;
+    owner.until_run_is(&id, "ready").await;
     owner.until_session_is(&id, "active").await;
     let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
     terminal.attach(&id).await;
@@ -250,6 +253,7 @@ async fn a_service_that_comes_back_finds_its_agents_and_what_they_printed(pool: 
         let owner = world.owner().await;
         let id = owner.spawn_shell().await;
         let session = owner.until_session_is(&id, "active").await;
+        owner.until_run_is(&id, "ready").await;
         let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
         terminal.attach(&id).await;
         terminal.emit("input", json!("echo before$((1))\n")).await;

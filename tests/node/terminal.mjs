@@ -10,8 +10,14 @@ const [baseUrl, cookie, sessionId] = args('base-url', 'cookie', 'session-id');
 /** The service's bound for one piece of input, in bytes. */
 const INPUT_BYTES_MAX = 64 * 1024;
 
-/** History that the service keeps for a viewer who comes late, in bytes. */
+/** History that the service keeps for a viewer who comes late or falls behind, in bytes. */
 const HISTORY_BYTES = 512 * 1024;
+
+/** The line length of base64, with its line end. */
+const LINE_BYTES = 77;
+
+/** Half of the history, in whole lines. */
+const BURST_BYTES = 3400 * LINE_BYTES;
 
 /** One viewer: its socket, and the text it shows since it was last told to start over. */
 class Viewer extends Recorder {
@@ -49,28 +55,30 @@ class Viewer extends Recorder {
   }
 
   /** What stands between two markers, with the line ends that the program printed. */
-  between(begin, end) {
-    const start = this.text.indexOf(begin);
-    const stop = this.text.indexOf(end, start);
-    return start < 0 || stop < 0 ? null : this.text.slice(start + begin.length, stop).replaceAll('\r\n', '\n');
-  }
-
-  async shows(begin, end) {
-    await this.until(`text from ${begin} to ${end}`, () => this.between(begin, end) !== null);
-    return this.between(begin, end);
+  async shows([begin, end]) {
+    const start = () => this.text.indexOf(begin);
+    const stop = () => this.text.indexOf(end, start());
+    await this.until(`text from ${begin} to ${end}`, () => start() >= 0 && stop() >= 0);
+    return this.text.slice(start() + begin.length, stop()).replaceAll('\r\n', '\n');
   }
 
   /** Runs shell commands and answers what they print. */
   run(commands) {
-    const [begin, end] = this.start(commands);
-    return this.shows(begin, end);
+    return this.shows(this.start(commands));
   }
 
   /** Types shell commands; answers the markers that their output will stand between. */
-  start(commands) {
+  start(commands, before = ':') {
     const number = ++Viewer.#commands;
-    this.emit('input', `printf '<%s:' ${number}; ${commands}; printf ':%s>' ${number}\r`);
+    this.emit('input', `${before}; printf '<%s:' ${number}; ${commands}; printf ':%s>' ${number}\r`);
     return [`<${number}:`, `:${number}>`];
+  }
+
+  /** Like start, and waits until the commands run: what is sent then is theirs to read. */
+  async begin(commands, before) {
+    const markers = this.start(commands, before);
+    await this.until(`the text ${markers[0]}`, () => this.text.includes(markers[0]));
+    return markers;
   }
 
   static #commands = 0;
@@ -117,8 +125,8 @@ async function everybodySeesEverything(first, second) {
   const fromFirst = first.start(`echo said by the first`);
   const fromSecond = second.start(`echo said by the second`);
   for (const viewer of [first, second]) {
-    assertEqual(await viewer.shows(...fromFirst), 'said by the first\n', 'output of the first command');
-    assertEqual(await viewer.shows(...fromSecond), 'said by the second\n', 'output of the second command');
+    assertEqual(await viewer.shows(fromFirst), 'said by the first\n', 'output of the first command');
+    assertEqual(await viewer.shows(fromSecond), 'said by the second\n', 'output of the second command');
   }
   ok('two viewers may both type and both see everything');
 }
@@ -127,7 +135,7 @@ async function inputKeepsItsOrder(viewer) {
   const lines = Array.from({ length: 2000 }, (_, number) => `${number}\n`);
   const markers = await viewer.begin(`head -n ${lines.length}`);
   for (const line of lines) viewer.emit('input', line.replace('\n', '\r'));
-  assertEqual(await viewer.shows(...markers), lines.join(''), 'what the terminal read');
+  assertEqual(await viewer.shows(markers), lines.join(''), 'what the terminal read');
   ok(`${lines.length} inputs sent at once arrive in order`);
 }
 
@@ -135,9 +143,9 @@ async function inputArrivesWhole(viewer) {
   // Without canonical mode, whose lines end at 4,095 bytes.
   for (const [length, name] of [[60_000, 'a paste of 60 kB'], [INPUT_BYTES_MAX, 'input of exactly 64 KiB']]) {
     const paste = printable(length);
-    const markers = await viewer.begin(`stty -icanon; echo raw; head -c ${length} | sha256sum; stty icanon`, 'raw\r\n');
+    const markers = await viewer.begin(`head -c ${length} | sha256sum; stty icanon`, 'stty -icanon');
     viewer.emit('input', paste);
-    assertEqual((await viewer.shows(...markers)).split(' ')[0], sha256(paste), `checksum of ${name}`);
+    assertEqual((await viewer.shows(markers)).split(' ')[0], sha256(paste), `checksum of ${name}`);
     ok(`${name} arrives whole`);
   }
 }
@@ -175,7 +183,7 @@ async function charactersStayWhole(...viewers) {
   const slowly = ['360', '237', '246', '200'].map((byte) => `printf '\\${byte}'`).join('; sleep 0.05; ');
   const markers = typing.start(`${slowly}; printf '\\342\\224\\214\\342\\224\\200\\342\\224\\220'`);
   for (const viewer of viewers) {
-    assertEqual(await viewer.shows(...markers), '🦀┌─┐', 'characters');
+    assertEqual(await viewer.shows(markers), '🦀┌─┐', 'characters');
     assert(!viewer.text.includes('\u{fffd}'), 'a viewer was sent a replacement character');
   }
   ok('a character whose bytes come one at a time arrives as one character');
@@ -185,23 +193,51 @@ async function aFloodArrives(live, other) {
   const file = (await live.run('mktemp')).trim();
   const sum = (await live.run(`head -c 3000000 /dev/urandom | base64 > ${file}; sha256sum < ${file}`)).split(' ')[0];
   const bytes = Number(await live.run(`wc -c < ${file}`));
-  const bursts = Math.ceil(bytes / BURST_BYTES);
   const clears = live.clears + other.clears;
 
-  // Each burst fits into the history and waits until everybody has seen the one before, so nobody may miss any.
+  // A burst fits into the history and waits until both have seen the one before, so neither may miss any.
   const burst = `dd if=${file} bs=${BURST_BYTES} count=1 skip=$n 2>/dev/null; read go`;
-  const markers = await live.begin(`n=0; while [ $n -lt ${bursts} ]; do ${burst}; n=$((n + 1)); done`);
-  const viewers = [live, other];
-  for (let seen = 0; seen < bytes; live.emit('input', '\r')) {
-    seen = Math.min(seen + BURST_BYTES, bytes);
-    await Promise.all(viewers.map((viewer) => viewer.until(`${seen} bytes`, () => viewer.after(markers[0]).length >= seen)));
-    if (viewers.length === 2 && seen >= bytes / 2) viewers.push(await lateViewer());
+  const markers = await live.begin(`n=0; while [ $n -lt ${Math.ceil(bytes / BURST_BYTES)} ]; do ${burst}; n=$((n + 1)); done`);
+  let late;
+  for (let printed = 0; printed < bytes; live.emit('input', '\r')) {
+    printed = Math.min(printed + BURST_BYTES, bytes);
+    const length = markers[0].length + printed + Math.ceil(printed / LINE_BYTES);
+    for (const viewer of [live, other]) {
+      await viewer.until(`${printed} bytes`, () => viewer.text.length - viewer.text.indexOf(markers[0]) >= length);
+    }
+    if (!late && printed > bytes / 2) {
+      late = new Viewer();
+      await late.attach();
+    }
   }
   for (const viewer of [live, other]) {
-    assertEqual(sha256(await viewer.shows(...markers)), sum, `checksum of ${bytes} bytes`);
+    assertEqual(sha256(await viewer.shows(markers)), sum, `checksum of ${bytes} bytes`);
   }
   assertEqual(live.clears + other.clears, clears, 'how often the viewers had to start over');
-  ok('4 MB of output arrive whole at every viewer');
+  ok(`${bytes} bytes of random lines arrive whole at every viewer`);
+
+  const whole = live.text.slice(live.text.indexOf(markers[0]), live.text.indexOf(markers[1])) + markers[1];
+  await showsTheEnd(late, whole, markers);
+  ok('a viewer who comes in the middle gets history and what follows, without a gap and nothing twice');
+
+  const [begin, end] = live.start(`cat ${file}`);
+  const again = begin + whole.slice(markers[0].length, -markers[1].length) + end;
+  for (const viewer of [live, other, late]) await showsTheEnd(viewer, again, [begin, end]);
+  late.close();
+  await live.run(`rm ${file}`);
+  ok('who falls behind a flood starts over, and then sees its end without a gap and nothing twice');
+}
+
+/** Waits for the end marker; what the viewer shows until there must be the end of `whole`, or all of it. */
+async function showsTheEnd(viewer, whole, [begin, end]) {
+  await viewer.until(`the text ${end}`, () => viewer.text.includes(end));
+  const shown = viewer.text.slice(0, viewer.text.indexOf(end) + end.length);
+  // What was cut off may have set attributes, so a cut history begins with their reset (ECMA-48, SGR 0).
+  const seen = shown.includes(begin) ? shown.slice(shown.indexOf(begin)) : shown.replace(/^\x1b\[0m/, '');
+  assert(seen.length > HISTORY_BYTES / 2, `only ${seen.length} characters of history were shown`);
+  assertEqual(seen, whole.slice(-seen.length), 'the end of the output');
+}
+
 async function detachingIsAnsweredOnce(viewer) {
   const from = viewer.events.length;
   viewer.emit('detach');
