@@ -1,6 +1,9 @@
 //! The handles that every edge gets.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::{sync::Notify, task::JoinHandle};
@@ -35,6 +38,8 @@ pub struct Handles {
     pub settings: Settings,
     pub runtime: Option<RuntimeClient>,
     pub terminals: LiveTerminals,
+    /// Whether a workspace was found, so that it is not looked for with every request.
+    pub workspace_seen: AtomicBool,
     /// Wakes the worker that ends processes.
     pub wake_stopper: Notify,
     pub tasks: TaskTracker,

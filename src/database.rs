@@ -25,18 +25,13 @@ impl Database {
             return Ok(Self { options, cluster: None });
         }
         let data_dir = data_dir(config)?;
-        let cluster = match Cluster::attach(&data_dir) {
-            Some(running) => running,
-            None => {
-                let binaries = private_postgres::find_binaries_for(
-                    &data_dir,
-                    config.postgres_bin.as_deref(),
-                    &private_postgres::default_cache_dir()?,
-                    progress,
-                )?;
-                progress("starting the private database");
-                Cluster::start(&binaries, &data_dir, &Options::default())?
-            }
+        let cluster = if let Some(running) = Cluster::attach(&data_dir) {
+            running
+        } else {
+            let cache_dir = private_postgres::default_cache_dir()?;
+            let binaries = private_postgres::find_binaries_for(&data_dir, config.postgres_bin.as_deref(), &cache_dir, progress)?;
+            progress("starting the private database");
+            Cluster::start(&binaries, &data_dir, &Options::default())?
         };
         cluster.ensure_database(DATABASE)?;
         let options = PgConnectOptions::from_str(&cluster.url(DATABASE)).context("the private cluster's address")?;

@@ -156,7 +156,9 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
     let pool = storage::db::pool(database.options.clone(), 1);
     let pending = storage::db::pending_migrations(&pool).await.map_err(|error| serve::explain_database(&error))?;
     storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
-    pending.iter().for_each(|name| println!("applied {name}"));
+    for name in pending {
+        println!("applied {name}");
+    }
     println!("the schema is up to date");
     pool.close().await;
     database.stop()

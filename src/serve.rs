@@ -1,6 +1,6 @@
 //! Puts the service together: builds the [`App`], mounts the edges, starts the workers, drains at the end.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::atomic::AtomicBool, time::Duration};
 
 use anyhow::Context as _;
 use axum::serve::ListenerExt as _;
@@ -59,6 +59,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         },
         runtime: runtime.clone(),
         terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
+        workspace_seen: AtomicBool::new(false),
         wake_stopper: tokio::sync::Notify::new(),
         tasks,
         shutdown,
@@ -133,14 +134,13 @@ pub async fn run(config: &Config, options: PgConnectOptions, shutdown: impl Futu
 /// One sentence for a port that cannot be had.
 #[must_use]
 pub fn explain_bind(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!("port {} on {} is in use: stop the program that has it, or set PORT to another", address.port(), address.ip())
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("port {} may not be used by this user: set PORT to one above 1023", address.port())
-        }
-        _ => anyhow::anyhow!("cannot listen on {address}: {error}"),
+    let port = address.port();
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        anyhow::anyhow!("port {port} on {} is in use: stop the program that has it, or set PORT to another", address.ip())
+    } else if error.kind() == std::io::ErrorKind::PermissionDenied {
+        anyhow::anyhow!("port {port} may not be used by this user: set PORT to one above 1023")
+    } else {
+        anyhow::anyhow!("cannot listen on {address}: {error}")
     }
 }
 

@@ -44,14 +44,12 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
     let secrets = Secrets::load(&data_dir.join("secrets"))?;
     config.app_secret.get_or_insert(secrets.app);
     let webhook_secret = config.webhook_secret.get_or_insert(secrets.webhook).clone();
-    let local_runtime = match &config.runtime {
-        Some(_) => None,
-        None => {
-            let runtime = LocalRuntime::start(&config, &data_dir, &secrets.runtime, &webhook_secret, &mut progress).await?;
-            config.runtime = Some(RuntimeSettings { endpoint: runtime.endpoint(), token: Some(secrets.runtime) });
-            Some(runtime)
-        }
-    };
+    let mut local_runtime = None;
+    if config.runtime.is_none() {
+        let runtime = LocalRuntime::start(&config, &data_dir, &secrets.runtime, &webhook_secret, &mut progress).await?;
+        config.runtime = Some(RuntimeSettings { endpoint: runtime.endpoint(), token: Some(secrets.runtime) });
+        local_runtime = Some(runtime);
+    }
     let started = async {
         let database = Database::resolve(&config, &mut progress)?;
         let pool = storage::db::pool(database.options.clone(), config.database_connections_max);
@@ -68,18 +66,15 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
         }
     };
     println!("raven-agents is ready: {}", config.public_url());
-    match local_runtime {
-        Some(mut runtime) => {
-            tokio::select! {
-                () = shutdown => progress("stopping"),
-                () = runtime.ended() => progress("the runtime ended by itself, stopping"),
-            }
-            runtime.stop().await;
+    if let Some(mut runtime) = local_runtime {
+        tokio::select! {
+            () = shutdown => progress("stopping"),
+            () = runtime.ended() => progress("the runtime ended by itself, stopping"),
         }
-        None => {
-            shutdown.await;
-            progress("stopping");
-        }
+        runtime.stop().await;
+    } else {
+        shutdown.await;
+        progress("stopping");
     }
     running.stop().await;
     database.stop()

@@ -6,7 +6,6 @@ use axum::{
 };
 use subtle::ConstantTimeEq as _;
 
-use super::problem::storage_problem;
 use crate::{
     app::App,
     domain::{auth, workspaces},
@@ -32,12 +31,10 @@ impl FromRequestParts<App> for Member {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token =
             input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE)).ok_or_else(Problem::unauthorized)?;
-        let mut conn = app.read().await.map_err(storage_problem)?;
-        let person = auth::person(&mut conn, &app.tokens, token).await.map_err(storage_problem)?;
+        let mut conn = app.read().await?;
+        let person = auth::person(&mut conn, &app.tokens, token).await?;
         let person = person.ok_or_else(Problem::unauthorized)?;
-        if app.settings.cloud
-            && workspaces::resolve(&mut conn, host_label(&parts.headers)).await.map_err(storage_problem)? != Some(person.workspace)
-        {
+        if app.settings.cloud && workspaces::resolve(&mut conn, host_label(&parts.headers)).await? != Some(person.workspace) {
             return Err(Problem::unauthorized());
         }
         Ok(Self(person))
@@ -64,8 +61,8 @@ impl FromRequestParts<App> for Attached {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let label = app.settings.cloud.then(|| host_label(&parts.headers).unwrap_or_default());
-        let mut conn = app.read().await.map_err(storage_problem)?;
-        let workspace = workspaces::resolve(&mut conn, label).await.map_err(storage_problem)?;
+        let mut conn = app.read().await?;
+        let workspace = workspaces::resolve(&mut conn, label).await?;
         workspace.map(Self).ok_or_else(super::guard::no_workspace)
     }
 }

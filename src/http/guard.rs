@@ -1,6 +1,6 @@
 //! What every request passes: a workspace must exist, and a browser must not be led astray.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::{
     extract::{Request, State},
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{input, problem::storage_problem};
+use super::input;
 use crate::{app::App, domain::workspaces, wire::problem::Problem};
 
 /// API paths that work before there is a workspace (REST contract §1.3).
@@ -22,17 +22,14 @@ pub(super) fn no_workspace() -> Problem {
 
 /// Answers 404 to API calls until the first workspace is set up. Once seen, it is not looked for again.
 pub(super) async fn workspace_exists(State(app): State<App>, request: Request, next: Next) -> Response {
-    static SEEN: AtomicBool = AtomicBool::new(false);
     let path = request.uri().path();
     let needs_one = path.starts_with("/api/") && !WITHOUT_WORKSPACE.iter().any(|prefix| path.starts_with(prefix));
-    // Tests run many databases in one process, so there the answer is not remembered.
-    let remembered = SEEN.load(Ordering::Relaxed) && !cfg!(debug_assertions);
-    if needs_one && !remembered {
+    if needs_one && !app.workspace_seen.load(Ordering::Relaxed) {
         let found = async { workspaces::resolve(&mut *app.read().await?, None).await };
         match found.await {
-            Ok(Some(_)) => SEEN.store(true, Ordering::Relaxed),
+            Ok(Some(_)) => app.workspace_seen.store(true, Ordering::Relaxed),
             Ok(None) => return no_workspace().into_response(),
-            Err(error) => return storage_problem(error).into_response(),
+            Err(error) => return Problem::from(error).into_response(),
         }
     }
     next.run(request).await

@@ -21,8 +21,6 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use problem::storage_problem;
-
 use crate::{app::App, wire::input};
 
 /// Bytes of a request body at the most; no route needs more (REST contract §0.3 allows 1 MiB).

@@ -53,6 +53,7 @@ fn is_request_id(text: &str) -> bool {
 }
 
 /// A handler panicked: the caller learns that we failed, the log says how.
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request handler panicked");
@@ -68,15 +69,14 @@ fn internal() -> Problem {
 }
 
 /// A fault of storage: logged with its causes, told without them.
-#[must_use]
-pub fn storage_problem(error: StorageError) -> Problem {
+fn storage_problem(error: &StorageError) -> Problem {
     match error {
         StorageError::Unavailable(_) => {
-            tracing::error!(error = &error as &dyn Error, "the database is unavailable");
+            tracing::error!(error = error as &dyn Error, "the database is unavailable");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", "the database cannot be reached, try again")
         }
         StorageError::Query(_) | StorageError::Corrupt { .. } => {
-            tracing::error!(error = &error as &dyn Error, "storage failed");
+            tracing::error!(error = error as &dyn Error, "storage failed");
             internal()
         }
     }
@@ -84,7 +84,7 @@ pub fn storage_problem(error: StorageError) -> Problem {
 
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
-        storage_problem(error)
+        storage_problem(&error)
     }
 }
 

@@ -244,13 +244,14 @@ mod tests {
         }
     }
 
+    type Action<'a> = Box<dyn Fn(Agent) -> Result<Agent, IllegalTransition> + 'a>;
+
     #[test]
     fn every_action_leads_from_every_state_where_the_contract_says() {
         use AgentStatus::{Approved, Denied, Pending, Revoked};
         let user = UserId::generate();
         let invite = Approver::Invite { id: InviteId::generate(), name: "ci".into() };
         let granted = PermissionSet::defaults;
-        type Action<'a> = Box<dyn Fn(Agent) -> Result<Agent, IllegalTransition> + 'a>;
         let actions: [(&str, Action, [Option<AgentStatus>; 4]); 6] = [
             ("request again", Box::new(|a| a.request_again(profile(), at())), [Some(Pending), None, Some(Pending), None]),
             (

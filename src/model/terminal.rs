@@ -46,14 +46,16 @@ impl SessionStatus {
     pub fn after(self, news: SessionNews, login_pending: bool) -> Option<Self> {
         let open = if login_pending { Self::LoginRequired } else { Self::Active };
         match (self, news) {
-            (Self::Terminated, _) => None,
             (Self::Pending | Self::Disconnected, SessionNews::Dialing) => Some(Self::Connecting),
             (Self::Pending | Self::Connecting | Self::Disconnected, SessionNews::Connected) => Some(open),
             (Self::Connecting | Self::Active | Self::LoginRequired, SessionNews::Lost) => Some(Self::Disconnected),
             (Self::Pending | Self::Connecting | Self::Active, SessionNews::LoginRequired) => Some(Self::LoginRequired),
             (Self::LoginRequired, SessionNews::AgentReady) => Some(Self::Active),
-            (_, SessionNews::Ended) => Some(Self::Terminated),
-            (Self::Connecting | Self::Active | Self::LoginRequired, SessionNews::Dialing)
+            (Self::Pending | Self::Connecting | Self::Active | Self::LoginRequired | Self::Disconnected, SessionNews::Ended) => {
+                Some(Self::Terminated)
+            }
+            (Self::Terminated, _)
+            | (Self::Connecting | Self::Active | Self::LoginRequired, SessionNews::Dialing)
             | (Self::Active | Self::LoginRequired, SessionNews::Connected)
             | (Self::Pending | Self::Disconnected, SessionNews::Lost)
             | (Self::LoginRequired | Self::Disconnected, SessionNews::LoginRequired)

@@ -11,7 +11,7 @@ use super::CONNECT_TIMEOUT;
 use crate::model::ids::WorkspaceId;
 
 /// A spawn may start a container and a program that loads for long.
-const SPAWN_TIMEOUT: Duration = Duration::from_secs(60);
+const SPAWN_TIMEOUT: Duration = Duration::from_mins(1);
 /// Everything else answers at once, but for a stop, which waits up to five seconds for the process.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 

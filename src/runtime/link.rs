@@ -19,7 +19,7 @@ use super::{Backoff, CONNECT_TIMEOUT, RuntimeClient, RuntimeError};
 /// How often the whole list is compared, whatever the stream says.
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 /// A stream without a sign of life for this long is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// One event is at most this long.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 

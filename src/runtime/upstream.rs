@@ -25,7 +25,7 @@ use crate::model::{
 
 /// A quiet connection is probed this often, and given up after [`SILENCE_MAX`].
 const PING_EVERY: Duration = Duration::from_secs(20);
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// One message from a runtime is at most this long; ours sends 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

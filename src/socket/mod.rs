@@ -32,6 +32,7 @@ const PACKETS_BUFFERED: usize = 256;
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
 
 /// Sets the namespaces up. The layer serves `/socket.io/`.
+#[must_use]
 pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(PACKETS_BUFFERED)

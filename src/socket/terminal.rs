@@ -51,7 +51,7 @@ enum Command {
 /// Registers the events of a proven socket and starts its task, which ends with the socket.
 pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
     let (commands, queue) = mpsc::channel(EVENTS_QUEUED);
-    on(socket, "attach", &commands, |payload| attach_command(payload));
+    on(socket, "attach", &commands, attach_command);
     on(socket, "detach", &commands, |_| Command::Detach);
     on(socket, "input", &commands, |payload| match payload {
         Value::String(input) if input.len() > INPUT_BYTES_MAX => Command::Refuse(TerminalProblem::INPUT_TOO_LARGE),
@@ -99,6 +99,7 @@ fn on(
     });
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as every command is made")]
 fn attach_command(payload: Value) -> Command {
     let text = |name| payload.get(name).and_then(Value::as_str);
     match (text("sessionId"), text("agentId")) {
@@ -252,10 +253,9 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
 async fn emit<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: &T) {
     loop {
         match socket.emit(event, payload) {
-            Ok(()) => return,
             Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(RETRY).await,
-            // The socket is gone; its task is about to end.
-            Err(SendError::Socket(SocketError::Closed)) => return,
+            // Closed: the socket is gone and its task about to end.
+            Ok(()) | Err(SendError::Socket(SocketError::Closed)) => return,
             Err(error) => {
                 tracing::warn!(%error, event, "an event could not be sent");
                 return;

@@ -60,13 +60,12 @@ impl StorageError {
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
         // Class 53 is "insufficient resources", class 57 "operator intervention" (PostgreSQL, appendix A).
-        let unavailable = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                true
-            }
-            sqlx::Error::Database(database) => database.code().is_some_and(|code| code.starts_with("53") || code.starts_with("57")),
-            _ => false,
-        };
+        let refused = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let unavailable = refused.is_some_and(|code| code.starts_with("53") || code.starts_with("57"))
+            || matches!(
+                error,
+                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+            );
         if unavailable { Self::Unavailable(error) } else { Self::Query(error) }
     }
 }

@@ -65,7 +65,7 @@ macro_rules! select_sessions {
             Row,
             r#"SELECT s.id AS "id!", s.workspace_id AS "workspace_id!", s.agent_id AS "agent_id!", s.runtime_session_id AS "runtime_session_id!",
                       s.status AS "status!", s.title, s.cols AS "cols!", s.rows AS "rows!", s.runtime_endpoint,
-                      r.runtime_agent_id AS "runtime_agent_id?", s.login_url, s.last_activity_at, s.connected_user_id,
+                      r.runtime_agent_id AS "runtime_agent_id?", coalesce(s.login_url, r.login_url) AS login_url, s.last_activity_at, s.connected_user_id,
                       r.requested_by AS "spawned_by?", r.status AS "run_status?", s.created_at AS "created_at!", s.updated_at AS "updated_at!", s.terminated_at
                FROM terminal_sessions s LEFT JOIN agent_runs r ON r.terminal_session_id = s.id "# + $rest,
             $($arg),*

@@ -14,7 +14,7 @@ use crate::{
 const POLL_EVERY: Duration = Duration::from_secs(5);
 /// Readers that were away for longer start over from what the tables say.
 const KEEP: TimeDelta = TimeDelta::hours(24);
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// Delivers for ever, from the events committed after now.
 pub(super) async fn run(app: App, sinks: Arc<[Box<dyn EventSink>]>) {
@@ -42,7 +42,9 @@ async fn deliver(app: &App, sinks: &[Box<dyn EventSink>], position: &mut Option<
             for event in batch {
                 match event {
                     Ok(event) => {
-                        sinks.iter().for_each(|sink| sink.deliver(&event));
+                        for sink in sinks {
+                            sink.deliver(&event);
+                        }
                         last = event.seq;
                     }
                     Err(seq) => {

@@ -24,7 +24,9 @@ pub(super) async fn run(app: App, mut news: mpsc::Receiver<TerminalNews>) {
 
 async fn connect_all(app: &App) -> Result<(), StorageError> {
     let sessions = terminals::all_live(&mut *app.read().await?).await?;
-    sessions.iter().for_each(|session| terminals::connect(&app.terminals, app.runtime.as_ref(), session));
+    for session in &sessions {
+        terminals::connect(&app.terminals, app.runtime.as_ref(), session);
+    }
     Ok(())
 }
 

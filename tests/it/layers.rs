@@ -108,7 +108,7 @@ fn domain_modules_call_downward_only() {
             continue;
         }
         let own = rank(module).unwrap_or_else(|| panic!("{name} has no place in the order"));
-        let block = code(text).split("use super::").nth(1).map(|rest| rest.split(';').next().unwrap_or("")).unwrap_or("");
+        let block = code(text).split("use super::").nth(1).map_or("", |rest| rest.split(';').next().unwrap_or(""));
         let words = block.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
         for used in words.filter(|word| rank(word).is_some()) {
             assert!(rank(used).unwrap() > own, "{name} uses {used}, which is not below it");

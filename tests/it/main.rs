@@ -1,6 +1,13 @@
 //! Feature tests: through HTTP, sockets and the program itself, on a real database each, with the
 //! real PTY runtime. `support` has the world that they share.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::unused_result_ok,
+    reason = "a test fails by panicking, has its own clock and client, and may not care how things end"
+)]
+
 mod access;
 mod auth;
 mod contract;

@@ -118,8 +118,9 @@ export class Recorder {
     return find();
   }
 
+  /** The last events in short, for messages. */
   last() {
-    return JSON.stringify(this.events.slice(-8)).slice(-2000);
+    return this.events.slice(-6).map((event) => JSON.stringify(event).replace(/^(.{200}).*(.{100})$/s, '$1…$2')).join(' ');
   }
 
   close() {

@@ -16,6 +16,9 @@ const HISTORY_BYTES = 512 * 1024;
 /** The line length of base64, with its line end. */
 const LINE_BYTES = 77;
 
+/** How often 4 MB are printed to overflow every buffer. */
+const TIMES = 8;
+
 /** Half of the history, in whole lines. */
 const BURST_BYTES = 3400 * LINE_BYTES;
 
@@ -220,12 +223,20 @@ async function aFloodArrives(live, other) {
   await showsTheEnd(late, whole, markers);
   ok('a viewer who comes in the middle gets history and what follows, without a gap and nothing twice');
 
-  const [begin, end] = live.start(`cat ${file}`);
-  const again = begin + whole.slice(markers[0].length, -markers[1].length) + end;
-  for (const viewer of [live, other, late]) await showsTheEnd(viewer, again, [begin, end]);
+  // More than the buffers between the terminal and a viewer who reads nothing can hold.
+  const [begin, end] = live.start(`n=0; while [ $n -lt ${TIMES} ]; do cat ${file}; n=$((n + 1)); done`);
+  const flood = begin + whole.slice(markers[0].length, -markers[1].length).repeat(TIMES) + end;
+  const { ws } = late.socket.io.engine.transport;
+  const lateClears = late.clears;
+  ws.pause();
+  for (const viewer of [live, other]) await showsTheEnd(viewer, flood, [begin, end]);
+  ok('a viewer who does not read delays nobody');
+  ws.resume();
+  await showsTheEnd(late, flood, [begin, end]);
+  assert(late.clears > lateClears, 'the viewer who did not read was not told to start over');
   late.close();
   await live.run(`rm ${file}`);
-  ok('who falls behind a flood starts over, and then sees its end without a gap and nothing twice');
+  ok('who falls behind starts over, and then sees the end without a gap and nothing twice');
 }
 
 /** Waits for the end marker; what the viewer shows until there must be the end of `whole`, or all of it. */

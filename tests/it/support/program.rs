@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A folder that a dropped-to user can reach, removed with the value.
 pub(crate) struct Folder(PathBuf);

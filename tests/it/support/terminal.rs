@@ -82,9 +82,8 @@ impl Socket {
                 self.next().await;
             }
         };
-        if timeout(DEADLINE, search).await.is_err() {
-            panic!("the terminal does not show {text:?} but {:?}", self.screen);
-        }
+        let found = timeout(DEADLINE, search).await.is_ok();
+        assert!(found, "the terminal does not show {text:?} but {:?}", self.screen);
     }
 
     async fn send(&mut self, text: String) {
@@ -97,7 +96,7 @@ impl Socket {
             match message {
                 Message::Text(text) if text.as_str() == "2" => self.send("3".to_owned()).await,
                 Message::Text(text) => return text.as_str().to_owned(),
-                _ => {}
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
             }
         }
     }
