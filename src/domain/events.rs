@@ -1,6 +1,7 @@
 //! Records what happened: one value becomes the activity row and the outbox entry.
 
 use chrono::TimeDelta;
+use futures_util::future::BoxFuture;
 
 use crate::{
     model::{event::Event, ids::EventId},
@@ -11,7 +12,8 @@ pub use crate::storage::outbox::{Delivered, Tail};
 
 /// Takes events after their commit, each at least once and in order; tells repeats by the event id.
 pub trait EventSink: Send + Sync {
-    fn deliver(&self, event: &Delivered);
+    /// The next event is delivered when this is done.
+    fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()>;
 }
 
 /// Writes the activity row of `event`, where it has one, and puts it into the outbox with the commit.

@@ -137,8 +137,9 @@ async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageEr
 }
 
 /// Compares what the runtime at `endpoint` says it runs with what we think, and takes the difference
-/// as news: what the event stream told while nobody listened is made up for.
-async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Result<(), StorageError> {
+/// as news: what the event stream told while nobody listened is made up for. Returns runs that are
+/// over for us while their process lives, such as one that was stopped while it was being spawned.
+async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Result<Vec<Run>, StorageError> {
     for run in storage::runs::live_on(tx.conn(), endpoint).await? {
         let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id);
         let report = match found {
@@ -149,7 +150,8 @@ async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Resu
         };
         hear_by_id(tx, run.id, report).await?;
     }
-    Ok(())
+    let alive: Vec<String> = handles.iter().filter(|handle| !handle.status.is_final()).map(|handle| handle.id.clone()).collect();
+    storage::runs::ended_among(tx.conn(), endpoint, &alive).await
 }
 
 /// What a handle says, as news.
@@ -164,11 +166,12 @@ fn report_of_handle(handle: &AgentHandle) -> Report {
     Report { news, runtime_session_id: handle.runtime_session_id.clone(), mcp_endpoint: None }
 }
 
-/// Takes in what the link to the runtime at `endpoint` reports.
-pub async fn hear_link(tx: &mut Tx, endpoint: &str, news: &LinkNews) -> Result<(), StorageError> {
+/// Takes in what the link to the runtime at `endpoint` reports. Returns runs whose process lives on
+/// although they are over: it is to be ended.
+pub async fn hear_link(tx: &mut Tx, endpoint: &str, news: &LinkNews) -> Result<Vec<Run>, StorageError> {
     match news {
         LinkNews::Agents(handles) => reconcile(tx, endpoint, handles).await,
-        LinkNews::Event(event) => hear_event(tx, endpoint, event).await,
+        LinkNews::Event(event) => hear_event(tx, endpoint, event).await.map(|()| Vec::new()),
     }
 }
 

@@ -35,6 +35,9 @@ pub enum TerminalError {
     Terminated,
     #[error("access denied")]
     Forbidden,
+    /// The runtime of the session is not configured any more.
+    #[error("runtime not connected")]
+    NoRuntime,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -187,8 +190,14 @@ pub struct Attachment {
 
 /// Opens a session for a person: anybody of its workspace may watch.
 ///
-/// Errors: `NotFound` (also in another workspace), `Terminated`, `Storage`.
-pub async fn attach(tx: &mut Tx, terminals: &LiveTerminals, person: &Person, wanted: &Wanted) -> Result<Attachment, TerminalError> {
+/// Errors: `NotFound` (also in another workspace), `Terminated`, `NoRuntime`, `Storage`.
+pub async fn attach(
+    tx: &mut Tx,
+    terminals: &LiveTerminals,
+    runtime: Option<&RuntimeClient>,
+    person: &Person,
+    wanted: &Wanted,
+) -> Result<Attachment, TerminalError> {
     let found = match wanted {
         Wanted::Session(id) => storage::terminals::get(tx.conn(), person.workspace, *id).await?,
         Wanted::Agent(agent) => storage::terminals::live_of_agent(tx.conn(), person.workspace, agent).await?,
@@ -197,10 +206,14 @@ pub async fn attach(tx: &mut Tx, terminals: &LiveTerminals, person: &Person, wan
     if session.status == SessionStatus::Terminated {
         return Err(TerminalError::Terminated);
     }
-    // A session is connected as soon as its event is delivered; this is before that, or after its end.
-    let terminal = terminals.get(session.id).ok_or(TerminalError::Terminated)?;
     let now = tx.now();
-    storage::terminals::set_viewer(tx.conn(), session.id, person.user, now).await?;
+    // From here to the commit nobody can end the session, so a terminal that is connected now is ended with it.
+    if !storage::terminals::set_viewer(tx.conn(), session.id, person.user, now).await? {
+        return Err(TerminalError::Terminated);
+    }
+    // It is connected as soon as its event is delivered, which may be a moment from now.
+    connect(terminals, runtime, &session);
+    let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
     Ok(Attachment { viewer: terminal.view(), session, writer })
 }

@@ -31,7 +31,7 @@ const COOKIE_LIFETIME: TimeDelta = TimeDelta::days(30);
 ///
 /// Makes the workspace, its owner, group and space, and signs the owner in.
 #[utoipa::path(post, path = "/api/auth/setup", operation_id = "setUp", tag = "auth", request_body = SetUp, responses(
-    (status = 200, body = Envelope<PublicWorkspace>, description = "The workspace; the cookie is set"),
+    (status = 200, body = Envelope<Workspace>, description = "The workspace; the cookie is set"),
     (status = 403, body = ProblemBody, description = "There is a workspace already"),
     PersonErrors
 ))]
@@ -46,7 +46,7 @@ pub(super) async fn set_up(State(app): State<App>, Body(body): Body<SetUp>) -> R
     let token = auth::token_for(&tx, &app.tokens, workspace, user, &owner.email);
     let created = workspaces::get(tx.conn(), workspace).await?.ok_or_else(super::guard::no_workspace)?;
     tx.commit().await?;
-    Ok((session_cookie(&app, &token), Envelope::ok(PublicWorkspace::from(created))))
+    Ok((session_cookie(&app, &token), Envelope::ok(Workspace::with_members(created, 1))))
 }
 
 /// Sign in.

@@ -162,6 +162,7 @@ impl From<TerminalError> for Problem {
             TerminalError::NotFound => Self::new(StatusCode::NOT_FOUND, "SESSION_NOT_FOUND", "session not found"),
             TerminalError::Terminated => Self::new(StatusCode::CONFLICT, "SESSION_TERMINATED", error.to_string()),
             TerminalError::Forbidden => Self::forbidden(),
+            TerminalError::NoRuntime => Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", error.to_string()),
             TerminalError::Storage(storage) => storage.into(),
         }
     }

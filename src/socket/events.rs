@@ -1,9 +1,9 @@
 //! The workspace's events on the default namespace.
 
+use futures_util::future::BoxFuture;
 use socketioxide::{SocketIo, extract::SocketRef};
 
 use crate::{
-    app::App,
     domain::events::{Delivered, EventSink},
     model::{actor::Person, ids::WorkspaceId},
     wire::events,
@@ -15,7 +15,7 @@ fn room(workspace: WorkspaceId) -> String {
 }
 
 /// Puts a socket into its workspace's room, or shows a stranger out.
-pub(super) fn connected(socket: &SocketRef, _app: &App) {
+pub(super) fn connected(socket: &SocketRef) {
     match socket.extensions.get::<Person>() {
         Some(person) => socket.join(room(person.workspace)),
         None => super::refuse_strangers::<()>(socket, "Unauthorized", None),
@@ -26,15 +26,13 @@ pub(super) fn connected(socket: &SocketRef, _app: &App) {
 pub struct Broadcaster(pub SocketIo);
 
 impl EventSink for Broadcaster {
-    fn deliver(&self, event: &Delivered) {
-        let Some((name, payload)) = events::broadcast(event.entry.id, &event.entry.kind) else { return };
-        let io = self.0.clone();
-        let to = room(event.entry.workspace);
-        // The local adapter sends before its future is first awaited; a slow socket does not hold the others.
-        futures_util::FutureExt::now_or_never(async move {
-            if let Err(error) = io.to(to).emit(name, &payload).await {
+    fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            let Some((name, payload)) = events::broadcast(event.entry.id, &event.entry.kind) else { return };
+            // A socket without room misses it: it is told by the next one that something changed.
+            if let Err(error) = self.0.to(room(event.entry.workspace)).emit(name, &payload).await {
                 tracing::debug!(%error, name, "an event did not reach every socket");
             }
-        });
+        })
     }
 }

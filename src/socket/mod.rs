@@ -42,15 +42,13 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
         .transports([TransportType::Websocket])
         .build_layer();
     let app = Arc::new(app);
-    let (auth_app, room_app) = (Arc::clone(&app), Arc::clone(&app));
+    let auth_app = Arc::clone(&app);
     io.ns(
         "/",
-        (async move |socket: SocketRef| events::connected(&socket, &room_app)).with(
-            async move |socket: SocketRef, auth: TryData<Handshake>| {
-                admit(&auth_app, &socket, auth).await;
-                Ok::<(), std::convert::Infallible>(())
-            },
-        ),
+        (async move |socket: SocketRef| events::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
+            admit(&auth_app, &socket, auth).await;
+            Ok::<(), std::convert::Infallible>(())
+        }),
     );
     let auth_app = Arc::clone(&app);
     io.ns(

@@ -171,7 +171,7 @@ impl Seat {
 
     async fn open(&self, wanted: &Wanted) -> Result<Attachment, TerminalError> {
         let mut tx = self.app.begin().await?;
-        let attachment = terminals::attach(&mut tx, &self.app.terminals, &self.person, wanted).await?;
+        let attachment = terminals::attach(&mut tx, &self.app.terminals, self.app.runtime.as_ref(), &self.person, wanted).await?;
         tx.commit().await?;
         Ok(attachment)
     }
@@ -275,6 +275,7 @@ fn problem_of(error: TerminalError) -> TerminalProblem {
         TerminalError::NotFound => TerminalProblem::SESSION_NOT_FOUND,
         TerminalError::Terminated => TerminalProblem::SESSION_TERMINATED,
         TerminalError::Forbidden => TerminalProblem::FORBIDDEN,
+        TerminalError::NoRuntime => TerminalProblem::RUNTIME_NOT_CONNECTED,
         TerminalError::Storage(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a terminal event failed");
             TerminalProblem::UNAVAILABLE

@@ -122,6 +122,18 @@ pub async fn live_on(conn: &mut Conn, endpoint: &str) -> Result<Vec<Run>, Storag
     runs(rows)
 }
 
+/// Runs that are over, of those that a runtime calls by these names.
+pub async fn ended_among(conn: &mut Conn, endpoint: &str, runtime_agent_ids: &[String]) -> Result<Vec<Run>, StorageError> {
+    let rows = select_runs!(
+        "WHERE r.runtime_endpoint = $1 AND r.runtime_agent_id = ANY($2) AND r.stopped_at IS NOT NULL",
+        endpoint,
+        runtime_agent_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    runs(rows)
+}
+
 /// Runs whose end was asked for and not yet confirmed, longest waiting first.
 pub async fn stopping(conn: &mut Conn, limit: i64) -> Result<Vec<Run>, StorageError> {
     let rows = select_runs!("WHERE r.stop_requested_at IS NOT NULL AND r.stopped_at IS NULL ORDER BY r.stop_requested_at LIMIT $1", limit)

@@ -181,9 +181,9 @@ pub async fn set_status(
     Ok(updated.rows_affected() == 1)
 }
 
-/// Notes who looks at the session.
-pub async fn set_viewer(conn: &mut Conn, id: SessionId, user: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
-    sqlx::query!(
+/// Notes who looks at the session; `false` when it is terminated.
+pub async fn set_viewer(conn: &mut Conn, id: SessionId, user: UserId, at: DateTime<Utc>) -> Result<bool, StorageError> {
+    let updated = sqlx::query!(
         "UPDATE terminal_sessions SET connected_user_id = $2, last_activity_at = $3 WHERE id = $1 AND terminated_at IS NULL",
         id.0,
         user.0,
@@ -191,7 +191,7 @@ pub async fn set_viewer(conn: &mut Conn, id: SessionId, user: UserId, at: DateTi
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(updated.rows_affected() == 1)
 }
 
 /// Forgets a viewer who left, if nobody came after.

@@ -7,6 +7,7 @@ mod terminal_news;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -57,26 +58,28 @@ fn run(app: &App, name: &'static str, worker: impl Future<Output = ()> + Send + 
 struct Machinery(App);
 
 impl EventSink for Machinery {
-    fn deliver(&self, event: &Delivered) {
-        match &event.entry.kind {
-            EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
-            EventKind::TerminalChanged { session_id, status, login_url, drain } => {
-                terminal_news::changed(&self.0, *session_id, status, login_url.clone(), *drain);
+    fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            match &event.entry.kind {
+                EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
+                EventKind::TerminalChanged { session_id, status, login_url, drain } => {
+                    terminal_news::changed(&self.0, *session_id, status, login_url.clone(), *drain).await;
+                }
+                EventKind::AccessRequested { .. }
+                | EventKind::AccessApproved { .. }
+                | EventKind::AccessDenied { .. }
+                | EventKind::AccessRevoked { .. }
+                | EventKind::KeyClaimed
+                | EventKind::InviteCreated { .. }
+                | EventKind::InviteRevoked { .. }
+                | EventKind::AgentsSpawned { .. }
+                | EventKind::RunStarted { .. }
+                | EventKind::RunReady { .. }
+                | EventKind::RunLoginRequired { .. }
+                | EventKind::RunStopped { .. }
+                | EventKind::RunFailed { .. } => {}
             }
-            EventKind::AccessRequested { .. }
-            | EventKind::AccessApproved { .. }
-            | EventKind::AccessDenied { .. }
-            | EventKind::AccessRevoked { .. }
-            | EventKind::KeyClaimed
-            | EventKind::InviteCreated { .. }
-            | EventKind::InviteRevoked { .. }
-            | EventKind::AgentsSpawned { .. }
-            | EventKind::RunStarted { .. }
-            | EventKind::RunReady { .. }
-            | EventKind::RunLoginRequired { .. }
-            | EventKind::RunStopped { .. }
-            | EventKind::RunFailed { .. } => {}
-        }
+        })
     }
 }
 

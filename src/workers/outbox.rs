@@ -29,9 +29,13 @@ pub(super) async fn run(app: App, sinks: Arc<[Box<dyn EventSink>]>) {
 /// Delivers until the database fails; `position` goes on after that.
 async fn deliver(app: &App, sinks: &[Box<dyn EventSink>], position: &mut Option<i64>) -> Result<(), StorageError> {
     let mut tail = Tail::listen(&app.pool).await?;
-    let mut last = match *position {
-        Some(last) => last,
-        None => events::last(&mut *app.read().await?).await?,
+    let mut last = if let Some(last) = *position {
+        last
+    } else {
+        let last = events::last(&mut *app.read().await?).await?;
+        // What ends after this position is delivered below.
+        super::terminal_news::connect_all(app).await?;
+        last
     };
     loop {
         loop {
@@ -43,7 +47,7 @@ async fn deliver(app: &App, sinks: &[Box<dyn EventSink>], position: &mut Option<
                 match event {
                     Ok(event) => {
                         for sink in sinks {
-                            sink.deliver(&event);
+                            sink.deliver(&event).await;
                         }
                         last = event.seq;
                     }

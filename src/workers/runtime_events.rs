@@ -19,6 +19,17 @@ pub(super) async fn run(app: App, endpoint: String, mut news: mpsc::Receiver<Lin
 
 async fn hear(app: &App, endpoint: &str, news: &LinkNews) -> Result<(), StorageError> {
     let mut tx = app.begin().await?;
-    runs::hear_link(&mut tx, endpoint, news).await?;
-    tx.commit().await
+    let leftovers = runs::hear_link(&mut tx, endpoint, news).await?;
+    tx.commit().await?;
+    for run in leftovers {
+        let app = app.clone();
+        app.clone().spawn(async move {
+            let Some(runtime) = app.runtime.as_ref() else { return };
+            match runs::end_process(runtime, &run).await {
+                Ok(_) => tracing::info!(agent.id = %run.agent, "ended a process that had outlived its run"),
+                Err(error) => tracing::warn!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a process outlives its run"),
+            }
+        });
+    }
+    Ok(())
 }

@@ -8,11 +8,8 @@ use crate::{
     model::{ids::SessionId, terminal::SessionStatus},
 };
 
-/// Connects every session that is alive, then takes news for ever.
+/// Takes news for ever.
 pub(super) async fn run(app: App, mut news: mpsc::Receiver<TerminalNews>) {
-    while let Err(error) = connect_all(&app).await {
-        super::pause_after("terminal news", &error).await;
-    }
     while let Some(news) = news.recv().await {
         while let Err(error) = hear(&app, news).await {
             if !super::try_again("terminal news", &error).await {
@@ -22,10 +19,11 @@ pub(super) async fn run(app: App, mut news: mpsc::Receiver<TerminalNews>) {
     }
 }
 
-async fn connect_all(app: &App) -> Result<(), StorageError> {
-    let sessions = terminals::all_live(&mut *app.read().await?).await?;
-    for session in &sessions {
-        terminals::connect(&app.terminals, app.runtime.as_ref(), session);
+/// Connects every session that is alive. The caller delivers what is committed from before this call on,
+/// so that a session which ends meanwhile is ended here too.
+pub(super) async fn connect_all(app: &App) -> Result<(), StorageError> {
+    for session in terminals::all_live(&mut *app.read().await?).await? {
+        terminals::connect(&app.terminals, app.runtime.as_ref(), &session);
     }
     Ok(())
 }
@@ -37,21 +35,24 @@ async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result
 }
 
 /// Carries a committed change of a session to its terminal: connects a new one, ends one that is over.
-pub(super) fn changed(app: &App, session: SessionId, status: &str, login_url: Option<String>, drain: bool) {
+pub(super) async fn changed(app: &App, session: SessionId, status: &str, login_url: Option<String>, drain: bool) {
     match SessionStatus::parse(status) {
         Some(SessionStatus::Terminated) => app.terminals.end(session, drain),
         Some(SessionStatus::Pending) => {
-            let app = app.clone();
-            app.clone().spawn(async move {
-                let found = async { terminals::of_machinery(&mut *app.read().await?, session).await };
-                match found.await {
-                    Ok(Some(session)) => terminals::connect(&app.terminals, app.runtime.as_ref(), &session),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, session.id = %session, "a terminal could not be connected"),
+            while let Err(error) = connect(app, session).await {
+                if !super::try_again("terminal news", &error).await {
+                    break;
                 }
-            });
+            }
         }
         Some(status) => app.terminals.set_status(session, status, login_url),
         None => tracing::warn!(session.id = %session, status, "unknown session status"),
     }
+}
+
+async fn connect(app: &App, session: SessionId) -> Result<(), StorageError> {
+    if let Some(session) = terminals::of_machinery(&mut *app.read().await?, session).await? {
+        terminals::connect(&app.terminals, app.runtime.as_ref(), &session);
+    }
+    Ok(())
 }

@@ -43,6 +43,8 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         }
     };
 
+    // Only the first test of a process can install it.
+    let _installed = rustls::crypto::ring::default_provider().install_default().is_ok();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = json!({
         "agentType": "custom",
