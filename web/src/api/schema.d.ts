@@ -1170,6 +1170,33 @@ export interface components {
             /** @description Always `true`: errors have another shape. */
             success: boolean;
         };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Workspace: {
+            /** @description The caller's workspace. Of its settings only what every member may know (D-19). */
+            data: {
+                createdAt: components["schemas"]["Timestamp"];
+                customDomain: string | null;
+                defaultSpaceId: components["schemas"]["SpaceId"] | null;
+                description: string | null;
+                emailDomains: string[];
+                hostname: string | null;
+                id: components["schemas"]["WorkspaceId"];
+                logo: string | null;
+                /** Format: int64 */
+                memberCount: number;
+                name: string | null;
+                settings: unknown;
+                status: string | null;
+                updatedAt: components["schemas"]["Timestamp"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Always `true`: errors have another shape. */
+            success: boolean;
+        };
         /**
          * Format: uuid
          * @description An event, the same on every channel.
@@ -1734,7 +1761,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Envelope_PublicWorkspace"];
+                    "application/json": components["schemas"]["Envelope_Workspace"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */
