@@ -15,6 +15,9 @@ pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// `APP_SECRET` signs tokens and seals secrets; below this it could be guessed.
 const APP_SECRET_CHARS_MIN: usize = 32;
 
+/// One connection waits for events all the time; requests and workers need at least two more.
+const CONNECTIONS_MIN: u32 = 3;
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -170,8 +173,8 @@ impl Config {
             // The URL itself may hold a password, so it is not shown.
             reader.refuse("DATABASE_URL", &format!("must look like postgres://user@host:5432/name ({error})"), ());
         }
-        if self.database_connections_max == 0 {
-            reader.refuse("DATABASE_MAX_POOL", "must be at least 1", ());
+        if self.database_connections_max < CONNECTIONS_MIN {
+            reader.refuse("DATABASE_MAX_POOL", &format!("must be at least {CONNECTIONS_MIN}"), ());
         }
         if reader.bad.is_empty() { Ok(self) } else { Err(BadSettings(reader.bad)) }
     }
@@ -181,10 +184,12 @@ impl Config {
         SocketAddr::new(self.host, self.port)
     }
 
-    /// Public address of this service, without a slash at its end.
+    /// Public address of this service, without a slash at its end. One that listens everywhere is
+    /// reached on this machine, as long as nobody says where else.
     #[must_use]
     pub fn public_url(&self) -> String {
-        self.app_url.clone().unwrap_or_else(|| format!("http://{}", self.address()))
+        let reachable = if self.host.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.host };
+        self.app_url.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(reachable, self.port)))
     }
 }
 

@@ -104,12 +104,16 @@ async fn run(task: Task) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is where settings enter")]
     let config = Config::read(&|name| std::env::var(name).ok())?;
     telemetry::start(&config.log_level, config.log_format);
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
     let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     for name in config::unknown_names(names.iter().map(String::as_str)) {
         tracing::warn!(name, "unknown setting; see .env.example");
     }
     match task {
         Task::Serve => {
+            serve::app_secret(&config)?;
             let shutdown = signalled()?;
             let database = Database::resolve(&config, &mut report)?;
             serve::run(&config, database.options.clone(), shutdown).await?;
@@ -208,12 +212,26 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
             }
         },
     }
-    let port = TcpListener::bind(config.address());
+    let secret = if config.app_secret.is_some() { "set" } else { "not set: `up` makes one, `serve` needs it" };
+    check("APP_SECRET", Ok(secret.to_owned()));
     check(
         "port",
-        port.map(|_| format!("{} is free", config.address())).map_err(|error| serve::explain_bind(config.address(), &error).to_string()),
+        match TcpListener::bind(config.address()) {
+            Ok(_) => Ok(format!("{} is free", config.address())),
+            Err(_) if is_ours(config).await => Ok(format!("raven-agents answers on {}", config.address())),
+            Err(error) => Err(serve::explain_bind(config.address(), &error).to_string()),
+        },
     );
     if sound { Ok(()) } else { Err(anyhow::anyhow!("something is wrong, see above")) }
+}
+
+/// Whether what has our port is this service.
+async fn is_ours(config: &Config) -> bool {
+    let asked = async {
+        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(2)).build()?;
+        http.get(format!("{}/api/health/live", config.public_url())).send().await?.json::<serde_json::Value>().await
+    };
+    asked.await.is_ok_and(|answer| answer["data"] == "ok")
 }
 
 async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {

@@ -36,7 +36,7 @@ pub struct Running {
 /// Errors: `APP_SECRET` is missing, or a setting turns out to be no use.
 pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock) -> anyhow::Result<Running> {
     let address = listener.local_addr().context("the listening socket has no address")?;
-    let app_secret = config.app_secret.as_deref().context("APP_SECRET is missing: set it to at least 32 random characters")?;
+    let app_secret = app_secret(config)?;
     let runtime = match &config.runtime {
         Some(runtime) => Some(RuntimeClient::new(&runtime.endpoint, runtime.token.clone()).context("AGENT_RUNTIME_ENDPOINT")?),
         None => None,
@@ -77,6 +77,13 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let stopping = app.shutdown.clone();
     let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
     Ok(Running { address, app, serving })
+}
+
+/// The secret that signs tokens and seals secrets.
+///
+/// Errors: it is not set.
+pub fn app_secret(config: &Config) -> anyhow::Result<&str> {
+    config.app_secret.as_deref().context("APP_SECRET is missing: set it to at least 32 random characters")
 }
 
 /// Follows the runtime's events for as long as the service runs.

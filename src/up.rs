@@ -25,6 +25,8 @@ use crate::{
     serve, storage,
 };
 
+/// Levels of a log, as the runtime takes them.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// How long the runtime may take until it answers.
 const RUNTIME_START: Duration = Duration::from_secs(10);
 /// How long the runtime may take to end its agents.
@@ -66,18 +68,22 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
         }
     };
     println!("raven-agents is ready: {}", config.public_url());
+    let mut abandoned = false;
     if let Some(mut runtime) = local_runtime {
         tokio::select! {
-            () = shutdown => progress("stopping"),
-            () = runtime.ended() => progress("the runtime ended by itself, stopping"),
+            () = shutdown => {}
+            () = runtime.ended() => abandoned = true,
         }
+        progress("stopping");
         runtime.stop().await;
     } else {
         shutdown.await;
         progress("stopping");
     }
     running.stop().await;
-    database.stop()
+    database.stop()?;
+    anyhow::ensure!(!abandoned, "the runtime ended by itself; what it said is above");
+    Ok(())
 }
 
 /// Secrets that are made on first use and kept beside the data.
@@ -179,7 +185,9 @@ impl LocalRuntime {
         // A Ctrl-C in the terminal reaches the service, which ends the runtime when it is its turn.
         #[cfg(unix)]
         command.process_group(0);
-        let mut child = command.spawn().context("the runtime could not be started")?;
+        // The service takes a filter here, the runtime one level.
+        let level = config.log_level.split([',', '=']).find(|word| LEVELS.contains(word)).unwrap_or("info");
+        let mut child = command.env("LOG_LEVEL", level).spawn().context("the runtime could not be started")?;
         let pid = child.id().context("the runtime ended at once")?;
         fs::write(&pid_file, pid.to_string()).with_context(|| format!("{} cannot be written", pid_file.display()))?;
         if let Some(output) = child.stdout.take() {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     approvals::{self, ApprovalError},
-    events,
+    events, keys,
     runs::{self, Report},
 };
 use crate::{
@@ -120,7 +120,14 @@ async fn plan_one(
 }
 
 /// Why an agent could not be launched.
-pub type LaunchError = RuntimeError;
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct LaunchError {
+    #[source]
+    pub error: RuntimeError,
+    /// Whether its process may run all the same: then it is pursued until the runtime says that it does not.
+    pub may_run: bool,
+}
 
 /// What the runtime made of one planned agent.
 pub struct Launched {
@@ -154,26 +161,28 @@ pub async fn launch(
         callback_url: Some(format!("{}/api/parallax-agents/spawn-callback", callbacks.app_url)),
         id: Some(planned.run.runtime_agent_id.clone()),
     };
-    let reply = runtime.spawn(&request, &planned.run.id.to_string()).await;
-    if let Err(error @ (RuntimeError::Unreachable(_) | RuntimeError::BadReply(_))) = reply {
-        // It may have been carried out: nothing must run that we are about to forget.
-        if let Err(stop_error) = runtime.stop(planned.run.workspace, &planned.run.runtime_agent_id).await {
-            tracing::warn!(agent.id = %planned.agent.id, error = %stop_error, "a failed spawn may have left a process");
+    let reply = match runtime.spawn(&request, &planned.run.id.to_string()).await {
+        Ok(reply) => reply,
+        Err(error) if error.is_certain() => return Err(LaunchError { error, may_run: false }),
+        Err(error) => {
+            // It may have been carried out, and nothing must run that nobody knows of.
+            let stopped = runtime.stop(planned.run.workspace, &planned.run.runtime_agent_id).await;
+            return Err(LaunchError { error, may_run: stopped.is_err() });
         }
-        return Err(error);
-    }
-    let reply = reply?;
+    };
     let refusal = || RuntimeError::Refused {
         status: 200,
         code: None,
         message: reply.errors.first().cloned().unwrap_or_else(|| "no agent was started".into()),
     };
-    let agent = reply.agents.first().ok_or_else(refusal)?;
+    let agent = reply.agents.first().ok_or_else(|| LaunchError { error: refusal(), may_run: false })?;
     Ok(Launched { runtime_agent_id: agent.id.clone(), runtime_session_id: agent.runtime_session_id.clone() })
 }
 
-/// Commits what came of launching one agent: it has started, or agent, key and account are gone.
+/// Commits what came of launching one agent: it has started; or agent, key and account are gone; or,
+/// where its process may run all the same, its key is revoked and its end asked for.
 pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<&Launched, &LaunchError>) -> Result<(), StorageError> {
+    let (workspace, agent) = (planned.run.workspace, &planned.agent.id);
     match outcome {
         Ok(launched) => {
             if let Some(mut run) = storage::runs::lock(tx.conn(), planned.run.id).await?
@@ -185,12 +194,16 @@ pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<&Launched, &
             let report = Report { news: RunNews::Started, runtime_session_id: launched.runtime_session_id.clone(), mcp_endpoint: None };
             runs::hear_by_id(tx, planned.run.id, report).await
         }
-        Err(error) => {
-            let kind = EventKind::RunFailed { agent: runs::brief(&planned.run, RunStatus::Failed), error: error.to_string() };
-            let (workspace, agent) = (planned.run.workspace, planned.agent.id.clone());
+        Err(failure) if failure.may_run => {
+            runs::request_stop(tx, workspace, agent, planned.run.requested_by, "the spawn was not confirmed").await?;
+            keys::revoke_all(tx, workspace, agent).await?;
+            Ok(())
+        }
+        Err(failure) => {
+            let kind = EventKind::RunFailed { agent: runs::brief(&planned.run, RunStatus::Failed), error: failure.to_string() };
             events::record(tx, Event { workspace, agent: Some(agent.clone()), actor: planned.run.requested_by, kind }).await?;
-            storage::agents::delete(tx.conn(), workspace, &agent).await?;
-            storage::users::delete_of_agent(tx.conn(), workspace, &agent).await
+            storage::agents::delete(tx.conn(), workspace, agent).await?;
+            storage::users::delete_of_agent(tx.conn(), workspace, agent).await
         }
     }
 }

@@ -178,6 +178,11 @@ impl Writer {
     pub async fn write(&self, input: Bytes) -> Result<(), NotConnected> {
         self.terminal.write(input).await
     }
+
+    /// Changes the size of the terminal for everyone; `false` when it has that size already.
+    pub async fn resize(&self, size: Size) -> bool {
+        self.terminal.resize(size).await
+    }
 }
 
 /// A viewer's place at a terminal.
@@ -223,10 +228,7 @@ pub async fn detach(tx: &mut Tx, person: &Person, session: SessionId) -> Result<
     storage::terminals::clear_viewer(tx.conn(), session, person.user).await
 }
 
-/// Changes the size of the terminal for everyone. Nothing happens when it has that size already.
-pub async fn resize(tx: &mut Tx, writer: &Writer, size: Size) -> Result<(), StorageError> {
-    if writer.terminal.resize(size).await {
-        storage::terminals::set_size(tx.conn(), writer.session, size).await?;
-    }
-    Ok(())
+/// Notes the size that a terminal has now.
+pub async fn note_size(tx: &mut Tx, writer: &Writer, size: Size) -> Result<(), StorageError> {
+    storage::terminals::set_size(tx.conn(), writer.session, size).await
 }

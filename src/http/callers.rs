@@ -2,7 +2,7 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, request::Parts},
 };
 use subtle::ConstantTimeEq as _;
 
@@ -34,7 +34,9 @@ impl FromRequestParts<App> for Member {
         let mut conn = app.read().await?;
         let person = auth::person(&mut conn, &app.tokens, token).await?;
         let person = person.ok_or_else(Problem::unauthorized)?;
-        if app.settings.cloud && workspaces::resolve(&mut conn, host_label(&parts.headers)).await? != Some(person.workspace) {
+        if app.settings.cloud
+            && workspaces::resolve(&mut conn, Some(input::host_label(&parts.headers).unwrap_or_default())).await? != Some(person.workspace)
+        {
             return Err(Problem::unauthorized());
         }
         Ok(Self(person))
@@ -60,7 +62,7 @@ impl FromRequestParts<App> for Attached {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let label = app.settings.cloud.then(|| host_label(&parts.headers).unwrap_or_default());
+        let label = app.settings.cloud.then(|| input::host_label(&parts.headers).unwrap_or_default());
         let mut conn = app.read().await?;
         let workspace = workspaces::resolve(&mut conn, label).await?;
         workspace.map(Self).ok_or_else(super::guard::no_workspace)
@@ -101,9 +103,4 @@ fn webhook_secret(headers: &HeaderMap, app: &App) -> Option<bool> {
     let presented = headers.get(WEBHOOK_SECRET_HEADER)?;
     let known = app.settings.webhook_secret.as_deref().unwrap_or_default();
     Some(!known.is_empty() && presented.as_bytes().ct_eq(known.as_bytes()).into())
-}
-
-/// The first label of the host that was asked.
-fn host_label(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::HOST)?.to_str().ok()?.split(['.', ':']).next()
 }

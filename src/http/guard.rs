@@ -13,7 +13,7 @@ use super::input;
 use crate::{app::App, domain::workspaces, wire::problem::Problem};
 
 /// API paths that work before there is a workspace (REST contract §1.3).
-const WITHOUT_WORKSPACE: [&str; 4] = ["/api/auth/setup", "/api/health", "/api/mcp-standard", "/api/openapi.json"];
+const WITHOUT_WORKSPACE: [&str; 3] = ["/api/auth/setup", "/api/health", "/api/mcp-standard"];
 
 /// The text by which the web UI knows to offer the setup.
 pub(super) fn no_workspace() -> Problem {

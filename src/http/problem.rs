@@ -118,7 +118,11 @@ impl From<RequestError> for Problem {
             RequestError::WrongSecret => Self::new(StatusCode::FORBIDDEN, "CLAIM_REFUSED", error.to_string()),
             RequestError::Seal(_) => {
                 tracing::error!(error = &error as &dyn Error, "an unclaimed key cannot be opened");
-                Self::new(StatusCode::CONFLICT, "KEY_LOST", "the key can no longer be handed out; ask an admin to approve again")
+                Self::new(
+                    StatusCode::CONFLICT,
+                    "KEY_LOST",
+                    "the key can no longer be handed out; ask an admin to revoke and approve you again",
+                )
             }
             RequestError::Storage(storage) => storage.into(),
         }

@@ -28,6 +28,16 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// Whether the call was certainly not carried out.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Unreachable(error) => error.is_connect(),
+            Self::BadReply(_) => false,
+        }
+    }
+
     /// Whether the runtime says that it does not know the agent.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -51,7 +51,7 @@ pub async fn follow(runtime: RuntimeClient, news: mpsc::Sender<LinkNews>) {
     while !news.is_closed() {
         if let Err(error) = connection(&runtime, &news, &mut position, &mut backoff).await {
             let delay = backoff.next_delay();
-            tracing::warn!(
+            tracing::info!(
                 runtime = runtime.endpoint(),
                 error = &error as &dyn std::error::Error,
                 retry_ms = delay.as_millis(),

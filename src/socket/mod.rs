@@ -18,8 +18,8 @@ use socketioxide::{
 };
 
 use crate::{
-    app::App,
-    domain::auth,
+    app::{App, StorageError},
+    domain::{auth, workspaces},
     model::actor::Person,
     wire::{input, terminals::TerminalProblem},
 };
@@ -77,11 +77,16 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
     let headers = &socket.req_parts().headers;
     let given = handshake.ok().and_then(|handshake| handshake.token);
     let token = given.as_deref().or_else(|| input::bearer(headers)).or_else(|| own_cookie(headers, app))?;
-    let person = match app.read().await {
-        Ok(mut conn) => auth::person(&mut conn, &app.tokens, token).await,
-        Err(error) => Err(error),
+    let person = async {
+        let mut conn = app.read().await?;
+        let person = auth::person(&mut conn, &app.tokens, token).await?;
+        if !app.settings.cloud {
+            return Ok::<_, StorageError>(person);
+        }
+        let asked = workspaces::resolve(&mut conn, Some(input::host_label(headers).unwrap_or_default())).await?;
+        Ok(person.filter(|person| Some(person.workspace) == asked))
     };
-    match person {
+    match person.await {
         Ok(person) => {
             let person = person?;
             socket.extensions.insert(person.clone());

@@ -184,12 +184,16 @@ impl Seat {
     async fn resize(&self, size: Size) -> Result<(), TerminalProblem> {
         // The web UI resizes by itself after attaching: for somebody who only watches that is no mistake.
         let Ok(writer) = self.writer() else { return Ok(()) };
-        let resize = async {
+        // The runtime may be slow to take it: no transaction is open meanwhile.
+        if !writer.resize(size).await {
+            return Ok(());
+        }
+        let note = async {
             let mut tx = self.app.begin().await?;
-            terminals::resize(&mut tx, writer, size).await?;
+            terminals::note_size(&mut tx, writer, size).await?;
             tx.commit().await
         };
-        resize.await.map_err(|error| problem_of(error.into()))
+        note.await.map_err(|error: StorageError| problem_of(error.into()))
     }
 
     fn writer(&self) -> Result<&Writer, TerminalProblem> {

@@ -7,19 +7,6 @@ use crate::model::{
     ids::EventId,
 };
 
-/// Names of the events on the default namespace, with an example of each payload.
-pub const WORKSPACE_EVENTS: [&str; 9] = [
-    "agent:started",
-    "agent:ready",
-    "agent:login_required",
-    "agent:stopped",
-    "agent:error",
-    "agent:access_requested",
-    "agent:access_approved",
-    "agent:access_denied",
-    "agent:access_revoked",
-];
-
 /// Name and payload for the default namespace, or `None` for what is not broadcast there.
 /// `agent` is always an object with an id; `eventId` is the same on every channel.
 #[must_use]

@@ -168,6 +168,12 @@ pub fn is_own_origin(headers: &HeaderMap, app_url: &str) -> bool {
     origin::is_own(value(header::ORIGIN), value(header::HOST), app_url)
 }
 
+/// The first label of the host that was asked.
+#[must_use]
+pub fn host_label(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()?.split(['.', ':']).next()
+}
+
 /// The session cookie (REST contract §1.2).
 pub const SESSION_COOKIE: &str = "authToken";
 

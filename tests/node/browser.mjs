@@ -193,7 +193,8 @@ async function opensASecondTab(first) {
   await second.bringToFront();
   await type(second, 'echo "back $((50+5))"');
   await shows(first, 'back 55');
-  for (const page of [first, second]) await showsOnce(page, ['live 44', 'back 55']);
+  await showsTheSame(first, second);
+  await showsOnce(second, ['live 44', 'back 55']);
   ok('both tabs may type and show what the other does');
   return second;
 }

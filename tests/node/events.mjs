@@ -9,6 +9,7 @@ main(60_000, async () => {
 
   const agent = await spawn();
   const about = (id) => events.events.filter(({ payload }) => payload?.agent?.id === id);
+  const runEvents = (id) => about(id).map(({ name }) => name).filter((name) => /^agent:(started|ready|stopped|error)$/.test(name));
   const heard = (id, name) => events.event(name, 0, (payload) => payload?.agent?.id === id);
   await heard(agent, 'agent:started');
   await heard(agent, 'agent:ready');
@@ -18,8 +19,7 @@ main(60_000, async () => {
   // Events of a workspace are delivered in their order: once a later one is here, nothing earlier is missing.
   const later = await spawn();
   await heard(later, 'agent:started');
-  const runs = about(agent).filter(({ name }) => /^agent:(started|ready|stopped|error)$/.test(name));
-  assertEqual(runs.map(({ name }) => name), ['agent:started', 'agent:ready', 'agent:stopped'], `events of ${agent}`);
+  assertEqual(runEvents(agent), ['agent:started', 'agent:ready', 'agent:stopped'], `events of ${agent}`);
   ok('agent:started, agent:ready and agent:stopped come once each, in order, with the agent');
 
   const ids = about(agent).map(({ payload }) => payload.eventId);
@@ -27,7 +27,10 @@ main(60_000, async () => {
   ok('every event has an id of its own');
 
   await call(baseUrl, cookie, 'POST', `/api/parallax-agents/${later}/stop`);
-  await heard(later, 'agent:stopped');
+  await events.until('the end of an agent stopped at once', () => /stopped|error/.test(runEvents(later).at(-1)));
+  // It may have become ready meanwhile.
+  assertEqual(runEvents(later).filter((name) => name !== 'agent:ready'), ['agent:started', 'agent:stopped'], `events of ${later}`);
+  ok('an agent that is stopped while it starts is reported as stopped, not as failed');
   events.close();
 
   const stranger = new Recorder(baseUrl, '/', {});

@@ -26,27 +26,33 @@ export function ActivityList({ activity, showAgent }: Props) {
       {activity.data.map((entry) => (
         <li key={entry.id}>
           <Group justify="space-between" wrap="nowrap" align="baseline" gap="sm">
-            <Text size="sm" fw={500}>
-              {title(entry.activityType)}
+            <Group gap="0 8px">
+              <Text size="sm" fw={500}>
+                {title(entry.activityType)}
+              </Text>
               {showAgent && entry.agentId && (
-                <Anchor component={Link} to={`/agents/${encodeURIComponent(entry.agentId)}`} size="sm" ml={8} className="mono">
+                <Anchor component={Link} to={`/agents/${encodeURIComponent(entry.agentId)}`} size="sm" className="mono">
                   {entry.agentId}
                 </Anchor>
               )}
-            </Text>
+            </Group>
             <Text size="xs" c="dimmed">
               <Time at={entry.createdAt} />
             </Text>
           </Group>
-          {entry.description && (
-            <Text size="xs" c="dimmed">
-              {entry.description}
-            </Text>
-          )}
+          <Text size="xs" c="dimmed">
+            {[entry.description, reason(entry)].filter(Boolean).join(': ')}
+          </Text>
         </li>
       ))}
     </Stack>
   );
+}
+
+/** Why it happened, where the entry says so: a failed spawn's error, the reason of a denial. */
+function reason({ metadata }: Activity): string | undefined {
+  const { error, reason } = (metadata ?? {}) as Record<string, unknown>;
+  return [error, reason].find((text) => typeof text === 'string');
 }
 
 /** "access_approved" reads as "Access approved". */

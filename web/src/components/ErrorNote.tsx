@@ -1,13 +1,16 @@
 import { Alert, Button, Text } from '@mantine/core';
 import { ApiError } from '../api/client';
 
-/** Says what went wrong; renders nothing without an error. */
+/** Says what went wrong; with the request, to look it up, when the service is at fault. Renders nothing without an error. */
 export function ErrorNote({ error, onRetry }: { error: Error | null; onRetry?: () => void }) {
   if (!error) return null;
   return (
     <Alert color="red" role="alert">
-      <Text size="sm">{error.message}</Text>
-      {error instanceof ApiError && error.requestId && (
+      {/* The service's messages begin in lower case. */}
+      <Text size="sm" className={error instanceof ApiError ? 'sentence-case' : undefined}>
+        {error.message}
+      </Text>
+      {error instanceof ApiError && error.status >= 500 && error.requestId && (
         <Text size="xs" c="dimmed" className="mono">
           Request {error.requestId}
         </Text>

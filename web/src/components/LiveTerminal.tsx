@@ -52,7 +52,7 @@ function EndSession({ sessionId }: { sessionId: string }) {
           onSubmit={() => end.mutate()}
           onClose={() => setAsking(false)}
         >
-          <Text size="sm">Everyone watching is disconnected and nobody can type any more.</Text>
+          <Text size="sm">This stops the agent too. Everyone watching is disconnected at once, without its last words.</Text>
         </FormDialog>
       )}
     </>

@@ -72,7 +72,11 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
           label="Agent type"
           data={TYPES}
           value={agentType}
-          onChange={(event) => setAgentType(event.currentTarget.value as AgentType)}
+          onChange={(event) => {
+            setAgentType(event.currentTarget.value as AgentType);
+            // What was wrong with another type says nothing about this one.
+            spawn.reset();
+          }}
         />
         <NumberInput
           label="Count"
