@@ -29,6 +29,8 @@ use crate::{
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// How long the runtime may take until it answers.
 const RUNTIME_START: Duration = Duration::from_secs(10);
+/// How long what has the runtime's port may take to show that it is our runtime.
+const ADOPTION: Duration = Duration::from_secs(2);
 /// How long the runtime may take to end its agents.
 const RUNTIME_STOP: Duration = Duration::from_secs(8);
 
@@ -162,7 +164,7 @@ impl LocalRuntime {
         let client = RuntimeClient::new(&format!("http://{address}"), Some(token.to_owned())).context("RUNTIME_PORT")?;
         if let Err(error) = TcpListener::bind(address).await {
             if error.kind() == ErrorKind::AddrInUse
-                && client.agents().await.is_ok()
+                && timeout(ADOPTION, client.agents()).await.is_ok_and(|answer| answer.is_ok())
                 && let Some(pid) = read_pid(&pid_file)
             {
                 progress("adopting the runtime that an earlier start left behind");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use socketioxide::{
     SendError, SocketError,
-    extract::{Data, SocketRef},
+    extract::{SocketRef, TryData},
 };
 use tokio::{
     sync::mpsc,
@@ -91,8 +91,9 @@ fn on(
     command: impl Fn(Value) -> Command + Send + Sync + Clone + 'static,
 ) {
     let commands = commands.clone();
-    socket.on(event, move |socket: SocketRef, Data::<Value>(payload)| {
-        if commands.try_send(command(payload)).is_err() {
+    socket.on(event, move |socket: SocketRef, TryData::<Value>(payload)| {
+        // An event without a payload, such as `detach`, has none to read.
+        if commands.try_send(command(payload.unwrap_or_default())).is_err() {
             emit_problem(&socket, TerminalProblem::RATE_LIMITED);
         }
         std::future::ready(())

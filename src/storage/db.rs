@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{
     Connection as _, PgPool, Postgres, Transaction,
-    migrate::{Migrate as _, Migrator},
+    migrate::{Migrate as _, MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -82,13 +82,21 @@ pub fn pool(options: PgConnectOptions, connections_max: u32) -> PgPool {
 }
 
 /// Brings the schema up to date. Several processes may try at once: one works, the others wait.
-pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    MIGRATOR.run(pool).await
+/// The connection is made here, since a pool only tells that it got none in time, not why.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    MIGRATOR.run(&mut connect(pool).await?).await
+}
+
+/// A connection of its own beside the pool's.
+async fn connect(pool: &PgPool) -> Result<Conn, MigrateError> {
+    let options = pool.connect_options();
+    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, Conn::connect_with(&options)).await;
+    Ok(connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
 /// Descriptions of the migrations that are not applied yet, in order.
-pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, sqlx::migrate::MigrateError> {
-    let mut conn = pool.acquire().await?;
+pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, MigrateError> {
+    let mut conn = connect(pool).await?;
     let table = MIGRATOR.table_name.clone();
     conn.ensure_migrations_table(&table).await?;
     let applied: Vec<i64> = conn.list_applied_migrations(&table).await?.into_iter().map(|migration| migration.version).collect();

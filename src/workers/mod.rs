@@ -48,8 +48,9 @@ fn run(app: &App, name: &'static str, worker: impl Future<Output = ()> + Send + 
     let shutdown = app.shutdown.clone();
     app.spawn(async move {
         tokio::select! {
-            () = worker => tracing::error!(worker = name, "a worker ended by itself"),
+            biased;
             () = shutdown.cancelled() => {}
+            () = worker => tracing::error!(worker = name, "a worker ended by itself"),
         }
     });
 }

@@ -57,9 +57,16 @@ async fn up_brings_everything_ctrl_c_ends_it_and_a_second_start_keeps_the_data()
     let program = up.start().await;
     let me = http.post(format!("{api}/users/me")).bearer_auth(&token).send().await.unwrap();
     assert_eq!(me.status(), 200, "the account and the signing secret are kept");
-    let agents: serde_json::Value =
-        http.get(format!("{api}/parallax-agents")).bearer_auth(&token).send().await.unwrap().json().await.unwrap();
-    assert_eq!(agents["data"][0]["run"]["status"], "stopped", "{agents}");
+    let agents = format!("{api}/parallax-agents");
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let listed: serde_json::Value = http.get(&agents).bearer_auth(&token).send().await.unwrap().json().await.unwrap();
+        if listed["data"][0]["run"]["status"] == "stopped" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{listed}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     program.signal(libc::SIGTERM);
     assert!(program.ended().await.0);
 }

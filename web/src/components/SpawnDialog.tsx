@@ -108,7 +108,7 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
       )}
       <TextInput
         label="Working directory"
-        description="A folder on the runtime's host. Left empty, the runtime makes one."
+        description="A folder inside the runtime's own, such as my-project. Left empty, the runtime makes one."
         spellCheck={false}
         value={workdir}
         onChange={(event) => setWorkdir(event.currentTarget.value)}
