@@ -79,7 +79,8 @@ pub async fn hear_by_id(tx: &mut Tx, id: RunId, report: Report) -> Result<(), St
 /// Moves a locked run as the report says, if it still says something new: its session, its key and
 /// the events of the transition move with it.
 async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageError> {
-    let Some(status) = run.status.after(&report.news) else { return Ok(()) };
+    let news = report.news.or_stopped_on_request(&run);
+    let Some(status) = run.status.after(&news) else { return Ok(()) };
     let unheard_of = run.status == RunStatus::Spawning;
     run.status = status;
     if run.terminal_session.is_none() && !status.is_final() {
@@ -88,13 +89,13 @@ async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageEr
         run.runtime_session_id = Some(runtime_session_id);
     }
     let mut kinds = Vec::new();
-    if unheard_of && !matches!(report.news, RunNews::Started) && !status.is_final() {
+    if unheard_of && !matches!(news, RunNews::Started) && !status.is_final() {
         // Whatever came first: an agent that is ready or waits for a login has also started.
         kinds.push(EventKind::RunStarted { agent: brief(&run, RunStatus::Starting), runtime_session_id: run.runtime_session_id.clone() });
     }
     let agent = brief(&run, status);
     let runtime_session_id = run.runtime_session_id.clone();
-    let session_news = match report.news {
+    let session_news = match news {
         RunNews::Started => {
             kinds.push(EventKind::RunStarted { agent, runtime_session_id });
             None
@@ -224,6 +225,7 @@ pub(super) async fn request_stop(
     let Some(mut run) = storage::runs::lock_live_of_agent(tx.conn(), workspace, agent).await? else { return Ok(None) };
     if run.stop_requested_at.is_none() {
         run.stop_requested_at = Some(tx.now());
+        run.reason = Some(reason.to_owned());
         storage::runs::save(tx.conn(), &run).await?;
         let kind = EventKind::RunStopRequested { reason: reason.to_owned() };
         events::record(tx, Event { workspace, agent: Some(agent.clone()), actor: by, kind }).await?;

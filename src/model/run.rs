@@ -84,6 +84,19 @@ pub enum RunNews {
     },
 }
 
+impl RunNews {
+    /// The same news for a run whose end was asked for: however its process ended, it was stopped,
+    /// and for the reason that was given.
+    #[must_use]
+    pub fn or_stopped_on_request(self, run: &Run) -> Self {
+        match self {
+            Self::Stopped { exit_code, .. } if run.stop_requested_at.is_some() => Self::Stopped { reason: run.reason.clone(), exit_code },
+            Self::Failed { .. } if run.stop_requested_at.is_some() => Self::Stopped { reason: run.reason.clone(), exit_code: None },
+            Self::Started | Self::Ready | Self::LoginRequired { .. } | Self::Stopped { .. } | Self::Failed { .. } => self,
+        }
+    }
+}
+
 /// One process of a spawned agent.
 #[derive(Clone, Debug)]
 pub struct Run {

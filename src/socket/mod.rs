@@ -27,7 +27,7 @@ use crate::{
 pub use events::Broadcaster;
 
 /// Packets that may wait for one socket. A terminal waits for room, so this bounds memory, not output.
-const PACKETS_BUFFERED: usize = 256;
+const PACKETS_BUFFERED: usize = 128;
 /// One message from a client is at most this long, in bytes; terminal input is bounded below it.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
 

@@ -4,7 +4,11 @@
 //! A second task shows the terminal: it reads only when the socket has room, so a slow socket
 //! costs nobody anything.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -13,7 +17,7 @@ use socketioxide::{
     extract::{SocketRef, TryData},
 };
 use tokio::{
-    sync::mpsc,
+    sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
@@ -29,13 +33,18 @@ use crate::{
     wire::terminals::{Attached, StatusChange, TerminalProblem},
 };
 
-/// Events of one socket that may wait. A paste comes in pieces, a person types one at a time.
-const EVENTS_QUEUED: usize = 1024;
 /// One piece of input is at most this long, in bytes (RT-30).
 const INPUT_BYTES_MAX: usize = 64 * 1024;
+/// Input of one socket that may wait while the runtime is slow, in bytes: sixteen of the largest pieces.
+const WAITING_INPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Commands of one socket that may wait. Input joins, and nobody attaches or resizes this often.
+const WAITING_COMMANDS_MAX: usize = 256;
 /// Output of a busy terminal is gathered for this long before it is sent (§5.7). Output after a
 /// quiet moment, such as the echo of a key, is sent at once.
 const GATHER: Duration = Duration::from_millis(8);
+/// A piece of output of at least this many bytes is worth a message of its own: nothing is gained by
+/// waiting for more.
+const PIECE_BYTES_FULL: usize = 16 * 1024;
 /// How long to wait before a socket without room is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -50,22 +59,21 @@ enum Command {
 
 /// Registers the events of a proven socket and starts its task, which ends with the socket.
 pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
-    let (commands, queue) = mpsc::channel(EVENTS_QUEUED);
-    on(socket, "attach", &commands, attach_command);
-    on(socket, "detach", &commands, |_| Command::Detach);
-    on(socket, "input", &commands, |payload| match payload {
+    let inbox = Arc::new(Inbox::default());
+    on(socket, "attach", &inbox, attach_command);
+    on(socket, "detach", &inbox, |_| Command::Detach);
+    on(socket, "input", &inbox, |payload| match payload {
         Value::String(input) if input.len() > INPUT_BYTES_MAX => Command::Refuse(TerminalProblem::INPUT_TOO_LARGE),
         Value::String(input) => Command::Input(input),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             Command::Refuse(TerminalProblem::INVALID_INPUT)
         }
     });
-    on(socket, "resize", &commands, |payload| {
+    on(socket, "resize", &inbox, |payload| {
         let number = |name| payload.get(name).and_then(Value::as_i64);
         let size = number("cols").zip(number("rows")).and_then(|(cols, rows)| Size::new(cols, rows));
         size.map_or(Command::Refuse(TerminalProblem::INVALID_RESIZE), Command::Resize)
     });
-    // The senders live in the handlers, which the socket drops when it goes: then the queue ends.
     let socket = socket.clone();
     let tasks = app.tasks.clone();
     let shutdown = app.shutdown.clone();
@@ -75,7 +83,7 @@ pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
         let ended = disconnected.clone();
         seat.socket.on_disconnect(async move || ended.cancel());
         tokio::select! {
-            () = seat.run(queue) => {}
+            () = seat.run(&inbox) => {}
             () = disconnected.cancelled() => {}
             () = shutdown.cancelled() => {}
         }
@@ -84,17 +92,16 @@ pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
 }
 
 /// Registers one event. The closure's body runs in the order of the packets; its future would not.
-fn on(
-    socket: &SocketRef,
-    event: &'static str,
-    commands: &mpsc::Sender<Command>,
-    command: impl Fn(Value) -> Command + Send + Sync + Clone + 'static,
-) {
-    let commands = commands.clone();
+fn on(socket: &SocketRef, event: &'static str, inbox: &Arc<Inbox>, command: impl Fn(Value) -> Command + Send + Sync + Clone + 'static) {
+    let inbox = Arc::clone(inbox);
     socket.on(event, move |socket: SocketRef, TryData::<Value>(payload)| {
         // An event without a payload, such as `detach`, has none to read.
-        if commands.try_send(command(payload.unwrap_or_default())).is_err() {
+        if inbox.put(command(payload.unwrap_or_default())) == Put::Full {
+            // To leave one piece out and type the next would be worse than to type neither.
             emit_problem(&socket, TerminalProblem::RATE_LIMITED);
+            if socket.disconnect().is_err() {
+                tracing::debug!("a socket that sent too much left by itself");
+            }
         }
         std::future::ready(())
     });
@@ -107,6 +114,75 @@ fn attach_command(payload: Value) -> Command {
         (Some(id), _) => id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Session(id))),
         (None, Some(id)) => id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Agent(id))),
         (None, None) => Command::Refuse(TerminalProblem::INVALID_ATTACH),
+    }
+}
+
+/// What a client asked for and was not done yet, in its order.
+#[derive(Default)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commands: VecDeque<Command>,
+    /// Of all input in `commands`.
+    input_bytes: usize,
+    /// Nothing is taken any more.
+    closed: bool,
+}
+
+/// Whether a command could be taken.
+#[derive(PartialEq, Eq)]
+enum Put {
+    Taken,
+    /// Too much waits: the command was not taken, and none will be after it.
+    Full,
+    Closed,
+}
+
+impl Inbox {
+    /// Adds a command. Input joins the piece before it, so that keys cost bytes and not commands.
+    fn put(&self, command: Command) -> Put {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Put::Closed;
+        }
+        let bytes = if let Command::Input(input) = &command { input.len() } else { 0 };
+        if waiting.input_bytes + bytes > WAITING_INPUT_BYTES_MAX || waiting.commands.len() >= WAITING_COMMANDS_MAX {
+            waiting.closed = true;
+            return Put::Full;
+        }
+        waiting.input_bytes += bytes;
+        match (waiting.commands.back_mut(), command) {
+            (Some(Command::Input(piece)), Command::Input(input)) if piece.len() + input.len() <= INPUT_BYTES_MAX => piece.push_str(&input),
+            (_, command) => waiting.commands.push_back(command),
+        }
+        drop(waiting);
+        self.filled.notify_one();
+        Put::Taken
+    }
+
+    /// Waits for the next command.
+    async fn take(&self) -> Command {
+        loop {
+            {
+                let mut waiting = self.lock();
+                if let Some(command) = waiting.commands.pop_front() {
+                    if let Command::Input(input) = &command {
+                        waiting.input_bytes -= input.len();
+                    }
+                    return command;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,8 +202,9 @@ struct Seat {
 }
 
 impl Seat {
-    async fn run(&mut self, mut queue: mpsc::Receiver<Command>) {
-        while let Some(command) = queue.recv().await {
+    async fn run(&mut self, inbox: &Inbox) {
+        loop {
+            let command = inbox.take().await;
             let outcome = match command {
                 Command::Attach(wanted) => self.attach(&wanted).await,
                 Command::Detach => {
@@ -239,9 +316,10 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
             }
             Some(None) => return,
             Some(Some(View::Output(text))) => {
+                let gathered = text.len() >= PIECE_BYTES_FULL;
                 emit(socket, "data", &text).await;
                 let now = Instant::now();
-                if now - last < GATHER {
+                if now - last < GATHER && !gathered {
                     sleep_until(now + GATHER).await;
                 }
                 last = Instant::now();
@@ -285,5 +363,46 @@ fn problem_of(error: TerminalError) -> TerminalProblem {
             tracing::error!(error = &error as &dyn std::error::Error, "a terminal event failed");
             TerminalProblem::UNAVAILABLE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(text: &str) -> Command {
+        Command::Input(text.to_owned())
+    }
+
+    async fn typed(inbox: &Inbox) -> String {
+        match inbox.take().await {
+            Command::Input(text) => text,
+            Command::Attach(_) | Command::Detach | Command::Resize(_) | Command::Refuse(_) => panic!("not input"),
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_join_in_their_order_and_never_across_another_command() {
+        let inbox = Inbox::default();
+        for key in ["l", "s"] {
+            assert!(inbox.put(input(key)) == Put::Taken);
+        }
+        assert!(inbox.put(Command::Detach) == Put::Taken);
+        assert!(inbox.put(input("x")) == Put::Taken);
+        assert_eq!(typed(&inbox).await, "ls");
+        assert!(matches!(inbox.take().await, Command::Detach));
+        assert_eq!(typed(&inbox).await, "x");
+    }
+
+    #[tokio::test]
+    async fn once_too_much_waits_nothing_behind_it_is_taken() {
+        let inbox = Inbox::default();
+        let piece = "x".repeat(INPUT_BYTES_MAX);
+        for _ in 0..WAITING_INPUT_BYTES_MAX / INPUT_BYTES_MAX {
+            assert!(inbox.put(input(&piece)) == Put::Taken);
+        }
+        assert!(inbox.put(input("y")) == Put::Full);
+        assert_eq!(typed(&inbox).await.len(), INPUT_BYTES_MAX);
+        assert!(inbox.put(input("z")) == Put::Closed, "a hole in what is typed is worse than nothing typed");
     }
 }

@@ -55,7 +55,8 @@ async fn stopping_ends_the_process_the_session_and_the_key(pool: PgPool) {
     while terminal.until("status").await["status"] != "terminated" {}
     terminal.emit("input", json!("echo still there\n")).await;
     assert_eq!(terminal.until("error").await["code"], "SESSION_TERMINATED");
-    owner.until_run_is(&id, "stopped").await;
+    let agent = owner.until_run_is(&id, "stopped").await;
+    assert_eq!(agent["run"]["reason"], "stopped by an admin");
     assert_eq!(world.live_keys(&id).await, 0);
     assert_eq!((world.events("run.stopped").await, world.activities("agent_stopped", Some(&id)).await), (1, 1));
     assert_eq!(owner.get(&format!("/terminal/agents/{id}/session")).await.expect(StatusCode::OK)["data"], json!(null));

@@ -434,7 +434,8 @@ impl Agents {
                 (None, Exit::Code(code)) => format!("exit code {code}"),
                 (None, Exit::Signal(name)) => format!("signal {name}"),
             };
-            failed = (!state.was_ready).then(|| format!("agent ended before it was ready: {reason}"));
+            // Who asked for the end knows why the agent never became ready.
+            failed = (!state.was_ready && state.stop_reason.is_none()).then(|| format!("agent ended before it was ready: {reason}"));
             state.status = AgentStatus::Stopped;
             state.exit = Some(exit.clone());
             state.ended_at = Some(Instant::now());
