@@ -12,6 +12,9 @@ CREATE TABLE agent_runs (
     terminal_session_id uuid REFERENCES terminal_sessions (id) ON DELETE SET NULL,
     status varchar NOT NULL DEFAULT 'spawning' CONSTRAINT agent_runs_status_check
         CHECK (status IN ('spawning', 'starting', 'login_required', 'ready', 'stopped', 'failed')),
+    -- Size of the terminal that the process starts with.
+    cols integer NOT NULL DEFAULT 80 CONSTRAINT agent_runs_cols_check CHECK (cols BETWEEN 1 AND 1000),
+    rows integer NOT NULL DEFAULT 24 CONSTRAINT agent_runs_rows_check CHECK (rows BETWEEN 1 AND 500),
     login_url varchar,
     exit_code integer,
     reason text,

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
@@ -23,6 +24,8 @@ pub struct Settings {
     /// Whether the host name chooses the workspace.
     pub cloud: bool,
     pub webhook_secret: Option<String>,
+    /// How often an open socket's credential is checked again.
+    pub socket_check_every: Duration,
 }
 
 /// Cloneable access to everything that lives as long as the process.

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
 use chrono::TimeDelta;
@@ -17,6 +18,9 @@ const APP_SECRET_CHARS_MIN: usize = 32;
 
 /// One connection waits for events all the time; requests and workers need at least two more.
 const CONNECTIONS_MIN: u32 = 3;
+
+/// A person who may no longer come in is out of every socket after this at the latest (RT-09).
+const SOCKET_CHECK_EVERY: Duration = Duration::from_secs(30);
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub struct Config {
     pub agent_key_prefix: String,
     pub log_level: String,
     pub log_format: LogFormat,
+    /// How often an open socket's credential is checked again. No setting: only tests are impatient.
+    pub socket_check_every: Duration,
 }
 
 /// Every setting that cannot be used, a sentence each.
@@ -137,6 +143,7 @@ impl Config {
             agent_key_prefix: reader.text("PARALLAX_AGENT_KEY_PREFIX").unwrap_or_else(|| "mcp_agent_".to_owned()),
             log_level: reader.text("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
             log_format: LogFormat::Text,
+            socket_check_every: SOCKET_CHECK_EVERY,
         };
         config.check(reader)
     }

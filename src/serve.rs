@@ -56,6 +56,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             app_url: config.app_url.clone().unwrap_or_else(|| format!("http://{address}")),
             cloud: config.cloud,
             webhook_secret: config.webhook_secret.clone(),
+            socket_check_every: config.socket_check_every,
         },
         runtime: runtime.clone(),
         terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),

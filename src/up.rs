@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    io::{AsyncBufReadExt as _, AsyncSeekExt as _, BufReader},
     net::TcpListener,
     process::{Child, Command},
     time::{Instant, sleep, timeout},
@@ -27,6 +27,13 @@ use crate::{
 
 /// Levels of a log, as the runtime takes them.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+/// A log larger than this at a start becomes `runtime.log.1`.
+const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// How often the runtime's log is looked at.
+const LOG_POLL: Duration = Duration::from_millis(100);
+/// How often the private database is asked whether it is there, and how often in a row it may not be.
+const DATABASE_POLL: Duration = Duration::from_secs(2);
+const DATABASE_MISSES_MAX: u32 = 3;
 /// How long the runtime may take until it answers.
 const RUNTIME_START: Duration = Duration::from_secs(10);
 /// How long what has the runtime's port may take to show that it is our runtime.
@@ -43,6 +50,10 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
     let data_dir = database::data_dir(&config)?;
     fs::create_dir_all(&data_dir)
         .with_context(|| format!("the data directory {} cannot be made: set RAVEN_DATA_DIR", data_dir.display()))?;
+    let lock = fs::File::create(data_dir.join("up.lock")).context("the data directory cannot be written: set RAVEN_DATA_DIR")?;
+    if lock.try_lock().is_err() {
+        bail!("another `raven-agents up` uses {}: stop it, or set RAVEN_DATA_DIR to another folder", data_dir.display());
+    }
     // Ports first: nothing else is worth starting without them.
     let listener = TcpListener::bind(config.address()).await.map_err(|error| serve::explain_bind(config.address(), &error))?;
     let secrets = Secrets::load(&data_dir.join("secrets"))?;
@@ -70,22 +81,40 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
         }
     };
     println!("raven-agents is ready: {}", config.public_url());
-    let mut abandoned = false;
-    if let Some(mut runtime) = local_runtime {
-        tokio::select! {
-            () = shutdown => {}
-            () = runtime.ended() => abandoned = true,
-        }
-        progress("stopping");
+    let mut failure = None;
+    tokio::select! {
+        () = shutdown => {}
+        () = ended(local_runtime.as_mut()) => failure = Some("the runtime ended by itself; what it said is above"),
+        () = database_gone(&database) => failure = Some("the private database ended by itself; its log is postgres/postgres.log in the data directory"),
+    }
+    progress("stopping");
+    if let Some(runtime) = local_runtime {
         runtime.stop().await;
-    } else {
-        shutdown.await;
-        progress("stopping");
     }
     running.stop().await;
     database.stop()?;
-    anyhow::ensure!(!abandoned, "the runtime ended by itself; what it said is above");
-    Ok(())
+    drop(lock);
+    failure.map_or(Ok(()), |failure| Err(anyhow::anyhow!(failure)))
+}
+
+/// Waits until the local runtime is gone; for ever without one.
+async fn ended(runtime: Option<&mut LocalRuntime>) {
+    match runtime {
+        Some(runtime) => runtime.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the private database is gone; for ever when the database is somebody else's to keep.
+async fn database_gone(database: &Database) {
+    if database.cluster.is_none() {
+        return std::future::pending().await;
+    }
+    let mut misses = 0;
+    while misses < DATABASE_MISSES_MAX {
+        sleep(DATABASE_POLL).await;
+        misses = if storage::db::answers(&database.options).await { 0 } else { misses + 1 };
+    }
 }
 
 /// Secrets that are made on first use and kept beside the data.
@@ -152,6 +181,7 @@ enum Process {
 }
 
 impl LocalRuntime {
+    /// Adopts the runtime that a killed service left behind, with its agents, or starts one.
     async fn start(
         config: &Config,
         data_dir: &Path,
@@ -159,20 +189,23 @@ impl LocalRuntime {
         webhook_secret: &str,
         progress: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.runtime_port));
         let pid_file = data_dir.join("runtime.pid");
-        let client = RuntimeClient::new(&format!("http://{address}"), Some(token.to_owned())).context("RUNTIME_PORT")?;
-        if let Err(error) = TcpListener::bind(address).await {
-            if error.kind() == ErrorKind::AddrInUse
-                && timeout(ADOPTION, client.agents()).await.is_ok_and(|answer| answer.is_ok())
-                && let Some(pid) = read_pid(&pid_file)
-            {
-                progress("adopting the runtime that an earlier start left behind");
+        if let Some((pid, address)) = read_pid_file(&pid_file) {
+            let client = client(address, token)?;
+            if timeout(ADOPTION, client.agents()).await.is_ok_and(|answer| answer.is_ok()) {
+                progress(&format!("adopting the runtime on {address} that an earlier start left behind"));
                 return Ok(Self { address, process: Process::Adopted(pid) });
             }
+            progress("ending a runtime that an earlier start left behind and that does not answer");
+            Self { address, process: Process::Adopted(pid) }.stop().await;
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.runtime_port));
+        if TcpListener::bind(address).await.is_err() {
             bail!("port {} on {} is in use: stop the program that has it, or set RUNTIME_PORT to another", address.port(), address.ip());
         }
         progress("starting the runtime");
+        // A file and no pipe: a runtime that outlives the service must still be able to write.
+        let log = Log::open(&data_dir.join("runtime.log"))?;
         let mut command = Command::new(runtime_program()?);
         command
             .env("RUNTIME_PORT", address.port().to_string())
@@ -182,25 +215,23 @@ impl LocalRuntime {
             .env("CALLBACK_URL", config.public_url())
             .env("RUNTIME_WORKDIR_ROOT", data_dir.join("agents"))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdout(log.writer()?)
+            .stderr(log.writer()?);
         // A Ctrl-C in the terminal reaches the service, which ends the runtime when it is its turn.
         #[cfg(unix)]
         command.process_group(0);
         // The service takes a filter here, the runtime one level.
         let level = config.log_level.split([',', '=']).find(|word| LEVELS.contains(word)).unwrap_or("info");
         let mut child = command.env("LOG_LEVEL", level).spawn().context("the runtime could not be started")?;
+        tokio::spawn(log.show());
         let pid = child.id().context("the runtime ended at once")?;
-        fs::write(&pid_file, pid.to_string()).with_context(|| format!("{} cannot be written", pid_file.display()))?;
-        if let Some(output) = child.stdout.take() {
-            tokio::spawn(prefix_lines(output));
-        }
-        if let Some(output) = child.stderr.take() {
-            tokio::spawn(prefix_lines(output));
-        }
+        fs::write(&pid_file, format!("{pid} {address}")).with_context(|| format!("{} cannot be written", pid_file.display()))?;
+        let client = client(address, token)?;
         let deadline = Instant::now() + RUNTIME_START;
         while client.agents().await.is_err() {
             if let Some(status) = child.try_wait().context("the runtime cannot be watched")? {
+                // What it said is shown from the log.
+                sleep(LOG_POLL * 2).await;
                 bail!("the runtime ended at its start ({status}); what it said is above");
             }
             if Instant::now() > deadline {
@@ -266,11 +297,18 @@ fn runtime_program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// The pid in the file, if that process is a runtime.
-fn read_pid(file: &Path) -> Option<i32> {
-    let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+fn client(address: SocketAddr, token: &str) -> anyhow::Result<RuntimeClient> {
+    RuntimeClient::new(&format!("http://{address}"), Some(token.to_owned())).context("RUNTIME_PORT")
+}
+
+/// Pid and address in the file, if that process is a runtime.
+fn read_pid_file(file: &Path) -> Option<(i32, SocketAddr)> {
+    let text = fs::read_to_string(file).ok()?;
+    let (pid, address) = text.trim().split_once(' ')?;
+    let pid = pid.parse().ok()?;
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    program.file_name()?.to_str()?.starts_with("raven-runtime").then_some(pid)
+    let is_runtime = program.file_name()?.to_str()?.starts_with("raven-runtime");
+    Some((pid, address.parse().ok()?)).filter(|_| is_runtime)
 }
 
 fn is_alive(pid: i32) -> bool {
@@ -283,9 +321,48 @@ fn signal(pid: i32, number: i32) -> bool {
     unsafe { libc::kill(pid, number) == 0 }
 }
 
-async fn prefix_lines(output: impl AsyncRead + Unpin) {
-    let mut lines = BufReader::new(output).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        eprintln!("runtime | {line}");
+/// What the runtime says: kept in a file, and shown from there.
+struct Log {
+    file: PathBuf,
+    shown: u64,
+}
+
+impl Log {
+    /// Opens the file, and starts a new one when it has grown large.
+    fn open(file: &Path) -> anyhow::Result<Self> {
+        let unusable = || format!("{} cannot be written", file.display());
+        let length = fs::metadata(file).map_or(0, |metadata| metadata.len());
+        if length > LOG_BYTES_MAX {
+            fs::rename(file, file.with_extension("log.1")).with_context(unusable)?;
+            return Ok(Self { file: file.to_owned(), shown: 0 });
+        }
+        Ok(Self { file: file.to_owned(), shown: length })
+    }
+
+    fn writer(&self) -> anyhow::Result<fs::File> {
+        let opened = fs::OpenOptions::new().create(true).append(true).open(&self.file);
+        opened.with_context(|| format!("{} cannot be written", self.file.display()))
+    }
+
+    /// Shows what is added, line by line, for as long as the service runs.
+    async fn show(self) {
+        let shown = async {
+            let mut file = tokio::fs::File::open(&self.file).await?;
+            file.seek(std::io::SeekFrom::Start(self.shown)).await?;
+            let mut lines = BufReader::new(file);
+            let mut line = String::new();
+            loop {
+                if lines.read_line(&mut line).await? == 0 {
+                    sleep(LOG_POLL).await;
+                } else if line.ends_with('\n') {
+                    eprint!("runtime | {line}");
+                    line.clear();
+                }
+            }
+        };
+        let failed: std::io::Result<()> = shown.await;
+        if let Err(error) = failed {
+            tracing::warn!(%error, "what the runtime says cannot be shown");
+        }
     }
 }

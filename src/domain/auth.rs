@@ -60,16 +60,16 @@ pub async fn login(
 ) -> Result<String, LoginError> {
     let account = storage::users::credentials(&mut *pool.acquire().await.map_err(StorageError::from)?, workspace, email).await?;
     let usable = account.filter(|account| account.role != Role::Agent);
-    let (user, hash) = usable.map(|account| (account.id, account.password_hash)).unzip();
-    if !password_matches(password, hash.flatten()).await {
+    let hash = usable.as_ref().and_then(|account| account.password_hash.clone());
+    if !password_matches(password, hash).await {
         return Err(LoginError::Refused);
     }
-    let user = user.ok_or(LoginError::Refused)?;
+    let account = usable.ok_or(LoginError::Refused)?;
     let mut tx = Tx::begin(pool, clock).await?;
     let now = tx.now();
-    storage::users::touch_login(tx.conn(), user, now).await?;
+    storage::users::touch_login(tx.conn(), account.id, now).await?;
     tx.commit().await?;
-    Ok(tokens.issue(user, workspace, email, now))
+    Ok(tokens.issue(account.id, workspace, &account.email, now))
 }
 
 /// The person behind an access token: signed by us, not expired, the account active and no agent's.

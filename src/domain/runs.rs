@@ -147,6 +147,10 @@ async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Resu
             Some(handle) => report_of_handle(handle),
             // The spawn may be on its way to the runtime right now.
             None if run.status == RunStatus::Spawning && tx.now() - run.started_at < SPAWN_DEADLINE => continue,
+            None if run.status == RunStatus::Spawning => {
+                undo_spawn(tx, run.id, "the runtime never had the agent").await?;
+                continue;
+            }
             None => RunNews::Stopped { reason: Some("the runtime no longer has the agent".to_owned()), exit_code: None }.into(),
         };
         hear_by_id(tx, run.id, report).await?;
@@ -210,6 +214,22 @@ async fn hear_event(tx: &mut Tx, endpoint: &str, event: &EventFrame) -> Result<(
         tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
     }
     Ok(())
+}
+
+/// Leaves nothing of an agent whose process never came to be: no row, key, account or session.
+///
+/// Records [`EventKind::RunFailed`], unless the runtime's own news of it did already.
+pub(super) async fn undo_spawn(tx: &mut Tx, id: RunId, error: &str) -> Result<(), StorageError> {
+    // The run first, as everywhere: news of it may arrive at this moment.
+    let Some(run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(()) };
+    if !run.status.is_final() {
+        let kind = EventKind::RunFailed { agent: brief(&run, RunStatus::Failed), error: error.to_owned() };
+        let event = Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: run.requested_by, kind };
+        events::record(tx, event).await?;
+    }
+    terminals::cut_of_agent(tx, run.workspace, &run.agent).await?;
+    storage::agents::delete(tx.conn(), run.workspace, &run.agent).await?;
+    storage::users::delete_of_agent(tx.conn(), run.workspace, &run.agent).await
 }
 
 /// Asks for the end of an agent's process. `None` when it has none alive.

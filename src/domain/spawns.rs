@@ -7,8 +7,11 @@
 //! A crash between the steps is made up for by the reconciler: a run that the runtime has is
 //! adopted, one that it does not have is ended after a deadline.
 
+use std::time::Duration;
+
 use runtime_protocol::{SpawnRequest, wire_agent_type};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use super::{
     approvals::{self, ApprovalError},
@@ -25,10 +28,14 @@ use crate::{
         policy::Policy,
         run::{Run, RunNews, RunStatus},
         secret::Secret,
+        terminal::Size,
     },
     runtime::{RuntimeClient, RuntimeError},
     storage::{self, StorageError, Tx},
 };
+
+/// How long a spawn that failed may take to be taken back; after that it is pursued behind the caller's back.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an admin asks for.
 #[derive(Clone, Debug)]
@@ -39,6 +46,8 @@ pub struct SpawnOrder {
     pub name: Option<String>,
     pub capabilities: Vec<String>,
     pub permissions: PermissionSet,
+    /// Size of each terminal at its start.
+    pub size: Size,
     pub config: Map<String, Value>,
 }
 
@@ -107,6 +116,7 @@ async fn plan_one(
         runtime_session_id: None,
         terminal_session: None,
         status: RunStatus::Spawning,
+        size: order.size,
         login_url: None,
         exit_code: None,
         reason: None,
@@ -150,6 +160,8 @@ pub async fn launch(
     env.insert("RAVEN_WORKSPACE_ID".into(), json!(planned.run.workspace));
     env.insert("RAVEN_AGENT_ID".into(), json!(planned.agent.id));
     config.insert("env".into(), Value::Object(env));
+    config.insert("cols".into(), json!(order.size.cols()));
+    config.insert("rows".into(), json!(order.size.rows()));
     let request = SpawnRequest {
         agent_type: order.agent_type.to_owned(),
         count: 1,
@@ -166,8 +178,9 @@ pub async fn launch(
         Err(error) if error.is_certain() => return Err(LaunchError { error, may_run: false }),
         Err(error) => {
             // It may have been carried out, and nothing must run that nobody knows of.
-            let stopped = runtime.stop(planned.run.workspace, &planned.run.runtime_agent_id).await;
-            return Err(LaunchError { error, may_run: stopped.is_err() });
+            let stopping = runtime.stop(planned.run.workspace, &planned.run.runtime_agent_id);
+            let stopped = timeout(STOP_PATIENCE, stopping).await.is_ok_and(|answer| answer.is_ok());
+            return Err(LaunchError { error, may_run: !stopped });
         }
     };
     let refusal = || RuntimeError::Refused {
@@ -199,12 +212,7 @@ pub async fn settle(tx: &mut Tx, planned: &Planned, outcome: Result<&Launched, &
             keys::revoke_all(tx, workspace, agent).await?;
             Ok(())
         }
-        Err(failure) => {
-            let kind = EventKind::RunFailed { agent: runs::brief(&planned.run, RunStatus::Failed), error: failure.to_string() };
-            events::record(tx, Event { workspace, agent: Some(agent.clone()), actor: planned.run.requested_by, kind }).await?;
-            storage::agents::delete(tx.conn(), workspace, agent).await?;
-            storage::users::delete_of_agent(tx.conn(), workspace, agent).await
-        }
+        Err(failure) => runs::undo_spawn(tx, planned.run.id, &failure.to_string()).await,
     }
 }
 

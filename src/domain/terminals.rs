@@ -53,8 +53,7 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
     }
     let title = format!("Terminal: {}", run.agent_name);
     let now = tx.now();
-    let (id, created) =
-        storage::terminals::upsert(tx.conn(), run.workspace, &run.agent, runtime_session_id, &title, &run.runtime_endpoint, now).await?;
+    let (id, created) = storage::terminals::upsert(tx.conn(), run, runtime_session_id, &title, now).await?;
     if created {
         let kind = EventKind::TerminalChanged {
             session_id: id,

@@ -43,7 +43,7 @@ pub(super) async fn set_up(State(app): State<App>, Body(body): Body<SetUp>) -> R
     let owner = NewPerson { name: body.name, password_hash: auth::hash_password(body.password).await, email: body.email };
     let mut tx = app.begin().await?;
     let (workspace, user) = workspaces::set_up(&mut tx, body.workspace_name.trim(), &owner).await?;
-    let token = auth::token_for(&tx, &app.tokens, workspace, user, &owner.email);
+    let token = auth::token_for(&tx, &app.tokens, workspace, user, &owner.email.to_lowercase());
     let created = workspaces::get(tx.conn(), workspace).await?.ok_or_else(super::guard::no_workspace)?;
     tx.commit().await?;
     Ok((session_cookie(&app, &token), Envelope::ok(Workspace::with_members(created, 1))))

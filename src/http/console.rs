@@ -25,6 +25,9 @@ pub(super) async fn serve(method: Method, uri: Uri) -> Response {
         let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
         return answer(path, file.data.into_owned(), caching);
     }
+    if path.starts_with("assets/") {
+        return Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such file").into_response();
+    }
     match Files::get("index.html") {
         Some(page) => answer("index.html", page.data.into_owned(), "no-cache"),
         None => Problem::new(StatusCode::NOT_FOUND, "CONSOLE_NOT_BUILT", "the console is not built; run `cargo xtask up`").into_response(),

@@ -1,7 +1,9 @@
 //! Spawning agents on a runtime, and stopping them.
 
 use axum::{extract::State, http::StatusCode};
-use runtime_protocol::canonical_agent_type;
+use futures_util::future::join_all;
+use runtime_protocol::{canonical_agent_type, wire_agent_type};
+use serde_json::Value;
 
 use super::{
     callers::Manager,
@@ -11,9 +13,9 @@ use crate::{
     app::{App, StorageError},
     domain::{
         runs,
-        spawns::{self, Callbacks, Planned, SpawnOrder},
+        spawns::{self, Callbacks, LaunchError, Launched, Planned, SpawnOrder},
     },
-    model::{actor::Admin, ids::AgentId, permission::PermissionSet},
+    model::{actor::Admin, ids::AgentId, permission::PermissionSet, terminal::Size},
     wire::{
         agents::{Run, Stopping},
         envelope::Envelope,
@@ -60,8 +62,13 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
     if body.config.get("env").is_some_and(|env| !env.is_object()) {
         return Err(Problem::invalid("config.env", "must be an object of texts"));
     }
+    let dimension = |name: &str, default: u16| body.config.get(name).map_or(Some(default.into()), Value::as_i64);
+    let size = dimension("cols", Size::DEFAULT.cols()).zip(dimension("rows", Size::DEFAULT.rows()));
+    let size = size.and_then(|(cols, rows)| Size::new(cols, rows));
+    let size = size.ok_or_else(|| Problem::invalid("config", "must have cols from 1 to 1000 and rows from 1 to 500"))?;
     Ok(SpawnOrder {
         agent_type,
+        size,
         count: body.count,
         name: body.name.map(|name| name.trim().to_owned()),
         capabilities: body.capabilities,
@@ -77,23 +84,27 @@ async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope
     tx.commit().await?;
 
     let callbacks = Callbacks { app_url: app.settings.app_url.clone() };
+    // All at once: a runtime that does not answer costs one deadline, not one for each agent.
+    let launches = planned.iter().map(async |agent| {
+        let launched = spawns::launch(&runtime, agent, &order, &callbacks).await;
+        settle(&app, agent, launched.as_ref()).await;
+        launched.map(drop)
+    });
+    let outcomes = join_all(launches).await;
     let mut spawned = Vec::new();
     let mut errors = Vec::new();
-    for agent in &planned {
-        let launched = spawns::launch(&runtime, agent, &order, &callbacks).await;
-        let failure = launched.as_ref().err().map(ToString::to_string);
-        if let Err(error) = &launched {
-            tracing::warn!(agent.id = %agent.agent.id, error = error as &dyn std::error::Error, "spawn failed");
-        }
-        settle(&app, agent, launched.as_ref()).await?;
-        match failure {
-            None => spawned.push(SpawnedAgent {
+    for (agent, outcome) in planned.iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => spawned.push(SpawnedAgent {
                 id: agent.agent.id.clone(),
                 name: agent.agent.profile.name.clone(),
-                agent_type: runtime_protocol::wire_agent_type(order.agent_type).to_owned(),
+                agent_type: wire_agent_type(order.agent_type).to_owned(),
                 status: "starting",
             }),
-            Some(error) => errors.push(format!("{}: {error}", agent.agent.profile.name)),
+            Err(error) => {
+                tracing::warn!(agent.id = %agent.agent.id, error = &error as &dyn std::error::Error, "spawn failed");
+                errors.push(format!("{}: {error}", agent.agent.profile.name));
+            }
         }
     }
     let mut tx = app.begin().await?;
@@ -102,10 +113,17 @@ async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope
     Ok(Envelope::created(Spawned { success: errors.is_empty(), spawned_agents: spawned, errors }))
 }
 
-async fn settle(app: &App, agent: &Planned, outcome: Result<&spawns::Launched, &spawns::LaunchError>) -> Result<(), StorageError> {
-    let mut tx = app.begin().await?;
-    spawns::settle(&mut tx, agent, outcome).await?;
-    tx.commit().await
+/// Commits the outcome for one agent. If the database cannot take it now, the reconciler makes up for it.
+async fn settle(app: &App, agent: &Planned, outcome: Result<&Launched, &LaunchError>) {
+    let settled = async {
+        let mut tx = app.begin().await?;
+        spawns::settle(&mut tx, agent, outcome).await?;
+        tx.commit().await
+    };
+    if let Err(error) = settled.await {
+        let error: StorageError = error;
+        tracing::error!(agent.id = %agent.agent.id, error = &error as &dyn std::error::Error, "the outcome of a spawn is not noted yet");
+    }
 }
 
 /// Stop a spawned agent.

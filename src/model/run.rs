@@ -8,7 +8,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::ids::{AgentId, RunId, SessionId, UserId, WorkspaceId};
+use super::{
+    ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
+    terminal::Size,
+};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,8 @@ pub struct Run {
     pub runtime_session_id: Option<String>,
     pub terminal_session: Option<SessionId>,
     pub status: RunStatus,
+    /// Size of the terminal that the process starts with.
+    pub size: Size,
     pub login_url: Option<String>,
     pub exit_code: Option<i32>,
     pub reason: Option<String>,

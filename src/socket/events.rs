@@ -18,7 +18,7 @@ fn room(workspace: WorkspaceId) -> String {
 pub(super) fn connected(socket: &SocketRef) {
     match socket.extensions.get::<Person>() {
         Some(person) => socket.join(room(person.workspace)),
-        None => super::refuse_strangers::<()>(socket, "Unauthorized", None),
+        None => super::refuse(socket),
     }
 }
 

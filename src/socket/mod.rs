@@ -53,15 +53,13 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
     let auth_app = Arc::clone(&app);
     io.ns(
         "/terminal",
-        (async move |socket: SocketRef| refuse_strangers(&socket, "error", Some(TerminalProblem::UNAUTHORIZED))).with(
-            async move |socket: SocketRef, auth: TryData<Handshake>| {
-                if let Some(person) = admit(&auth_app, &socket, auth).await {
-                    // Before CONNECT is sent, so that nothing sent right after it is lost.
-                    terminal::register(&socket, App::clone(&auth_app), person);
-                }
-                Ok::<(), std::convert::Infallible>(())
-            },
-        ),
+        (async move |socket: SocketRef| refuse_strangers(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
+            if let Some(person) = admit(&auth_app, &socket, auth).await {
+                // Before CONNECT is sent, so that nothing sent right after it is lost.
+                terminal::register(&socket, App::clone(&auth_app), person);
+            }
+            Ok::<(), std::convert::Infallible>(())
+        }),
     );
     (layer, io)
 }
@@ -72,24 +70,18 @@ struct Handshake {
     token: Option<String>,
 }
 
-/// Finds out who is behind a socket and keeps it there. A cookie counts only from our own pages (RT-08).
+/// Finds out who is behind a socket, keeps it there, and goes on checking it. A cookie counts only
+/// from our own pages (RT-08).
 async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handshake>) -> Option<Person> {
     let headers = &socket.req_parts().headers;
     let given = handshake.ok().and_then(|handshake| handshake.token);
     let token = given.as_deref().or_else(|| input::bearer(headers)).or_else(|| own_cookie(headers, app))?;
-    let person = async {
-        let mut conn = app.read().await?;
-        let person = auth::person(&mut conn, &app.tokens, token).await?;
-        if !app.settings.cloud {
-            return Ok::<_, StorageError>(person);
-        }
-        let asked = workspaces::resolve(&mut conn, Some(input::host_label(headers).unwrap_or_default())).await?;
-        Ok(person.filter(|person| Some(person.workspace) == asked))
-    };
-    match person.await {
+    let credential = Credential { token: token.to_owned(), host_label: input::host_label(headers).unwrap_or_default().to_owned() };
+    match credential.check(app).await {
         Ok(person) => {
             let person = person?;
             socket.extensions.insert(person.clone());
+            keep_checking(app, socket.clone(), credential, person.clone());
             Some(person)
         }
         Err(error) => {
@@ -99,23 +91,69 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
     }
 }
 
+/// What a socket was opened with.
+struct Credential {
+    token: String,
+    host_label: String,
+}
+
+impl Credential {
+    /// The person behind it now, as deep as REST checks it.
+    async fn check(&self, app: &App) -> Result<Option<Person>, StorageError> {
+        let mut conn = app.read().await?;
+        let person = auth::person(&mut conn, &app.tokens, &self.token).await?;
+        if !app.settings.cloud {
+            return Ok(person);
+        }
+        let asked = workspaces::resolve(&mut conn, Some(&self.host_label)).await?;
+        Ok(person.filter(|person| Some(person.workspace) == asked))
+    }
+}
+
+/// Disconnects a socket once its credential has expired, its person is gone, or their role is another
+/// (RT-09). While the database is away nobody is thrown out.
+fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted: Person) {
+    let (app, every) = (app.clone(), app.settings.socket_check_every);
+    let (tasks, shutdown) = (app.tasks.clone(), app.shutdown.clone());
+    let checking = async move {
+        loop {
+            tokio::time::sleep(every).await;
+            if !socket.connected() {
+                return;
+            }
+            match credential.check(&app).await {
+                Ok(Some(person)) if person.role == admitted.role => {}
+                Ok(Some(_) | None) => return refuse(&socket),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),
+            }
+        }
+    };
+    tasks.spawn(async move {
+        tokio::select! {
+            () = checking => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
 fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
     input::is_own_origin(headers, &app.settings.app_url).then(|| input::cookie(headers, input::SESSION_COOKIE)).flatten()
 }
 
-/// Tells a socket without a principal so, by the event that its namespace uses, and disconnects it.
-fn refuse_strangers<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: Option<T>) {
-    if socket.extensions.get::<Person>().is_some() {
-        return;
+/// Disconnects a socket that came in without a person.
+fn refuse_strangers(socket: &SocketRef) {
+    if socket.extensions.get::<Person>().is_none() {
+        refuse(socket);
     }
-    let sent = match payload {
-        Some(payload) => socket.emit(event, &payload),
-        None => socket.emit(event, &()),
+}
+
+/// Tells a socket that it may not be here, by the event that its namespace uses, and disconnects it.
+fn refuse(socket: &SocketRef) {
+    let told = match socket.ns() {
+        "/terminal" => socket.emit("error", &TerminalProblem::UNAUTHORIZED),
+        _ => socket.emit("Unauthorized", &()),
     };
-    if sent.is_err() {
-        tracing::debug!("a stranger left before it was told why");
-    }
-    if SocketRef::clone(socket).disconnect().is_err() {
+    if told.is_err() || socket.clone().disconnect().is_err() {
         tracing::debug!("a stranger left by itself");
     }
 }

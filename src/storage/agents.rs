@@ -155,13 +155,13 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId, filter: &AgentFilter)
     filter::fetch_all::<Row>(conn, &query).await?.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Agents that can act: approved, and not one whose process has ended.
+/// Agents that can act: approved, with a key that is not revoked. The key of a spawned agent ends
+/// with its process.
 pub async fn count_acting(conn: &mut Conn, workspace: WorkspaceId) -> Result<i64, StorageError> {
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM parallax_agents a
            WHERE a.workspace_id = $1 AND a.status = 'approved'
-             AND (NOT EXISTS (SELECT 1 FROM agent_runs r WHERE r.workspace_id = a.workspace_id AND r.agent_id = a.id)
-                  OR EXISTS (SELECT 1 FROM agent_runs r WHERE r.workspace_id = a.workspace_id AND r.agent_id = a.id AND r.stopped_at IS NULL))"#,
+             AND EXISTS (SELECT 1 FROM mcp_api_keys k WHERE k.workspace_id = a.workspace_id AND k.agent_id = a.id AND k.revoked_at IS NULL)"#,
         workspace.0
     )
     .fetch_one(conn)

@@ -89,9 +89,16 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 
 /// A connection of its own beside the pool's.
 async fn connect(pool: &PgPool) -> Result<Conn, MigrateError> {
-    let options = pool.connect_options();
-    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, Conn::connect_with(&options)).await;
-    Ok(connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+    Ok(connect_with(&pool.connect_options()).await?)
+}
+
+async fn connect_with(options: &PgConnectOptions) -> Result<Conn, sqlx::Error> {
+    tokio::time::timeout(ACQUIRE_TIMEOUT, Conn::connect_with(options)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Whether a new connection can be had.
+pub async fn answers(options: &PgConnectOptions) -> bool {
+    connect_with(options).await.is_ok()
 }
 
 /// Descriptions of the migrations that are not applied yet, in order.

@@ -7,6 +7,7 @@ use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
     run::{Run, RunStatus},
+    terminal::Size,
 };
 
 struct Row {
@@ -20,6 +21,8 @@ struct Row {
     runtime_session_id: Option<String>,
     terminal_session_id: Option<Uuid>,
     status: String,
+    cols: i32,
+    rows: i32,
     login_url: Option<String>,
     exit_code: Option<i32>,
     reason: Option<String>,
@@ -39,6 +42,7 @@ impl TryFrom<Row> for Run {
             workspace: WorkspaceId(row.workspace_id),
             agent: row.agent_id.parse().map_err(|_| corrupt("agent_id"))?,
             status: RunStatus::parse(&row.status).ok_or_else(|| corrupt("status"))?,
+            size: Size::new(row.cols.into(), row.rows.into()).ok_or_else(|| corrupt("cols"))?,
             agent_name: row.agent_name,
             agent_type: row.agent_type,
             runtime_endpoint: row.runtime_endpoint,
@@ -62,7 +66,7 @@ macro_rules! select_runs {
         sqlx::query_as!(
             Row,
             "SELECT r.id, r.workspace_id, r.agent_id, a.name AS agent_name, r.agent_type, r.runtime_endpoint, r.runtime_agent_id,
-                    r.runtime_session_id, r.terminal_session_id, r.status, r.login_url, r.exit_code, r.reason, r.requested_by, r.started_at,
+                    r.runtime_session_id, r.terminal_session_id, r.status, r.cols, r.rows, r.login_url, r.exit_code, r.reason, r.requested_by, r.started_at,
                     r.stop_requested_at, r.stopped_at
              FROM agent_runs r JOIN parallax_agents a ON a.workspace_id = r.workspace_id AND a.id = r.agent_id " + $rest,
             $($arg),*
@@ -76,8 +80,8 @@ fn runs(rows: Vec<Row>) -> Result<Vec<Run>, StorageError> {
 
 pub async fn insert(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
     sqlx::query!(
-        "INSERT INTO agent_runs (id, workspace_id, agent_id, agent_type, runtime_endpoint, runtime_agent_id, status, requested_by, started_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO agent_runs (id, workspace_id, agent_id, agent_type, runtime_endpoint, runtime_agent_id, status, requested_by, started_at, cols, rows)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         run.id.0,
         run.workspace.0,
         run.agent.as_str(),
@@ -86,7 +90,9 @@ pub async fn insert(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
         run.runtime_agent_id,
         run.status.as_str(),
         run.requested_by.map(|user| user.0),
-        run.started_at
+        run.started_at,
+        i32::from(run.size.cols()),
+        i32::from(run.size.rows())
     )
     .execute(conn)
     .await?;

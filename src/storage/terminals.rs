@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
-    run::RunStatus,
+    run::{Run, RunStatus},
     terminal::{SessionStatus, Size, TerminalSession},
 };
 
@@ -122,24 +122,24 @@ pub async fn all_live(conn: &mut Conn) -> Result<Vec<TerminalSession>, StorageEr
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Adds the session of a run, or finds the one that is there.
+/// Adds the session of a run, or finds the one that is there; the flag says which.
 pub async fn upsert(
     conn: &mut Conn,
-    workspace: WorkspaceId,
-    agent: &AgentId,
+    run: &Run,
     runtime_session_id: &str,
     title: &str,
-    runtime_endpoint: &str,
     at: DateTime<Utc>,
 ) -> Result<(SessionId, bool), StorageError> {
     let inserted = sqlx::query_scalar!(
-        "INSERT INTO terminal_sessions (workspace_id, agent_id, runtime_session_id, title, runtime_endpoint, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (workspace_id, runtime_session_id) DO NOTHING RETURNING id",
-        workspace.0,
-        agent.as_str(),
+        "INSERT INTO terminal_sessions (workspace_id, agent_id, runtime_session_id, title, runtime_endpoint, cols, rows, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (workspace_id, runtime_session_id) DO NOTHING RETURNING id",
+        run.workspace.0,
+        run.agent.as_str(),
         runtime_session_id,
         title,
-        runtime_endpoint,
+        run.runtime_endpoint,
+        i32::from(run.size.cols()),
+        i32::from(run.size.rows()),
         at
     )
     .fetch_optional(&mut *conn)
@@ -149,7 +149,7 @@ pub async fn upsert(
     }
     let found = sqlx::query_scalar!(
         "SELECT id FROM terminal_sessions WHERE workspace_id = $1 AND runtime_session_id = $2",
-        workspace.0,
+        run.workspace.0,
         runtime_session_id
     )
     .fetch_one(conn)

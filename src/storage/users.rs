@@ -69,6 +69,7 @@ pub async fn active(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Resu
 /// What signing in needs of an account.
 pub struct Credentials {
     pub id: UserId,
+    pub email: String,
     pub password_hash: Option<String>,
     pub role: Role,
 }
@@ -76,14 +77,19 @@ pub struct Credentials {
 /// Finds an account that may sign in by its e-mail address, in whatever case.
 pub async fn credentials(conn: &mut Conn, workspace: WorkspaceId, email: &str) -> Result<Option<Credentials>, StorageError> {
     let row = sqlx::query!(
-        "SELECT id, password, role FROM users
+        "SELECT id, email, password, role FROM users
          WHERE workspace_id = $1 AND lower(email) = lower($2) AND deleted_at IS NULL AND deactivated_at IS NULL",
         workspace.0,
         email
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Credentials { id: UserId(row.id), password_hash: row.password, role: Role::from_column(row.role.as_deref()) }))
+    Ok(row.map(|row| Credentials {
+        id: UserId(row.id),
+        email: row.email,
+        password_hash: row.password,
+        role: Role::from_column(row.role.as_deref()),
+    }))
 }
 
 pub async fn touch_login(conn: &mut Conn, id: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {

@@ -62,8 +62,20 @@ fn bad_json(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let text = inner.to_string();
     // The position in the text helps nobody who built the body with a program; the value may be a secret.
     let reason = text.split(" at line ").next().unwrap_or(&text);
-    let reason = reason.split_once(", expected ").map_or_else(|| reason.to_owned(), |(_, expected)| format!("must be {expected}"));
-    Problem::invalid(if field == "." { "body" } else { &field }, &reason)
+    let reason =
+        reason.split_once(", expected ").map_or_else(|| reason.to_owned(), |(_, expected)| format!("must be {}", in_plain_words(expected)));
+    Problem::invalid(if matches!(field.as_str(), "." | "?") { "body" } else { &field }, &reason)
+}
+
+/// What the deserialiser expected, without the names of our types.
+fn in_plain_words(expected: &str) -> &str {
+    match expected {
+        "i32" | "i64" | "u16" | "u32" | "u64" => "a whole number",
+        _ if expected.starts_with("struct ") => "an object",
+        _ if expected.starts_with("a sequence") => "an array",
+        _ if expected.starts_with("a map") => "an object",
+        _ => expected,
+    }
 }
 
 /// Flattens what the validator found into a list. Its own form would repeat the values, secrets too.
@@ -119,6 +131,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // Postgres takes no NUL in a text; nobody needs one either.
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(Problem::invalid("query", "must not contain the character U+0000"));
+        }
         let Query(value) = Query::<T>::from_request_parts(parts, state).await.map_err(|error| {
             let text = error.body_text();
             let reason = text.rsplit("query string: ").next().unwrap_or(&text);

@@ -37,8 +37,8 @@ pub fn start(app: &App, sources: Sources, mut sinks: Vec<Box<dyn EventSink>>) {
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), sources.terminals));
     run(app, "outbox pruning", outbox::prune(app.clone()));
+    run(app, "stopper", stopper::run(app.clone()));
     if let Some((endpoint, news)) = sources.runtime {
-        run(app, "stopper", stopper::run(app.clone()));
         run(app, "runtime events", runtime_events::run(app.clone(), endpoint, news));
     }
 }

@@ -6,8 +6,8 @@ use tokio::time::timeout;
 
 use crate::{
     app::{App, StorageError},
-    domain::runs,
-    model::run::Run,
+    domain::runs::{self, Report},
+    model::run::{Run, RunNews},
 };
 
 /// How long a stop may wait when a wake-up was lost, and before one that failed is tried again.
@@ -32,16 +32,22 @@ async fn round(app: &App) -> Result<(), StorageError> {
 }
 
 async fn end(app: &App, run: &Run) -> Result<(), StorageError> {
-    let Some(runtime) = app.runtime.as_ref().filter(|runtime| runtime.endpoint() == run.runtime_endpoint) else { return Ok(()) };
+    let Some(runtime) = app.runtime.as_ref().filter(|runtime| runtime.endpoint() == run.runtime_endpoint) else {
+        tracing::warn!(agent.id = %run.agent, runtime = run.runtime_endpoint, "a run is given up: its runtime is no longer configured");
+        return hear(app, run, RunNews::Stopped { reason: Some("its runtime is no longer configured".to_owned()), exit_code: None }.into())
+            .await;
+    };
     match runs::end_process(runtime, run).await {
-        Ok(report) => {
-            let mut tx = app.begin().await?;
-            runs::hear_by_id(&mut tx, run.id, report).await?;
-            tx.commit().await
-        }
+        Ok(report) => hear(app, run, report).await,
         Err(error) => {
             tracing::warn!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a process could not be ended yet");
             Ok(())
         }
     }
+}
+
+async fn hear(app: &App, run: &Run, report: Report) -> Result<(), StorageError> {
+    let mut tx = app.begin().await?;
+    runs::hear_by_id(&mut tx, run.id, report).await?;
+    tx.commit().await
 }

@@ -201,6 +201,13 @@ async fn the_limit_of_agents_holds_under_parallel_approvals(pool: PgPool) {
     let approved = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
     assert_eq!(approved, 3);
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK || answer.body["code"] == "AGENT_LIMIT_REACHED"));
+
+    // One out, one in: what counts is who can act.
+    let denied = ids.iter().zip(&answers).find(|(_, answer)| answer.status != StatusCode::OK).unwrap().0;
+    let admitted = ids.iter().zip(&answers).find(|(_, answer)| answer.status == StatusCode::OK).unwrap().0;
+    owner.revoke(admitted).await.expect(StatusCode::OK);
+    owner.approve(denied, &["read:pages"]).await.expect(StatusCode::OK);
+    owner.approve(admitted, &["read:pages"]).await.expect_problem(StatusCode::CONFLICT, "AGENT_LIMIT_REACHED");
     world.end().await;
 }
 

@@ -118,6 +118,7 @@ async fn unknown_paths_and_methods_answer_in_the_shape_of_all_errors(pool: PgPoo
         owner.get(&format!("/parallax-agents/activity/workspace?limit={limit}")).await.expect(StatusCode::BAD_REQUEST);
     }
     owner.get("/parallax-agents?status=happy").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    owner.get("/parallax-agents?capabilities=%00").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
     owner.get("/parallax-agents/%00").await.expect(StatusCode::BAD_REQUEST);
     let problem = owner.get("/nowhere").await;
     assert_eq!(problem.headers["x-request-id"], problem.body["requestId"].as_str().unwrap());

@@ -72,19 +72,83 @@ async fn up_brings_everything_ctrl_c_ends_it_and_a_second_start_keeps_the_data()
 }
 
 #[tokio::test]
-async fn up_that_was_killed_leaves_nothing_that_stands_in_the_way() {
+async fn after_a_kill_the_next_up_adopts_the_runtime_with_its_agents_and_works_on() {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let up = Up::new();
-    up.start().await.kill().await;
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while answers(up.port).await {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // The runtime lives on, so that agents do; the next start adopts it and its end is the runtime's.
     let program = up.start().await;
+    let api = format!("http://127.0.0.1:{}/api", up.port);
+    let http = reqwest::Client::new();
+    let body = serde_json::json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
+    let setup = http.post(format!("{api}/auth/setup")).json(&body).send().await.unwrap();
+    let token = setup.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let call = async |method: reqwest::Method, path: &str, body: serde_json::Value| -> serde_json::Value {
+        let request = http.request(method, format!("{api}{path}")).bearer_auth(&token).json(&body);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let spawn = async || {
+        let spawned = call(reqwest::Method::POST, "/parallax-agents/spawn", serde_json::json!({"agentType": "custom"})).await;
+        spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap_or_else(|| panic!("{spawned}")).to_owned()
+    };
+    let until = async |id: &str, status: &str| {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let agent = call(reqwest::Method::GET, &format!("/parallax-agents/{id}"), serde_json::json!({})).await;
+            if agent["data"]["run"]["status"] == status {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{agent} is not {status}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let first = spawn().await;
+    until(&first, "ready").await;
+
+    program.kill().await;
+    let mut other = up.command();
+    other.env("RUNTIME_PORT", free_port().to_string());
+    let mut program = Program::start(other);
+    program.until_says("is ready").await;
+
+    until(&first, "ready").await;
+    let second = spawn().await;
+    until(&second, "ready").await;
+    for id in [&first, &second] {
+        call(reqwest::Method::POST, &format!("/parallax-agents/{id}/stop"), serde_json::json!({})).await;
+        until(id, "stopped").await;
+    }
     program.signal(libc::SIGINT);
     let (succeeded, log) = program.ended().await;
     assert!(succeeded && log.contains("adopting"), "{log}");
+    assert!(!answers(up.runtime_port).await, "the runtime still listens");
+}
+
+#[tokio::test]
+async fn a_second_up_on_the_same_data_is_refused_and_harms_nothing() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let up = Up::new();
+    let program = up.start().await;
+    let mut second = up.command();
+    second.env("PORT", free_port().to_string()).env("RUNTIME_PORT", free_port().to_string());
+    let (succeeded, log) = Program::start(second).ended().await;
+    assert!(!succeeded && log.contains("another `raven-agents up` uses"), "{log}");
+    let health = reqwest::get(format!("http://127.0.0.1:{}/api/health", up.port)).await.unwrap();
+    assert_eq!(health.status(), 200);
+    program.signal(libc::SIGINT);
+    assert!(program.ended().await.0);
+}
+
+#[tokio::test]
+async fn up_ends_with_a_sentence_when_its_database_is_gone() {
+    let up = Up::new();
+    let program = up.start().await;
+    let pid_file = std::fs::read_to_string(up.folder.path().join("postgres/data/postmaster.pid")).unwrap();
+    let pid: i32 = pid_file.lines().next().unwrap().parse().unwrap();
+    #[expect(unsafe_code, reason = "the standard library sends no signals")]
+    // SAFETY: kill reads two integers and touches no memory of ours.
+    let killed = unsafe { libc::kill(pid, libc::SIGKILL) };
+    assert_eq!(killed, 0);
+    let (succeeded, log) = program.ended().await;
+    assert!(!succeeded && log.contains("the private database ended by itself"), "{log}");
     assert!(!answers(up.runtime_port).await, "the runtime still listens");
 }
 

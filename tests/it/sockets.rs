@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use crate::support::{World, config, node, serve};
+use crate::support::{World, config, node, serve, terminal::Socket};
 use raven_agents::model::clock::Clock;
 
 #[sqlx::test]
@@ -20,6 +20,27 @@ async fn each_event_of_an_agents_life_reaches_a_socket_once(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let cookie = world.owner().await.cookie();
     node::run("events.mjs", &[&world.base, &cookie]).await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_person_who_may_no_longer_come_in_is_out_of_every_socket(pool: PgPool) {
+    let world = World::new(pool).await;
+    let cookie = world.admin("ada").await.cookie();
+    let mut events = Socket::connect(&world.base, "/", &cookie).await;
+    let mut terminal = Socket::connect(&world.base, "/terminal", &cookie).await;
+    sqlx::query("UPDATE users SET deactivated_at = now() WHERE name = 'ada'").execute(&world.pool).await.unwrap();
+    assert!(events.until_disconnected().await.iter().any(|event| event.contains("Unauthorized")));
+    assert!(terminal.until_disconnected().await.iter().any(|event| event.contains("UNAUTHORIZED")));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_person_whose_role_changed_has_to_come_in_again(pool: PgPool) {
+    let world = World::new(pool).await;
+    let mut terminal = Socket::connect(&world.base, "/terminal", &world.admin("ada").await.cookie()).await;
+    sqlx::query("UPDATE users SET role = 'member' WHERE name = 'ada'").execute(&world.pool).await.unwrap();
+    terminal.until_disconnected().await;
     world.end().await;
 }
 

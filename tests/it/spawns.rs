@@ -181,6 +181,37 @@ async fn without_a_runtime_or_with_a_dead_one_the_caller_is_told(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_terminal_starts_with_the_size_that_was_asked_for(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let body = json!({"agentType": "custom", "config": {"command": "bash", "cols": 132, "rows": 43}});
+    let spawned = owner.post("/parallax-agents/spawn", body).await.expect(StatusCode::CREATED);
+    let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
+    owner.until_session_is(&id, "active").await;
+    let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
+    let attached = terminal.attach(&id).await;
+    assert_eq!((&attached["cols"], &attached["rows"]), (&json!(132), &json!(43)));
+    terminal.emit("input", json!("stty size\n")).await;
+    terminal.until_shows("43 132").await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn many_failing_spawns_at_once_are_told_once_each_and_leave_nothing(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let order = || owner.post("/parallax-agents/spawn", json!({"agentType": "custom", "config": {"command": "bash", "workdir": "../x"}}));
+    let answers = futures_util::future::join_all((0..12).map(|_| order())).await;
+    for answer in answers {
+        assert_eq!(answer.expect(StatusCode::CREATED)["data"]["success"], false);
+    }
+    assert_eq!((world.events("run.failed").await, world.activities("spawn_failed", None).await), (12, 12));
+    let agents: i64 = sqlx::query_scalar("SELECT count(*) FROM parallax_agents").fetch_one(&world.pool).await.unwrap();
+    assert_eq!(agents, 0);
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn several_agents_get_a_key_and_a_terminal_each(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
@@ -208,6 +239,8 @@ async fn bad_spawns_are_refused_before_anything_happens(pool: PgPool) {
         json!({"agentType": "custom", "count": 11}),
         json!({"agentType": "custom", "permissions": ["root"]}),
         json!({"agentType": "custom", "config": {"env": "PATH"}}),
+        json!({"agentType": "custom", "config": {"cols": 0}}),
+        json!({"agentType": "custom", "config": {"rows": "many"}}),
     ] {
         owner.post("/parallax-agents/spawn", body.clone()).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
     }

@@ -19,7 +19,8 @@ async fn main() -> anyhow::Result<()> {
         }
     };
     let colours = std::io::stdout().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(&config.log_level).with_ansi(colours).init();
+    // A log that cannot be written any more must not end what runs here.
+    tracing_subscriber::fmt().with_env_filter(&config.log_level).with_ansi(colours).log_internal_errors(false).init();
     let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
     let listener = TcpListener::bind((config.host, config.port)).await?;

@@ -80,6 +80,7 @@ pub(crate) fn config(runtime: Option<String>) -> Config {
     let mut config = Config::read(&|_| None).unwrap();
     config.app_secret = Some(APP_SECRET.to_owned());
     config.webhook_secret = Some(WEBHOOK_SECRET.to_owned());
+    config.socket_check_every = Duration::from_millis(100);
     config.runtime = runtime.map(|endpoint| RuntimeSettings { endpoint, token: Some(RUNTIME_TOKEN.to_owned()) });
     config
 }

@@ -86,6 +86,19 @@ impl Socket {
         assert!(found, "the terminal does not show {text:?} but {:?}", self.screen);
     }
 
+    /// Waits until the server disconnects the namespace; the events on the way.
+    pub(crate) async fn until_disconnected(&mut self) -> Vec<String> {
+        let goodbye = if self.namespace == "/" { "41".to_owned() } else { format!("41{},", self.namespace) };
+        let mut events = Vec::new();
+        loop {
+            let text = self.receive().await;
+            if text == goodbye {
+                return events;
+            }
+            events.push(text);
+        }
+    }
+
     async fn send(&mut self, text: String) {
         self.stream.send(Message::text(text)).await.unwrap();
     }
