@@ -155,9 +155,6 @@ pub fn explain_bind(address: SocketAddr, error: &std::io::Error) -> anyhow::Erro
 /// One sentence for a database that cannot be used. It does not repeat `DATABASE_URL`, which may hold a password.
 #[must_use]
 pub fn explain_database(error: &sqlx::migrate::MigrateError) -> anyhow::Error {
-    let reason = match error {
-        sqlx::migrate::MigrateError::Execute(cause) => cause.to_string(),
-        other => other.to_string(),
-    };
+    let reason = if let sqlx::migrate::MigrateError::Execute(cause) = error { cause.to_string() } else { error.to_string() };
     anyhow::anyhow!("the database cannot be used: {reason}; check DATABASE_URL, or unset it to use a private database")
 }

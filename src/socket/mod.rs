@@ -20,7 +20,7 @@ use socketioxide::{
 use crate::{
     app::{App, StorageError},
     domain::{auth, workspaces},
-    model::actor::Person,
+    model::{actor::Person, workspace::Role},
     wire::{input, terminals::TerminalProblem},
 };
 
@@ -81,7 +81,7 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
         Ok(person) => {
             let person = person?;
             socket.extensions.insert(person.clone());
-            keep_checking(app, socket.clone(), credential, person.clone());
+            keep_checking(app, socket.clone(), credential, person.role);
             Some(person)
         }
         Err(error) => {
@@ -112,7 +112,7 @@ impl Credential {
 
 /// Disconnects a socket once its credential has expired, its person is gone, or their role is another
 /// (RT-09). While the database is away nobody is thrown out.
-fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted: Person) {
+fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted: Role) {
     let (app, every) = (app.clone(), app.settings.socket_check_every);
     let (tasks, shutdown) = (app.tasks.clone(), app.shutdown.clone());
     let checking = async move {
@@ -122,7 +122,7 @@ fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted:
                 return;
             }
             match credential.check(&app).await {
-                Ok(Some(person)) if person.role == admitted.role => {}
+                Ok(Some(person)) if person.role == admitted => {}
                 Ok(Some(_) | None) => return refuse(&socket),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),
             }
