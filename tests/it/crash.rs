@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 use crate::support::{
     APP_SECRET, DEADLINE, LocalRuntime, RUNTIME_TOKEN, WEBHOOK_SECRET,
-    program::{Program, free_port, raven_agents},
+    program::{Program, free_port, raven_agents, set_up},
     terminal::Socket,
 };
 
@@ -66,11 +66,8 @@ async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothi
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = LocalRuntime::start().await;
     let first = Service::start(&pool, &runtime).await;
-    let setup = json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
     let http = reqwest::Client::new();
-    let answer = http.post(format!("{}/api/auth/setup", first.base)).json(&setup).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let token = answer.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let token = set_up(&http, &format!("{}/api", first.base)).await;
     let spawn = http.post(format!("{}/api/parallax-agents/spawn", first.base)).bearer_auth(&token);
     let spawned: Value = spawn.json(&json!({"agentType": "custom", "name": "shell"})).send().await.unwrap().json().await.unwrap();
     let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
@@ -117,9 +114,7 @@ async fn an_agent_that_ended_while_the_service_was_away_is_found_ended(pool: PgP
     let runtime = LocalRuntime::start().await;
     let first = Service::start(&pool, &runtime).await;
     let http = reqwest::Client::new();
-    let setup = json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
-    let answer = http.post(format!("{}/api/auth/setup", first.base)).json(&setup).send().await.unwrap();
-    let token = answer.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let token = set_up(&http, &format!("{}/api", first.base)).await;
     let spawn = http.post(format!("{}/api/parallax-agents/spawn", first.base)).bearer_auth(&token);
     let spawned: Value = spawn.json(&json!({"agentType": "custom"})).send().await.unwrap().json().await.unwrap();
     let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::program::{Folder, Program, answers, free_port, raven_agents};
+use crate::support::program::{Folder, Program, answers, free_port, raven_agents, set_up};
 
 /// Settings of `up` on free ports in a folder of its own.
 struct Up {
@@ -24,6 +24,14 @@ impl Up {
         )
     }
 
+    /// Sets the workspace up: a client, the base of the API and the owner's token.
+    async fn owner(&self) -> (reqwest::Client, String, String) {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let (http, api) = (reqwest::Client::new(), format!("http://127.0.0.1:{}/api", self.port));
+        let token = set_up(&http, &api).await;
+        (http, api, token)
+    }
+
     async fn start(&self) -> Program {
         let mut program = Program::start(self.command());
         let line = program.until_says("is ready").await;
@@ -34,15 +42,9 @@ impl Up {
 
 #[tokio::test]
 async fn up_brings_everything_ctrl_c_ends_it_and_a_second_start_keeps_the_data() {
-    rustls::crypto::ring::default_provider().install_default().ok();
     let up = Up::new();
     let program = up.start().await;
-    let api = format!("http://127.0.0.1:{}/api", up.port);
-    let http = reqwest::Client::new();
-    let body = serde_json::json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
-    let setup = http.post(format!("{api}/auth/setup")).json(&body).send().await.unwrap();
-    assert_eq!(setup.status(), 200);
-    let token = setup.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let (http, api, token) = up.owner().await;
     let spawn = http.post(format!("{api}/parallax-agents/spawn")).bearer_auth(&token);
     let spawned: serde_json::Value = spawn.json(&serde_json::json!({"agentType": "custom"})).send().await.unwrap().json().await.unwrap();
     assert_eq!(spawned["data"]["success"], true, "{spawned}");
@@ -73,14 +75,9 @@ async fn up_brings_everything_ctrl_c_ends_it_and_a_second_start_keeps_the_data()
 
 #[tokio::test]
 async fn after_a_kill_the_next_up_adopts_the_runtime_with_its_agents_and_works_on() {
-    rustls::crypto::ring::default_provider().install_default().ok();
     let up = Up::new();
     let program = up.start().await;
-    let api = format!("http://127.0.0.1:{}/api", up.port);
-    let http = reqwest::Client::new();
-    let body = serde_json::json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
-    let setup = http.post(format!("{api}/auth/setup")).json(&body).send().await.unwrap();
-    let token = setup.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let (http, api, token) = up.owner().await;
     let call = async |method: reqwest::Method, path: &str, body: serde_json::Value| -> serde_json::Value {
         let request = http.request(method, format!("{api}{path}")).bearer_auth(&token).json(&body);
         request.send().await.unwrap().json().await.unwrap()

@@ -42,11 +42,7 @@ async fn a_spawned_agent_has_a_row_a_session_and_its_key_in_its_environment(pool
 async fn stopping_ends_the_process_the_session_and_the_key(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
-    let id = owner.spawn_shell().await;
-    owner.until_run_is(&id, "ready").await;
-    owner.until_session_is(&id, "active").await;
-    let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
-    terminal.attach(&id).await;
+    let (id, mut terminal) = owner.attached_shell().await;
     assert_eq!(world.live_keys(&id).await, 1);
 
     let stopping = owner.post(&format!("/parallax-agents/{id}/stop"), json!({})).await.expect(StatusCode::OK);
@@ -68,11 +64,7 @@ async fn stopping_ends_the_process_the_session_and_the_key(pool: PgPool) {
 async fn a_process_that_ends_by_itself_is_told_with_its_exit_code_and_last_words(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
-    let id = owner.spawn_shell().await;
-    owner.until_run_is(&id, "ready").await;
-    owner.until_session_is(&id, "active").await;
-    let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
-    terminal.attach(&id).await;
+    let (id, mut terminal) = owner.attached_shell().await;
     terminal.emit("input", json!("printf 'last\\040words\\n'; exit 7\n")).await;
     while terminal.until("status").await["status"] != "terminated" {}
     assert!(terminal.screen.contains("last words"), "{:?}", terminal.screen);
@@ -85,11 +77,7 @@ async fn a_process_that_ends_by_itself_is_told_with_its_exit_code_and_last_words
 async fn revoking_closes_attached_terminals_and_stops_the_process(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let owner = world.owner().await;
-    let id = owner.spawn_shell().await;
-    owner.until_run_is(&id, "ready").await;
-    owner.until_session_is(&id, "active").await;
-    let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
-    terminal.attach(&id).await;
+    let (id, mut terminal) = owner.attached_shell().await;
 
     let revoked = owner.revoke(&id).await.expect(StatusCode::OK);
 

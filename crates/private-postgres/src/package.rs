@@ -280,7 +280,6 @@ mod tests {
         assert!(safe(Path::new("../a")).is_err());
     }
     #[test]
-    #[ignore = "fetches 24 MB with npm"]
     fn the_package_is_fetched_once_and_runs() {
         let folder = std::env::temp_dir().join(format!("private-postgres-package-{}", std::process::id()));
         let mut steps = Vec::new();

@@ -331,6 +331,16 @@ impl Caller<'_> {
         spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned()
     }
 
+    /// Spawns one shell, waits until it is ready, and attaches to its terminal.
+    pub(crate) async fn attached_shell(&self) -> (String, terminal::Socket) {
+        let id = self.spawn_shell().await;
+        self.until_run_is(&id, "ready").await;
+        self.until_session_is(&id, "active").await;
+        let mut terminal = terminal::Socket::connect(&self.world.base, "/terminal", &self.cookie()).await;
+        terminal.attach(&id).await;
+        (id, terminal)
+    }
+
     /// Waits until the agent's run has this status and returns the agent.
     pub(crate) async fn until_run_is(&self, id: &str, status: &str) -> Value {
         self.world

@@ -116,3 +116,11 @@ async fn read_all(stderr: Option<ChildStderr>) -> String {
 pub(crate) async fn answers(port: u16) -> bool {
     tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
 }
+
+/// Makes the first workspace as the first visit does; the owner's token.
+pub(crate) async fn set_up(http: &reqwest::Client, api: &str) -> String {
+    let body = serde_json::json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"});
+    let answer = http.post(format!("{api}/auth/setup")).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned()
+}
