@@ -39,13 +39,6 @@ pub(super) async fn spawn(
     if body.workspace_id.is_some_and(|workspace| workspace != admin.workspace()) {
         return Err(Problem::forbidden());
     }
-    if app.runtime.is_none() {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "RUNTIME_NOT_CONFIGURED",
-            "no agent runtime is configured; set AGENT_RUNTIME_ENDPOINT",
-        ));
-    }
     let order = order(body)?;
     // A caller who goes away must not leave agents half made.
     let work = app.spawn(carry_out(app.clone(), admin, order));
@@ -78,7 +71,10 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
 }
 
 async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope<Spawned>, Problem> {
-    let Some(runtime) = app.runtime.clone() else { return Err(Problem::unauthorized()) };
+    let runtime = app.runtime.clone().ok_or_else(|| {
+        let message = "no agent runtime is configured; set AGENT_RUNTIME_ENDPOINT";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED", message)
+    })?;
     let mut tx = app.begin().await?;
     let planned = spawns::plan(&mut tx, &app.policy, &admin, runtime.endpoint(), &order).await?;
     tx.commit().await?;
