@@ -1,14 +1,31 @@
 //! The program as an operator starts it.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use crate::support::program::{Folder, Program, answers, free_port, raven_agents, set_up};
+use crate::support::program::{Folder, Program, answers, free_port, raven_agents, send_signal, set_up};
 
 /// Settings of `up` on free ports in a folder of its own.
 struct Up {
     folder: Folder,
     port: u16,
     runtime_port: u16,
+}
+
+impl Drop for Up {
+    /// A test that failed half-way leaves no runtime behind.
+    fn drop(&mut self) {
+        let left = std::fs::read_to_string(self.folder.path().join("runtime.pid")).ok();
+        let pid = left.as_deref().and_then(|text| text.split(' ').next()?.parse::<i32>().ok());
+        let Some(pid) =
+            pid.filter(|pid| Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok_and(|exe| exe.ends_with("raven-runtime")))
+        else {
+            return;
+        };
+        send_signal(pid, libc::SIGKILL);
+    }
 }
 
 impl Up {
@@ -140,10 +157,7 @@ async fn up_ends_with_a_sentence_when_its_database_is_gone() {
     let program = up.start().await;
     let pid_file = std::fs::read_to_string(up.folder.path().join("postgres/data/postmaster.pid")).unwrap();
     let pid: i32 = pid_file.lines().next().unwrap().parse().unwrap();
-    #[expect(unsafe_code, reason = "the standard library sends no signals")]
-    // SAFETY: kill reads two integers and touches no memory of ours.
-    let killed = unsafe { libc::kill(pid, libc::SIGKILL) };
-    assert_eq!(killed, 0);
+    send_signal(pid, libc::SIGKILL);
     let (succeeded, log) = program.ended().await;
     assert!(!succeeded && log.contains("the private database ended by itself"), "{log}");
     assert!(!answers(up.runtime_port).await, "the runtime still listens");

@@ -84,10 +84,7 @@ impl Program {
 
     pub(crate) fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        #[expect(unsafe_code, reason = "the standard library sends no signals")]
-        // SAFETY: kill reads two integers and touches no memory of ours.
-        let sent = unsafe { libc::kill(pid, signal) };
-        assert_eq!(sent, 0);
+        send_signal(pid, signal);
     }
 
     /// Waits for the end; whether it succeeded, and what it wrote to standard error.
@@ -123,4 +120,12 @@ pub(crate) async fn set_up(http: &reqwest::Client, api: &str) -> String {
     let answer = http.post(format!("{api}/auth/setup")).json(&body).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned()
+}
+
+/// Sends a signal to a process that is there.
+pub(crate) fn send_signal(pid: i32, signal: i32) {
+    #[expect(unsafe_code, reason = "the standard library sends no signals")]
+    // SAFETY: kill reads two integers and touches no memory of ours.
+    let sent = unsafe { libc::kill(pid, signal) };
+    assert_eq!(sent, 0, "process {pid} takes no signal {signal}");
 }
