@@ -38,6 +38,8 @@ const DATABASE_MISSES_MAX: u32 = 3;
 const RUNTIME_START: Duration = Duration::from_secs(10);
 /// How long what has the runtime's port may take to show that it is our runtime.
 const ADOPTION: Duration = Duration::from_secs(2);
+/// How often an adopted runtime, which is no child of ours to wait for, is looked at.
+const ADOPTED_POLL: Duration = Duration::from_millis(50);
 /// How long the runtime may take to end its agents.
 const RUNTIME_STOP: Duration = Duration::from_secs(8);
 
@@ -250,12 +252,12 @@ impl LocalRuntime {
     async fn ended(&mut self) {
         match &mut self.process {
             Process::Started(child) => match child.wait().await {
-                Ok(status) => tracing::error!(%status, "the runtime ended"),
+                Ok(status) => tracing::info!(%status, "the runtime ended"),
                 Err(error) => tracing::error!(%error, "the runtime cannot be watched"),
             },
             Process::Adopted(pid) => {
                 while is_alive(*pid) {
-                    sleep(Duration::from_secs(1)).await;
+                    sleep(ADOPTED_POLL).await;
                 }
             }
         }
@@ -269,20 +271,9 @@ impl LocalRuntime {
         };
         let Some(pid) = pid else { return };
         signal(pid, libc::SIGTERM);
-        if timeout(RUNTIME_STOP, self.ended_quietly()).await.is_err() {
+        if timeout(RUNTIME_STOP, self.ended()).await.is_err() {
             tracing::warn!("the runtime did not end in time");
             signal(pid, libc::SIGKILL);
-        }
-    }
-
-    async fn ended_quietly(&mut self) {
-        match &mut self.process {
-            Process::Started(child) => drop(child.wait().await),
-            Process::Adopted(pid) => {
-                while is_alive(*pid) {
-                    sleep(Duration::from_millis(50)).await;
-                }
-            }
         }
     }
 }

@@ -47,6 +47,17 @@ impl Service {
         service
     }
 
+    /// Sets the workspace up and spawns a shell that is ready: a client, the owner's token, the agent's id.
+    async fn with_shell(&self) -> (reqwest::Client, String, String) {
+        let http = reqwest::Client::new();
+        let token = set_up(&http, &format!("{}/api", self.base)).await;
+        let spawn = http.post(format!("{}/api/parallax-agents/spawn", self.base)).bearer_auth(&token);
+        let spawned: Value = spawn.json(&json!({"agentType": "custom", "name": "shell"})).send().await.unwrap().json().await.unwrap();
+        let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
+        self.until(&token, &format!("/parallax-agents/{id}"), |agent| agent["run"]["status"] == "ready").await;
+        (http, token, id)
+    }
+
     async fn until(&self, token: &str, path: &str, good: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -66,14 +77,9 @@ async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothi
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = LocalRuntime::start().await;
     let first = Service::start(&pool, &runtime).await;
-    let http = reqwest::Client::new();
-    let token = set_up(&http, &format!("{}/api", first.base)).await;
-    let spawn = http.post(format!("{}/api/parallax-agents/spawn", first.base)).bearer_auth(&token);
-    let spawned: Value = spawn.json(&json!({"agentType": "custom", "name": "shell"})).send().await.unwrap().json().await.unwrap();
-    let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
+    let (http, token, id) = first.with_shell().await;
     let session_path = format!("/terminal/agents/{id}/session");
     let session = first.until(&token, &session_path, |session| session["status"] == "active").await;
-    first.until(&token, &format!("/parallax-agents/{id}"), |agent| agent["run"]["status"] == "ready").await;
     let cookie = format!("authToken={token}");
     let mut terminal = Socket::connect(&first.base, "/terminal", &cookie).await;
     terminal.attach(&id).await;
@@ -113,12 +119,7 @@ async fn an_agent_that_ended_while_the_service_was_away_is_found_ended(pool: PgP
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = LocalRuntime::start().await;
     let first = Service::start(&pool, &runtime).await;
-    let http = reqwest::Client::new();
-    let token = set_up(&http, &format!("{}/api", first.base)).await;
-    let spawn = http.post(format!("{}/api/parallax-agents/spawn", first.base)).bearer_auth(&token);
-    let spawned: Value = spawn.json(&json!({"agentType": "custom"})).send().await.unwrap().json().await.unwrap();
-    let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
-    first.until(&token, &format!("/parallax-agents/{id}"), |agent| agent["run"]["status"] == "ready").await;
+    let (http, token, id) = first.with_shell().await;
     first.program.kill().await;
     let stop = http.delete(format!("{}/api/agents/{id}", runtime.endpoint())).bearer_auth(RUNTIME_TOKEN).send().await.unwrap();
     assert_eq!(stop.status(), StatusCode::NO_CONTENT);
