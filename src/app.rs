@@ -1,21 +1,25 @@
 //! The handles that every edge gets.
 
+pub mod connections;
+
 use std::{
     future::Future,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     model::{clock::Clock, policy::Policy, token::Tokens},
-    runtime::{LiveTerminals, RuntimeClient},
+    runtime::{LiveTerminals, RuntimeClient, control_plane::ControlPlane},
 };
 
-pub use crate::storage::{StorageError, Tx};
+pub use crate::storage::{StorageError, Tx, key_cache::KeyCache};
+pub use connections::Connections;
 
 /// What the operator set, as far as the edges need it.
 pub struct Settings {
@@ -24,8 +28,15 @@ pub struct Settings {
     /// Whether the host name chooses the workspace.
     pub cloud: bool,
     pub webhook_secret: Option<String>,
-    /// How often an open socket's credential is checked again.
+    /// Lets an operator's script make keys for people; without one nobody can (D-12).
+    pub key_registration_token: Option<String>,
+    /// Origins, beside the configured runtime's, where a workspace may have a runtime of its own (D-14).
+    pub runtime_origins: Vec<String>,
+    /// How long an open socket may go without a check of its credential.
     pub socket_check_every: Duration,
+    /// How long the activity feed and its daily counts are kept; `None` is for ever.
+    pub activity_kept: Option<TimeDelta>,
+    pub activity_daily_kept: Option<TimeDelta>,
 }
 
 /// Cloneable access to everything that lives as long as the process.
@@ -39,12 +50,17 @@ pub struct Handles {
     pub policy: Policy,
     pub tokens: Tokens,
     pub settings: Settings,
+    pub key_cache: KeyCache,
+    pub connections: Arc<Connections>,
     pub runtime: Option<RuntimeClient>,
+    pub control_plane: Option<ControlPlane>,
     pub terminals: LiveTerminals,
     /// Whether a workspace was found, so that it is not looked for with every request.
     pub workspace_seen: AtomicBool,
     /// Wakes the worker that ends processes.
     pub wake_stopper: Notify,
+    /// Wakes the worker that tells the control plane of decisions.
+    pub wake_notifier: Notify,
     pub tasks: TaskTracker,
     pub shutdown: CancellationToken,
 }

@@ -22,6 +22,24 @@ const CONNECTIONS_MIN: u32 = 3;
 /// A person who may no longer come in is out of every socket after this at the latest (RT-09).
 const SOCKET_CHECK_EVERY: Duration = Duration::from_secs(30);
 
+/// Tool calls that wait for approval unless `MCP_APPROVAL_METHODS` says otherwise (REST contract §5.6).
+const SENSITIVE_METHODS: [&str; 8] = [
+    "workspace.delete",
+    "workspace.removeMember",
+    "space.delete",
+    "page.delete",
+    "project.delete",
+    "task.delete",
+    "attachment.delete",
+    "group.delete",
+];
+
+/// Days that the activity feed is kept: a year, as auditors ask for.
+const ACTIVITY_DAYS: u16 = 365;
+
+/// Characters below which a shared secret could be guessed.
+const SHARED_SECRET_CHARS_MIN: usize = 16;
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -54,7 +72,18 @@ pub struct Config {
     pub runtime: Option<RuntimeSettings>,
     /// Where `up` has its own runtime listen.
     pub runtime_port: u16,
+    /// Origins where a workspace may have a runtime of its own.
+    pub runtime_origins: Vec<String>,
     pub webhook_secret: Option<String>,
+    /// Base URL of the control plane that is told of decisions.
+    pub control_plane: Option<String>,
+    pub key_registration_token: Option<String>,
+    /// Whether sensitive tool calls wait for a person's approval, and which do.
+    pub tool_approvals_enabled: bool,
+    pub tool_approval_methods: Vec<String>,
+    /// How long the activity feed and its daily counts are kept; `None` is for ever.
+    pub activity_kept: Option<TimeDelta>,
+    pub activity_daily_kept: Option<TimeDelta>,
     pub agents_per_workspace_max: u32,
     pub agent_key_prefix: String,
     pub log_level: String,
@@ -69,7 +98,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 25] = [
+pub const SETTINGS: [&str; 32] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -82,6 +111,7 @@ pub const SETTINGS: [&str; 25] = [
     "CLOUD",
     "AGENT_RUNTIME_ENDPOINT",
     "AGENT_RUNTIME_TOKEN",
+    "AGENT_RUNTIME_ALLOWED_ORIGINS",
     "RUNTIME_PORT",
     "RUNTIME_HOST",
     "RUNTIME_TOKEN",
@@ -91,6 +121,12 @@ pub const SETTINGS: [&str; 25] = [
     "CALLBACK_URL",
     "RUNTIME_PUBLIC_URL",
     "PARALLAX_WEBHOOK_SECRET",
+    "PARALLAX_CONTROL_PLANE_URL",
+    "API_KEY_REGISTRATION_TOKEN",
+    "MCP_APPROVAL_ENABLED",
+    "MCP_APPROVAL_METHODS",
+    "ACTIVITY_RETENTION_DAYS",
+    "ACTIVITY_DAILY_RETENTION_DAYS",
     "PARALLAX_MAX_AGENTS_PER_WORKSPACE",
     "PARALLAX_AGENT_KEY_PREFIX",
     "LOG_LEVEL",
@@ -111,6 +147,18 @@ impl Reader<'_> {
     fn parsed<T: FromStr>(&mut self, name: &str, default: T, what: &str) -> T {
         let Some(text) = self.text(name) else { return default };
         text.parse().unwrap_or_else(|_| self.refuse(name, &format!("must be {what}, got {text:?}"), default))
+    }
+
+    /// A comma-separated list.
+    fn list(&self, name: &str) -> Option<Vec<String>> {
+        let text = self.text(name)?;
+        Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// A number of days; 0 is for ever.
+    fn days(&mut self, name: &str, default: u16) -> Option<TimeDelta> {
+        let days = self.parsed(name, default, "a whole number of days up to 65535, 0 for ever");
+        (days > 0).then(|| TimeDelta::days(days.into()))
     }
 
     fn refuse<T>(&mut self, name: &str, why: &(impl Display + ?Sized), instead: T) -> T {
@@ -138,7 +186,14 @@ impl Config {
             cloud: reader.parsed("CLOUD", false, "true or false"),
             runtime: reader.text("AGENT_RUNTIME_ENDPOINT").map(|endpoint| RuntimeSettings { endpoint, token: None }),
             runtime_port: reader.parsed("RUNTIME_PORT", 8081, "a port number"),
+            runtime_origins: reader.list("AGENT_RUNTIME_ALLOWED_ORIGINS").unwrap_or_default(),
             webhook_secret: reader.text("PARALLAX_WEBHOOK_SECRET"),
+            control_plane: reader.text("PARALLAX_CONTROL_PLANE_URL"),
+            key_registration_token: reader.text("API_KEY_REGISTRATION_TOKEN"),
+            tool_approvals_enabled: reader.parsed("MCP_APPROVAL_ENABLED", true, "true or false"),
+            tool_approval_methods: reader.list("MCP_APPROVAL_METHODS").unwrap_or_else(|| SENSITIVE_METHODS.map(str::to_owned).to_vec()),
+            activity_kept: reader.days("ACTIVITY_RETENTION_DAYS", ACTIVITY_DAYS),
+            activity_daily_kept: reader.days("ACTIVITY_DAILY_RETENTION_DAYS", 0),
             agents_per_workspace_max: reader.parsed("PARALLAX_MAX_AGENTS_PER_WORKSPACE", 20, "a whole number of agents"),
             agent_key_prefix: reader.text("PARALLAX_AGENT_KEY_PREFIX").unwrap_or_else(|| "mcp_agent_".to_owned()),
             log_level: reader.text("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
@@ -173,6 +228,20 @@ impl Config {
                 let why = format!("must be an absolute http or https URL such as http://127.0.0.1:8081, got {:?}", runtime.endpoint);
                 reader.refuse("AGENT_RUNTIME_ENDPOINT", &why, ());
             }
+        }
+        for origin in &self.runtime_origins {
+            if !is_web_address(origin) {
+                let why = format!("must be origins such as https://runtime.example.com, separated by commas, got {origin:?}");
+                reader.refuse("AGENT_RUNTIME_ALLOWED_ORIGINS", &why, ());
+            }
+        }
+        if let Some(url) = &self.control_plane
+            && !is_web_address(url)
+        {
+            reader.refuse("PARALLAX_CONTROL_PLANE_URL", &format!("must be an absolute http or https URL, got {url:?}"), ());
+        }
+        if self.key_registration_token.as_ref().is_some_and(|token| token.chars().count() < SHARED_SECRET_CHARS_MIN) {
+            reader.refuse("API_KEY_REGISTRATION_TOKEN", &format!("must have at least {SHARED_SECRET_CHARS_MIN} characters"), ());
         }
         if let Some(url) = &self.database_url
             && let Err(error) = sqlx::postgres::PgConnectOptions::from_str(url)

@@ -1,6 +1,10 @@
 //! Puts the service together: builds the [`App`], mounts the edges, starts the workers, drains at the end.
 
-use std::{net::SocketAddr, sync::atomic::AtomicBool, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::serve::ListenerExt as _;
@@ -9,11 +13,16 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{App, Handles, Settings},
+    app::{App, Handles, KeyCache, Settings},
     config::Config,
     http, mcp,
-    model::{clock::Clock, policy::Policy, seal::Sealer, token::Tokens},
-    runtime::{LiveTerminals, RuntimeClient, link},
+    model::{
+        clock::Clock,
+        policy::{ControlPlanePolicy, Policy, ToolApprovalPolicy},
+        seal::Sealer,
+        token::Tokens,
+    },
+    runtime::{LiveTerminals, RuntimeClient, control_plane::ControlPlane, link},
     socket, storage, workers,
 };
 
@@ -41,6 +50,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         Some(runtime) => Some(RuntimeClient::new(&runtime.endpoint, runtime.token.clone()).context("AGENT_RUNTIME_ENDPOINT")?),
         None => None,
     };
+    let control_plane = control_plane(config)?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
     let app = App::new(Handles {
@@ -50,18 +60,31 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             agents_per_workspace_max: config.agents_per_workspace_max,
             agent_key_prefix: config.agent_key_prefix.clone(),
             sealer: Sealer::new(app_secret),
+            control_plane: ControlPlanePolicy {
+                is_told: control_plane.is_some(),
+                may_get_keys: config.control_plane.as_ref().is_some_and(|url| url.starts_with("https://")),
+            },
+            tool_approvals: ToolApprovalPolicy { enabled: config.tool_approvals_enabled, methods: config.tool_approval_methods.clone() },
         },
         tokens: Tokens::new(app_secret, config.token_lifetime),
         settings: Settings {
             app_url: config.app_url.clone().unwrap_or_else(|| format!("http://{address}")),
             cloud: config.cloud,
             webhook_secret: config.webhook_secret.clone(),
+            key_registration_token: config.key_registration_token.clone(),
+            runtime_origins: config.runtime_origins.clone(),
             socket_check_every: config.socket_check_every,
+            activity_kept: config.activity_kept,
+            activity_daily_kept: config.activity_daily_kept,
         },
+        key_cache: KeyCache::default(),
+        connections: Arc::default(),
         runtime: runtime.clone(),
+        control_plane,
         terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
         workspace_seen: AtomicBool::new(false),
         wake_stopper: tokio::sync::Notify::new(),
+        wake_notifier: tokio::sync::Notify::new(),
         tasks,
         shutdown,
     });
@@ -78,6 +101,19 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let stopping = app.shutdown.clone();
     let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
     Ok(Running { address, app, serving })
+}
+
+/// The control plane that is told of decisions. Without a shared secret it could not tell who tells it,
+/// so it is told nothing (D-20).
+fn control_plane(config: &Config) -> anyhow::Result<Option<ControlPlane>> {
+    match (&config.control_plane, &config.webhook_secret) {
+        (Some(url), Some(secret)) => Ok(Some(ControlPlane::new(url, secret.clone()).context("PARALLAX_CONTROL_PLANE_URL")?)),
+        (Some(_), None) => {
+            tracing::warn!("PARALLAX_CONTROL_PLANE_URL is set without PARALLAX_WEBHOOK_SECRET: the control plane is told nothing");
+            Ok(None)
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 /// The secret that signs tokens and seals secrets.

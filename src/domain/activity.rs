@@ -1,16 +1,69 @@
-//! Reads the activity feed.
+//! Reads the activity feed and its daily counts, and keeps both within their retention.
 
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use super::assignments::{self, AssignmentError};
 use crate::{
-    model::{activity::Activity, actor::Admin, ids::AgentId},
-    storage::{self, Conn, StorageError},
+    model::{
+        activity::{Activity, DailyActivity},
+        actor::{Admin, Person},
+        assignment::Target,
+        ids::{AgentId, ProjectId},
+    },
+    storage::{self, Conn, StorageError, Tx},
 };
 
+pub use crate::storage::activity::ActivityFilter;
+
+/// Rows of daily counts that one answer holds at the most.
+const DAILY_ROWS_MAX: i64 = 5000;
+/// Rows that one round of the purge deletes at the most, so that it holds no lock for long.
+const PURGED_AT_ONCE: i64 = 5000;
+
 /// What happened in the admin's workspace, newest first.
-pub async fn of_workspace(conn: &mut Conn, admin: &Admin, limit: u64) -> Result<Vec<Activity>, StorageError> {
-    storage::activity::list(conn, admin.workspace(), None, limit).await
+pub async fn list(conn: &mut Conn, admin: &Admin, filter: &ActivityFilter, limit: u64) -> Result<Vec<Activity>, StorageError> {
+    storage::activity::list(conn, admin.workspace(), filter, limit).await
 }
 
-/// What happened to one agent, newest first; empty for an agent that was never here.
-pub async fn of_agent(conn: &mut Conn, admin: &Admin, agent: &AgentId, limit: u64) -> Result<Vec<Activity>, StorageError> {
-    storage::activity::list(conn, admin.workspace(), Some(agent), limit).await
+/// What happened on one project and its tasks, newest first, for whoever sees its space.
+///
+/// Errors: `TargetNotFound`, `Storage`.
+pub async fn of_project(
+    conn: &mut Conn,
+    person: &Person,
+    project: ProjectId,
+    mut filter: ActivityFilter,
+    limit: u64,
+) -> Result<Vec<Activity>, AssignmentError> {
+    assignments::may_see(conn, person, Target::Project(project)).await?;
+    filter.project = Some(project);
+    Ok(storage::activity::list(conn, person.workspace, &filter, limit).await?)
+}
+
+/// How often each thing happened on each day since `since`, newest day first, of one agent if given.
+pub async fn daily(conn: &mut Conn, admin: &Admin, agent: Option<&AgentId>, since: NaiveDate) -> Result<Vec<DailyActivity>, StorageError> {
+    storage::activity::daily(conn, admin.workspace(), agent, since, DAILY_ROWS_MAX).await
+}
+
+/// How long the feed and its daily counts are kept; `None` is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub rows: Option<TimeDelta>,
+    pub daily: Option<TimeDelta>,
+}
+
+/// Counts what was not counted yet, then deletes what is older than its retention. Returns how many
+/// rows were deleted, and whether there may be more.
+pub async fn maintain(tx: &mut Tx, retention: Retention) -> Result<(u64, bool), StorageError> {
+    let now: DateTime<Utc> = tx.now();
+    storage::activity::roll_up(tx.conn()).await?;
+    let mut deleted = 0;
+    if let Some(kept) = retention.rows {
+        deleted = storage::activity::purge(tx.conn(), now - kept, PURGED_AT_ONCE).await?;
+    }
+    let more = i64::try_from(deleted).is_ok_and(|deleted| deleted >= PURGED_AT_ONCE);
+    if let Some(kept) = retention.daily {
+        storage::activity::purge_daily(tx.conn(), (now - kept).date_naive()).await?;
+    }
+    Ok((deleted, more))
 }

@@ -32,6 +32,8 @@ pub enum RequestError {
     Illegal(#[from] IllegalTransition),
     #[error("too many access requests wait for a decision: at most {limit}")]
     TooManyPending { limit: u32 },
+    #[error("agents are switched off in this workspace")]
+    SwitchedOff,
     #[error("the claim secret is wrong")]
     WrongSecret,
     #[error(transparent)]
@@ -71,14 +73,14 @@ pub async fn request_access(
     justification: Option<String>,
     claim_secret: Option<&Secret>,
 ) -> Result<Requested, RequestError> {
-    let found = storage::workspaces::get(tx.conn(), workspace).await?;
-    let public = found.as_ref().is_some_and(crate::model::workspace::Workspace::allows_public_agent_registration);
-    if requester == Requester::Public && !public {
+    let rules = storage::workspaces::lock(tx.conn(), workspace).await?;
+    if requester == Requester::Public && !rules.as_ref().is_some_and(|rules| rules.public_registration) {
         // Also for an unknown workspace: without a secret nobody learns which there are.
         return Err(RequestError::NotPublic);
     }
-    if found.is_none() || !storage::workspaces::lock(tx.conn(), workspace).await? {
-        return Err(RequestError::WorkspaceNotFound);
+    let rules = rules.ok_or(RequestError::WorkspaceNotFound)?;
+    if !rules.agents_enabled {
+        return Err(RequestError::SwitchedOff);
     }
     let now = tx.now();
     let existing = storage::agents::lock(tx.conn(), workspace, &id).await?;
@@ -111,7 +113,7 @@ pub async fn request_access(
         storage::agents::save(tx.conn(), &agent).await?;
     }
     let kind = EventKind::AccessRequested {
-        agent: brief(&agent),
+        agent: AgentBrief::of(&agent),
         capabilities: agent.profile.capabilities.clone(),
         requested_permissions: agent.profile.requested.to_strings(),
         justification,
@@ -150,16 +152,6 @@ pub(super) fn is_claim_secret(agent: &Agent, secret: &Secret) -> bool {
 /// Where an agent's unclaimed key is sealed for.
 pub(super) fn seal_place(agent: &Agent) -> String {
     format!("parallax_agents/{}/{}", agent.workspace, agent.id)
-}
-
-/// What events say of an agent.
-pub(super) fn brief(agent: &Agent) -> AgentBrief {
-    AgentBrief {
-        id: agent.id.clone(),
-        name: agent.profile.name.clone(),
-        agent_type: None,
-        status: agent.state.status().as_str().to_owned(),
-    }
 }
 
 /// Agents of the workspace, newest first (by name when looked for by capability).

@@ -97,3 +97,11 @@ pub async fn profile(conn: &mut Conn, person: &Person) -> Result<Option<(User, W
 pub fn token_for(tx: &Tx, tokens: &Tokens, workspace: WorkspaceId, user: UserId, email: &str) -> String {
     tokens.issue(user, workspace, email, tx.now())
 }
+
+/// A token with which the person's page connects to the collaboration server.
+#[must_use]
+pub fn collab_token(tokens: &Tokens, clock: &Clock, person: &Person) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a token's lifetime needs no transaction")]
+    let now = clock.at(chrono::Utc::now());
+    tokens.issue_collab(person.user, person.workspace, now)
+}

@@ -1,5 +1,7 @@
 //! Creates and revokes invites; registers an agent by redeeming one.
 
+use chrono::{DateTime, Utc};
+
 use super::{
     agents,
     approvals::{self, ApprovalError, Approved},
@@ -68,20 +70,46 @@ pub async fn create(tx: &mut Tx, policy: &Policy, admin: &Admin, order: InviteOr
 pub async fn list(tx: &mut Tx, policy: &Policy, admin: &Admin) -> Result<Vec<InviteView>, StorageError> {
     let now = tx.now();
     let invites = storage::invites::list(tx.conn(), admin.workspace(), LISTED_MAX).await?;
-    Ok(invites
-        .into_iter()
-        .map(|invite| {
-            let shown = invite.token_sealed.as_ref().filter(|_| invite.is_active(now));
-            let token = shown.and_then(|sealed| match policy.sealer.open(&Invite::seal_place(invite.id), sealed) {
-                Ok(token) => Some(token),
-                Err(error) => {
-                    tracing::warn!(invite.id = %invite.id, %error, "invite token cannot be shown");
-                    None
-                }
-            });
-            InviteView { invite, token }
-        })
-        .collect())
+    Ok(invites.into_iter().map(|invite| view(policy, invite, now)).collect())
+}
+
+/// Those of [`list`] that can still admit somebody.
+pub async fn list_active(tx: &mut Tx, policy: &Policy, admin: &Admin) -> Result<Vec<InviteView>, StorageError> {
+    let now = tx.now();
+    let all = list(tx, policy, admin).await?;
+    Ok(all.into_iter().filter(|view| view.invite.is_active(now)).collect())
+}
+
+/// Errors: `NotFound` (also in another workspace), `Storage`.
+pub async fn get(tx: &mut Tx, policy: &Policy, admin: &Admin, id: InviteId) -> Result<InviteView, InviteError> {
+    let now = tx.now();
+    let invite = storage::invites::get(tx.conn(), admin.workspace(), id).await?.ok_or(InviteError::NotFound)?;
+    Ok(view(policy, invite, now))
+}
+
+/// An invite with its token, if it can still admit somebody.
+fn view(policy: &Policy, invite: Invite, now: DateTime<Utc>) -> InviteView {
+    let shown = invite.token_sealed.as_ref().filter(|_| invite.is_active(now));
+    let token = shown.and_then(|sealed| match policy.sealer.open(&Invite::seal_place(invite.id), sealed) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            tracing::warn!(invite.id = %invite.id, %error, "invite token cannot be shown");
+            None
+        }
+    });
+    InviteView { invite, token }
+}
+
+/// Ends an invite and takes it out of every list. Its row stays, for the records that name it.
+///
+/// Records [`EventKind::InviteDeleted`]. Errors: `NotFound`, `Storage`.
+pub async fn delete(tx: &mut Tx, admin: &Admin, id: InviteId) -> Result<(), InviteError> {
+    let now = tx.now();
+    let deleted = storage::invites::delete(tx.conn(), admin.workspace(), id, admin.user(), now).await?;
+    let invite_name = deleted.ok_or(InviteError::NotFound)?;
+    let kind = EventKind::InviteDeleted { invite_id: id, invite_name };
+    events::record(tx, Event::within(admin.workspace(), Some(admin.user()), kind)).await?;
+    Ok(())
 }
 
 /// Ends an invite; agents that came in by it stay. Ending it again changes nothing.
@@ -131,7 +159,10 @@ pub async fn register(
 ) -> Result<Approved, RegisterError> {
     let now = tx.now();
     let invite = storage::invites::redeem(tx.conn(), &token.hash(), now).await?.ok_or(RegisterError::InviteRefused)?;
-    storage::workspaces::lock(tx.conn(), invite.workspace).await?;
+    let rules = storage::workspaces::lock(tx.conn(), invite.workspace).await?.ok_or(RegisterError::InviteRefused)?;
+    if !rules.agents_enabled {
+        return Err(ApprovalError::SwitchedOff.into());
+    }
     let agent = match storage::agents::lock(tx.conn(), invite.workspace, &id).await? {
         None => {
             let agent = Agent::requested(invite.workspace, id, profile, now);
@@ -152,5 +183,5 @@ pub async fn register(
         },
     };
     let by = Approver::Invite { id: invite.id, name: invite.name };
-    Ok(approvals::admit(tx, policy, &by, agent, invite.permissions).await?)
+    Ok(approvals::admit(tx, policy, &rules, &by, agent, invite.permissions).await?)
 }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     approvals::{self, ApprovalError},
+    assignments::{self, AssignmentError},
     events, keys,
     runs::{self, Report},
 };
@@ -22,12 +23,14 @@ use crate::{
     model::{
         actor::{Admin, Approver},
         agent::{Agent, Profile},
+        assignment::Target,
         event::{Event, EventKind},
         ids::{AgentId, RunId},
         permission::PermissionSet,
         policy::Policy,
         run::{Run, RunNews, RunStatus},
         secret::Secret,
+        settings::WorkspaceRules,
         terminal::Size,
     },
     runtime::{RuntimeClient, RuntimeError},
@@ -45,7 +48,10 @@ pub struct SpawnOrder {
     pub count: u32,
     pub name: Option<String>,
     pub capabilities: Vec<String>,
-    pub permissions: PermissionSet,
+    /// What the agents are granted; the workspace's defaults when absent.
+    pub permissions: Option<PermissionSet>,
+    /// Where each agent is put to work once it is made.
+    pub assignments: Vec<Target>,
     /// Size of each terminal at its start.
     pub size: Size,
     pub config: Map<String, Value>,
@@ -65,14 +71,28 @@ pub struct Callbacks {
     pub app_url: String,
 }
 
+/// Why an order was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
+    #[error(transparent)]
+    Assignment(#[from] AssignmentError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
 /// Makes the agents of an order: approved by the admin, each with a key of its own.
 ///
 /// Errors: `LimitReached` when not all of them fit, `Storage`.
-pub async fn plan(tx: &mut Tx, policy: &Policy, admin: &Admin, endpoint: &str, order: &SpawnOrder) -> Result<Vec<Planned>, ApprovalError> {
-    storage::workspaces::lock(tx.conn(), admin.workspace()).await?;
+pub async fn plan(tx: &mut Tx, policy: &Policy, admin: &Admin, endpoint: &str, order: &SpawnOrder) -> Result<Vec<Planned>, SpawnError> {
+    let rules = storage::workspaces::lock(tx.conn(), admin.workspace()).await?.ok_or(ApprovalError::NotFound)?;
+    if !rules.agents_enabled {
+        return Err(ApprovalError::SwitchedOff.into());
+    }
     let mut planned = Vec::new();
     for number in 1..=order.count {
-        planned.push(plan_one(tx, policy, admin, endpoint, order, number).await?);
+        planned.push(plan_one(tx, policy, &rules, admin, endpoint, order, number).await?);
     }
     Ok(planned)
 }
@@ -80,11 +100,12 @@ pub async fn plan(tx: &mut Tx, policy: &Policy, admin: &Admin, endpoint: &str, o
 async fn plan_one(
     tx: &mut Tx,
     policy: &Policy,
+    rules: &WorkspaceRules,
     admin: &Admin,
     endpoint: &str,
     order: &SpawnOrder,
     number: u32,
-) -> Result<Planned, ApprovalError> {
+) -> Result<Planned, SpawnError> {
     let now = tx.now();
     let id = AgentId::generate();
     let base = order.name.as_deref().unwrap_or(wire_agent_type(order.agent_type));
@@ -93,18 +114,19 @@ async fn plan_one(
         (1, None) => format!("{base}-{}", &id.as_str()[..6]),
         _ => format!("{base}-{number}"),
     };
+    let permissions = order.permissions.clone().unwrap_or_else(|| rules.default_permissions.clone());
     let profile = Profile {
         name: name.clone(),
         description: None,
         avatar_url: None,
         capabilities: order.capabilities.clone(),
-        requested: order.permissions.clone(),
+        requested: permissions.clone(),
         metadata: json!({"agentType": wire_agent_type(order.agent_type), "spawnedBy": admin.user()}),
         endpoint: None,
     };
     let agent = Agent::requested(admin.workspace(), id, profile, now);
     storage::agents::insert(tx.conn(), &agent).await?;
-    let approved = approvals::admit(tx, policy, &Approver::Spawn(admin.user()), agent, order.permissions.clone()).await?;
+    let approved = approvals::admit(tx, policy, rules, &Approver::Spawn(admin.user()), agent, permissions).await?;
     let run = Run {
         id: RunId::generate(),
         workspace: admin.workspace(),
@@ -126,6 +148,9 @@ async fn plan_one(
         stopped_at: None,
     };
     storage::runs::insert(tx.conn(), &run).await?;
+    for target in &order.assignments {
+        assignments::assign_new(tx, rules, admin.person(), &approved.agent, *target).await?;
+    }
     Ok(Planned { agent: approved.agent, run, key: approved.key })
 }
 
@@ -167,7 +192,7 @@ pub async fn launch(
         count: 1,
         name: Some(planned.agent.profile.name.clone()),
         capabilities: order.capabilities.clone(),
-        permissions: order.permissions.to_strings(),
+        permissions: planned.agent.granted().to_strings(),
         config,
         workspace_id: planned.run.workspace.to_string(),
         callback_url: Some(format!("{}/api/parallax-agents/spawn-callback", callbacks.app_url)),

@@ -8,12 +8,13 @@ use super::events;
 use crate::{
     model::{
         actor::Person,
+        agent::AgentStatus,
         event::{Event, EventKind},
         ids::{AgentId, SessionId, WorkspaceId},
         run::Run,
-        terminal::{SessionNews, SessionStatus, Size, TerminalSession},
+        terminal::{NewSession, SessionLog, SessionNews, SessionStatus, Size, TerminalSession},
     },
-    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec},
+    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec, client::origin_of},
     storage::{self, Conn, StorageError, Tx},
 };
 
@@ -51,9 +52,21 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
     {
         change(tx, &earlier, SessionStatus::Terminated, None, true).await?;
     }
-    let title = format!("Terminal: {}", run.agent_name);
+    let session = NewSession {
+        workspace: run.workspace,
+        agent: run.agent.clone(),
+        runtime_session_id: runtime_session_id.to_owned(),
+        title: format!("Terminal: {}", run.agent_name),
+        runtime_endpoint: run.runtime_endpoint.clone(),
+        size: run.size,
+    };
+    insert(tx, &session).await
+}
+
+/// Adds a session, or finds the one of its name.
+async fn insert(tx: &mut Tx, session: &NewSession) -> Result<SessionId, StorageError> {
     let now = tx.now();
-    let (id, created) = storage::terminals::upsert(tx.conn(), run, runtime_session_id, &title, now).await?;
+    let (id, created) = storage::terminals::upsert(tx.conn(), session, now).await?;
     if created {
         let kind = EventKind::TerminalChanged {
             session_id: id,
@@ -61,9 +74,116 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
             login_url: None,
             drain: false,
         };
-        events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+        events::record(tx, Event { workspace: session.workspace, agent: Some(session.agent.clone()), actor: None, kind }).await?;
     }
     Ok(id)
+}
+
+/// A session that a runtime offers by itself.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub agent: AgentId,
+    pub runtime_session_id: String,
+    pub title: Option<String>,
+    pub size: Size,
+    /// Must be on the configured runtime, if given.
+    pub endpoint: Option<String>,
+}
+
+/// Why what a runtime says of a session was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    #[error("agent not found")]
+    AgentNotFound,
+    /// A session is on the configured runtime or nowhere (D-16).
+    #[error("the endpoint is not the configured runtime's")]
+    ForeignEndpoint,
+    #[error("another agent has a session of this name")]
+    Taken,
+    /// Sessions of several workspaces have this name at their runtimes.
+    #[error("the workspace is not named")]
+    Ambiguous,
+    #[error(transparent)]
+    Session(#[from] TerminalError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Makes the session that a runtime offers for an approved agent; the agent's earlier one ends. Offering
+/// it again changes nothing.
+///
+/// Records [`EventKind::TerminalChanged`]. Source: REST contract §2.4, D-16.
+/// Errors: `AgentNotFound`, `NoRuntime`, `ForeignEndpoint`, `Taken`, `Terminated`, `Storage`.
+pub async fn register(
+    tx: &mut Tx,
+    runtime: Option<&RuntimeClient>,
+    workspace: WorkspaceId,
+    offer: Offer,
+) -> Result<TerminalSession, OfferError> {
+    let runtime = runtime.ok_or(TerminalError::NoRuntime)?;
+    let same = |endpoint: &str| origin_of(endpoint).is_some_and(|origin| Some(origin) == origin_of(runtime.endpoint()));
+    if offer.endpoint.as_deref().is_some_and(|endpoint| !same(endpoint)) {
+        return Err(OfferError::ForeignEndpoint);
+    }
+    let agent = storage::agents::lock(tx.conn(), workspace, &offer.agent).await?;
+    let agent = agent.filter(|agent| agent.id == offer.agent && agent.state.status() == AgentStatus::Approved);
+    let agent = agent.ok_or(OfferError::AgentNotFound)?;
+    if let Some(earlier) = storage::terminals::live_of_agent(tx.conn(), workspace, &agent.id).await?
+        && earlier.runtime_session_id != offer.runtime_session_id
+    {
+        change(tx, &earlier, SessionStatus::Terminated, None, true).await?;
+    }
+    let session = NewSession {
+        workspace,
+        agent: agent.id.clone(),
+        runtime_session_id: offer.runtime_session_id,
+        title: offer.title.unwrap_or_else(|| format!("Terminal: {}", agent.profile.name)),
+        runtime_endpoint: runtime.endpoint().to_owned(),
+        size: offer.size,
+    };
+    let id = insert(tx, &session).await?;
+    let made = storage::terminals::get(tx.conn(), workspace, id).await?.ok_or(TerminalError::NotFound)?;
+    if made.agent != agent.id {
+        return Err(OfferError::Taken);
+    }
+    if made.status == SessionStatus::Terminated {
+        return Err(TerminalError::Terminated.into());
+    }
+    Ok(made)
+}
+
+/// Takes in what a runtime reports of a session by its own name for it. A terminated session stays so.
+///
+/// Records [`EventKind::TerminalChanged`]. Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
+pub async fn report_status(
+    tx: &mut Tx,
+    workspace: Option<WorkspaceId>,
+    runtime_session_id: &str,
+    status: SessionStatus,
+    login_url: Option<&str>,
+) -> Result<TerminalSession, OfferError> {
+    let mut found = storage::terminals::named(tx.conn(), workspace, runtime_session_id).await?;
+    let session = match (found.pop(), found.is_empty()) {
+        (None, _) => return Err(TerminalError::NotFound.into()),
+        (Some(_), false) => return Err(OfferError::Ambiguous),
+        (Some(id), true) => storage::terminals::lock(tx.conn(), id).await?.ok_or(TerminalError::NotFound)?,
+    };
+    if session.status == SessionStatus::Terminated && status != SessionStatus::Terminated {
+        return Err(TerminalError::Terminated.into());
+    }
+    if session.status != status {
+        let login_url = login_url.filter(|_| status == SessionStatus::LoginRequired);
+        change(tx, &session, status, login_url, true).await?;
+    }
+    Ok(storage::terminals::find(tx.conn(), session.id).await?.ok_or(TerminalError::NotFound)?)
+}
+
+/// What was logged of a session, oldest first.
+///
+/// Errors: `NotFound`, `Storage`.
+pub async fn logs(conn: &mut Conn, person: &Person, id: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, TerminalError> {
+    get(conn, person, id).await?;
+    Ok(storage::terminals::logs(conn, id, limit, offset).await?)
 }
 
 /// Moves a session as `news` say, if they still say something new.

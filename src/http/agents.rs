@@ -1,26 +1,32 @@
 //! Agents and decisions about them.
 
+use std::time::Instant;
+
 use axum::extract::State;
 
 use super::{
     callers::{Manager, Member},
     input::{self, Body, Param, Params},
     problem::agent_not_found,
+    revocation::{self, Ended},
 };
 use crate::{
     app::App,
     domain::{
         agents::{self, AgentFilter},
-        approvals,
+        approvals::{self, Grant, Revocation},
     },
     model::{
-        actor::Person,
+        actor::{Person, Subject},
         agent::{AgentStatus, AgentView},
         ids::AgentId,
         permission::{CATALOGUE, PermissionSet},
     },
     wire::{
-        agents::{Agent, AgentQuery, ApproveAgent, ApprovedAgent, Decision, Permission, Permissions, Receipt, Revoked},
+        agents::{
+            Agent, AgentQuery, ApproveAgent, ApprovedAgent, CapabilityQuery, Decision, Permission, Permissions, Revoked, SetPermissions,
+            Watchable,
+        },
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
     },
@@ -39,9 +45,7 @@ pub(super) async fn list(
     let status = query.status.filter(|status| !status.is_empty()).map(|status| {
         AgentStatus::parse(&status).ok_or_else(|| Problem::invalid("status", "must be pending, approved, denied or revoked"))
     });
-    let capabilities = query.capabilities.unwrap_or_default();
-    let capabilities = capabilities.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
-    let filter = AgentFilter { status: status.transpose()?, capabilities };
+    let filter = AgentFilter { status: status.transpose()?, capabilities: capabilities(query.capabilities) };
     let found = agents::list(&mut *app.read().await?, person.workspace, &filter).await?;
     Ok(Envelope::ok(found.into_iter().map(|view| shown_to(&person, view)).collect()))
 }
@@ -75,8 +79,9 @@ pub(super) async fn get(State(app): State<App>, Member(person): Member, Param(id
 
 /// Approve an agent.
 ///
-/// Lets it in with exactly the permissions given and returns its key, this once. Also reinstates
-/// an agent that was denied or revoked.
+/// Lets it in with exactly the permissions given and returns its key, this once. More than the agent
+/// asked for is refused unless `grantBeyondRequest` says that it is meant. Also reinstates an agent
+/// that was denied or revoked.
 #[utoipa::path(post, path = "/api/parallax-agents/{agentId}/approve", operation_id = "approveAgent", tag = "agents",
     params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = ApproveAgent,
     responses((status = 200, body = Envelope<ApprovedAgent>), PersonErrors, AdminErrors))]
@@ -86,9 +91,13 @@ pub(super) async fn approve(
     Param(id): Param<AgentId>,
     Body(body): Body<ApproveAgent>,
 ) -> Result<Envelope<ApprovedAgent>, Problem> {
-    let granted = input::permissions("grantedPermissions", &body.granted_permissions)?;
+    let grant = Grant {
+        permissions: input::permissions("grantedPermissions", &body.granted_permissions)?,
+        beyond_request: body.grant_beyond_request,
+        reviewed: body.request_version,
+    };
     let mut tx = app.begin().await?;
-    let approved = approvals::approve(&mut tx, &app.policy, &admin, &id, granted, body.request_version).await?;
+    let approved = approvals::approve(&mut tx, &app.policy, &admin, &id, grant).await?;
     tx.commit().await?;
     let agent = Agent::full(AgentView { agent: approved.agent, run: None });
     Ok(Envelope::ok(ApprovedAgent { agent, mcp_api_key: approved.key.expose().to_owned() }))
@@ -105,14 +114,15 @@ pub(super) async fn deny(
     Body(body): Body<Decision>,
 ) -> Result<Envelope<Agent>, Problem> {
     let mut tx = app.begin().await?;
-    let agent = approvals::deny(&mut tx, &admin, &id, body.reason).await?;
+    let agent = approvals::deny(&mut tx, &app.policy, &admin, &id, body.reason).await?;
     tx.commit().await?;
     Ok(Envelope::ok(Agent::full(AgentView { agent, run: None })))
 }
 
 /// Revoke an agent's access.
 ///
-/// Ends its keys, terminals, assignments and process, and says how many of each.
+/// Ends its keys, connections, terminals, assignments and process, and says how many of each and how
+/// long it took.
 #[utoipa::path(post, path = "/api/parallax-agents/{agentId}/revoke", operation_id = "revokeAgent", tag = "agents",
     params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = Decision,
     responses((status = 200, body = Envelope<Revoked>), PersonErrors, AdminErrors))]
@@ -122,14 +132,64 @@ pub(super) async fn revoke(
     Param(id): Param<AgentId>,
     Body(body): Body<Decision>,
 ) -> Result<Envelope<Revoked>, Problem> {
+    let started = Instant::now();
     let mut tx = app.begin().await?;
-    let receipt = approvals::revoke(&mut tx, &admin, &id, body.reason).await?;
+    let Revocation { keys, sessions, assignments, run } = approvals::revoke(&mut tx, &app.policy, &admin, &id, body.reason).await?;
     tx.commit().await?;
-    let receipt = Receipt { keys: receipt.keys, sessions: receipt.sessions, assignments: receipt.assignments, runs: receipt.runs };
-    Ok(Envelope::ok(Revoked { success: true, receipt }))
+    let ended = revocation::carry_out(&app, Subject::Agent(admin.workspace(), id), run, started).await;
+    let receipt = Ended { keys, sessions, assignments, ..ended };
+    Ok(Envelope::ok(Revoked { success: true, receipt: receipt.into() }))
+}
+
+/// Replace an agent's permissions.
+///
+/// With effect on its next call.
+#[utoipa::path(post, path = "/api/parallax-agents/{agentId}/permissions", operation_id = "setPermissions", tag = "agents",
+    params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = SetPermissions,
+    responses((status = 200, body = Envelope<Agent>), PersonErrors, AdminErrors))]
+pub(super) async fn set_permissions(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Param(id): Param<AgentId>,
+    Body(body): Body<SetPermissions>,
+) -> Result<Envelope<Agent>, Problem> {
+    let granted = input::permissions("permissions", &body.permissions)?;
+    let mut tx = app.begin().await?;
+    let agent = approvals::set_permissions(&mut tx, &admin, &id, granted).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(Agent::full(AgentView { agent, run: None })))
+}
+
+/// List approved agents.
+///
+/// Those with any of the capabilities, by name, or all of them, newest first.
+#[utoipa::path(get, path = "/api/parallax-agents/available", operation_id = "listAvailableAgents", tag = "agents", params(CapabilityQuery),
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Agent>>), PersonErrors))]
+pub(super) async fn available(
+    State(app): State<App>,
+    Member(person): Member,
+    Params(query): Params<CapabilityQuery>,
+) -> Result<Envelope<Vec<Agent>>, Problem> {
+    let filter = AgentFilter { status: Some(AgentStatus::Approved), capabilities: capabilities(query.capabilities) };
+    let found = agents::list(&mut *app.read().await?, person.workspace, &filter).await?;
+    Ok(Envelope::ok(found.into_iter().map(|view| shown_to(&person, view)).collect()))
+}
+
+/// List agents that may be watched.
+#[utoipa::path(get, path = "/api/parallax-agents/watchable", operation_id = "listWatchableAgents", tag = "agents",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Watchable>), PersonErrors, AdminErrors))]
+pub(super) async fn watchable(State(app): State<App>, Manager(admin): Manager) -> Result<Envelope<Watchable>, Problem> {
+    let filter = AgentFilter { status: Some(AgentStatus::Approved), capabilities: Vec::new() };
+    let found = agents::list(&mut *app.read().await?, admin.workspace(), &filter).await?;
+    Ok(Envelope::ok(Watchable { agents: found.into_iter().map(Into::into).collect() }))
+}
+
+fn capabilities(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// An agent with as much as the person may see.
-fn shown_to(person: &Person, view: AgentView) -> Agent {
+pub(super) fn shown_to(person: &Person, view: AgentView) -> Agent {
     if person.role.manages_agents() { Agent::full(view) } else { Agent::for_member(view) }
 }

@@ -1,11 +1,9 @@
 //! Who is asking: extractors that prove it, so that a handler's signature says who may call.
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use subtle::ConstantTimeEq as _;
 
+use super::webhooks::Verified;
 use crate::{
     app::App,
     domain::{auth, workspaces},
@@ -76,7 +74,7 @@ impl FromRequestParts<App> for RuntimeCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match webhook_secret(&parts.headers, app) {
+        match webhook_secret(parts, app) {
             Some(true) => Ok(Self),
             Some(false) | None => Err(Problem::unauthorized()),
         }
@@ -90,7 +88,7 @@ impl FromRequestParts<App> for MaybeRuntime {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match webhook_secret(&parts.headers, app) {
+        match webhook_secret(parts, app) {
             Some(true) => Ok(Self(true)),
             None => Ok(Self(false)),
             Some(false) => Err(Problem::unauthorized()),
@@ -98,9 +96,13 @@ impl FromRequestParts<App> for MaybeRuntime {
     }
 }
 
-/// Whether the presented webhook secret is ours; `None` when none is presented.
-fn webhook_secret(headers: &HeaderMap, app: &App) -> Option<bool> {
-    let presented = headers.get(WEBHOOK_SECRET_HEADER)?;
+/// Whether the caller shares our webhook secret, by showing it or by having signed with it; `None` when
+/// neither is tried.
+fn webhook_secret(parts: &Parts, app: &App) -> Option<bool> {
+    if parts.extensions.get::<Verified>().is_some() {
+        return Some(true);
+    }
+    let presented = parts.headers.get(WEBHOOK_SECRET_HEADER)?;
     let known = app.settings.webhook_secret.as_deref().unwrap_or_default();
     Some(!known.is_empty() && presented.as_bytes().ct_eq(known.as_bytes()).into())
 }

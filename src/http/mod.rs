@@ -3,16 +3,23 @@
 mod access;
 mod activity;
 mod agents;
+mod approvals;
+mod assignments;
 mod auth;
 mod callers;
 mod console;
 mod guard;
 mod health;
 mod invites;
+mod keys;
+mod neighbours;
 mod problem;
+mod revocation;
 mod runtime;
+mod settings;
 mod spawns;
 mod terminals;
+mod webhooks;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use utoipa::{
@@ -34,6 +41,11 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
         (name = "access", description = "What agents send before they have a key"),
         (name = "agents", description = "Agents and decisions about them"),
         (name = "invites", description = "Invites by which agents register"),
+        (name = "keys", description = "API keys of people and agents"),
+        (name = "assignments", description = "What agents are assigned to"),
+        (name = "approvals", description = "Tool calls that wait for a person"),
+        (name = "settings", description = "What admins decide about agents"),
+        (name = "workspace", description = "What the web UI's pages read of the workspace"),
         (name = "runs", description = "Agents on a runtime"),
         (name = "terminals", description = "Terminal sessions"),
         (name = "activity", description = "What happened"),
@@ -54,6 +66,8 @@ impl Modify for Security {
         components.add_security_scheme("person", bearer("A person's access token"));
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(input::SESSION_COOKIE))));
         components.add_security_scheme("agent", bearer("An agent's API key"));
+        components
+            .add_security_scheme("registration", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(keys::REGISTRATION_TOKEN_HEADER))));
         components.add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(callers::WEBHOOK_SECRET_HEADER))));
     }
 }
@@ -72,21 +86,65 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(agents::list))
         .routes(routes!(agents::pending))
         .routes(routes!(agents::permissions))
+        .routes(routes!(agents::available))
+        .routes(routes!(agents::watchable))
         .routes(routes!(agents::get))
+        .routes(routes!(agents::set_permissions))
         .routes(routes!(agents::approve))
         .routes(routes!(agents::deny))
         .routes(routes!(agents::revoke))
         .routes(routes!(invites::list, invites::create))
+        .routes(routes!(invites::active))
+        .routes(routes!(invites::get, invites::delete))
         .routes(routes!(invites::revoke))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::register))
+        .routes(routes!(keys::hand_off))
+        .routes(routes!(keys::of_agent))
+        .routes(routes!(keys::rotate_agents))
+        .routes(routes!(keys::revoke_agents))
+        .routes(routes!(assignments::to_project))
+        .routes(routes!(assignments::to_task))
+        .routes(routes!(assignments::of_agent))
+        .routes(routes!(assignments::end))
+        .routes(routes!(assignments::on_project))
+        .routes(routes!(assignments::on_task))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::confirm))
+        .routes(routes!(approvals::reject))
+        .routes(routes!(settings::get))
+        .routes(routes!(settings::update))
+        .routes(routes!(settings::runtime_health))
+        .routes(routes!(settings::test_runtime))
         .routes(routes!(spawns::spawn))
         .routes(routes!(spawns::stop))
         .routes(routes!(runtime::spawn_callback))
         .routes(routes!(runtime::heartbeat))
-        .routes(routes!(terminals::list))
+        .routes(routes!(terminals::list, terminals::register))
         .routes(routes!(terminals::get, terminals::end))
+        .routes(routes!(terminals::logs))
+        .routes(routes!(terminals::report_status))
         .routes(routes!(terminals::of_agent))
         .routes(routes!(activity::of_workspace))
         .routes(routes!(activity::of_agent))
+        .routes(routes!(activity::recent_of_agent))
+        .routes(routes!(activity::of_project))
+        .routes(routes!(activity::daily))
+        .routes(routes!(neighbours::version))
+        .routes(routes!(neighbours::collab_token))
+        .routes(routes!(neighbours::spaces))
+        .routes(routes!(neighbours::recent_pages))
+        .routes(routes!(neighbours::groups))
+        .routes(routes!(neighbours::members))
+        .routes(routes!(neighbours::agent_providers))
+        .routes(routes!(neighbours::subscription_status))
+        .routes(routes!(neighbours::integrations))
+        .routes(routes!(neighbours::github_status))
+        .routes(routes!(neighbours::memory_query))
+        .routes(routes!(neighbours::knowledge_sources))
+        .routes(routes!(neighbours::report_bug))
         .routes(routes!(health::ready))
         .routes(routes!(health::live))
         .merge(others)
@@ -103,6 +161,7 @@ pub fn router(app: App, others: OpenApiRouter<App>) -> Router {
     let (api, _) = operations(others).split_for_parts();
     api.fallback(console::serve)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), webhooks::verify))
         .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
         .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

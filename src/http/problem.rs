@@ -13,8 +13,9 @@ use axum::{
 use crate::{
     app::StorageError,
     domain::{
-        agents::RequestError, approvals::ApprovalError, auth::LoginError, invites::InviteError, invites::RegisterError, runs::StopError,
-        terminals::TerminalError, workspaces::SetupError,
+        agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, invites::InviteError,
+        invites::RegisterError, keys::KeyError, runs::StopError, settings::SettingsError, spawns::SpawnError, terminals::OfferError,
+        terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
     },
     model::agent::IllegalTransition,
     wire::problem::Problem,
@@ -100,7 +101,9 @@ impl From<ApprovalError> for Problem {
             ApprovalError::NotFound => agent_not_found(),
             ApprovalError::Illegal(illegal) => illegal.into(),
             ApprovalError::Changed { .. } => Self::new(StatusCode::CONFLICT, "REQUEST_CHANGED", error.to_string()),
+            ApprovalError::Exceeds(_) => Self::new(StatusCode::CONFLICT, "GRANT_EXCEEDS_REQUEST", error.to_string()),
             ApprovalError::LimitReached { .. } => Self::new(StatusCode::CONFLICT, "AGENT_LIMIT_REACHED", error.to_string()),
+            ApprovalError::SwitchedOff => Self::new(StatusCode::FORBIDDEN, "AGENTS_SWITCHED_OFF", error.to_string()),
             ApprovalError::Storage(storage) => storage.into(),
         }
     }
@@ -115,6 +118,7 @@ impl From<RequestError> for Problem {
             RequestError::Forbidden => Self::new(StatusCode::FORBIDDEN, "AGENT_ID_NOT_YOURS", error.to_string()),
             RequestError::Illegal(illegal) => illegal.into(),
             RequestError::TooManyPending { .. } => Self::new(StatusCode::CONFLICT, "TOO_MANY_PENDING", error.to_string()),
+            RequestError::SwitchedOff => Self::new(StatusCode::FORBIDDEN, "AGENTS_SWITCHED_OFF", error.to_string()),
             RequestError::WrongSecret => Self::new(StatusCode::FORBIDDEN, "CLAIM_REFUSED", error.to_string()),
             RequestError::Seal(_) => {
                 tracing::error!(error = &error as &dyn Error, "an unclaimed key cannot be opened");
@@ -137,6 +141,68 @@ impl From<RegisterError> for Problem {
             RegisterError::Taken => Self::new(StatusCode::CONFLICT, "AGENT_ID_TAKEN", error.to_string()),
             RegisterError::Approval(approval) => approval.into(),
             RegisterError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<SpawnError> for Problem {
+    fn from(error: SpawnError) -> Self {
+        match error {
+            SpawnError::Approval(approval) => approval.into(),
+            SpawnError::Assignment(assignment) => assignment.into(),
+            SpawnError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<AssignmentError> for Problem {
+    fn from(error: AssignmentError) -> Self {
+        match error {
+            AssignmentError::AgentNotFound => agent_not_found(),
+            AssignmentError::TargetNotFound(_) => Self::new(StatusCode::NOT_FOUND, "TARGET_NOT_FOUND", error.to_string()),
+            AssignmentError::NotFound => Self::new(StatusCode::NOT_FOUND, "ASSIGNMENT_NOT_FOUND", error.to_string()),
+            AssignmentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", error.to_string()),
+            AssignmentError::Illegal(illegal) => illegal.into(),
+            AssignmentError::Already(_) => Self::new(StatusCode::CONFLICT, "ALREADY_ASSIGNED", error.to_string()),
+            AssignmentError::Ended => Self::new(StatusCode::CONFLICT, "ASSIGNMENT_ENDED", error.to_string()),
+            AssignmentError::AgentLimit { .. } => Self::new(StatusCode::CONFLICT, "ASSIGNMENT_LIMIT_REACHED", error.to_string()),
+            AssignmentError::ProjectLimit { .. } => Self::new(StatusCode::CONFLICT, "PROJECT_LIMIT_REACHED", error.to_string()),
+            AssignmentError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::NotFound => Self::new(StatusCode::NOT_FOUND, "API_KEY_NOT_FOUND", error.to_string()),
+            KeyError::AgentNotFound => agent_not_found(),
+            KeyError::Illegal(illegal) => illegal.into(),
+            KeyError::ExpiryPast => Self::invalid("expiresAt", "must be in the future"),
+            KeyError::LimitReached { .. } => Self::new(StatusCode::CONFLICT, "API_KEY_LIMIT_REACHED", error.to_string()),
+            KeyError::UserUnknown => Self::invalid("userId", "is no person of the workspace who may hold a key"),
+            KeyError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<DecisionError> for Problem {
+    fn from(error: DecisionError) -> Self {
+        match error {
+            DecisionError::NotFound => Self::new(StatusCode::NOT_FOUND, "APPROVAL_NOT_FOUND", error.to_string()),
+            DecisionError::Over(_) => Self::new(StatusCode::CONFLICT, "APPROVAL_OVER", error.to_string()),
+            DecisionError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<SettingsError> for Problem {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::TooManyAgents { limit } => {
+                Self::invalid("parallax.maxAgents", &format!("must be at most {limit}, the operator's limit"))
+            }
+            SettingsError::Storage(storage) => storage.into(),
         }
     }
 }
@@ -168,6 +234,19 @@ impl From<TerminalError> for Problem {
             TerminalError::Forbidden => Self::forbidden(),
             TerminalError::NoRuntime => Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", error.to_string()),
             TerminalError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<OfferError> for Problem {
+    fn from(error: OfferError) -> Self {
+        match error {
+            OfferError::AgentNotFound => agent_not_found(),
+            OfferError::ForeignEndpoint => Self::invalid("runtimeEndpoint", "must be the configured runtime"),
+            OfferError::Taken => Self::new(StatusCode::CONFLICT, "SESSION_TAKEN", error.to_string()),
+            OfferError::Ambiguous => Self::invalid("workspaceId", "is missing, and the session is not the only one of its name"),
+            OfferError::Session(session) => session.into(),
+            OfferError::Storage(storage) => storage.into(),
         }
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn heartbeat(
 }
 
 /// Header and body must name the same workspace, where both do.
-fn check_workspace(headers: &axum::http::HeaderMap, workspace: WorkspaceId) -> Result<(), Problem> {
+pub(super) fn check_workspace(headers: &axum::http::HeaderMap, workspace: WorkspaceId) -> Result<(), Problem> {
     let differs = headers.get("x-workspace-id").is_some_and(|header| header.as_bytes() != workspace.to_string().as_bytes());
     if differs { Err(Problem::forbidden()) } else { Ok(()) }
 }

@@ -15,7 +15,7 @@ use crate::{
         runs,
         spawns::{self, Callbacks, LaunchError, Launched, Planned, SpawnOrder},
     },
-    model::{actor::Admin, ids::AgentId, permission::PermissionSet, terminal::Size},
+    model::{actor::Admin, assignment::Target, ids::AgentId, terminal::Size},
     wire::{
         agents::{Run, Stopping},
         envelope::Envelope,
@@ -48,10 +48,8 @@ pub(super) async fn spawn(
 fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
     let agent_type = canonical_agent_type(&body.agent_type)
         .ok_or_else(|| Problem::invalid("agentType", "must be claude-code, codex, gemini-cli, aider or custom"))?;
-    let permissions = match body.permissions {
-        Some(strings) => input::permissions("permissions", &strings)?,
-        None => PermissionSet::defaults(),
-    };
+    let permissions = body.permissions.map(|strings| input::permissions("permissions", &strings)).transpose()?;
+    let assignments = body.project_id.map(Target::Project).into_iter().chain(body.task_id.map(Target::Task)).collect();
     if body.config.get("env").is_some_and(|env| !env.is_object()) {
         return Err(Problem::invalid("config.env", "must be an object of texts"));
     }
@@ -66,6 +64,7 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
         name: body.name.map(|name| name.trim().to_owned()),
         capabilities: body.capabilities,
         permissions,
+        assignments,
         config: body.config,
     })
 }

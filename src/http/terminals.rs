@@ -1,25 +1,26 @@
 //! Terminal sessions over REST.
 
-use axum::extract::State;
+use axum::{extract::State, http::HeaderMap};
 
 use super::{
-    callers::Member,
-    input::{Param, Params},
+    callers::{Member, RuntimeCaller},
+    input::{self, Body, Param, Params},
 };
 use crate::{
     app::App,
     domain::{
         runs,
-        terminals::{self, TerminalError},
+        terminals::{self, Offer, TerminalError},
     },
     model::{
         ids::{AgentId, SessionId},
-        terminal::SessionStatus,
+        run::safe_login_url,
+        terminal::{SessionStatus, Size},
     },
     wire::{
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
-        terminals::{SessionQuery, TerminalSession},
+        terminals::{LogQuery, OfferSession, ReportSession, SessionQuery, TerminalSession, TerminalSessionLog},
     },
 };
 
@@ -87,4 +88,75 @@ pub(super) async fn end(
     let ended = terminals::get(tx.conn(), &person, id).await?;
     tx.commit().await?;
     Ok(Envelope::ok(ended.into()))
+}
+
+/// Offer a terminal session.
+///
+/// For runtimes: makes the session of an approved agent; its earlier one ends.
+#[utoipa::path(post, path = "/api/terminal/sessions", operation_id = "offerTerminalSession", tag = "terminals",
+    security(("webhook" = [])), request_body = OfferSession,
+    responses((status = 201, body = Envelope<TerminalSession>), PersonErrors, AdminErrors))]
+pub(super) async fn register(
+    State(app): State<App>,
+    _: RuntimeCaller,
+    headers: HeaderMap,
+    Body(body): Body<OfferSession>,
+) -> Result<Envelope<TerminalSession>, Problem> {
+    super::runtime::check_workspace(&headers, body.workspace_id)?;
+    let (cols, rows) = (body.cols.unwrap_or(Size::DEFAULT.cols()), body.rows.unwrap_or(Size::DEFAULT.rows()));
+    let size = Size::new(cols.into(), rows.into()).unwrap_or(Size::DEFAULT);
+    let offer = Offer {
+        agent: body.agent_id,
+        runtime_session_id: body.runtime_session_id,
+        title: body.title,
+        size,
+        endpoint: body.runtime_endpoint.filter(|endpoint| !endpoint.is_empty()),
+    };
+    let mut tx = app.begin().await?;
+    let session = terminals::register(&mut tx, app.runtime.as_ref(), body.workspace_id, offer).await?;
+    tx.commit().await?;
+    Ok(Envelope::created(session.into()))
+}
+
+/// Report how a terminal session stands.
+///
+/// For runtimes, by their own name of the session. A terminated session stays so.
+#[utoipa::path(post, path = "/api/terminal/sessions/{runtimeSessionId}/status", operation_id = "reportTerminalSession", tag = "terminals",
+    params(("runtimeSessionId" = String, Path)), security(("webhook" = [])), request_body = ReportSession,
+    responses((status = 200, body = Envelope<TerminalSession>), PersonErrors, AdminErrors))]
+pub(super) async fn report_status(
+    State(app): State<App>,
+    _: RuntimeCaller,
+    headers: HeaderMap,
+    Param(name): Param<String>,
+    Body(body): Body<ReportSession>,
+) -> Result<Envelope<TerminalSession>, Problem> {
+    let status = SessionStatus::parse(&body.status)
+        .ok_or_else(|| Problem::invalid("status", "must be pending, connecting, active, login_required, disconnected or terminated"))?;
+    let named = headers.get("x-workspace-id").and_then(|value| value.to_str().ok()).map(str::parse).transpose();
+    let named = named.map_err(|_| Problem::invalid("X-Workspace-Id", "must be a UUID"))?;
+    let login_url = body.login_url.as_deref().and_then(safe_login_url);
+    let mut tx = app.begin().await?;
+    let workspace = body.workspace_id.or(named);
+    let session = terminals::report_status(&mut tx, workspace, &name, status, login_url.as_deref()).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(session.into()))
+}
+
+/// List what was logged of a terminal session.
+///
+/// Oldest first.
+#[utoipa::path(get, path = "/api/terminal/sessions/{sessionId}/logs", operation_id = "listTerminalSessionLogs", tag = "terminals",
+    params(("sessionId" = uuid::Uuid, Path), LogQuery), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<Vec<TerminalSessionLog>>), PersonErrors))]
+pub(super) async fn logs(
+    State(app): State<App>,
+    Member(person): Member,
+    Param(id): Param<SessionId>,
+    Params(query): Params<LogQuery>,
+) -> Result<Envelope<Vec<TerminalSessionLog>>, Problem> {
+    let limit = input::limit(query.limit, 100)?;
+    let offset = u64::try_from(query.offset.unwrap_or(0)).map_err(|_| Problem::invalid("offset", "must not be negative"))?;
+    let found = terminals::logs(&mut *app.read().await?, &person, id, limit, offset).await?;
+    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
 }

@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::App,
     domain::keys,
-    model::{actor::AgentCaller, secret::Secret},
+    model::{actor::KeyHolder, secret::Secret},
     wire::{
         mcp::{CallTool, ToolReply},
         problem::{Problem, ProblemBody},
@@ -32,26 +32,21 @@ pub fn routes() -> OpenApiRouter<App> {
     (status = 413, body = ProblemBody, description = "The body is longer than 64 KiB"),
     (status = 503, body = ProblemBody, description = "The database cannot be reached; try again"),
 ))]
-async fn call_tool(
-    State(app): State<App>,
-    AgentKey(caller): AgentKey,
-    body: crate::wire::input::Body<CallTool>,
-) -> Result<Json<ToolReply>, Problem> {
+async fn call_tool(State(app): State<App>, Key(caller): Key, body: crate::wire::input::Body<CallTool>) -> Result<Json<ToolReply>, Problem> {
     let result = tools::call(&app, &caller, &body.0.name, &body.0.arguments).await?;
     Ok(Json(ToolReply { data: result.clone(), result, success: true, status: 200 }))
 }
 
-/// An agent, proven by its key in `Authorization: Bearer` or `X-API-Key`.
-struct AgentKey(AgentCaller);
+/// Whoever an API key in `Authorization: Bearer` or `X-API-Key` speaks for.
+struct Key(KeyHolder);
 
-impl axum::extract::FromRequestParts<App> for AgentKey {
+impl axum::extract::FromRequestParts<App> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
         let key = presented(&parts.headers).ok_or_else(Problem::unauthorized)?;
-        let mut conn = app.read().await?;
-        let caller = keys::verify(&mut conn, &app.policy, &key).await?;
-        caller.map(Self).ok_or_else(Problem::unauthorized)
+        let holder = keys::verify(&app.pool, &app.clock, &app.key_cache, &app.policy, &key).await?;
+        holder.map(Self).ok_or_else(Problem::unauthorized)
     }
 }
 

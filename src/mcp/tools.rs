@@ -5,13 +5,17 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     app::{App, StorageError},
-    domain::{agents, assignments},
+    domain::{
+        agents, assignments,
+        tool_approvals::{self, Gate},
+    },
     model::{
-        actor::AgentCaller,
+        actor::{AgentCaller, KeyHolder},
         agent::AgentState,
         assignment::{Assignment, Target},
     },
     wire::{
+        self,
         mcp::{Content, ToolResult},
         problem::Problem,
         time::Timestamp,
@@ -24,28 +28,88 @@ mod code {
     pub(super) const NOT_FOUND: i32 = -32001;
     pub(super) const PERMISSION_DENIED: i32 = -32002;
     pub(super) const VALIDATION: i32 = -32003;
+    pub(super) const APPROVAL_REQUIRED: i32 = -32005;
 }
 
 /// Why a tool did not do what was asked.
 struct ToolError {
     code: i32,
     message: String,
+    data: Option<Value>,
 }
 
-/// Calls a tool as the agent that the key belongs to. What the tool itself refuses is a result with
-/// `isError`; only a fault of ours is an error.
-pub(super) async fn call(app: &App, caller: &AgentCaller, name: &str, arguments: &Map<String, Value>) -> Result<ToolResult, Problem> {
-    if let Err(error) = own_identity(caller, arguments) {
-        return Ok(failed(&error));
+impl ToolError {
+    fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
     }
-    let answer = match name {
-        "agent_profile" | "agent.profile" => profile(app, caller).await?,
-        "agent_my_assignments" | "agent.myAssignments" => my_assignments(app, caller, arguments).await?,
-        _ => Err(ToolError { code: code::METHOD_NOT_FOUND, message: format!("unknown tool: {name}") }),
+}
+
+/// The tools, by every name that callers know, with the dotted name that policies use.
+const TOOLS: [(&str, &str); 4] = [
+    ("agent_profile", "agent.profile"),
+    ("agent.profile", "agent.profile"),
+    ("agent_my_assignments", "agent.myAssignments"),
+    ("agent.myAssignments", "agent.myAssignments"),
+];
+
+/// Calls a tool as whoever the key belongs to. What the tool itself refuses is a result with
+/// `isError`; only a fault of ours is an error.
+pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: &Map<String, Value>) -> Result<ToolResult, Problem> {
+    let answer = match TOOLS.iter().find(|(known, _)| *known == name) {
+        None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {name}"))),
+        Some((_, method)) => carry_out(app, caller, method, arguments).await?,
     };
     Ok(match answer {
         Ok(value) => succeeded(&value),
         Err(error) => failed(&error),
+    })
+}
+
+async fn carry_out(
+    app: &App,
+    caller: &KeyHolder,
+    method: &str,
+    arguments: &Map<String, Value>,
+) -> Result<Result<Value, ToolError>, StorageError> {
+    let KeyHolder::Agent(agent) = caller else {
+        return Ok(Err(ToolError::new(code::PERMISSION_DENIED, "this tool is for agents; the key is a person's")));
+    };
+    if let Err(error) = own_identity(agent, arguments) {
+        return Ok(Err(error));
+    }
+    if let Err(error) = pass_gate(app, caller, method, arguments).await? {
+        return Ok(Err(error));
+    }
+    match method {
+        "agent.profile" => profile(app, agent).await,
+        _ => my_assignments(app, agent, arguments).await,
+    }
+}
+
+/// Whether a call that may need a person's approval goes on.
+async fn pass_gate(
+    app: &App,
+    caller: &KeyHolder,
+    method: &str,
+    arguments: &Map<String, Value>,
+) -> Result<Result<(), ToolError>, StorageError> {
+    if !app.policy.tool_approvals.covers(method) {
+        return Ok(Ok(()));
+    }
+    let mut tx = app.begin().await?;
+    let gate = tool_approvals::pass(&mut tx, &app.policy, caller, method, arguments).await?;
+    tx.commit().await?;
+    Ok(match gate {
+        Gate::Open => Ok(()),
+        Gate::Waits { id, expires_at } => Err(ToolError {
+            code: code::APPROVAL_REQUIRED,
+            message: format!("{method} needs a person's approval; repeat the call with approvalId once it is given"),
+            data: Some(json!({"approvalId": id, "expiresAt": Timestamp(expires_at), "method": method})),
+        }),
+        Gate::Refused(why) => Err(ToolError::new(code::PERMISSION_DENIED, why)),
+        Gate::TooMany { limit } => {
+            Err(ToolError::new(code::PERMISSION_DENIED, format!("{limit} calls of yours wait for approval already")))
+        }
     })
 }
 
@@ -55,7 +119,7 @@ fn own_identity(caller: &AgentCaller, arguments: &Map<String, Value>) -> Result<
     if same("agentId", caller.agent.as_str()) && same("workspaceId", &caller.workspace.to_string()) {
         return Ok(());
     }
-    Err(ToolError { code: code::PERMISSION_DENIED, message: "agentId and workspaceId must be the caller's own".to_owned() })
+    Err(ToolError::new(code::PERMISSION_DENIED, "agentId and workspaceId must be the caller's own"))
 }
 
 /// `agent_profile`: what the service knows of the caller. Needs no permission.
@@ -87,7 +151,7 @@ async fn my_assignments(app: &App, caller: &AgentCaller, arguments: &Map<String,
         None | Some(Value::Null) => None,
         Some(Value::String(status)) if ["pending", "in_progress", "completed"].contains(&status.as_str()) => Some(status.clone()),
         Some(_) => {
-            return Ok(Err(ToolError { code: code::VALIDATION, message: "status must be pending, in_progress or completed".to_owned() }));
+            return Ok(Err(ToolError::new(code::VALIDATION, "status must be pending, in_progress or completed")));
         }
     };
     let mut conn = app.read().await?;
@@ -102,7 +166,7 @@ async fn my_assignments(app: &App, caller: &AgentCaller, arguments: &Map<String,
         "agentName": view.agent.profile.name,
         "totalProjects": count(true),
         "totalTasks": count(false),
-        "assignments": found.iter().map(assignment_json).collect::<Vec<_>>(),
+        "assignments": found.iter().map(wire::assignments::Assignment::from).collect::<Vec<_>>(),
     })))
 }
 
@@ -115,27 +179,8 @@ fn task_status(assignment: &Assignment) -> &'static str {
     }
 }
 
-fn assignment_json(assignment: &Assignment) -> Value {
-    let (kind, project, task) = match assignment.target {
-        Target::Project(id) => ("project", Some(id), None),
-        Target::Task(id) => ("task", None, Some(id)),
-    };
-    json!({
-        "id": assignment.id,
-        "agentId": assignment.agent,
-        "workspaceId": assignment.workspace,
-        "assignmentType": kind,
-        "projectId": project,
-        "taskId": task,
-        "role": assignment.role,
-        "assignedAt": Timestamp(assignment.assigned_at),
-        "assignedBy": assignment.assigned_by,
-        "unassignedAt": assignment.unassigned_at.map(Timestamp),
-    })
-}
-
 fn gone() -> ToolError {
-    ToolError { code: code::NOT_FOUND, message: "agent not found".to_owned() }
+    ToolError::new(code::NOT_FOUND, "agent not found")
 }
 
 fn succeeded(value: &Value) -> ToolResult {
@@ -143,7 +188,11 @@ fn succeeded(value: &Value) -> ToolResult {
 }
 
 fn failed(error: &ToolError) -> ToolResult {
-    ToolResult { content: vec![text(&json!({"code": error.code, "message": error.message}))], is_error: true }
+    let mut told = json!({"code": error.code, "message": error.message});
+    if let Some(data) = &error.data {
+        told["data"] = data.clone();
+    }
+    ToolResult { content: vec![text(&told)], is_error: true }
 }
 
 fn text(value: &impl Serialize) -> Content {

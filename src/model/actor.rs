@@ -28,6 +28,11 @@ impl Admin {
     }
 
     #[must_use]
+    pub fn person(&self) -> &Person {
+        &self.0
+    }
+
+    #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         self.0.workspace
     }
@@ -43,8 +48,63 @@ impl Admin {
 pub struct AgentCaller {
     pub workspace: WorkspaceId,
     pub agent: AgentId,
+    /// The account that stands for it.
+    pub user: UserId,
     pub key_id: String,
     pub permissions: PermissionSet,
+}
+
+/// Whom an API key speaks for.
+#[derive(Clone, Debug)]
+pub enum KeyHolder {
+    Agent(AgentCaller),
+    /// A person, with the role that they have.
+    Person {
+        person: Person,
+        key_id: String,
+    },
+}
+
+impl KeyHolder {
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        match self {
+            Self::Agent(AgentCaller { key_id, .. }) | Self::Person { key_id, .. } => key_id,
+        }
+    }
+}
+
+/// Whose rights have changed, so that whatever was decided for them before counts no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Agent(WorkspaceId, AgentId),
+    Key(String),
+    User(UserId),
+}
+
+impl Subject {
+    /// Whether this concerns the holder of a key.
+    #[must_use]
+    pub fn concerns(&self, holder: &KeyHolder) -> bool {
+        match (self, holder) {
+            (Self::Agent(workspace, agent), KeyHolder::Agent(caller)) => *workspace == caller.workspace && *agent == caller.agent,
+            (Self::Agent(..), KeyHolder::Person { .. }) => false,
+            (Self::Key(id), holder) => id == holder.key_id(),
+            (Self::User(user), KeyHolder::Agent(caller)) => *user == caller.user,
+            (Self::User(user), KeyHolder::Person { person, .. }) => *user == person.user,
+        }
+    }
+}
+
+/// How things stand now with a subject whose rights changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may do nothing any more.
+    Ended,
+    /// An agent or a key that is good, whatever it may do.
+    Good,
+    /// A person with this role.
+    Person(Role),
 }
 
 /// Who lets an agent in.

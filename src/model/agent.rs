@@ -198,6 +198,18 @@ impl Agent {
         }
     }
 
+    /// Replaces what an approved agent may do.
+    ///
+    /// Errors: [`IllegalTransition`] unless approved.
+    pub fn set_permissions(self, permissions: PermissionSet, changed_at: DateTime<Utc>) -> Result<Self, IllegalTransition> {
+        match self.state {
+            AgentState::Approved { by, at, .. } => {
+                Ok(Self { state: AgentState::Approved { granted: permissions, by, at }, updated_at: changed_at, ..self })
+            }
+            AgentState::Pending | AgentState::Denied { .. } | AgentState::Revoked { .. } => Err(self.illegal("change permissions")),
+        }
+    }
+
     /// What the agent may do now.
     #[must_use]
     pub fn granted(&self) -> PermissionSet {
@@ -252,7 +264,7 @@ mod tests {
         let user = UserId::generate();
         let invite = Approver::Invite { id: InviteId::generate(), name: "ci".into() };
         let granted = PermissionSet::defaults;
-        let actions: [(&str, Action, [Option<AgentStatus>; 4]); 6] = [
+        let actions: [(&str, Action, [Option<AgentStatus>; 4]); 7] = [
             ("request again", Box::new(|a| a.request_again(profile(), at())), [Some(Pending), None, Some(Pending), None]),
             (
                 "approve by admin",
@@ -266,6 +278,7 @@ mod tests {
                 [Some(Approved), None, Some(Approved), None],
             ),
             ("deny", Box::new(|a| a.deny("no".into(), user, at())), [Some(Denied), None, None, None]),
+            ("set permissions", Box::new(|a| a.set_permissions(granted(), at())), [None, Some(Approved), None, None]),
             ("revoke", Box::new(|a| a.revoke("bye".into(), user, at())), [None, Some(Revoked), None, None]),
         ];
         for (name, action, expected) in actions {

@@ -19,7 +19,13 @@ impl Clock {
     /// The instant to use where the database says `now`, in microseconds as Postgres stores.
     #[must_use]
     pub fn at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        (now + TimeDelta::milliseconds(self.offset_ms.load(Ordering::Relaxed))).trunc_subsecs(6)
+        (now + self.offset()).trunc_subsecs(6)
+    }
+
+    /// How far this clock is ahead of the database's.
+    #[must_use]
+    pub fn offset(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.offset_ms.load(Ordering::Relaxed))
     }
 
     /// Moves this clock and all its clones forward.

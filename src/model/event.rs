@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ids::{AgentId, InviteId, SessionId, UserId, WorkspaceId};
+use super::{
+    agent::Agent,
+    assignment::{Assignment, Target},
+    ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, TaskId, UserId, WorkspaceId},
+};
 
 /// Something that happened in a workspace.
 #[derive(Clone, Debug)]
@@ -16,6 +20,20 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// An event of one agent.
+    #[must_use]
+    pub fn about(agent: &Agent, actor: Option<UserId>, kind: EventKind) -> Self {
+        Self { workspace: agent.workspace, agent: Some(agent.id.clone()), actor, kind }
+    }
+
+    /// An event of a workspace as a whole.
+    #[must_use]
+    pub fn within(workspace: WorkspaceId, actor: Option<UserId>, kind: EventKind) -> Self {
+        Self { workspace, agent: None, actor, kind }
+    }
+}
+
 /// What an event says of its agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentBrief {
@@ -24,6 +42,38 @@ pub struct AgentBrief {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub agent_type: Option<String>,
     pub status: String,
+}
+
+impl AgentBrief {
+    #[must_use]
+    pub fn of(agent: &Agent) -> Self {
+        Self { id: agent.id.clone(), name: agent.profile.name.clone(), agent_type: None, status: agent.state.status().as_str().to_owned() }
+    }
+}
+
+/// What an event says of an assignment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignmentBrief {
+    pub id: AssignmentId,
+    /// `project` or `task`.
+    pub assignment_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    pub role: String,
+}
+
+impl From<&Assignment> for AssignmentBrief {
+    fn from(assignment: &Assignment) -> Self {
+        let (project_id, task_id) = match assignment.target {
+            Target::Project(id) => (Some(id), None),
+            Target::Task(id) => (None, Some(id)),
+        };
+        let assignment_type = assignment.target.kind().to_owned();
+        Self { id: assignment.id, assignment_type, project_id, task_id, role: assignment.role.as_str().to_owned() }
+    }
 }
 
 /// The kinds of event. The serialised form is what the outbox keeps; every channel makes its own
@@ -39,12 +89,36 @@ pub enum EventKind {
     AccessDenied { agent: AgentBrief, reason: String },
     #[serde(rename = "agent.access_revoked")]
     AccessRevoked { agent: AgentBrief, reason: String },
+    #[serde(rename = "agent.permissions_updated")]
+    PermissionsUpdated { agent: AgentBrief, old_permissions: Vec<String>, new_permissions: Vec<String> },
     #[serde(rename = "agent.key_claimed")]
     KeyClaimed,
+    #[serde(rename = "agent.key_rotated")]
+    KeyRotated { agent: AgentBrief, key_id: String, grace_seconds: i64 },
+    #[serde(rename = "key.created")]
+    KeyCreated { key_id: String, key_name: String, user_id: UserId },
+    #[serde(rename = "key.revoked")]
+    KeyRevoked { key_id: String, key_name: String },
+    #[serde(rename = "agent.assigned")]
+    Assigned { agent: AgentBrief, assignment: AssignmentBrief },
+    #[serde(rename = "agent.unassigned")]
+    Unassigned { agent: AgentBrief, assignment: AssignmentBrief },
     #[serde(rename = "invite.created")]
     InviteCreated { invite_id: InviteId, invite_name: String, permissions: Vec<String> },
     #[serde(rename = "invite.revoked")]
     InviteRevoked { invite_id: InviteId, invite_name: String },
+    #[serde(rename = "invite.deleted")]
+    InviteDeleted { invite_id: InviteId, invite_name: String },
+    #[serde(rename = "settings.changed")]
+    SettingsChanged { fields: Vec<String> },
+    #[serde(rename = "user.changed")]
+    UserChanged { user_id: UserId, change: String },
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested { approval_id: ApprovalId, method: String },
+    #[serde(rename = "approval.decided")]
+    ApprovalDecided { approval_id: ApprovalId, method: String, approved: bool },
+    #[serde(rename = "notification.given_up")]
+    NotificationGivenUp { decision: String, attempts: i32, error: String },
     #[serde(rename = "agents.spawned")]
     AgentsSpawned { agent_type: String, count: u32, spawned_agents: Vec<AgentId>, errors: Vec<String> },
     #[serde(rename = "run.started")]
@@ -83,6 +157,8 @@ pub struct ActivityNote {
     pub activity_type: &'static str,
     pub description: String,
     pub metadata: Value,
+    pub project: Option<ProjectId>,
+    pub task: Option<TaskId>,
 }
 
 impl EventKind {
@@ -94,9 +170,21 @@ impl EventKind {
             Self::AccessApproved { .. } => "agent.access_approved",
             Self::AccessDenied { .. } => "agent.access_denied",
             Self::AccessRevoked { .. } => "agent.access_revoked",
+            Self::PermissionsUpdated { .. } => "agent.permissions_updated",
             Self::KeyClaimed => "agent.key_claimed",
+            Self::KeyRotated { .. } => "agent.key_rotated",
+            Self::KeyCreated { .. } => "key.created",
+            Self::KeyRevoked { .. } => "key.revoked",
+            Self::Assigned { .. } => "agent.assigned",
+            Self::Unassigned { .. } => "agent.unassigned",
             Self::InviteCreated { .. } => "invite.created",
             Self::InviteRevoked { .. } => "invite.revoked",
+            Self::InviteDeleted { .. } => "invite.deleted",
+            Self::SettingsChanged { .. } => "settings.changed",
+            Self::UserChanged { .. } => "user.changed",
+            Self::ApprovalRequested { .. } => "approval.requested",
+            Self::ApprovalDecided { .. } => "approval.decided",
+            Self::NotificationGivenUp { .. } => "notification.given_up",
             Self::AgentsSpawned { .. } => "agents.spawned",
             Self::RunStarted { .. } => "run.started",
             Self::RunReady { .. } => "run.ready",
@@ -144,7 +232,46 @@ impl EventKind {
                 format!("Access of {} was revoked", agent.name),
                 json!({"agentName": agent.name, "revokedBy": actor, "reason": reason}),
             ),
+            Self::PermissionsUpdated { agent, old_permissions, new_permissions } => (
+                "permissions_updated",
+                format!("Permissions of {} were changed", agent.name),
+                json!({"agentName": agent.name, "updatedBy": actor, "oldPermissions": old_permissions, "newPermissions": new_permissions}),
+            ),
             Self::KeyClaimed => ("key_claimed", "The requester collected the API key".to_owned(), json!({})),
+            Self::KeyRotated { agent, key_id, grace_seconds } => (
+                "key_rotated",
+                format!("{} got a new API key", agent.name),
+                json!({"agentName": agent.name, "keyId": key_id, "graceSeconds": grace_seconds, "rotatedBy": actor}),
+            ),
+            Self::KeyCreated { key_id, key_name, user_id } => (
+                "key_created",
+                format!("The API key {key_name:?} was created"),
+                json!({"keyId": key_id, "keyName": key_name, "userId": user_id}),
+            ),
+            Self::KeyRevoked { key_id, key_name } => {
+                ("key_revoked", format!("The API key {key_name:?} was revoked"), json!({"keyId": key_id, "keyName": key_name}))
+            }
+            Self::Assigned { agent, assignment } => {
+                let mut metadata =
+                    json!({"agentName": agent.name, "assignmentId": assignment.id, "role": assignment.role, "assignedBy": actor});
+                let (activity_type, target) = match assignment.project_id {
+                    Some(project) => {
+                        metadata["projectId"] = json!(project);
+                        ("assigned_to_project", "a project")
+                    }
+                    None => {
+                        metadata["taskId"] = json!(assignment.task_id);
+                        ("assigned_to_task", "a task")
+                    }
+                };
+                (activity_type, format!("{} was assigned to {target}", agent.name), metadata)
+            }
+            Self::Unassigned { agent, assignment } => (
+                "unassigned",
+                format!("{} was taken off a {}", agent.name, assignment.assignment_type),
+                json!({"agentName": agent.name, "assignmentId": assignment.id, "assignmentType": assignment.assignment_type,
+                       "targetId": assignment.project_id.map(|id| id.0).or(assignment.task_id.map(|id| id.0)), "unassignedBy": actor}),
+            ),
             Self::InviteCreated { invite_id, invite_name, permissions } => (
                 "invite_created",
                 format!("The invite {invite_name:?} was created"),
@@ -154,6 +281,30 @@ impl EventKind {
                 "invite_revoked",
                 format!("The invite {invite_name:?} was revoked"),
                 json!({"inviteId": invite_id, "inviteName": invite_name}),
+            ),
+            Self::InviteDeleted { invite_id, invite_name } => (
+                "invite_deleted",
+                format!("The invite {invite_name:?} was deleted"),
+                json!({"inviteId": invite_id, "inviteName": invite_name}),
+            ),
+            Self::SettingsChanged { fields } => {
+                ("settings_changed", format!("Settings were changed: {}", fields.join(", ")), json!({"fields": fields, "changedBy": actor}))
+            }
+            Self::UserChanged { user_id, change } => {
+                ("user_changed", format!("An account was changed: {change}"), json!({"userId": user_id, "change": change}))
+            }
+            Self::ApprovalRequested { approval_id, method } => {
+                ("approval_requested", format!("{method} waits for approval"), json!({"approvalId": approval_id, "method": method}))
+            }
+            Self::ApprovalDecided { approval_id, method, approved } => (
+                if *approved { "approval_granted" } else { "approval_rejected" },
+                format!("{method} was {}", if *approved { "approved" } else { "rejected" }),
+                json!({"approvalId": approval_id, "method": method, "decidedBy": actor}),
+            ),
+            Self::NotificationGivenUp { decision, attempts, error } => (
+                "notification_given_up",
+                format!("The control plane could not be told of {decision}"),
+                json!({"decision": decision, "attempts": attempts, "error": error}),
             ),
             Self::AgentsSpawned { agent_type, count, spawned_agents, errors } => (
                 "agents_spawned",
@@ -186,7 +337,12 @@ impl EventKind {
             Self::RunStopRequested { reason } => ("stop_requested", "A stop was requested".to_owned(), json!({"reason": reason})),
             Self::TerminalChanged { .. } => return None,
         };
-        Some(ActivityNote { activity_type, description, metadata })
+        let (project, task) = if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {
+            (assignment.project_id, assignment.task_id)
+        } else {
+            (None, None)
+        };
+        Some(ActivityNote { activity_type, description, metadata, project, task })
     }
 }
 

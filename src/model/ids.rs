@@ -62,6 +62,8 @@ uuid_id! {
     PageId,
     /// A space of the knowledge base.
     SpaceId,
+    /// A tool call that waits for a person's approval.
+    ApprovalId,
 }
 
 /// Words that stand beside `/:agentId` in a route and so would hide an agent of that name (D-24).

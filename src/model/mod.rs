@@ -9,12 +9,26 @@ pub mod event;
 pub mod ids;
 pub mod invite;
 pub mod key;
+pub mod notification;
 pub mod origin;
 pub mod permission;
 pub mod policy;
 pub mod run;
 pub mod seal;
 pub mod secret;
+pub mod settings;
+pub mod space;
 pub mod terminal;
 pub mod token;
+pub mod tool_approval;
 pub mod workspace;
+
+/// Bytes as lower-case hex digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+        text
+    })
+}

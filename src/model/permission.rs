@@ -96,6 +96,12 @@ impl PermissionSet {
         self.0.contains(id)
     }
 
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).copied().collect())
+    }
+
     #[must_use]
     pub fn to_strings(&self) -> Vec<String> {
         self.0.iter().map(|&id| id.to_owned()).collect()

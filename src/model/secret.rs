@@ -7,6 +7,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
+use super::hex;
+
 /// Hex digits at the end of an API key that are a checksum of the rest, so that a typo costs no query.
 const CHECKSUM_HEX: usize = 8;
 /// Hex digits of an API key after its prefix: 28 random bytes and the checksum.
@@ -85,14 +87,6 @@ fn random_text() -> String {
 
 fn checksum(body: &str) -> String {
     hex(&Sha256::digest(body.as_bytes())[..CHECKSUM_HEX / 2])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
 }
 
 #[cfg(test)]

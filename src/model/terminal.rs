@@ -133,6 +133,28 @@ pub struct TerminalSession {
     pub terminated_at: Option<DateTime<Utc>>,
 }
 
+/// A session about to be stored.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    pub workspace: WorkspaceId,
+    pub agent: AgentId,
+    pub runtime_session_id: String,
+    pub title: String,
+    pub runtime_endpoint: String,
+    pub size: Size,
+}
+
+/// One line of a session's log.
+#[derive(Clone, Debug)]
+pub struct SessionLog {
+    pub id: uuid::Uuid,
+    pub session: SessionId,
+    /// `stdin`, `stdout`, `stderr` or `system`.
+    pub log_type: String,
+    pub content: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,10 @@ use super::ids::{UserId, WorkspaceId};
 const ISSUER: &str = "Raven Docs";
 /// The only type that signs a person in.
 const ACCESS: &str = "access";
+/// The type that the collaboration server takes, and no door of ours.
+const COLLAB: &str = "collab";
+/// How long a token for the collaboration server is good.
+const COLLAB_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
 /// Claims of an access token.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +62,16 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).expect("claims always serialise")
     }
 
+    /// A token for the collaboration server; it signs nobody in here.
+    #[must_use]
+    pub fn issue_collab(&self, user: UserId, workspace: WorkspaceId, now: DateTime<Utc>) -> String {
+        let claims = serde_json::json!({
+            "sub": user, "workspaceId": workspace, "type": COLLAB,
+            "iat": now.timestamp(), "exp": (now + COLLAB_LIFETIME).timestamp(), "iss": ISSUER,
+        });
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).expect("claims always serialise")
+    }
+
     /// The claims of a token that we signed, that has not expired and that is an access token.
     #[must_use]
     pub fn check(&self, token: &str) -> Option<Claims> {
@@ -85,5 +99,7 @@ mod tests {
         assert_eq!((claims.iss.as_str(), claims.exp - claims.iat), ("Raven Docs", 3600));
         assert!(Tokens::new("other", TimeDelta::hours(1)).check(&token).is_none());
         assert!(tokens.check(&issue(&tokens, Utc::now() - TimeDelta::hours(2))).is_none());
+        let collab = tokens.issue_collab(UserId::generate(), WorkspaceId::generate(), Utc::now());
+        assert!(tokens.check(&collab).is_none(), "a collaboration token signs nobody in");
     }
 }

@@ -64,14 +64,6 @@ pub struct Workspace {
     pub updated_at: DateTime<Utc>,
 }
 
-impl Workspace {
-    /// Whether agents may ask for access without the webhook secret (D-18).
-    #[must_use]
-    pub fn allows_public_agent_registration(&self) -> bool {
-        self.settings.pointer("/agent/allowPublicAgentRegistration").and_then(Value::as_bool).unwrap_or(false)
-    }
-}
-
 /// A person's account, or an agent's.
 #[derive(Clone, Debug)]
 pub struct User {

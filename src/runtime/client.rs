@@ -1,6 +1,6 @@
 //! REST calls to a runtime, dialect D1 (runtime contract §4.1).
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use reqwest::{Method, Url, header, redirect::Policy};
 use runtime_protocol::{AgentHandle, AgentList, ErrorBody, Health, SpawnReply, SpawnRequest};
@@ -55,6 +55,24 @@ impl RuntimeError {
 #[error("must be an absolute http or https URL such as http://127.0.0.1:8081")]
 pub struct BadEndpoint;
 
+/// Scheme, host and port of an http or https URL, and its host where that is an address. `None` for
+/// anything else, and for a URL that carries a user name.
+#[must_use]
+pub fn origin_of(url: &str) -> Option<(String, Option<IpAddr>)> {
+    let url: Url = url.trim().parse().ok()?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+    let address = url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    plain.then(|| (url.origin().ascii_serialization(), address))
+}
+
+/// Begins a client; the TLS provider that every client needs is installed with the first.
+pub(super) fn builder() -> reqwest::ClientBuilder {
+    if rustls::crypto::CryptoProvider::get_default().is_none() && rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("another thread installed the TLS provider first");
+    }
+    reqwest::Client::builder()
+}
+
 /// Talks to one runtime.
 #[derive(Clone)]
 pub struct RuntimeClient {
@@ -72,10 +90,7 @@ impl RuntimeClient {
         }
         endpoint.set_query(None);
         endpoint.set_fragment(None);
-        if rustls::crypto::CryptoProvider::get_default().is_none() && rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("another thread installed the TLS provider first");
-        }
-        let http = reqwest::Client::builder()
+        let http = builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::none())
             .tcp_nodelay(true)

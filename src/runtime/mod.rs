@@ -1,6 +1,7 @@
 //! The agent runtimes: calls, the event stream, and one task per live terminal.
 
 pub mod client;
+pub mod control_plane;
 pub mod link;
 pub mod pty;
 mod ring;

@@ -4,8 +4,9 @@ use futures_util::future::BoxFuture;
 use socketioxide::{SocketIo, extract::SocketRef};
 
 use crate::{
+    app::connections::Holder,
     domain::events::{Delivered, EventSink},
-    model::{actor::Person, ids::WorkspaceId},
+    model::ids::WorkspaceId,
     wire::events,
 };
 
@@ -16,9 +17,9 @@ fn room(workspace: WorkspaceId) -> String {
 
 /// Puts a socket into its workspace's room, or shows a stranger out.
 pub(super) fn connected(socket: &SocketRef) {
-    match socket.extensions.get::<Person>() {
-        Some(person) => socket.join(room(person.workspace)),
-        None => super::refuse(socket),
+    match socket.extensions.get::<Holder>() {
+        Some(Holder::Person(person)) => socket.join(room(person.workspace)),
+        Some(Holder::Key(_)) | None => super::refuse(socket),
     }
 }
 

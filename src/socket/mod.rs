@@ -1,8 +1,10 @@
-//! Socket.io: the workspace's events on `/`, terminals on `/terminal`.
+//! Socket.io: the workspace's events on `/`, terminals on `/terminal`, agents on `/mcp`.
 //!
 //! Sockets prove who they are before they are connected (RT-01). One that cannot is let in with no
-//! handler at all, told so in the way that the web UI knows, and disconnected.
+//! handler at all, told so in the way that the web UI knows, and disconnected. So is one whose access
+//! ends while it is open.
 
+mod agents;
 mod events;
 mod terminal;
 
@@ -16,11 +18,19 @@ use socketioxide::{
     handler::ConnectHandler as _,
     layer::SocketIoLayer,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, StorageError},
-    domain::{auth, workspaces},
-    model::{actor::Person, workspace::Role},
+    app::{
+        App, StorageError,
+        connections::{Connection, Holder, Kind},
+    },
+    domain::{auth, keys, workspaces},
+    model::{
+        actor::{KeyHolder, Person},
+        secret::Secret,
+        workspace::Role,
+    },
     wire::{input, terminals::TerminalProblem},
 };
 
@@ -46,7 +56,7 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
     io.ns(
         "/",
         (async move |socket: SocketRef| events::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            admit(&auth_app, &socket, auth).await;
+            admit(&auth_app, &socket, auth, Doors::People).await;
             Ok::<(), std::convert::Infallible>(())
         }),
     );
@@ -54,10 +64,18 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
     io.ns(
         "/terminal",
         (async move |socket: SocketRef| refuse_strangers(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            if let Some(person) = admit(&auth_app, &socket, auth).await {
+            if let Some(Holder::Person(person)) = admit(&auth_app, &socket, auth, Doors::People).await {
                 // Before CONNECT is sent, so that nothing sent right after it is lost.
                 terminal::register(&socket, App::clone(&auth_app), person);
             }
+            Ok::<(), std::convert::Infallible>(())
+        }),
+    );
+    let auth_app = Arc::clone(&app);
+    io.ns(
+        "/mcp",
+        (async move |socket: SocketRef| agents::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
+            admit(&auth_app, &socket, auth, Doors::PeopleAndKeys).await;
             Ok::<(), std::convert::Infallible>(())
         }),
     );
@@ -66,23 +84,48 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
 
 /// What a client may send with its connection.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Handshake {
     token: Option<String>,
+    api_key: Option<String>,
 }
+
+/// Who may come into a namespace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doors {
+    People,
+    PeopleAndKeys,
+}
+
+/// Resolves when a socket has gone, however it went.
+#[derive(Clone)]
+struct Gone(CancellationToken);
 
 /// Finds out who is behind a socket, keeps it there, and goes on checking it. A cookie counts only
 /// from our own pages (RT-08).
-async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handshake>) -> Option<Person> {
+async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handshake>, doors: Doors) -> Option<Holder> {
     let headers = &socket.req_parts().headers;
-    let given = handshake.ok().and_then(|handshake| handshake.token);
-    let token = given.as_deref().or_else(|| input::bearer(headers)).or_else(|| own_cookie(headers, app))?;
-    let credential = Credential { token: token.to_owned(), host_label: input::host_label(headers).unwrap_or_default().to_owned() };
+    let handshake = handshake.ok();
+    let given = handshake.as_ref().and_then(|handshake| handshake.token.as_deref());
+    let api_key = handshake.as_ref().and_then(|handshake| handshake.api_key.as_deref()).filter(|_| doors == Doors::PeopleAndKeys);
+    let credential = match api_key {
+        Some(key) => Credential::Key(Secret::presented(key)),
+        None => Credential::Token {
+            token: given.or_else(|| input::bearer(headers)).or_else(|| own_cookie(headers, app))?.to_owned(),
+            host_label: input::host_label(headers).unwrap_or_default().to_owned(),
+        },
+    };
     match credential.check(app).await {
-        Ok(person) => {
-            let person = person?;
-            socket.extensions.insert(person.clone());
-            keep_checking(app, socket.clone(), credential, person.role);
-            Some(person)
+        Ok(holder) => {
+            let holder = holder?;
+            let gone = Gone(CancellationToken::new());
+            socket.extensions.insert(holder.clone());
+            socket.extensions.insert(gone.clone());
+            let left = gone.0.clone();
+            socket.on_disconnect(async move || left.cancel());
+            let connection = app.connections.enter(Kind::Socket, holder.clone());
+            keep_checking(app, socket.clone(), credential, role(&holder), connection, gone);
+            Some(holder)
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be authenticated");
@@ -91,38 +134,55 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
     }
 }
 
+/// The role of the person behind a socket; `None` for an agent.
+fn role(holder: &Holder) -> Option<Role> {
+    match holder {
+        Holder::Person(person) | Holder::Key(KeyHolder::Person { person, .. }) => Some(person.role),
+        Holder::Key(KeyHolder::Agent(_)) => None,
+    }
+}
+
 /// What a socket was opened with.
-struct Credential {
-    token: String,
-    host_label: String,
+enum Credential {
+    Token { token: String, host_label: String },
+    Key(Secret),
 }
 
 impl Credential {
-    /// The person behind it now, as deep as REST checks it.
-    async fn check(&self, app: &App) -> Result<Option<Person>, StorageError> {
+    /// Who is behind it now, as deep as REST checks it.
+    async fn check(&self, app: &App) -> Result<Option<Holder>, StorageError> {
+        match self {
+            Self::Token { token, host_label } => Ok(Self::person(app, token, host_label).await?.map(Holder::Person)),
+            Self::Key(key) => Ok(keys::verify(&app.pool, &app.clock, &app.key_cache, &app.policy, key).await?.map(Holder::Key)),
+        }
+    }
+
+    async fn person(app: &App, token: &str, host_label: &str) -> Result<Option<Person>, StorageError> {
         let mut conn = app.read().await?;
-        let person = auth::person(&mut conn, &app.tokens, &self.token).await?;
+        let person = auth::person(&mut conn, &app.tokens, token).await?;
         if !app.settings.cloud {
             return Ok(person);
         }
-        let asked = workspaces::resolve(&mut conn, Some(&self.host_label)).await?;
+        let asked = workspaces::resolve(&mut conn, Some(host_label)).await?;
         Ok(person.filter(|person| Some(person.workspace) == asked))
     }
 }
 
-/// Disconnects a socket once its credential has expired, its person is gone, or their role is another
-/// (RT-09). While the database is away nobody is thrown out.
-fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted: Role) {
+/// Disconnects a socket once its access has ended: at once when the database tells so, and by asking
+/// every so often, since nobody tells that a credential has expired (RT-09). While the database is away
+/// nobody is thrown out.
+fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted: Option<Role>, connection: Connection, gone: Gone) {
     let (app, every) = (app.clone(), app.settings.socket_check_every);
     let (tasks, shutdown) = (app.tasks.clone(), app.shutdown.clone());
     let checking = async move {
         loop {
-            tokio::time::sleep(every).await;
-            if !socket.connected() {
-                return;
+            tokio::select! {
+                () = connection.ended() => return refuse(&socket),
+                () = gone.0.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
             }
             match credential.check(&app).await {
-                Ok(Some(person)) if person.role == admitted => {}
+                Ok(Some(holder)) if role(&holder) == admitted => {}
                 Ok(Some(_) | None) => return refuse(&socket),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),
             }
@@ -142,7 +202,7 @@ fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
 
 /// Disconnects a socket that came in without a person.
 fn refuse_strangers(socket: &SocketRef) {
-    if socket.extensions.get::<Person>().is_none() {
+    if socket.extensions.get::<Holder>().is_none() {
         refuse(socket);
     }
 }
@@ -151,6 +211,7 @@ fn refuse_strangers(socket: &SocketRef) {
 fn refuse(socket: &SocketRef) {
     let told = match socket.ns() {
         "/terminal" => socket.emit("error", &TerminalProblem::UNAUTHORIZED),
+        "/mcp" => socket.emit("mcp:error", &serde_json::json!({"message": "Authentication failed"})),
         _ => socket.emit("Unauthorized", &()),
     };
     if told.is_err() || socket.clone().disconnect().is_err() {

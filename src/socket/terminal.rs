@@ -79,12 +79,10 @@ pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
     let shutdown = app.shutdown.clone();
     tasks.spawn(async move {
         let mut seat = Seat { socket, app, person, place: None };
-        let disconnected = tokio_util::sync::CancellationToken::new();
-        let ended = disconnected.clone();
-        seat.socket.on_disconnect(async move || ended.cancel());
+        let gone = seat.socket.extensions.get::<super::Gone>().map_or_else(Default::default, |gone| gone.0.clone());
         tokio::select! {
             () = seat.run(&inbox) => {}
-            () = disconnected.cancelled() => {}
+            () = gone.cancelled() => {}
             () = shutdown.cancelled() => {}
         }
         seat.leave().await;

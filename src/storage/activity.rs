@@ -1,14 +1,14 @@
 //! Rows of `parallax_agent_activity`.
 
-use chrono::{DateTime, Utc};
-use sea_query::{Alias, Asterisk, Expr, ExprTrait as _, Order, Query};
+use chrono::{DateTime, NaiveDate, Utc};
+use sea_query::{Alias, Asterisk, Expr, ExprTrait as _, Order, Query, any};
 use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{Conn, StorageError, filter};
 use crate::model::{
-    activity::Activity,
+    activity::{Activity, Cursor, DailyActivity},
     event::ActivityNote,
     ids::{AgentId, EventId, PageId, ProjectId, TaskId, UserId, WorkspaceId},
 };
@@ -59,8 +59,9 @@ pub async fn insert(
     at: DateTime<Utc>,
 ) -> Result<(), StorageError> {
     sqlx::query!(
-        "INSERT INTO parallax_agent_activity (id, workspace_id, agent_id, actor_user_id, activity_type, description, metadata, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO parallax_agent_activity (id, workspace_id, agent_id, actor_user_id, activity_type, description, metadata, project_id,
+                                              task_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         id.0,
         workspace.0,
         agent.map(AgentId::as_str),
@@ -68,6 +69,8 @@ pub async fn insert(
         note.activity_type,
         note.description,
         note.metadata,
+        note.project.map(|id| id.0),
+        note.task.map(|id| id.0),
         at
     )
     .execute(conn)
@@ -75,8 +78,23 @@ pub async fn insert(
     Ok(())
 }
 
-/// The feed of a workspace, or of one of its agents, newest first.
-pub async fn list(conn: &mut Conn, workspace: WorkspaceId, agent: Option<&AgentId>, limit: u64) -> Result<Vec<Activity>, StorageError> {
+/// Which rows of the feed are wanted. All conditions must hold.
+#[derive(Clone, Debug, Default)]
+pub struct ActivityFilter {
+    pub agent: Option<AgentId>,
+    /// Rows of the project itself and of its tasks.
+    pub project: Option<ProjectId>,
+    pub activity_types: Vec<String>,
+    /// From this instant on.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this instant.
+    pub until: Option<DateTime<Utc>>,
+    /// Rows that come after this one in the feed, which are older.
+    pub after: Option<Cursor>,
+}
+
+/// The feed of a workspace, newest first.
+pub async fn list(conn: &mut Conn, workspace: WorkspaceId, filter: &ActivityFilter, limit: u64) -> Result<Vec<Activity>, StorageError> {
     let column = |name: &str| Expr::col(Alias::new(name));
     let mut query = Query::select();
     query
@@ -86,8 +104,96 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId, agent: Option<&AgentI
         .order_by(Alias::new("created_at"), Order::Desc)
         .order_by(Alias::new("id"), Order::Desc)
         .limit(limit);
-    if let Some(agent) = agent {
+    if let Some(agent) = &filter.agent {
         query.and_where(column("agent_id").eq(agent.as_str()));
     }
+    if let Some(project) = filter.project {
+        let mut tasks = Query::select();
+        tasks.column(Alias::new("id")).from(Alias::new("tasks")).and_where(column("project_id").eq(project.0));
+        query.cond_where(any![column("project_id").eq(project.0), column("task_id").in_subquery(tasks)]);
+    }
+    if !filter.activity_types.is_empty() {
+        query.and_where(column("activity_type").is_in(filter.activity_types.iter().map(String::as_str)));
+    }
+    if let Some(since) = filter.since {
+        query.and_where(column("created_at").gte(since));
+    }
+    if let Some(until) = filter.until {
+        query.and_where(column("created_at").lt(until));
+    }
+    if let Some(Cursor { at, id }) = filter.after {
+        let row = Expr::tuple([column("created_at"), column("id")]);
+        query.and_where(row.lt(Expr::tuple([Expr::val(at), Expr::val(id.0)])));
+    }
     filter::fetch_all::<Row>(conn, &query).await?.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Counts of one day.
+pub async fn daily(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: Option<&AgentId>,
+    since: NaiveDate,
+    limit: i64,
+) -> Result<Vec<DailyActivity>, StorageError> {
+    let rows = sqlx::query!(
+        "SELECT agent_id, activity_date, activity_type, count FROM parallax_agent_activity_daily
+         WHERE workspace_id = $1 AND ($2::varchar IS NULL OR agent_id = $2) AND activity_date >= $3
+         ORDER BY activity_date DESC, agent_id NULLS FIRST, activity_type LIMIT $4",
+        workspace.0,
+        agent.map(AgentId::as_str),
+        since,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let agent = row.agent_id.map(|id| id.parse()).transpose();
+            let corrupt =
+                StorageError::Corrupt { table: "parallax_agent_activity_daily", column: "agent_id", id: row.activity_date.to_string() };
+            Ok(DailyActivity {
+                agent: agent.map_err(|_| corrupt)?,
+                date: row.activity_date,
+                activity_type: row.activity_type,
+                count: row.count,
+            })
+        })
+        .collect()
+}
+
+/// Counts the rows of every day (in UTC) from the last one that was counted on. Counting a day again
+/// gives the same; a day whose rows are gone keeps its count. Returns the number of counts written.
+pub async fn roll_up(conn: &mut Conn) -> Result<u64, StorageError> {
+    let written = sqlx::query!(
+        "INSERT INTO parallax_agent_activity_daily (workspace_id, agent_id, activity_date, activity_type, count, sample_metadata)
+         SELECT workspace_id, agent_id, (created_at AT TIME ZONE 'UTC')::date, activity_type, count(*)::int,
+                jsonb_build_array((array_agg(metadata ORDER BY created_at DESC))[1])
+         FROM parallax_agent_activity
+         WHERE created_at >= coalesce((SELECT max(activity_date) FROM parallax_agent_activity_daily)::timestamp AT TIME ZONE 'UTC', '-infinity')
+         GROUP BY 1, 2, 3, 4
+         ON CONFLICT ON CONSTRAINT parallax_agent_activity_daily_unique
+         DO UPDATE SET count = excluded.count, sample_metadata = excluded.sample_metadata"
+    )
+    .execute(conn)
+    .await?;
+    Ok(written.rows_affected())
+}
+
+/// Deletes up to `limit` rows older than `before`; returns how many.
+pub async fn purge(conn: &mut Conn, before: DateTime<Utc>, limit: i64) -> Result<u64, StorageError> {
+    let deleted = sqlx::query!(
+        "DELETE FROM parallax_agent_activity WHERE id IN (SELECT id FROM parallax_agent_activity WHERE created_at < $1 LIMIT $2)",
+        before,
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Deletes counts of days before `before`; returns how many.
+pub async fn purge_daily(conn: &mut Conn, before: NaiveDate) -> Result<u64, StorageError> {
+    let deleted = sqlx::query!("DELETE FROM parallax_agent_activity_daily WHERE activity_date < $1", before).execute(conn).await?;
+    Ok(deleted.rows_affected())
 }

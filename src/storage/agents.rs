@@ -12,6 +12,7 @@ use super::{
 };
 use crate::model::{
     agent::{Agent, AgentState, AgentStatus, Profile},
+    assignment::Target,
     ids::{AgentId, InviteId, UserId, WorkspaceId},
     permission::PermissionSet,
 };
@@ -153,6 +154,32 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId, filter: &AgentFilter)
             .order_by(Alias::new("name"), Order::Asc);
     }
     filter::fetch_all::<Row>(conn, &query).await?.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Approved agents with an active assignment to a project or task, newest assignment first.
+pub async fn assigned_to(conn: &mut Conn, workspace: WorkspaceId, target: Target) -> Result<Vec<Agent>, StorageError> {
+    let (project, task) = match target {
+        Target::Project(id) => (Some(id.0), None),
+        Target::Task(id) => (None, Some(id.0)),
+    };
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT a.workspace_id, a.id, a.name, a.description, a.avatar_url, a.capabilities, a.status, a.requested_permissions,
+                a.granted_permissions, a.request_version, a.claim_secret_hash, a.unclaimed_key_enc, a.metadata, a.endpoint, a.invite_id,
+                a.requested_at, a.resolved_at, a.resolved_by, a.denial_reason, a.revoked_at, a.revoked_by, a.revocation_reason,
+                a.mcp_api_key_id, a.created_at, a.updated_at
+         FROM parallax_agents a JOIN parallax_agent_assignments x ON x.workspace_id = a.workspace_id AND x.agent_id = a.id
+         WHERE a.workspace_id = $1 AND a.status = 'approved' AND x.unassigned_at IS NULL
+           AND (x.project_id = $2 OR x.task_id = $3)
+         ORDER BY x.assigned_at DESC, x.id DESC LIMIT $4",
+        workspace.0,
+        project,
+        task,
+        i64::try_from(LIST_ROWS_MAX).unwrap_or(i64::MAX)
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Agents that can act: approved, with a key that is not revoked. The key of a spawned agent ends

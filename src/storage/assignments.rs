@@ -1,12 +1,50 @@
-//! Rows of `parallax_agent_assignments`.
+//! Rows of `parallax_agent_assignments`, and the projects and tasks that they point to.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
-    assignment::{Assignment, Target},
-    ids::{AgentId, AssignmentId, ProjectId, TaskId, UserId, WorkspaceId},
+    assignment::{Assignment, AssignmentRole, Place, Target},
+    ids::{AgentId, AssignmentId, ProjectId, SpaceId, TaskId, UserId, WorkspaceId},
 };
+
+struct Row {
+    id: Uuid,
+    workspace_id: Uuid,
+    agent_id: String,
+    project_id: Option<Uuid>,
+    task_id: Option<Uuid>,
+    role: String,
+    assigned_at: DateTime<Utc>,
+    assigned_by: Option<Uuid>,
+    unassigned_at: Option<DateTime<Utc>>,
+    task_status: Option<String>,
+}
+
+impl TryFrom<Row> for Assignment {
+    type Error = StorageError;
+
+    fn try_from(row: Row) -> Result<Self, StorageError> {
+        let corrupt = |column| StorageError::Corrupt { table: "parallax_agent_assignments", column, id: row.id.to_string() };
+        let target = match (row.project_id, row.task_id) {
+            (Some(project), None) => Target::Project(ProjectId(project)),
+            (None, Some(task)) => Target::Task(TaskId(task)),
+            (Some(_), Some(_)) | (None, None) => return Err(corrupt("project_id")),
+        };
+        Ok(Self {
+            id: AssignmentId(row.id),
+            agent: row.agent_id.parse().map_err(|_| corrupt("agent_id"))?,
+            workspace: WorkspaceId(row.workspace_id),
+            target,
+            role: AssignmentRole::parse(&row.role).ok_or_else(|| corrupt("role"))?,
+            assigned_at: row.assigned_at,
+            assigned_by: row.assigned_by.map(UserId),
+            unassigned_at: row.unassigned_at,
+            task_status: row.task_status,
+        })
+    }
+}
 
 /// Active assignments of an agent, newest first.
 pub async fn active_of_agent(
@@ -15,8 +53,10 @@ pub async fn active_of_agent(
     agent: &AgentId,
     limit: i64,
 ) -> Result<Vec<Assignment>, StorageError> {
-    let rows = sqlx::query!(
-        r#"SELECT x.id, x.project_id, x.task_id, x.role, x.assigned_at, x.assigned_by, x.unassigned_at, t.status::text AS task_status
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT x.id, x.workspace_id, x.agent_id, x.project_id, x.task_id, x.role, x.assigned_at, x.assigned_by, x.unassigned_at,
+                  t.status::text AS task_status
            FROM parallax_agent_assignments x LEFT JOIN tasks t ON t.id = x.task_id AND t.deleted_at IS NULL
            WHERE x.workspace_id = $1 AND x.agent_id = $2 AND x.unassigned_at IS NULL
            ORDER BY x.assigned_at DESC, x.id DESC LIMIT $3"#,
@@ -26,32 +66,123 @@ pub async fn active_of_agent(
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let target = match (row.project_id, row.task_id) {
-                (Some(project), None) => Target::Project(ProjectId(project)),
-                (None, Some(task)) => Target::Task(TaskId(task)),
-                (Some(_), Some(_)) | (None, None) => {
-                    return Err(StorageError::Corrupt {
-                        table: "parallax_agent_assignments",
-                        column: "project_id",
-                        id: row.id.to_string(),
-                    });
-                }
-            };
-            Ok(Assignment {
-                id: AssignmentId(row.id),
-                agent: agent.clone(),
-                workspace,
-                target,
-                role: row.role,
-                assigned_at: row.assigned_at,
-                assigned_by: row.assigned_by.map(UserId),
-                unassigned_at: row.unassigned_at,
-                task_status: row.task_status,
-            })
-        })
-        .collect()
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// An assignment, active or not, kept from being ended by anybody else until the transaction ends.
+pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: AssignmentId) -> Result<Option<Assignment>, StorageError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id, workspace_id, agent_id, project_id, task_id, role, assigned_at, assigned_by, unassigned_at, NULL::text AS task_status
+           FROM parallax_agent_assignments WHERE workspace_id = $1 AND id = $2 FOR UPDATE"#,
+        workspace.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// A project or task of the workspace that is not deleted. Assigning to a project makes others who
+/// would do so wait, so that its limit holds.
+pub async fn lock_place(conn: &mut Conn, workspace: WorkspaceId, target: Target) -> Result<Option<Place>, StorageError> {
+    let space = match target {
+        Target::Project(id) => {
+            let query = sqlx::query_scalar!(
+                "SELECT space_id FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE",
+                workspace.0,
+                id.0
+            );
+            query.fetch_optional(conn).await?
+        }
+        Target::Task(_) => return place(conn, workspace, target).await,
+    };
+    Ok(space.map(|space| Place { target, space: SpaceId(space) }))
+}
+
+/// A project or task of the workspace that is not deleted.
+pub async fn place(conn: &mut Conn, workspace: WorkspaceId, target: Target) -> Result<Option<Place>, StorageError> {
+    let space = match target {
+        Target::Project(id) => {
+            let query = sqlx::query_scalar!(
+                "SELECT space_id FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL",
+                workspace.0,
+                id.0
+            );
+            query.fetch_optional(conn).await?
+        }
+        Target::Task(id) => {
+            let query = sqlx::query_scalar!(
+                "SELECT t.space_id FROM tasks t LEFT JOIN projects p ON p.id = t.project_id
+                 WHERE t.workspace_id = $1 AND t.id = $2 AND t.deleted_at IS NULL AND p.deleted_at IS NULL",
+                workspace.0,
+                id.0
+            );
+            query.fetch_optional(conn).await?
+        }
+    };
+    Ok(space.map(|space| Place { target, space: SpaceId(space) }))
+}
+
+/// The number of agents that are on a project.
+pub async fn count_on_project(conn: &mut Conn, workspace: WorkspaceId, project: ProjectId) -> Result<i64, StorageError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM parallax_agent_assignments WHERE workspace_id = $1 AND project_id = $2 AND unassigned_at IS NULL"#,
+        workspace.0,
+        project.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}
+
+/// The number of an agent's active assignments.
+pub async fn count_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<i64, StorageError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM parallax_agent_assignments WHERE workspace_id = $1 AND agent_id = $2 AND unassigned_at IS NULL"#,
+        workspace.0,
+        agent.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}
+
+/// Adds an assignment; `false` when the agent is there already.
+pub async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<bool, StorageError> {
+    let (project, task) = match assignment.target {
+        Target::Project(id) => (Some(id.0), None),
+        Target::Task(id) => (None, Some(id.0)),
+    };
+    let inserted = sqlx::query!(
+        "INSERT INTO parallax_agent_assignments (id, workspace_id, agent_id, assignment_type, project_id, task_id, role, assigned_at, assigned_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        assignment.id.0,
+        assignment.workspace.0,
+        assignment.agent.as_str(),
+        assignment.target.kind(),
+        project,
+        task,
+        assignment.role.as_str(),
+        assignment.assigned_at,
+        assignment.assigned_by.map(|user| user.0)
+    )
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Ends one assignment; `false` when it has ended before.
+pub async fn end(conn: &mut Conn, workspace: WorkspaceId, id: AssignmentId, at: DateTime<Utc>) -> Result<bool, StorageError> {
+    let ended = sqlx::query!(
+        "UPDATE parallax_agent_assignments SET unassigned_at = $3 WHERE workspace_id = $1 AND id = $2 AND unassigned_at IS NULL",
+        workspace.0,
+        id.0,
+        at
+    )
+    .execute(conn)
+    .await?;
+    Ok(ended.rows_affected() == 1)
 }
 
 /// Ends every active assignment of an agent; returns how many.

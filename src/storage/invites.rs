@@ -150,3 +150,25 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: InviteId) -> Resul
     .await?;
     row.map(TryInto::try_into).transpose()
 }
+
+/// Takes an invite out of use and out of every list; returns its name, `None` when it is not here.
+pub async fn delete(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    id: InviteId,
+    by: UserId,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, StorageError> {
+    let name = sqlx::query_scalar!(
+        "UPDATE agent_invites
+         SET deleted_at = $4, token_enc = NULL, updated_at = $4, revoked_at = coalesce(revoked_at, $4), revoked_by = coalesce(revoked_by, $3)
+         WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING name",
+        workspace.0,
+        id.0,
+        by.0,
+        now
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(name)
+}

@@ -1,16 +1,22 @@
 //! SQL and row conversion. Nothing here decides anything: rules live in `domain`.
 
+pub mod access;
 pub mod activity;
 pub mod agents;
 pub mod assignments;
 pub mod db;
 mod filter;
 pub mod invites;
+pub mod key_cache;
 pub mod keys;
+pub mod notifications;
 pub mod outbox;
 pub mod runs;
+pub mod spaces;
 pub mod terminals;
+pub mod tool_approvals;
 pub mod users;
+pub mod webhooks;
 pub mod workspaces;
 
 pub use db::{Conn, StorageError, Tx};

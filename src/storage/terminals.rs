@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
-    run::{Run, RunStatus},
-    terminal::{SessionStatus, Size, TerminalSession},
+    run::RunStatus,
+    terminal::{NewSession, SessionLog, SessionStatus, Size, TerminalSession},
 };
 
 struct Row {
@@ -122,24 +122,18 @@ pub async fn all_live(conn: &mut Conn) -> Result<Vec<TerminalSession>, StorageEr
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Adds the session of a run, or finds the one that is there; the flag says which.
-pub async fn upsert(
-    conn: &mut Conn,
-    run: &Run,
-    runtime_session_id: &str,
-    title: &str,
-    at: DateTime<Utc>,
-) -> Result<(SessionId, bool), StorageError> {
+/// Adds a session, or finds the one of its name that is there; the flag says which.
+pub async fn upsert(conn: &mut Conn, session: &NewSession, at: DateTime<Utc>) -> Result<(SessionId, bool), StorageError> {
     let inserted = sqlx::query_scalar!(
         "INSERT INTO terminal_sessions (workspace_id, agent_id, runtime_session_id, title, runtime_endpoint, cols, rows, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (workspace_id, runtime_session_id) DO NOTHING RETURNING id",
-        run.workspace.0,
-        run.agent.as_str(),
-        runtime_session_id,
-        title,
-        run.runtime_endpoint,
-        i32::from(run.size.cols()),
-        i32::from(run.size.rows()),
+        session.workspace.0,
+        session.agent.as_str(),
+        session.runtime_session_id,
+        session.title,
+        session.runtime_endpoint,
+        i32::from(session.size.cols()),
+        i32::from(session.size.rows()),
         at
     )
     .fetch_optional(&mut *conn)
@@ -149,8 +143,8 @@ pub async fn upsert(
     }
     let found = sqlx::query_scalar!(
         "SELECT id FROM terminal_sessions WHERE workspace_id = $1 AND runtime_session_id = $2",
-        run.workspace.0,
-        runtime_session_id
+        session.workspace.0,
+        session.runtime_session_id
     )
     .fetch_one(conn)
     .await?;
@@ -212,4 +206,39 @@ pub async fn set_size(conn: &mut Conn, id: SessionId, size: Size) -> Result<(), 
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Sessions that runtimes call by this name: of one workspace, or two at the most of all.
+pub async fn named(conn: &mut Conn, workspace: Option<WorkspaceId>, runtime_session_id: &str) -> Result<Vec<SessionId>, StorageError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM terminal_sessions WHERE runtime_session_id = $1 AND ($2::uuid IS NULL OR workspace_id = $2) LIMIT 2",
+        runtime_session_id,
+        workspace.map(|workspace| workspace.0)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(SessionId).collect())
+}
+
+/// What was logged of a session, oldest first.
+pub async fn logs(conn: &mut Conn, id: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, StorageError> {
+    let rows = sqlx::query!(
+        "SELECT id, session_id, log_type, content, created_at FROM terminal_session_logs WHERE session_id = $1
+         ORDER BY created_at, id LIMIT $2 OFFSET $3",
+        id.0,
+        i64::try_from(limit).unwrap_or(i64::MAX),
+        i64::try_from(offset).unwrap_or(i64::MAX)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SessionLog {
+            id: row.id,
+            session: SessionId(row.session_id),
+            log_type: row.log_type,
+            content: row.content,
+            created_at: row.created_at,
+        })
+        .collect())
 }

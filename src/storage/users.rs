@@ -8,6 +8,7 @@ use super::{Conn, StorageError};
 use crate::model::{
     agent::Agent,
     ids::{AgentId, UserId, WorkspaceId},
+    space::PageRequest,
     workspace::{Role, User},
 };
 
@@ -64,6 +65,14 @@ pub async fn active(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Resu
     .fetch_optional(conn)
     .await?;
     Ok(row.map(Into::into))
+}
+
+/// The role of an account that is neither deleted nor deactivated, in whatever workspace.
+pub async fn active_role(conn: &mut Conn, id: UserId) -> Result<Option<Role>, StorageError> {
+    let role = sqlx::query_scalar!("SELECT role FROM users WHERE id = $1 AND deleted_at IS NULL AND deactivated_at IS NULL", id.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(role.map(|role| Role::from_column(role.as_deref())))
 }
 
 /// What signing in needs of an account.
@@ -163,5 +172,73 @@ pub async fn of_agent(conn: &mut Conn, agent: &Agent) -> Result<UserId, StorageE
 /// Removes the account of an agent that never came to be.
 pub async fn delete_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<(), StorageError> {
     sqlx::query!("DELETE FROM users WHERE workspace_id = $1 AND agent_id = $2", workspace.0, agent.as_str()).execute(conn).await?;
+    Ok(())
+}
+
+/// People of the workspace by name, agents' accounts left out (D-08). One more than the page holds, if
+/// there is more.
+pub async fn people(conn: &mut Conn, workspace: WorkspaceId, page: &PageRequest) -> Result<Vec<User>, StorageError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT id, workspace_id AS "workspace_id!", name, email, email_verified_at, avatar_url, role, locale, timezone, settings, agent_id,
+                  last_login_at, deactivated_at, created_at, updated_at
+           FROM users
+           WHERE workspace_id = $1 AND deleted_at IS NULL AND role IS DISTINCT FROM 'agent'
+             AND ($2::text IS NULL OR position(lower($2) in lower(coalesce(name, '') || ' ' || email)) > 0)
+           ORDER BY name, id LIMIT $3 OFFSET $4"#,
+        workspace.0,
+        page.query,
+        page.limit + 1,
+        page.offset()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// A person, active or not, by e-mail address in whatever case. Keeps everyone else from changing the account.
+pub async fn lock_by_email(conn: &mut Conn, workspace: WorkspaceId, email: &str) -> Result<Option<User>, StorageError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT id, workspace_id AS "workspace_id!", name, email, email_verified_at, avatar_url, role, locale, timezone, settings, agent_id,
+                  last_login_at, deactivated_at, created_at, updated_at
+           FROM users WHERE workspace_id = $1 AND lower(email) = lower($2) AND deleted_at IS NULL FOR UPDATE"#,
+        workspace.0,
+        email
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Into::into))
+}
+
+/// Keeps everyone else from counting what hangs on this account until the transaction ends.
+pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Result<(), StorageError> {
+    sqlx::query!("SELECT id FROM users WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE", workspace.0, id.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(())
+}
+
+/// Writes role, password hash and deactivation of an account.
+pub async fn set_standing(
+    conn: &mut Conn,
+    id: UserId,
+    role: Option<Role>,
+    password_hash: Option<&str>,
+    deactivated: Option<bool>,
+    at: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE users SET role = coalesce($2, role), password = coalesce($3, password), updated_at = $5,
+                deactivated_at = CASE WHEN $4::boolean IS NULL THEN deactivated_at WHEN $4 THEN coalesce(deactivated_at, $5) END
+         WHERE id = $1",
+        id.0,
+        role.map(Role::as_str),
+        password_hash,
+        deactivated,
+        at
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

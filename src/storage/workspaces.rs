@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     ids::{SpaceId, UserId, WorkspaceId},
+    settings::WorkspaceRules,
     workspace::Workspace,
 };
 
@@ -72,14 +73,36 @@ pub async fn by_hostname(conn: &mut Conn, label: &str) -> Result<Option<Workspac
     Ok(id.map(WorkspaceId))
 }
 
-/// Makes everyone who is about to count or add agents of this workspace wait for each other.
-/// Returns `false` when there is no such workspace.
-pub async fn lock(conn: &mut Conn, id: WorkspaceId) -> Result<bool, StorageError> {
+/// Makes everyone who is about to count or add agents of this workspace wait for each other, and
+/// tells its rules. `None` when there is no such workspace.
+pub async fn lock(conn: &mut Conn, id: WorkspaceId) -> Result<Option<WorkspaceRules>, StorageError> {
     // Not FOR UPDATE: rows that refer to the workspace may go on being inserted.
-    let row = sqlx::query_scalar!("SELECT id FROM workspaces WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE", id.0)
+    let settings = sqlx::query_scalar!("SELECT settings FROM workspaces WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE", id.0)
         .fetch_optional(conn)
         .await?;
-    Ok(row.is_some())
+    Ok(settings.map(|settings| WorkspaceRules::read(&settings.unwrap_or(Value::Null))))
+}
+
+/// The settings of a workspace, kept from being changed by anybody else until the transaction ends.
+pub async fn lock_settings(conn: &mut Conn, id: WorkspaceId) -> Result<Value, StorageError> {
+    let settings =
+        sqlx::query_scalar!("SELECT settings FROM workspaces WHERE id = $1 FOR NO KEY UPDATE", id.0).fetch_optional(conn).await?;
+    Ok(settings.flatten().unwrap_or_else(|| Value::Object(serde_json::Map::new())))
+}
+
+pub async fn save_settings(conn: &mut Conn, id: WorkspaceId, settings: &Value) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE workspaces SET settings = $2, updated_at = now() WHERE id = $1", id.0, settings).execute(conn).await?;
+    Ok(())
+}
+
+/// Workspaces whose settings hold a runtime's key in plain text, kept from being changed meanwhile.
+pub async fn with_plain_runtime_key(conn: &mut Conn) -> Result<Vec<(WorkspaceId, Value)>, StorageError> {
+    let rows = sqlx::query!(
+        r#"SELECT id, settings AS "settings!" FROM workspaces WHERE jsonb_exists(settings -> 'agent', 'runtimeApiKey') FOR NO KEY UPDATE"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (WorkspaceId(row.id), row.settings)).collect())
 }
 
 /// Makes everyone who is about to set up the first workspace wait for each other.

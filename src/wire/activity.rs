@@ -1,14 +1,102 @@
 //! The activity feed as the REST API shows it.
 
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::time::Timestamp;
+use super::{input, problem::Problem, time::Timestamp};
 use crate::model::{
-    activity::Activity as Row,
+    activity::{Activity as Row, Cursor, DailyActivity as DailyRow},
     ids::{AgentId, EventId, PageId, ProjectId, TaskId, UserId, WorkspaceId},
 };
+
+/// Which rows of the feed are wanted. All conditions must hold.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub struct ActivityQuery {
+    /// 1 to 200.
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<i64>,
+    /// `nextCursor` of an earlier answer: rows that are older than its last.
+    pub cursor: Option<String>,
+    /// Comma-separated activity types, such as `access_approved,access_revoked`.
+    #[serde(rename = "type")]
+    #[param(rename = "type")]
+    pub activity_type: Option<String>,
+    /// Rows of this agent only.
+    pub agent_id: Option<String>,
+    /// From this instant on.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this instant.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Types that one filter may name.
+const TYPES_MAX: usize = 50;
+
+impl ActivityQuery {
+    /// The limit and the conditions.
+    ///
+    /// Errors: a parameter that breaks a rule.
+    pub fn read(self, default_limit: u64) -> Result<(u64, ActivityConditions), Problem> {
+        let limit = input::limit(self.limit, default_limit)?;
+        let after = self.cursor.map(|text| text.parse::<Cursor>()).transpose();
+        let after = after.map_err(|error| Problem::invalid("cursor", &error.to_string()))?;
+        let agent = self.agent_id.filter(|id| !id.is_empty()).map(|id| id.parse::<AgentId>()).transpose();
+        let agent = agent.map_err(|error| Problem::invalid("agentId", &error.to_string()))?;
+        let types = self.activity_type.unwrap_or_default();
+        let activity_types: Vec<String> = types.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        if activity_types.len() > TYPES_MAX {
+            return Err(Problem::invalid("type", "must name at most 50 types"));
+        }
+        Ok((limit, ActivityConditions { after, agent, activity_types, since: self.since, until: self.until }))
+    }
+}
+
+/// What an [`ActivityQuery`] asks for.
+pub struct ActivityConditions {
+    pub after: Option<Cursor>,
+    pub agent: Option<AgentId>,
+    pub activity_types: Vec<String>,
+    pub since: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// One page of the feed in its envelope, with the cursor beside it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivityPage {
+    pub data: Vec<Activity>,
+    pub success: bool,
+    pub status: u16,
+    /// For the rows after these; null when there are none.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+impl ActivityPage {
+    /// Rows that were asked for with one more than `limit`, to know whether there are more.
+    #[must_use]
+    pub fn of(mut rows: Vec<Row>, limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = rows.last().filter(|_| more).map(|row| row.cursor().to_string());
+        Self { data: rows.into_iter().map(Into::into).collect(), success: true, status: 200, next_cursor }
+    }
+}
+
+impl IntoResponse for ActivityPage {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
 
 /// How many rows are wanted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -17,6 +105,67 @@ pub struct LimitQuery {
     /// 1 to 200.
     #[param(minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
+}
+
+/// Which daily counts are wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub struct DailyQuery {
+    /// How many days back, 1 to 366; 30 when absent.
+    #[param(minimum = 1, maximum = 366)]
+    pub days: Option<i64>,
+    /// Counts of this agent only.
+    pub agent_id: Option<String>,
+}
+
+/// How often something happened on one day (UTC).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DailyActivity {
+    /// `YYYY-MM-DD`.
+    #[schema(value_type = String, format = Date, example = "2030-01-01")]
+    pub date: NaiveDate,
+    #[schema(required)]
+    pub agent_id: Option<AgentId>,
+    pub activity_type: String,
+    pub count: i32,
+}
+
+impl From<DailyRow> for DailyActivity {
+    fn from(row: DailyRow) -> Self {
+        Self { date: row.date, agent_id: row.agent, activity_type: row.activity_type, count: row.count }
+    }
+}
+
+/// The newest rows of one agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecentActivities {
+    pub activities: Vec<RecentActivity>,
+}
+
+/// One row, as the watch panel reads it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentActivity {
+    pub id: EventId,
+    pub activity_type: String,
+    #[schema(required)]
+    pub description: Option<String>,
+    pub metadata: Value,
+    pub created_at: Timestamp,
+}
+
+impl From<Row> for RecentActivity {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            activity_type: row.activity_type,
+            description: row.description,
+            metadata: row.metadata,
+            created_at: row.created_at.into(),
+        }
+    }
 }
 
 /// One thing that happened.

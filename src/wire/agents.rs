@@ -201,6 +201,14 @@ pub struct AgentQuery {
     pub capabilities: Option<String>,
 }
 
+/// Which approved agents are wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CapabilityQuery {
+    /// Comma-separated: agents with any of these.
+    pub capabilities: Option<String>,
+}
+
 /// Body of an approval.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -210,6 +218,17 @@ pub struct ApproveAgent {
     pub granted_permissions: Vec<String>,
     /// The `requestVersion` that was reviewed: refused with 409 when the agent has asked again since.
     pub request_version: Option<i32>,
+    /// Has to be true to grant what the agent did not ask for.
+    #[serde(default)]
+    pub grant_beyond_request: bool,
+}
+
+/// Body that replaces an agent's permissions.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[schema(example = json!({"permissions": ["read:pages", "write:pages"]}))]
+pub struct SetPermissions {
+    #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    pub permissions: Vec<String>,
 }
 
 /// An approved agent with its API key, shown this once.
@@ -235,13 +254,58 @@ pub struct Revoked {
     pub receipt: Receipt,
 }
 
-/// How many of each were ended.
+/// How many of each were ended, and how long it took.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"keys": 1, "sockets": 2, "streams": 0, "sessions": 1, "assignments": 3, "runs": 1, "processesEnded": 1, "tookMs": 41}))]
 pub struct Receipt {
+    /// API keys that were good until now.
     pub keys: u64,
+    /// Socket.io connections.
+    pub sockets: u64,
+    /// Streams of MCP sessions.
+    pub streams: u64,
+    /// Terminal sessions.
     pub sessions: u64,
     pub assignments: u64,
+    /// Processes whose end was asked for.
     pub runs: u64,
+    /// Those of them whose end the runtime has confirmed; others are pursued until it does.
+    pub processes_ended: u64,
+    /// From the request to the last thing closed, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// Agents that may be watched.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Watchable {
+    pub agents: Vec<WatchableAgent>,
+}
+
+/// An agent in the list of those that may be watched.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchableAgent {
+    pub id: AgentId,
+    pub name: String,
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "agent")]
+    pub agent_type: &'static str,
+    pub status: AgentStatus,
+    #[schema(required)]
+    pub avatar_url: Option<String>,
+}
+
+impl From<AgentView> for WatchableAgent {
+    fn from(AgentView { agent, .. }: AgentView) -> Self {
+        Self {
+            status: agent.state.status(),
+            id: agent.id,
+            name: agent.profile.name,
+            agent_type: "agent",
+            avatar_url: agent.profile.avatar_url,
+        }
+    }
 }
 
 /// A run whose end was asked for.

@@ -36,9 +36,21 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         }
         EventKind::AccessDenied { agent, reason } => ("agent:access_denied", json!({"agent": agent, "reason": reason})),
         EventKind::AccessRevoked { agent, reason } => ("agent:access_revoked", json!({"agent": agent, "reason": reason})),
-        EventKind::KeyClaimed
+        EventKind::PermissionsUpdated { .. }
+        | EventKind::KeyClaimed
+        | EventKind::KeyRotated { .. }
+        | EventKind::KeyCreated { .. }
+        | EventKind::KeyRevoked { .. }
+        | EventKind::Assigned { .. }
+        | EventKind::Unassigned { .. }
         | EventKind::InviteCreated { .. }
         | EventKind::InviteRevoked { .. }
+        | EventKind::InviteDeleted { .. }
+        | EventKind::SettingsChanged { .. }
+        | EventKind::UserChanged { .. }
+        | EventKind::ApprovalRequested { .. }
+        | EventKind::ApprovalDecided { .. }
+        | EventKind::NotificationGivenUp { .. }
         | EventKind::AgentsSpawned { .. }
         | EventKind::RunStopRequested { .. }
         | EventKind::TerminalChanged { .. } => return None,

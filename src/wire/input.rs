@@ -100,7 +100,8 @@ fn broken_rules(errors: &ValidationErrors) -> Vec<FieldProblem> {
     found
 }
 
-fn camel_case(field: &str) -> String {
+/// The name on the wire of a field of ours.
+pub(super) fn camel_case(field: &str) -> String {
     let mut words = field.split('_');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut name, word| {

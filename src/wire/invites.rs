@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::time::Timestamp;
@@ -27,6 +27,15 @@ pub struct CreateInvite {
     pub uses_remaining: Option<i32>,
     /// Without it the invite does not expire.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Which invites a list shows.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub struct InviteQuery {
+    /// Whether to show revoked invites too.
+    pub include_revoked: Option<bool>,
 }
 
 /// An invite.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use crate::model::ids::{AgentId, WorkspaceId};
+use crate::model::ids::{AgentId, ProjectId, TaskId, WorkspaceId};
 
 /// Body that spawns agents.
 #[derive(Deserialize, Validate, ToSchema)]
@@ -22,8 +22,12 @@ pub struct SpawnAgents {
     #[serde(default)]
     #[validate(length(max = 64, message = "must be at most 64 texts"))]
     pub capabilities: Vec<String>,
-    /// What the agents are granted; the catalogue's defaults when absent.
+    /// What the agents are granted; the workspace's defaults when absent.
     pub permissions: Option<Vec<String>>,
+    /// A project to assign each agent to.
+    pub project_id: Option<ProjectId>,
+    /// A task to assign each agent to.
+    pub task_id: Option<TaskId>,
     /// For the runtime: `command`, `args`, `env`, `workdir`, `cols`, `rows`.
     #[serde(default)]
     pub config: Map<String, Value>,

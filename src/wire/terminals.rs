@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
 
 use super::time::Timestamp;
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
-    terminal::{SessionStatus, TerminalSession as Row},
+    terminal::{SessionLog, SessionStatus, TerminalSession as Row},
 };
 
 /// A terminal session.
@@ -55,6 +56,70 @@ impl From<Row> for TerminalSession {
             updated_at: session.updated_at.into(),
             terminated_at: session.terminated_at.map(Into::into),
         }
+    }
+}
+
+/// Body by which a runtime offers a session.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"workspaceId": "019a0000-0000-7000-8000-000000000001", "agentId": "scout", "runtimeSessionId": "pty-1"}))]
+pub struct OfferSession {
+    pub workspace_id: WorkspaceId,
+    pub agent_id: AgentId,
+    #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    pub runtime_session_id: String,
+    #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    pub title: Option<String>,
+    #[validate(range(min = 1, max = 1000, message = "must be a whole number from 1 to 1000"))]
+    pub cols: Option<u16>,
+    #[validate(range(min = 1, max = 500, message = "must be a whole number from 1 to 500"))]
+    pub rows: Option<u16>,
+    /// Must be on the configured runtime.
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    pub runtime_endpoint: Option<String>,
+}
+
+/// Body by which a runtime reports how a session stands.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"status": "login_required", "loginUrl": "https://example.com/login"}))]
+pub struct ReportSession {
+    #[schema(value_type = SessionStatus)]
+    pub status: String,
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    pub login_url: Option<String>,
+    /// Needed when sessions of several workspaces have the same name at their runtimes; `X-Workspace-Id` means the same.
+    pub workspace_id: Option<WorkspaceId>,
+}
+
+/// Which part of a log is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// 1 to 200; 100 when absent.
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<i64>,
+    /// Lines to leave out at the start.
+    #[param(minimum = 0)]
+    pub offset: Option<i64>,
+}
+
+/// One line of a session's log.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TerminalSessionLog {
+    pub id: uuid::Uuid,
+    pub session_id: SessionId,
+    /// `stdin`, `stdout`, `stderr` or `system`.
+    pub log_type: String,
+    #[schema(required)]
+    pub content: Option<String>,
+    pub created_at: Timestamp,
+}
+
+impl From<SessionLog> for TerminalSessionLog {
+    fn from(log: SessionLog) -> Self {
+        Self { id: log.id, session_id: log.session, log_type: log.log_type, content: log.content, created_at: log.created_at.into() }
     }
 }
 

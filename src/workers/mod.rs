@@ -1,9 +1,12 @@
 //! Driven by time and queues: each worker takes what happened into the domain or out of it.
 
+mod access;
+mod notifier;
 mod outbox;
 mod runtime_events;
 mod stopper;
 mod terminal_news;
+mod upkeep;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,6 +41,9 @@ pub fn start(app: &App, sources: Sources, mut sinks: Vec<Box<dyn EventSink>>) {
     run(app, "terminal news", terminal_news::run(app.clone(), sources.terminals));
     run(app, "outbox pruning", outbox::prune(app.clone()));
     run(app, "stopper", stopper::run(app.clone()));
+    run(app, "access", access::run(app.clone()));
+    run(app, "notifier", notifier::run(app.clone()));
+    run(app, "upkeep", upkeep::run(app.clone()));
     if let Some((endpoint, news)) = sources.runtime {
         run(app, "runtime events", runtime_events::run(app.clone(), endpoint, news));
     }
@@ -66,13 +72,25 @@ impl EventSink for Machinery {
                 EventKind::TerminalChanged { session_id, status, login_url, drain } => {
                     terminal_news::changed(&self.0, *session_id, status, login_url.clone(), *drain).await;
                 }
+                EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
+                    self.0.wake_notifier.notify_one();
+                }
                 EventKind::AccessRequested { .. }
-                | EventKind::AccessApproved { .. }
-                | EventKind::AccessDenied { .. }
-                | EventKind::AccessRevoked { .. }
+                | EventKind::PermissionsUpdated { .. }
                 | EventKind::KeyClaimed
+                | EventKind::KeyRotated { .. }
+                | EventKind::KeyCreated { .. }
+                | EventKind::KeyRevoked { .. }
+                | EventKind::Assigned { .. }
+                | EventKind::Unassigned { .. }
                 | EventKind::InviteCreated { .. }
                 | EventKind::InviteRevoked { .. }
+                | EventKind::InviteDeleted { .. }
+                | EventKind::SettingsChanged { .. }
+                | EventKind::UserChanged { .. }
+                | EventKind::ApprovalRequested { .. }
+                | EventKind::ApprovalDecided { .. }
+                | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }

@@ -19,12 +19,13 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 ];
 
 /// Inside the domain, downward only.
-const DOMAIN_ORDER: [&[&str]; 5] = [
+const DOMAIN_ORDER: [&[&str]; 6] = [
     &["spawns", "invites"],
     &["approvals"],
-    &["agents", "runs", "auth", "workspaces", "health"],
-    &["assignments", "keys", "terminals"],
-    &["activity", "events"],
+    &["agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
+    &["assignments", "keys", "terminals", "notifications", "tool_approvals"],
+    &["settings", "spaces"],
+    &["events"],
 ];
 
 fn sources(folder: &Path, into: &mut Vec<(String, String)>) {

@@ -79,9 +79,10 @@ async fn revoking_closes_attached_terminals_and_stops_the_process(pool: PgPool) 
     let owner = world.owner().await;
     let (id, mut terminal) = owner.attached_shell().await;
 
-    let revoked = owner.revoke(&id).await.expect(StatusCode::OK);
+    let receipt = owner.revoke(&id).await.receipt();
 
-    assert_eq!(revoked["data"]["receipt"], json!({"keys": 1, "sessions": 1, "assignments": 0, "runs": 1}));
+    let ended = json!({"keys": 1, "sockets": 0, "streams": 0, "sessions": 1, "assignments": 0, "runs": 1, "processesEnded": 1});
+    assert_eq!(receipt, ended);
     while terminal.until("status").await["status"] != "terminated" {}
     owner.until_run_is(&id, "stopped").await;
     assert_eq!(owner.agent(&id).await["status"], "revoked");

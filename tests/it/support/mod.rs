@@ -225,6 +225,22 @@ impl World {
         count.bind(self.workspace.0).bind(activity_type).bind(agent).fetch_one(&self.pool).await.unwrap()
     }
 
+    /// A project in the workspace's first space.
+    pub(crate) async fn project(&self, name: &str) -> uuid::Uuid {
+        let insert = sqlx::query_scalar(
+            "INSERT INTO projects (name, workspace_id, space_id) SELECT $2, $1, default_space_id FROM workspaces WHERE id = $1 RETURNING id",
+        );
+        insert.bind(self.workspace.0).bind(name).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// A task in the workspace's first space.
+    pub(crate) async fn task(&self, title: &str) -> uuid::Uuid {
+        let insert = sqlx::query_scalar(
+            "INSERT INTO tasks (title, workspace_id, space_id) SELECT $2, $1, default_space_id FROM workspaces WHERE id = $1 RETURNING id",
+        );
+        insert.bind(self.workspace.0).bind(title).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// The number of events of this name in the outbox.
     pub(crate) async fn events(&self, name: &str) -> i64 {
         let count = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE workspace_id = $1 AND name = $2");
@@ -385,6 +401,15 @@ impl Answer {
         assert_eq!(body["code"], code, "{body}");
         assert_eq!(body["statusCode"], status.as_u16(), "{body}");
         body
+    }
+
+    /// How many of each a revocation says that it ended, without the time that it took.
+    #[track_caller]
+    pub(crate) fn receipt(self) -> Value {
+        let mut receipt = self.expect(StatusCode::OK)["data"]["receipt"].clone();
+        let took = receipt.as_object_mut().unwrap().remove("tookMs");
+        assert!(took.is_some_and(|took| took.is_u64()), "{receipt}");
+        receipt
     }
 
     /// A tool's text as JSON.

@@ -1,0 +1,220 @@
+//! Every connection that stays open, by whom it belongs to, so that it can be closed with their access.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::model::{
+    actor::{KeyHolder, Person, Standing, Subject},
+    ids::UserId,
+    workspace::Role,
+};
+
+/// How long connections that were told to close may take before nobody waits for them any more.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A Socket.io socket.
+    Socket,
+    /// A stream of an MCP session.
+    Stream,
+}
+
+/// Whom a connection belongs to.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// Signed in.
+    Person(Person),
+    /// By an API key.
+    Key(KeyHolder),
+}
+
+impl Holder {
+    /// Whether a change concerns this holder.
+    fn is_concerned(&self, subject: &Subject) -> bool {
+        match (self, subject) {
+            (Self::Key(holder), subject) => subject.concerns(holder),
+            (Self::Person(person), Subject::User(user)) => person.user == *user,
+            (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
+        }
+    }
+
+    /// The role of the person behind it; `None` for an agent.
+    fn role(&self) -> Option<Role> {
+        match self {
+            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => Some(person.role),
+            Self::Key(KeyHolder::Agent(_)) => None,
+        }
+    }
+}
+
+struct Entry {
+    kind: Kind,
+    holder: Holder,
+    ended: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    open: HashMap<u64, Entry>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Connections {
+    state: Mutex<State>,
+    closed: Notify,
+}
+
+/// An open connection; it counts as closed when this is dropped.
+pub struct Connection {
+    id: u64,
+    ended: CancellationToken,
+    all: Arc<Connections>,
+}
+
+impl Connection {
+    /// Resolves when the connection is to be closed.
+    pub fn ended(&self) -> WaitForCancellationFuture<'_> {
+        self.ended.cancelled()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.all.state().open.remove(&self.id);
+        self.all.closed.notify_waiters();
+    }
+}
+
+/// What was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    pub sockets: u64,
+    pub streams: u64,
+}
+
+impl Connections {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is a single step, so a panic elsewhere leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a connection that was just opened.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, kind: Kind, holder: Holder) -> Connection {
+        let ended = CancellationToken::new();
+        let mut state = self.state();
+        state.next += 1;
+        let id = state.next;
+        state.open.insert(id, Entry { kind, holder, ended: ended.clone() });
+        Connection { id, ended, all: Arc::clone(self) }
+    }
+
+    /// The people and agents, keys included, that have a connection open.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        let mut subjects: Vec<Subject> = Vec::new();
+        let mut add = |subject: Subject| {
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
+        };
+        for entry in self.state().open.values() {
+            match &entry.holder {
+                Holder::Person(person) => add(Subject::User(person.user)),
+                Holder::Key(holder) => {
+                    add(Subject::Key(holder.key_id().to_owned()));
+                    match holder {
+                        KeyHolder::Agent(agent) => add(Subject::Agent(agent.workspace, agent.agent.clone())),
+                        KeyHolder::Person { person, .. } => add(Subject::User(person.user)),
+                    }
+                }
+            }
+        }
+        subjects
+    }
+
+    /// Whether a change may concern a connection that is open here.
+    #[must_use]
+    pub fn has(&self, subject: &Subject) -> bool {
+        self.state().open.values().any(|entry| entry.holder.is_concerned(subject))
+    }
+
+    /// Closes what may not stay open, now that `subject` stands as it does: everything of one that has
+    /// ended, and what was opened with another role. Waits until it is closed, for a while at most.
+    pub async fn close(&self, subject: &Subject, standing: Standing) -> Closed {
+        let (mut closing, mut closed) = (Vec::new(), Closed::default());
+        for (id, entry) in &self.state().open {
+            let stays = match standing {
+                Standing::Ended => false,
+                Standing::Good => true,
+                Standing::Person(role) => entry.holder.role() == Some(role),
+            };
+            if !stays && entry.holder.is_concerned(subject) {
+                entry.ended.cancel();
+                closing.push(*id);
+                match entry.kind {
+                    Kind::Socket => closed.sockets += 1,
+                    Kind::Stream => closed.streams += 1,
+                }
+            }
+        }
+        let all_gone = async {
+            loop {
+                let changed = self.closed.notified();
+                if closing.iter().all(|id| !self.state().open.contains_key(id)) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if timeout(CLOSING_PATIENCE, all_gone).await.is_err() {
+            tracing::warn!(count = closing.len(), "connections that were told to close are open still");
+        }
+        closed
+    }
+
+    /// The number of connections of one person.
+    #[must_use]
+    pub fn count_of(&self, user: UserId) -> usize {
+        self.state().open.values().filter(|entry| entry.holder.is_concerned(&Subject::User(user))).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::WorkspaceId;
+
+    fn person(role: Role) -> Person {
+        Person { user: UserId::generate(), workspace: WorkspaceId::generate(), role, expires_at: 0 }
+    }
+
+    /// A connection that closes as soon as it is told to.
+    fn obedient(all: &Arc<Connections>, holder: Holder) -> tokio::task::JoinHandle<()> {
+        let connection = all.enter(Kind::Socket, holder);
+        tokio::spawn(async move { connection.ended().await })
+    }
+
+    #[tokio::test]
+    async fn only_the_connections_of_whom_it_concerns_are_closed() {
+        let all = Arc::new(Connections::default());
+        let (ada, bob) = (person(Role::Admin), person(Role::Member));
+        let closing = obedient(&all, Holder::Person(ada.clone()));
+        let _staying = obedient(&all, Holder::Person(bob.clone()));
+        let subject = Subject::User(ada.user);
+        assert_eq!(all.close(&subject, Standing::Person(Role::Admin)).await, Closed::default(), "nothing changed for it");
+        assert_eq!(all.close(&subject, Standing::Person(Role::Member)).await, Closed { sockets: 1, streams: 0 });
+        assert!(closing.await.is_ok() && !all.has(&subject) && all.has(&Subject::User(bob.user)));
+        assert_eq!(all.close(&subject, Standing::Ended).await, Closed::default(), "closed already");
+    }
+}

@@ -1,0 +1,59 @@
+//! Tool calls that wait for a person's approval.
+
+use axum::extract::State;
+
+use super::{callers::Member, input::Body};
+use crate::{
+    app::App,
+    domain::tool_approvals,
+    wire::{
+        approvals::{Confirmed, ConfirmedResult, DecideApproval, Rejected, ToolApproval},
+        envelope::Envelope,
+        problem::{AdminErrors, PersonErrors, Problem},
+    },
+};
+
+/// List tool calls that wait for approval.
+///
+/// For owners and admins those of the whole workspace, for others those of their own keys. What
+/// expires first comes first.
+#[utoipa::path(post, path = "/api/approvals/list", operation_id = "listApprovals", tag = "approvals",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<ToolApproval>>), PersonErrors))]
+pub(super) async fn list(State(app): State<App>, Member(person): Member) -> Result<Envelope<Vec<ToolApproval>>, Problem> {
+    let mut tx = app.begin().await?;
+    let found = tool_approvals::waiting(&mut tx, &person).await?;
+    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
+}
+
+/// Approve a tool call.
+///
+/// The caller may then repeat exactly this call, once.
+#[utoipa::path(post, path = "/api/approvals/confirm", operation_id = "confirmApproval", tag = "approvals",
+    security(("person" = []), ("cookie" = [])), request_body = DecideApproval,
+    responses((status = 200, body = Envelope<Confirmed>), PersonErrors, AdminErrors))]
+pub(super) async fn confirm(
+    State(app): State<App>,
+    Member(person): Member,
+    Body(body): Body<DecideApproval>,
+) -> Result<Envelope<Confirmed>, Problem> {
+    let mut tx = app.begin().await?;
+    tool_approvals::decide(&mut tx, &person, body.approval_token, true).await?;
+    tx.commit().await?;
+    let result = ConfirmedResult { approval_id: body.approval_token, status: "approved" };
+    Ok(Envelope::ok(Confirmed { approved: true, result }))
+}
+
+/// Refuse a tool call.
+#[utoipa::path(post, path = "/api/approvals/reject", operation_id = "rejectApproval", tag = "approvals",
+    security(("person" = []), ("cookie" = [])), request_body = DecideApproval,
+    responses((status = 200, body = Envelope<Rejected>), PersonErrors, AdminErrors))]
+pub(super) async fn reject(
+    State(app): State<App>,
+    Member(person): Member,
+    Body(body): Body<DecideApproval>,
+) -> Result<Envelope<Rejected>, Problem> {
+    let mut tx = app.begin().await?;
+    tool_approvals::decide(&mut tx, &person, body.approval_token, false).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(Rejected { deleted: true }))
+}

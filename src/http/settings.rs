@@ -1,0 +1,118 @@
+//! A workspace's agent settings, and whether its runtime answers.
+
+use axum::extract::State;
+
+use super::{
+    callers::{Manager, Member},
+    input::{self, Body},
+};
+use crate::{
+    app::App,
+    domain::{health, settings},
+    wire::{
+        envelope::Envelope,
+        problem::{AdminErrors, PersonErrors, Problem},
+        settings::{AgentSettings, RuntimeHealth, TestRuntime, UpdateAgentSettings},
+    },
+};
+
+/// Get the agent settings.
+///
+/// With defaults for what nobody set; secrets are never among them.
+#[utoipa::path(post, path = "/api/workspace/agent-settings", operation_id = "getAgentSettings", tag = "settings",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<AgentSettings>), PersonErrors))]
+pub(super) async fn get(State(app): State<App>, Member(person): Member) -> Result<Envelope<AgentSettings>, Problem> {
+    let stored = settings::current(&mut *app.read().await?, &app.clock, &person).await?;
+    Ok(Envelope::ok(AgentSettings::read(&stored)))
+}
+
+/// Change the agent settings.
+///
+/// What is absent stays. `runtimeStatus` is the runtime's to tell and is ignored.
+#[utoipa::path(post, path = "/api/workspace/agent-settings/update", operation_id = "updateAgentSettings", tag = "settings",
+    security(("person" = []), ("cookie" = [])), request_body = Option<UpdateAgentSettings>,
+    responses((status = 200, body = Envelope<AgentSettings>), PersonErrors, AdminErrors))]
+pub(super) async fn update(
+    State(app): State<App>,
+    Manager(admin): Manager,
+    Body(body): Body<UpdateAgentSettings>,
+) -> Result<Envelope<AgentSettings>, Problem> {
+    if let Some(names) = body.parallax.as_ref().and_then(|parallax| parallax.default_permissions.as_ref()) {
+        input::permissions("parallax.defaultPermissions", names)?;
+    }
+    if let Some(endpoint) = body.runtime_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) {
+        check_endpoint(&app, "runtimeEndpoint", endpoint)?;
+    }
+    let (agent, parallax) = body.fields();
+    let mut tx = app.begin().await?;
+    let stored = settings::update(&mut tx, &app.policy, &admin, agent, parallax).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(AgentSettings::read(&stored)))
+}
+
+/// Get whether the runtime answers.
+#[utoipa::path(post, path = "/api/workspace/agent-settings/runtime-health", operation_id = "getRuntimeHealth", tag = "settings",
+    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<RuntimeHealth>), PersonErrors))]
+pub(super) async fn runtime_health(State(app): State<App>, _: Member) -> Envelope<RuntimeHealth> {
+    Envelope::ok(match &app.runtime {
+        Some(runtime) => health_of(health::probe(runtime).await),
+        None => not_configured(),
+    })
+}
+
+/// Test a runtime.
+///
+/// The configured one, or one on an origin that the operator allows. Says no more of one that does
+/// not answer than that it does not.
+#[utoipa::path(post, path = "/api/parallax-agents/runtime/test", operation_id = "testRuntime", tag = "settings",
+    security(("person" = []), ("cookie" = [])), request_body = Option<TestRuntime>,
+    responses((status = 200, body = Envelope<RuntimeHealth>), PersonErrors, AdminErrors))]
+pub(super) async fn test_runtime(
+    State(app): State<App>,
+    _: Manager,
+    Body(body): Body<TestRuntime>,
+) -> Result<Envelope<RuntimeHealth>, Problem> {
+    let Some(endpoint) = body.endpoint.filter(|endpoint| !endpoint.trim().is_empty()) else {
+        return Ok(Envelope::ok(match &app.runtime {
+            Some(runtime) => health_of(health::probe(runtime).await),
+            None => not_configured(),
+        }));
+    };
+    check_endpoint(&app, "endpoint", &endpoint)?;
+    let probed = match app.runtime.as_ref().filter(|runtime| runtime.endpoint() == endpoint.trim_end_matches('/')) {
+        Some(runtime) => health::probe(runtime).await,
+        // Our runtime's token is for our runtime alone.
+        None => health::probe_endpoint(&endpoint).await.map_err(|_| Problem::invalid("endpoint", "must be an http or https URL"))?,
+    };
+    Ok(Envelope::ok(health_of(probed)))
+}
+
+/// A runtime's address comes from a person: it must be one that the operator named (D-14).
+fn check_endpoint(app: &App, field: &str, endpoint: &str) -> Result<(), Problem> {
+    let configured = app.runtime.as_ref().map(|runtime| runtime.endpoint().to_owned());
+    if health::is_allowed(endpoint, configured.as_deref(), &app.settings.runtime_origins) {
+        return Ok(());
+    }
+    Err(Problem::invalid(field, "must be the configured runtime or on an origin named in AGENT_RUNTIME_ALLOWED_ORIGINS"))
+}
+
+fn health_of(probed: Option<health::Probed>) -> RuntimeHealth {
+    match probed {
+        Some(probed) => RuntimeHealth {
+            connected: true,
+            latency: Some(probed.latency_ms),
+            version: probed.version,
+            active_agents: probed.active_agents,
+            error: None,
+        },
+        None => failed("the runtime does not answer"),
+    }
+}
+
+fn not_configured() -> RuntimeHealth {
+    failed("no agent runtime is configured")
+}
+
+fn failed(error: &str) -> RuntimeHealth {
+    RuntimeHealth { connected: false, latency: None, version: None, active_agents: None, error: Some(error.to_owned()) }
+}

@@ -1,0 +1,91 @@
+//! What a workspace's admins decided about its agents, as far as rules depend on it.
+//!
+//! It is kept in `workspaces.settings`, beside what other programs keep there; a value of the wrong
+//! type counts as absent.
+
+use serde_json::{Map, Value};
+
+use super::permission::PermissionSet;
+
+/// Agents that can act at the same time, where neither operator nor workspace says otherwise.
+pub const AGENTS_MAX: u32 = 20;
+/// Agents on one project, where the workspace does not say otherwise (REST contract §4.7).
+pub const AGENTS_PER_PROJECT_MAX: u32 = 10;
+
+/// Where `settings.agent` keeps the sealed API key of the workspace's own runtime.
+pub const RUNTIME_KEY_SEALED: &str = "runtimeApiKeySealed";
+/// Where the original kept it in plain text, and where callers send it.
+pub const RUNTIME_KEY: &str = "runtimeApiKey";
+
+/// Rules of one workspace.
+#[derive(Clone, Debug)]
+pub struct WorkspaceRules {
+    /// Whether agents may come in at all.
+    pub agents_enabled: bool,
+    /// Whether agents may ask for access without the webhook secret (D-18).
+    pub public_registration: bool,
+    /// `None` leaves it to the operator.
+    pub agents_max: Option<u32>,
+    pub agents_per_project_max: u32,
+    /// What a spawned agent is granted when nobody says otherwise.
+    pub default_permissions: PermissionSet,
+    /// Whether the control plane is sent an approved agent's key (D-20).
+    pub sends_key_to_control_plane: bool,
+}
+
+impl WorkspaceRules {
+    #[must_use]
+    pub fn read(settings: &Value) -> Self {
+        let at = |path: &str| settings.pointer(path);
+        let flag = |path: &str, default| at(path).and_then(Value::as_bool).unwrap_or(default);
+        let count = |path: &str| at(path).and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
+        let permissions = at("/parallax/defaultPermissions").and_then(Value::as_array);
+        let permissions = permissions.map(|items| items.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+        Self {
+            agents_enabled: flag("/parallax/enabled", true),
+            public_registration: flag("/agent/allowPublicAgentRegistration", false),
+            agents_max: count("/parallax/maxAgents"),
+            agents_per_project_max: count("/parallax/maxAgentsPerProject").unwrap_or(AGENTS_PER_PROJECT_MAX),
+            default_permissions: permissions.and_then(|names| PermissionSet::parse(&names).ok()).unwrap_or_else(PermissionSet::defaults),
+            sends_key_to_control_plane: flag("/parallax/sendKeyToControlPlane", false),
+        }
+    }
+
+    /// Agents that can act at the same time: the workspace may ask for fewer than the operator allows, not for more.
+    #[must_use]
+    pub fn agents_max(&self, operators: u32) -> u32 {
+        self.agents_max.map_or(operators, |own| own.min(operators))
+    }
+}
+
+/// One of the objects of a workspace's settings; empty when it is not there.
+#[must_use]
+pub fn section<'a>(settings: &'a Value, name: &str) -> std::borrow::Cow<'a, Map<String, Value>> {
+    match settings.get(name).and_then(Value::as_object) {
+        Some(section) => std::borrow::Cow::Borrowed(section),
+        None => std::borrow::Cow::Owned(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_absent_or_of_the_wrong_type_has_its_default() {
+        for settings in [json!({}), json!(null), json!({"parallax": {"maxAgents": "many", "enabled": 1}, "agent": []})] {
+            let rules = WorkspaceRules::read(&settings);
+            assert!(rules.agents_enabled && !rules.public_registration && !rules.sends_key_to_control_plane);
+            assert_eq!((rules.agents_max, rules.agents_per_project_max), (None, AGENTS_PER_PROJECT_MAX));
+            assert_eq!(rules.default_permissions, PermissionSet::defaults());
+        }
+    }
+
+    #[test]
+    fn a_workspace_may_ask_for_fewer_agents_than_the_operator_allows() {
+        let rules = |max| WorkspaceRules::read(&json!({"parallax": {"maxAgents": max}}));
+        assert_eq!(rules(5).agents_max(20), 5);
+        assert_eq!(rules(500).agents_max(20), 20);
+    }
+}

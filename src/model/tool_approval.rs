@@ -1,0 +1,118 @@
+//! Tool calls that wait for a person's approval (REST contract §2.7, §5.6, D-09).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::ids::{AgentId, ApprovalId, UserId, WorkspaceId};
+
+/// How long a call waits for a decision, and a granted one to be used: a person has to come by.
+pub const LIFETIME: TimeDelta = TimeDelta::hours(1);
+/// Calls of one requester that wait at the same time.
+pub const WAITING_MAX: u32 = 20;
+/// The argument by which a repeated call names its approval; it is not part of what was approved.
+pub const APPROVAL_ARGUMENT: &str = "approvalId";
+
+/// Where an approval stands. An expired one is told by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApprovalStatus {
+    Pending,
+    Approved,
+    Rejected,
+    Consumed,
+    Expired,
+}
+
+impl ApprovalStatus {
+    const ALL: [Self; 5] = [Self::Pending, Self::Approved, Self::Rejected, Self::Consumed, Self::Expired];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Consumed => "consumed",
+            Self::Expired => "expired",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A tool call that waits, or waited.
+#[derive(Clone, Debug)]
+pub struct ToolApproval {
+    pub id: ApprovalId,
+    pub workspace: WorkspaceId,
+    /// The account that called: a person's, or the one that stands for an agent.
+    pub requested_by: Option<UserId>,
+    pub agent: Option<AgentId>,
+    /// Dotted name of the call.
+    pub method: String,
+    pub params: Value,
+    /// What the approval is bound to, see [`digest`].
+    pub params_hash: String,
+    pub status: ApprovalStatus,
+    pub expires_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// SHA-256 of a call: its method and its arguments in canonical form, without the approval's own.
+#[must_use]
+pub fn digest(method: &str, arguments: &Map<String, Value>) -> String {
+    let mut text = format!("{method}\n");
+    let arguments: Map<String, Value> =
+        arguments.iter().filter(|(name, _)| *name != APPROVAL_ARGUMENT).map(|(name, value)| (name.clone(), value.clone())).collect();
+    write_canonical(&Value::Object(arguments), &mut text);
+    super::hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// JSON with the fields of every object in order.
+fn write_canonical(value: &Value, into: &mut String) {
+    match value {
+        Value::Object(fields) => {
+            let mut names: Vec<&String> = fields.keys().collect();
+            names.sort();
+            into.push('{');
+            for name in names {
+                into.push_str(&Value::from(name.as_str()).to_string());
+                into.push(':');
+                write_canonical(&fields[name], into);
+                into.push(',');
+            }
+            into.push('}');
+        }
+        Value::Array(items) => {
+            into.push('[');
+            for item in items {
+                write_canonical(item, into);
+                into.push(',');
+            }
+            into.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => into.push_str(&value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(arguments: &Value) -> String {
+        digest("page.delete", arguments.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_digest_is_bound_to_the_arguments_and_not_to_their_order_or_the_approval() {
+        let one = of(&json!({"pageId": "1", "deep": {"a": 1, "b": [2, 3]}}));
+        assert_eq!(one, of(&json!({"deep": {"b": [2, 3], "a": 1}, "pageId": "1", "approvalId": "x"})));
+        assert_ne!(one, of(&json!({"pageId": "2", "deep": {"a": 1, "b": [2, 3]}})));
+        assert_ne!(one, of(&json!({"pageId": "1", "deep": {"a": 1, "b": [3, 2]}})));
+        assert_ne!(one, digest("page.get", json!({"pageId": "1", "deep": {"a": 1, "b": [2, 3]}}).as_object().unwrap()));
+    }
+}

@@ -1,0 +1,118 @@
+//! Rows of `control_plane_notifications`.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Conn, StorageError};
+use crate::model::{
+    ids::{AgentId, EventId, WorkspaceId},
+    notification::{Decision, Notification},
+};
+
+/// Seconds before the second attempt; each further pause is twice as long.
+const PAUSE_SECONDS: i32 = 1;
+/// Seconds between two attempts at the most.
+const PAUSE_SECONDS_MAX: i32 = 600;
+/// Hours for which a delivery is tried.
+const TRIED_FOR_HOURS: i32 = 24;
+
+pub async fn insert(
+    conn: &mut Conn,
+    id: Uuid,
+    event: EventId,
+    (workspace, agent): (WorkspaceId, &AgentId),
+    decision: Decision,
+    body: &Value,
+    key_sealed: Option<&[u8]>,
+    at: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    sqlx::query!(
+        "INSERT INTO control_plane_notifications (id, event_id, workspace_id, agent_id, decision, body, key_enc, next_attempt_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, now(), $8)",
+        id,
+        event.0,
+        workspace.0,
+        agent.as_str(),
+        decision.as_str(),
+        body,
+        key_sealed,
+        at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes up to `limit` notifications that are due, and sets when each is due again if its delivery is
+/// never confirmed. Of one agent only the oldest is due, so that decisions arrive in their order.
+pub async fn take_due(conn: &mut Conn, limit: i64) -> Result<Vec<Notification>, StorageError> {
+    let rows = sqlx::query!(
+        r#"UPDATE control_plane_notifications n
+           SET attempts = attempts + 1,
+               next_attempt_at = now() + make_interval(secs => least($2::int * power(2, least(n.attempts, 20)), $3::int))
+           WHERE id IN (
+               SELECT id FROM control_plane_notifications d
+               WHERE delivered_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= now()
+                 AND NOT EXISTS (SELECT 1 FROM control_plane_notifications e
+                                 WHERE e.workspace_id = d.workspace_id AND e.agent_id = d.agent_id AND e.id < d.id
+                                   AND e.delivered_at IS NULL AND e.given_up_at IS NULL)
+               ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+           RETURNING id, event_id, workspace_id, agent_id, decision, body, key_enc, attempts,
+                     (created_at < now() - make_interval(hours => $4::int)) AS "last_attempt!""#,
+        limit,
+        PAUSE_SECONDS,
+        PAUSE_SECONDS_MAX,
+        TRIED_FOR_HOURS
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let corrupt = |column| StorageError::Corrupt { table: "control_plane_notifications", column, id: row.id.to_string() };
+            Ok(Notification {
+                id: row.id,
+                event: EventId(row.event_id),
+                workspace: WorkspaceId(row.workspace_id),
+                agent: row.agent_id.parse().map_err(|_| corrupt("agent_id"))?,
+                decision: Decision::parse(&row.decision).ok_or_else(|| corrupt("decision"))?,
+                body: row.body,
+                key_sealed: row.key_enc,
+                attempts: row.attempts,
+                last_attempt: row.last_attempt,
+            })
+        })
+        .collect()
+}
+
+/// Notes that a notification arrived; its key is forgotten.
+pub async fn delivered(conn: &mut Conn, id: Uuid) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE control_plane_notifications SET delivered_at = now(), key_enc = NULL, last_error = NULL WHERE id = $1", id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Notes why a delivery failed; with `give_up` it is not tried again and its key is forgotten.
+pub async fn failed(conn: &mut Conn, id: Uuid, error: &str, give_up: bool) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE control_plane_notifications
+         SET last_error = $2, given_up_at = CASE WHEN $3 THEN now() END, key_enc = CASE WHEN $3 THEN NULL ELSE key_enc END
+         WHERE id = $1",
+        id,
+        error,
+        give_up
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes notifications that were settled over a month ago; returns how many.
+pub async fn prune(conn: &mut Conn) -> Result<u64, StorageError> {
+    let deleted =
+        sqlx::query!("DELETE FROM control_plane_notifications WHERE coalesce(delivered_at, given_up_at) < now() - interval '30 days'")
+            .execute(conn)
+            .await?;
+    Ok(deleted.rows_affected())
+}

@@ -1,0 +1,42 @@
+//! Counts and forgets what has become old, once an hour.
+
+use std::time::Duration;
+
+use crate::{
+    app::{App, StorageError},
+    domain::{
+        activity::{self, Retention},
+        notifications, tool_approvals, webhooks,
+    },
+};
+
+const EVERY: Duration = Duration::from_hours(1);
+
+pub(super) async fn run(app: App) {
+    loop {
+        match round(&app).await {
+            Ok(()) => tokio::time::sleep(EVERY).await,
+            Err(error) => super::pause_after("upkeep", &error).await,
+        }
+    }
+}
+
+async fn round(app: &App) -> Result<(), StorageError> {
+    let retention = Retention { rows: app.settings.activity_kept, daily: app.settings.activity_daily_kept };
+    loop {
+        let mut tx = app.begin().await?;
+        let (deleted, more) = activity::maintain(&mut tx, retention).await?;
+        tx.commit().await?;
+        if deleted > 0 {
+            tracing::info!(deleted, "activity older than its retention was deleted");
+        }
+        if !more {
+            break;
+        }
+    }
+    let mut tx = app.begin().await?;
+    let forgotten = [notifications::prune(&mut tx).await?, tool_approvals::prune(&mut tx).await?, webhooks::prune(tx.conn()).await?];
+    tx.commit().await?;
+    tracing::debug!(?forgotten, "old notifications, approvals and webhook deliveries forgotten");
+    Ok(())
+}
