@@ -1,6 +1,7 @@
 //! SQL and row conversion. Nothing here decides anything: rules live in `domain`.
 
 pub mod activity;
+pub mod adoption;
 pub mod agents;
 pub mod assignments;
 pub mod db;

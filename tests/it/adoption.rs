@@ -1,0 +1,1 @@
+//! Taking over a database of Raven Docs.
