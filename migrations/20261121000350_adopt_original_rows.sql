@@ -82,7 +82,7 @@ BEGIN
            left(v.token, least(12, char_length(v.token) / 2)),
            ARRAY(SELECT DISTINCT CASE p WHEN 'search' THEN 'execute:search' ELSE p END AS p FROM unnest(v.permissions) AS p
                  WHERE p = 'search' OR p = ANY (known) ORDER BY p),
-           greatest(v.uses_remaining, 0), greatest(coalesce(v.uses_count, 0), 0), v.expires_at, v.revoked_at, v.created_by,
+           CASE WHEN v.uses_remaining < 0 THEN 0 ELSE v.uses_remaining END, greatest(coalesce(v.uses_count, 0), 0), v.expires_at, v.revoked_at, v.created_by,
            coalesce(v.created_at, now()), coalesce(v.updated_at, v.created_at, now())
     FROM raven_original.agent_invites v
     WHERE v.token IS NOT NULL;

@@ -19,6 +19,7 @@ use raven_agents::{
     storage::{self, Tx},
     telemetry, up,
 };
+use sqlx::migrate::MigrateError;
 
 /// The agent control plane of Raven Docs.
 #[derive(Parser)]
@@ -190,15 +191,28 @@ async fn rehearse(config: &Config) -> anyhow::Result<()> {
         println!("would apply {migration}");
     }
     if !contents.pending.is_empty() {
-        let rehearsal = adoption::rehearse(&pool).await.map_err(|error| serve::explain_database(&error))?;
+        let rehearsal = adoption::rehearse(&pool).await.map_err(|error| explain_rehearsal(&error))?;
         if let Some(rehearsal) = &rehearsal {
             print_rehearsal(rehearsal);
         }
-        println!("the migrations were tried in one transaction, which held locks while it ran, and undone");
+        println!("the migrations were tried in one transaction and undone; writers to the database waited meanwhile");
     }
     println!("nothing was changed");
     pool.close().await;
     database.stop()
+}
+
+/// One sentence for a rehearsal that did not come to its end.
+fn explain_rehearsal(error: &MigrateError) -> anyhow::Error {
+    let code = if let MigrateError::ExecuteMigration(sqlx::Error::Database(cause), _) = error { cause.code() } else { None };
+    // "Lock not available" and "query canceled" (PostgreSQL, appendix A).
+    match code.as_deref() {
+        Some("55P03") => anyhow::anyhow!("somebody holds locks on the original's tables: stop the server that uses them, or try again"),
+        Some("57014") => {
+            anyhow::anyhow!("the rehearsal was undone before it made others wait for too long: rehearse on a copy of the database")
+        }
+        Some(_) | None => anyhow::anyhow!("the migrations were tried and undone: {error}"),
+    }
 }
 
 fn print_rehearsal(rehearsal: &Rehearsal) {
@@ -218,7 +232,7 @@ fn print_rehearsal(rehearsal: &Rehearsal) {
     for (original, id) in &rehearsal.ids {
         println!("  {original:?} becomes {id:?}");
     }
-    println!("it took {} ms", rehearsal.took.as_millis());
+    println!("the rehearsal took {} ms", rehearsal.took.as_millis());
 }
 
 /// One line on whose database it is.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    Connection as _, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction,
     migrate::{Migrate as _, MigrateError, Migration, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -87,9 +87,10 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     MIGRATOR.run(&mut connect(pool).await?).await
 }
 
-/// A connection of its own beside the pool's.
+/// A connection of its own beside the pool's. A migration may take long and is long, so it is not logged as slow.
 pub(super) async fn connect(pool: &PgPool) -> Result<Conn, MigrateError> {
-    Ok(connect_with(&pool.connect_options()).await?)
+    let options = (*pool.connect_options()).clone().disable_statement_logging();
+    Ok(connect_with(&options).await?)
 }
 
 async fn connect_with(options: &PgConnectOptions) -> Result<Conn, sqlx::Error> {
