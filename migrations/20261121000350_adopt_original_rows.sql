@@ -82,9 +82,10 @@ BEGIN
            left(v.token, least(12, char_length(v.token) / 2)),
            ARRAY(SELECT DISTINCT CASE p WHEN 'search' THEN 'execute:search' ELSE p END AS p FROM unnest(v.permissions) AS p
                  WHERE p = 'search' OR p = ANY (known) ORDER BY p),
-           CASE WHEN v.uses_remaining < 0 THEN 0 ELSE v.uses_remaining END, greatest(coalesce(v.uses_count, 0), 0), v.expires_at, v.revoked_at, v.created_by,
-           coalesce(v.created_at, now()), coalesce(v.updated_at, v.created_at, now())
+           CASE WHEN v.uses_remaining < 0 THEN 0 ELSE v.uses_remaining END, greatest(coalesce(v.uses_count, 0), 0),
+           v.expires_at, v.revoked_at, person.id, coalesce(v.created_at, now()), coalesce(v.updated_at, v.created_at, now())
     FROM raven_original.agent_invites v
+    LEFT JOIN users person ON person.id = v.created_by
     WHERE v.token IS NOT NULL;
     INSERT INTO raven_original.notes
         SELECT 'agent_invites', v.id, 'changed', 'permissions that are in no catalogue were left out'
@@ -93,8 +94,9 @@ BEGIN
         UNION ALL
         SELECT 'agent_invites', v.id, 'changed', 'a negative number of remaining uses became 0'
         FROM raven_original.agent_invites v WHERE v.uses_remaining < 0;
-    UPDATE raven_original.agent_invites SET token = NULL
-    WHERE revoked_at IS NOT NULL OR expires_at <= now() OR uses_remaining <= 0;
+    -- This writes the table anew: an update would leave the tokens in its pages.
+    ALTER TABLE raven_original.agent_invites ALTER COLUMN token TYPE varchar
+        USING CASE WHEN revoked_at IS NULL AND (expires_at <= now()) IS NOT TRUE AND (uses_remaining <= 0) IS NOT TRUE THEN token END;
 
     -- Agents (D-43). In the original a revocation overwrote time, person and reason of the decision (D-67): they are the
     -- revocation's, and the approval's time is looked up in the agent's activity. What is revoked is granted nothing.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use raven_agents::{
     domain::adoption::{self, Found},
-    model::{ids::WorkspaceId, permission::CATALOGUE},
+    model::{clock::Clock, ids::WorkspaceId, permission::CATALOGUE, seal::Sealer},
     serve,
-    storage::db::MIGRATOR,
+    storage::{Tx, db::MIGRATOR},
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -79,11 +79,13 @@ async fn fingerprint(pool: &PgPool) -> BTreeMap<String, Option<String>> {
     sums
 }
 
-/// Tables that have this text in any column of any row.
+/// Tables that have this text in any column of any row, as text or as bytes.
 async fn holding(pool: &PgPool, text: &str) -> Vec<String> {
     let mut holding = Vec::new();
     for table in tables(pool).await {
-        let search = format!("SELECT EXISTS (SELECT FROM {table} t WHERE strpos(t::text, $1) > 0)");
+        let search = format!(
+            "SELECT EXISTS (SELECT FROM {table} t WHERE strpos(t::text, $1) > 0 OR strpos(t::text, encode(convert_to($1, 'UTF8'), 'hex')) > 0)"
+        );
         if sqlx::query_scalar(AssertSqlSafe(search)).bind(text).fetch_one(pool).await.unwrap() {
             holding.push(table);
         }
@@ -275,6 +277,20 @@ async fn plain_tokens_are_nowhere_once_the_service_has_started(pool: PgPool) {
     let sealed: i64 = one(&world.pool, "SELECT count(*) FROM agent_invites WHERE token_enc IS NOT NULL").await;
     assert_eq!(sealed, 4);
     world.end().await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn sealing_that_was_cut_short_is_done_whole_by_the_next_start(pool: PgPool) {
+    original(&pool).await;
+    serve::prepare_database(&pool, None).await.unwrap();
+    let mut tx = Tx::begin(&pool, &Clock::default()).await.unwrap();
+    assert_eq!(adoption::seal_tokens(&mut tx, &Sealer::new(APP_SECRET)).await.unwrap(), 4);
+    drop(tx);
+    let sealed = "SELECT count(*) FROM agent_invites WHERE token_enc IS NOT NULL";
+    assert_eq!(one::<i64>(&pool, sealed).await, 0);
+    serve::prepare_database(&pool, Some(APP_SECRET)).await.unwrap();
+    assert_eq!(one::<i64>(&pool, sealed).await, 4);
+    assert!(holding(&pool, LIVE_TOKENS[0]).await.is_empty());
 }
 
 #[sqlx::test(migrations = false)]
@@ -539,7 +555,7 @@ async fn a_database_of_ours_from_before_takeovers_is_left_as_it_is(pool: PgPool)
     assert!(adoption::rehearse(&pool).await.unwrap().is_none());
     serve::prepare_database(&pool, Some(APP_SECRET)).await.unwrap();
     let after = fingerprint(&pool).await;
-    for table in ["public.workspaces", "public.parallax_agents", "public.users"] {
+    for table in ["public.workspaces", "public.parallax_agents", "public.users", "definitions"] {
         assert_eq!(after[table], before[table], "{table}");
     }
     assert!(after.keys().all(|table| !table.starts_with("raven_original")), "{after:?}");
