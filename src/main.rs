@@ -243,6 +243,7 @@ fn describe(contents: &Contents) -> String {
         Found::Original => "a database of Raven Docs with agents of its own",
         Found::Ours => "a database of raven-agents",
     };
+    let what = contents.version.map_or_else(|| what.to_owned(), |version| format!("{what} at version {version}"));
     match contents.pending.len() {
         0 => format!("{what}, up to date"),
         1 => format!("{what}; 1 migration will be applied"),

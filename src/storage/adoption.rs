@@ -54,6 +54,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Contents {
     pub found: Found,
+    /// The newest migration that is applied.
+    pub version: Option<i64>,
     /// Migrations that are not applied, in order.
     pub pending: Vec<String>,
     /// The original's tables for agents with the number of their rows, where they are still to be copied.
@@ -119,8 +121,10 @@ pub async fn inspect(pool: &PgPool) -> Result<Contents, MigrateError> {
         (true, false, true) => Found::KnowledgeBase,
         (true, false, false) => Found::Empty,
     };
-    let pending = pending.into_iter().map(|migration| format!("{} {}", migration.version, migration.description)).collect();
-    Ok(Contents { found, pending, tables })
+    let applied = db::MIGRATOR.iter().filter(|known| !pending.iter().any(|migration| migration.version == known.version));
+    let version = applied.map(|migration| migration.version).max();
+    let pending = pending.iter().map(|migration| format!("{} {}", migration.version, migration.description)).collect();
+    Ok(Contents { found, version, pending, tables })
 }
 
 /// Applies every pending migration in one transaction, looks at what became of the original's rows, and undoes
