@@ -8,6 +8,7 @@ use raven_agents::{
     config::{self, Config},
     database::Database,
     domain::{
+        adoption::{self, Contents, Found, Rehearsal},
         auth,
         workspaces::{self, NewPerson},
     },
@@ -18,6 +19,7 @@ use raven_agents::{
     storage::{self, Tx},
     telemetry, up,
 };
+use sqlx::migrate::MigrateError;
 
 /// The agent control plane of Raven Docs.
 #[derive(Parser)]
@@ -34,7 +36,11 @@ enum Task {
     /// Run service, database and a local runtime together, with nothing to set
     Up,
     /// Bring the database's schema up to date
-    Migrate,
+    Migrate {
+        /// Only say what was found and what would be done; changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Say what is wrong with this machine or its settings
     Doctor,
     /// Print the OpenAPI document
@@ -120,7 +126,8 @@ async fn run(task: Task) -> anyhow::Result<()> {
             database.stop()
         }
         Task::Up => up::run(config, signalled()?).await,
-        Task::Migrate => migrate(&config).await,
+        Task::Migrate { dry_run: false } => migrate(&config).await,
+        Task::Migrate { dry_run: true } => rehearse(&config).await,
         Task::Doctor => doctor(&config).await,
         Task::Admin(task) => admin(&config, task).await,
         Task::Schema => Ok(()),
@@ -159,13 +166,89 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
     let database = Database::resolve(config, &mut report)?;
     let pool = storage::db::pool(database.options.clone(), 1);
     let pending = storage::db::pending_migrations(&pool).await.map_err(|error| serve::explain_database(&error))?;
-    storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
-    for name in pending {
-        println!("applied {name}");
+    let unsealed = serve::prepare_database(&pool, config.app_secret.as_deref()).await?;
+    for migration in pending {
+        println!("applied {} {}", migration.version, migration.description);
     }
     println!("the schema is up to date");
+    if unsealed > 0 {
+        println!("{unsealed} invite tokens of the original stay in plain text until the first `serve`, since APP_SECRET is not set");
+    }
     pool.close().await;
     database.stop()
+}
+
+/// Says what the database is and what `migrate` would do with it, and changes nothing.
+async fn rehearse(config: &Config) -> anyhow::Result<()> {
+    let database = Database::resolve(config, &mut report)?;
+    let pool = storage::db::pool(database.options.clone(), 1);
+    let contents = adoption::inspect(&pool).await.map_err(|error| serve::explain_database(&error))?;
+    println!("found: {}", describe(&contents));
+    for (table, rows) in &contents.tables {
+        println!("  {table}: {rows} rows");
+    }
+    for migration in &contents.pending {
+        println!("would apply {migration}");
+    }
+    if !contents.pending.is_empty() {
+        let rehearsal = adoption::rehearse(&pool).await.map_err(|error| explain_rehearsal(&error))?;
+        if let Some(rehearsal) = &rehearsal {
+            print_rehearsal(rehearsal);
+        }
+        println!("the migrations were tried in one transaction and undone; writers to the database waited meanwhile");
+    }
+    println!("nothing was changed");
+    pool.close().await;
+    database.stop()
+}
+
+/// One sentence for a rehearsal that did not come to its end.
+fn explain_rehearsal(error: &MigrateError) -> anyhow::Error {
+    let code = if let MigrateError::ExecuteMigration(sqlx::Error::Database(cause), _) = error { cause.code() } else { None };
+    // "Lock not available" and "query canceled" (PostgreSQL, appendix A).
+    match code.as_deref() {
+        Some("55P03") => anyhow::anyhow!("somebody holds locks on the original's tables: stop the server that uses them, or try again"),
+        Some("57014") => {
+            anyhow::anyhow!("the rehearsal was undone before it made others wait for too long: rehearse on a copy of the database")
+        }
+        Some(_) | None => anyhow::anyhow!("the migrations were tried and undone: {error}"),
+    }
+}
+
+fn print_rehearsal(rehearsal: &Rehearsal) {
+    for rows in &rehearsal.tables {
+        println!("would copy {} of {} rows of {}", rows.found - rows.left, rows.found, rows.table);
+    }
+    for note in &rehearsal.outcomes {
+        let outcome = match note.outcome.as_str() {
+            "set_aside" => "stay in the schema raven_original",
+            other => other,
+        };
+        println!("  {}: {} {outcome}: {}", note.table_name, note.rows, note.reason);
+    }
+    println!("would hash {} invite tokens and encrypt {} of them", rehearsal.tokens_hashed, rehearsal.tokens_sealed);
+    println!("would give {} accounts of agents the role agent", rehearsal.accounts_changed);
+    println!("would change the ids of {} agents", rehearsal.ids_changed);
+    for (original, id) in &rehearsal.ids {
+        println!("  {original:?} becomes {id:?}");
+    }
+    println!("the rehearsal took {} ms", rehearsal.took.as_millis());
+}
+
+/// One line on whose database it is.
+fn describe(contents: &Contents) -> String {
+    let what = match contents.found {
+        Found::Empty => "an empty database",
+        Found::KnowledgeBase => "a database of Raven Docs without agents",
+        Found::Original => "a database of Raven Docs with agents of its own",
+        Found::Ours => "a database of raven-agents",
+    };
+    let what = contents.version.map_or_else(|| what.to_owned(), |version| format!("{what} at version {version}"));
+    match contents.pending.len() {
+        0 => format!("{what}, up to date"),
+        1 => format!("{what}; 1 migration will be applied"),
+        pending => format!("{what}; {pending} migrations will be applied"),
+    }
 }
 
 /// Prints what works and what does not; fails when something does not.
@@ -183,11 +266,12 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
         Err(error) => check("database", Err(format!("{error:#}"))),
         Ok(database) => {
             let pool = storage::db::pool(database.options.clone(), 1);
-            let pending = storage::db::pending_migrations(&pool).await;
-            check("database", pending.as_ref().map(|_| "answers".to_owned()).map_err(ToString::to_string));
-            if let Ok(pending) = pending {
-                let text =
-                    if pending.is_empty() { "up to date".to_owned() } else { format!("{} migrations will be applied", pending.len()) };
+            let contents = adoption::inspect(&pool).await;
+            check("database", contents.as_ref().map(|_| "answers".to_owned()).map_err(ToString::to_string));
+            if let Ok(contents) = contents {
+                let rows: i64 = contents.tables.iter().map(|(_, rows)| rows).sum();
+                let more = format!(", which take over {rows} rows; `migrate --dry-run` says how");
+                let text = describe(&contents) + if contents.found == Found::Original { &more } else { "" };
                 check("schema", Ok(text));
             }
             pool.close().await;
@@ -242,7 +326,7 @@ async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
     let password_hash = auth::hash_password(password).await;
     let database = Database::resolve(config, &mut report)?;
     let pool = storage::db::pool(database.options.clone(), 1);
-    storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
+    serve::prepare_database(&pool, config.app_secret.as_deref()).await?;
     let mut tx = Tx::begin(&pool, &Clock::default()).await?;
     match task {
         Admin::CreateUser { email, name, role, workspace } => {

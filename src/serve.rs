@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     app::{App, Handles, KeyCache, Settings},
     config::Config,
+    domain::{adoption, settings},
     http, mcp,
     model::{
         clock::Clock,
@@ -23,7 +24,9 @@ use crate::{
         token::Tokens,
     },
     runtime::{LiveTerminals, RuntimeClient, control_plane::ControlPlane, link},
-    socket, storage, workers,
+    socket,
+    storage::{self, Tx},
+    workers,
 };
 
 /// Reports of all terminals' connections that may wait for the database.
@@ -123,6 +126,24 @@ pub fn app_secret(config: &Config) -> anyhow::Result<&str> {
     config.app_secret.as_deref().context("APP_SECRET is missing: set it to at least 32 random characters")
 }
 
+/// Brings the schema up to date. What an original database kept in plain text is sealed, if there is a
+/// secret to do it with; returns how many invite tokens still wait for one.
+///
+/// Errors: a sentence that says what is wrong and what to do.
+pub async fn prepare_database(pool: &PgPool, app_secret: Option<&str>) -> anyhow::Result<i64> {
+    storage::db::migrate(pool).await.map_err(|error| explain_database(&error))?;
+    let mut tx = Tx::begin(pool, &Clock::default()).await?;
+    let Some(app_secret) = app_secret else { return Ok(adoption::count_unsealed(&mut tx).await?) };
+    let sealer = Sealer::new(app_secret);
+    let tokens = adoption::seal_tokens(&mut tx, &sealer).await?;
+    let keys = settings::seal_plain_keys(&mut tx, &sealer).await?;
+    tx.commit().await?;
+    if tokens > 0 || keys > 0 {
+        tracing::info!(tokens, keys, "the original's invite tokens and runtime keys were sealed");
+    }
+    Ok(0)
+}
+
 /// Follows the runtime's events for as long as the service runs.
 fn follow(app: &App, runtime: RuntimeClient) -> (String, mpsc::Receiver<link::LinkNews>) {
     let (news, reports) = mpsc::channel(RUNTIME_NEWS_QUEUED);
@@ -166,7 +187,7 @@ impl Running {
 /// Errors: a sentence that says what is wrong and what to do.
 pub async fn run(config: &Config, options: PgConnectOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let pool = storage::db::pool(options, config.database_connections_max);
-    storage::db::migrate(&pool).await.map_err(|error| explain_database(&error))?;
+    prepare_database(&pool, Some(app_secret(config)?)).await?;
     let listener = TcpListener::bind(config.address()).await.map_err(|error| explain_bind(config.address(), &error))?;
     let running = start(config, pool, listener, Clock::default())?;
     tracing::info!(address = %running.address(), "raven-agents is ready");

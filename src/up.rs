@@ -70,7 +70,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
     let started = async {
         let database = Database::resolve(&config, &mut progress)?;
         let pool = storage::db::pool(database.options.clone(), config.database_connections_max);
-        storage::db::migrate(&pool).await.map_err(|error| serve::explain_database(&error))?;
+        serve::prepare_database(&pool, config.app_secret.as_deref()).await?;
         anyhow::Ok((serve::start(&config, pool, listener, Clock::default())?, database))
     };
     let (running, database) = match started.await {

@@ -2,6 +2,7 @@
 //! with), then who asks, then what about; the edge begins and commits.
 
 pub mod activity;
+pub mod adoption;
 pub mod agents;
 pub mod approvals;
 pub mod assignments;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    Connection as _, PgPool, Postgres, Transaction,
-    migrate::{Migrate as _, MigrateError, Migrator},
+    ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction,
+    migrate::{Migrate as _, MigrateError, Migration, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -87,9 +87,10 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     MIGRATOR.run(&mut connect(pool).await?).await
 }
 
-/// A connection of its own beside the pool's.
-async fn connect(pool: &PgPool) -> Result<Conn, MigrateError> {
-    Ok(connect_with(&pool.connect_options()).await?)
+/// A connection of its own beside the pool's. A migration may take long and is long, so it is not logged as slow.
+pub(super) async fn connect(pool: &PgPool) -> Result<Conn, MigrateError> {
+    let options = (*pool.connect_options()).clone().disable_statement_logging();
+    Ok(connect_with(&options).await?)
 }
 
 async fn connect_with(options: &PgConnectOptions) -> Result<Conn, sqlx::Error> {
@@ -101,14 +102,16 @@ pub async fn answers(options: &PgConnectOptions) -> bool {
     connect_with(options).await.is_ok()
 }
 
-/// Descriptions of the migrations that are not applied yet, in order.
-pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, MigrateError> {
-    let mut conn = connect(pool).await?;
+/// The migrations that are not applied yet, in order. Changes nothing, also in a database that has none.
+pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<&'static Migration>, MigrateError> {
+    pending(&mut connect(pool).await?).await
+}
+
+pub(super) async fn pending(conn: &mut Conn) -> Result<Vec<&'static Migration>, MigrateError> {
     let table = MIGRATOR.table_name.clone();
-    conn.ensure_migrations_table(&table).await?;
-    let applied: Vec<i64> = conn.list_applied_migrations(&table).await?.into_iter().map(|migration| migration.version).collect();
-    let pending = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version));
-    Ok(pending.map(|migration| format!("{} {}", migration.version, migration.description)).collect())
+    let begun: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table.as_ref()).fetch_one(&mut *conn).await?;
+    let applied = if begun { conn.list_applied_migrations(&table).await? } else { Vec::new() };
+    Ok(MIGRATOR.iter().filter(|known| !applied.iter().any(|migration| migration.version == known.version)).collect())
 }
 
 /// Whether the database answers.

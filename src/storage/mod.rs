@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod activity;
+pub mod adoption;
 pub mod agents;
 pub mod assignments;
 pub mod db;

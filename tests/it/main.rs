@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod adoption;
 mod auth;
 mod contract;
 mod crash;

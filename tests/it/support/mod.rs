@@ -107,6 +107,14 @@ impl World {
         Self::with_config(pool, config, Some(runtime)).await
     }
 
+    /// On a database that has its workspaces already, of which one is the callers'.
+    pub(crate) async fn taken_over(pool: PgPool, workspace: WorkspaceId) -> Self {
+        serve::prepare_database(&pool, Some(APP_SECRET)).await.unwrap();
+        let clock = Clock::default();
+        let running = serve(&pool, &config(None), clock.clone()).await;
+        Self { base: format!("http://{}", running.address()), workspace, pool, clock, running, runtime: None, http: reqwest::Client::new() }
+    }
+
     pub(crate) async fn with_config(pool: PgPool, config: Config, runtime: Option<LocalRuntime>) -> Self {
         let clock = Clock::default();
         let running = serve(&pool, &config, clock.clone()).await;
