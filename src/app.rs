@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -15,7 +16,10 @@ use crate::{
     runtime::{LiveTerminals, RuntimeClient},
 };
 
-pub use crate::storage::{StorageError, Tx};
+pub use crate::{
+    config::{Quota, RateLimits},
+    storage::{StorageError, Tx},
+};
 
 /// What the operator set, as far as the edges need it.
 pub struct Settings {
@@ -24,6 +28,11 @@ pub struct Settings {
     /// Whether the host name chooses the workspace.
     pub cloud: bool,
     pub webhook_secret: Option<String>,
+    /// Origins beside our own whose pages may use the service from a browser.
+    pub cors_origins: Vec<String>,
+    /// Proxies that are believed when they say whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
+    pub rate_limits: Option<RateLimits>,
     /// How often an open socket's credential is checked again.
     pub socket_check_every: Duration,
 }

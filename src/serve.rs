@@ -56,6 +56,9 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             app_url: config.app_url.clone().unwrap_or_else(|| format!("http://{address}")),
             cloud: config.cloud,
             webhook_secret: config.webhook_secret.clone(),
+            cors_origins: config.cors_origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            rate_limits: config.rate_limits.clone(),
             socket_check_every: config.socket_check_every,
         },
         runtime: runtime.clone(),
@@ -76,7 +79,8 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         }
     });
     let stopping = app.shutdown.clone();
-    let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
     Ok(Running { address, app, serving })
 }
 

@@ -19,7 +19,7 @@ use crate::{
     wire::{
         agents::{Run, Stopping},
         envelope::Envelope,
-        problem::{AdminErrors, PersonErrors, Problem},
+        problem::{AdminErrors, PersonErrors, Problem, RepeatErrors},
         spawns::{SpawnAgents, Spawned, SpawnedAgent},
     },
 };
@@ -30,7 +30,8 @@ use crate::{
 /// What could not be started is named in `errors`, and nothing is left of it.
 #[utoipa::path(post, path = "/api/parallax-agents/spawn", operation_id = "spawnAgents", tag = "runs",
     security(("person" = []), ("cookie" = [])), request_body = SpawnAgents,
-    responses((status = 201, body = Envelope<Spawned>), PersonErrors, AdminErrors))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key, the request gets the first answer again, for 24 hours")),
+    responses((status = 201, body = Envelope<Spawned>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn spawn(
     State(app): State<App>,
     Manager(admin): Manager,

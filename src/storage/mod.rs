@@ -5,6 +5,7 @@ pub mod agents;
 pub mod assignments;
 pub mod db;
 mod filter;
+pub mod idempotency;
 pub mod invites;
 pub mod keys;
 pub mod outbox;

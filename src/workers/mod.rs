@@ -1,5 +1,6 @@
 //! Driven by time and queues: each worker takes what happened into the domain or out of it.
 
+mod idempotency;
 mod outbox;
 mod runtime_events;
 mod stopper;
@@ -37,6 +38,7 @@ pub fn start(app: &App, sources: Sources, mut sinks: Vec<Box<dyn EventSink>>) {
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), sources.terminals));
     run(app, "outbox pruning", outbox::prune(app.clone()));
+    run(app, "idempotency pruning", idempotency::prune(app.clone()));
     run(app, "stopper", stopper::run(app.clone()));
     if let Some((endpoint, news)) = sources.runtime {
         run(app, "runtime events", runtime_events::run(app.clone(), endpoint, news));

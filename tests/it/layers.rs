@@ -22,7 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 const DOMAIN_ORDER: [&[&str]; 5] = [
     &["spawns", "invites"],
     &["approvals"],
-    &["agents", "runs", "auth", "workspaces", "health"],
+    &["agents", "runs", "auth", "workspaces", "health", "idempotency"],
     &["assignments", "keys", "terminals"],
     &["activity", "events"],
 ];
