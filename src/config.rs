@@ -49,9 +49,9 @@ impl Quota {
 pub struct RateLimits {
     /// All of `/api` from one address: twenty agents behind it, each at the full speed of its key.
     pub api_by_address: Quota,
-    /// Sign-ins from one address: an office that comes to work. 30 hashes take some eight seconds of a core.
+    /// Sign-ins from one address: an office that comes to work. 60 hashes take some fifteen seconds of a core.
     pub login_by_address: Quota,
-    /// Sign-ins to one account from one address: somebody who mistypes; 7,200 guesses a day at the most.
+    /// Sign-ins to one account from one address that fail: somebody who mistypes; 7,200 guesses a day at the most.
     pub login_by_account: Quota,
     /// Sign-ins to one account from all addresses but those from which its owner came in before: a
     /// flood from many addresses is slowed, and the next try is never further away than a second.
@@ -60,7 +60,8 @@ pub struct RateLimits {
     pub set_up_by_address: Quota,
     /// Registrations of API keys from one address: scripts make a few.
     pub key_registration_by_address: Quota,
-    /// Access requests and registrations from one address: a workspace takes 20 agents by default.
+    /// Access requests and registrations from one address: a fleet that starts at once, and then as
+    /// many in a minute as three workspaces take in all by default.
     pub admission_by_address: Quota,
     /// Access requests of one workspace, registrations with one invite: several hosts that start at once.
     pub admission_by_workspace: Quota,
@@ -69,24 +70,24 @@ pub struct RateLimits {
     /// Calls with the same wrong key or secret from one address: an agent that has not heard of its
     /// revocation, and that must not use up what its address has for others.
     pub refused_by_credential: Quota,
-    /// Tool calls with one key: ten a second, far beyond what an agent that thinks in between makes.
+    /// Tool calls with one key: thirty a second, far beyond what an agent that thinks in between makes.
     pub calls_by_key: Quota,
 }
 
 impl RateLimits {
     /// What holds unless `RATE_LIMITS` says otherwise.
     pub const DEFAULT: Self = Self {
-        api_by_address: Quota::new(2_000, 12_000),
-        login_by_address: Quota::new(30, 30),
+        api_by_address: Quota::new(6_000, 36_000),
+        login_by_address: Quota::new(60, 60),
         login_by_account: Quota::new(10, 5),
         login_by_account_anywhere: Quota::new(60, 60),
         set_up_by_address: Quota::new(10, 10),
         key_registration_by_address: Quota::new(10, 10),
-        admission_by_address: Quota::new(30, 30),
-        admission_by_workspace: Quota::new(60, 60),
+        admission_by_address: Quota::new(120, 60),
+        admission_by_workspace: Quota::new(240, 120),
         refused_by_address: Quota::new(60, 60),
         refused_by_credential: Quota::new(10, 10),
-        calls_by_key: Quota::new(100, 600),
+        calls_by_key: Quota::new(300, 1_800),
     };
 
     /// Every budget that many times as large.

@@ -22,7 +22,8 @@ use crate::{
         access::{AccessRequest, Claim, Claimed, PublicRequest, RegisterAgent, RegisteredAgent, Requested, RequestedAgent},
         agents::{Agent, ApprovedAgent},
         envelope::Envelope,
-        problem::{AdminErrors, PersonErrors, Problem, RepeatErrors},
+        problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
     },
 };
 
@@ -32,8 +33,7 @@ use crate::{
 /// under a pending or denied id needs the webhook secret or the claim secret of the first time.
 #[utoipa::path(post, path = "/api/parallax-agents/access-request", operation_id = "requestAccess", tag = "access",
     security(("webhook" = []), ()),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key, the request gets the first answer again, for 24 hours")),
-    request_body = AccessRequest, responses((status = 201, body = Envelope<Requested>), PersonErrors, AdminErrors, RepeatErrors))]
+    params(Repeatable), request_body = AccessRequest, responses((status = 201, body = Envelope<Requested>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn request_access(
     State(app): State<App>,
     MaybeRuntime(trusted): MaybeRuntime,
@@ -93,8 +93,7 @@ pub(super) async fn claim(State(app): State<App>, Body(body): Body<Claim>) -> Re
 /// Lets the agent in with the invite's permissions and returns its key, this once. The answer is
 /// in the envelope and beside it, so that agents which read it either way find it.
 #[utoipa::path(post, path = "/api/parallax-agents/register", operation_id = "registerAgent", tag = "access",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key, the request gets the first answer again, for 24 hours")),
-    request_body = RegisterAgent, responses((status = 201, body = RegisteredAgent), PersonErrors, AdminErrors, RepeatErrors))]
+    params(Repeatable), request_body = RegisterAgent, responses((status = 201, body = RegisteredAgent), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn register(
     State(app): State<App>,
     Body(body): Body<RegisterAgent>,

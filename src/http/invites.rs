@@ -13,7 +13,8 @@ use crate::{
     wire::{
         envelope::Envelope,
         invites::{CreateInvite, Invite},
-        problem::{AdminErrors, PersonErrors, Problem, RepeatErrors},
+        problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
     },
 };
 
@@ -30,8 +31,7 @@ pub(super) async fn list(State(app): State<App>, Manager(admin): Manager) -> Res
 
 /// Create an invite.
 #[utoipa::path(post, path = "/api/parallax-agents/invites", operation_id = "createInvite", tag = "invites",
-    security(("person" = []), ("cookie" = [])), request_body = CreateInvite,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key, the request gets the first answer again, for 24 hours")),
+    security(("person" = []), ("cookie" = [])), params(Repeatable), request_body = CreateInvite,
     responses((status = 201, body = Envelope<Invite>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn create(
     State(app): State<App>,

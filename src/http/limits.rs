@@ -33,6 +33,9 @@ pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 pub(super) const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 pub(super) const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
+/// Answers without the database, and who asks ends a service that does not answer.
+const LIVENESS: &str = "/api/health/live";
+
 /// All budgets of this process. They are not shared with others, and a restart fills them.
 pub(super) struct Limits {
     api_by_address: Limiter,
@@ -82,7 +85,9 @@ enum Refused {
 
 /// Refuses requests beyond their limit, and says in every answer how the caller stands.
 pub(super) async fn keep(State((app, limits)): State<(App, Option<Arc<Limits>>)>, request: Request, next: Next) -> Response {
-    let Some(limits) = limits.filter(|_| request.uri().path().starts_with("/api/")) else { return next.run(request).await };
+    let path = request.uri().path();
+    let counts = path.starts_with("/api/") && path != LIVENESS;
+    let Some(limits) = limits.filter(|_| counts) else { return next.run(request).await };
     let asker = Asker::of(&request, &app);
     match limits.admit(&app, &asker, request).await {
         Ok((request, budget, account)) => {
@@ -226,13 +231,14 @@ impl Limits {
 
     /// Takes in what became of a request.
     fn learn(&self, asker: &Asker, account: Option<&str>, status: StatusCode) {
+        let now = Instant::now();
         if let Some(account) = account.filter(|_| status.is_success()) {
+            self.login_by_account.give_back((account, asker.address), now);
             self.known.add((account, asker.address));
         }
         if !asker.kind.can_be_guessed() {
             return;
         }
-        let now = Instant::now();
         if status == StatusCode::UNAUTHORIZED {
             self.refused_by_address.charge(asker.address, now);
         }
@@ -298,6 +304,20 @@ fn account(body: &[u8], headers: &HeaderMap, app: &App) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_counted_as_what_they_are() {
+        let kinds = |method: Method, paths: &[&str]| paths.iter().map(|path| Kind::of(&method, path)).collect::<Vec<_>>();
+        let reports = ["/api/terminal/sessions", "/api/terminal/sessions/pty-1/status", "/api/parallax-agents/runtime/heartbeat"];
+        assert!(kinds(Method::POST, &reports).iter().all(|kind| *kind == Kind::Report));
+        assert!(kinds(Method::GET, &reports).iter().all(|kind| *kind == Kind::Other));
+        let tools = ["/api/mcp", "/api/mcp/", "/api/mcp-standard/call_tool"];
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            assert!(kinds(method, &tools).iter().all(|kind| *kind == Kind::ToolCall));
+        }
+        assert!(Kind::of(&Method::POST, "/api/api-keys/register") == Kind::KeyRegistration);
+        assert!(Kind::of(&Method::POST, "/api/api-keys") == Kind::Other);
+    }
 
     #[test]
     fn times_are_told_in_whole_seconds_rounded_up() {

@@ -19,7 +19,8 @@ use crate::{
     wire::{
         agents::{Run, Stopping},
         envelope::Envelope,
-        problem::{AdminErrors, PersonErrors, Problem, RepeatErrors},
+        problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
         spawns::{SpawnAgents, Spawned, SpawnedAgent},
     },
 };
@@ -29,8 +30,7 @@ use crate::{
 /// Each gets a row, the permissions given and a key of its own, which only its process receives.
 /// What could not be started is named in `errors`, and nothing is left of it.
 #[utoipa::path(post, path = "/api/parallax-agents/spawn", operation_id = "spawnAgents", tag = "runs",
-    security(("person" = []), ("cookie" = [])), request_body = SpawnAgents,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key, the request gets the first answer again, for 24 hours")),
+    security(("person" = []), ("cookie" = [])), params(Repeatable), request_body = SpawnAgents,
     responses((status = 201, body = Envelope<Spawned>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn spawn(
     State(app): State<App>,

@@ -78,6 +78,15 @@ impl Limiter {
         all.insert(key, full_at.min(now + self.every * self.at_once));
     }
 
+    /// Gives back what [`Self::take`] took for a request that turned out to be harmless.
+    pub fn give_back(&self, who: impl Hash, now: Instant) {
+        let mut all = self.lock();
+        let key = all.key(who);
+        if let Some(full_at) = all.get(key) {
+            all.insert(key, full_at.checked_sub(self.every).unwrap_or(now));
+        }
+    }
+
     fn has_room(&self, full_at: Instant, now: Instant) -> Result<Budget, Exhausted> {
         let budget = self.budget(full_at, now);
         if budget.remaining > 0 {
@@ -191,6 +200,20 @@ mod tests {
         assert!(limiter.take("ada", start + SECOND / 2).is_err());
         assert_eq!(limiter.take("ada", start + SECOND).unwrap().remaining, 0);
         assert_eq!(limiter.take("ada", start + 60 * SECOND).unwrap().remaining, 2);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let limiter = Limiter::new(1, 60);
+        let start = Instant::now();
+        for _ in 0..5 {
+            limiter.take("ada", start).unwrap();
+            assert!(limiter.take("ada", start).is_err());
+            limiter.give_back("ada", start);
+        }
+        limiter.give_back("ada", start);
+        limiter.take("ada", start).unwrap();
+        assert!(limiter.take("ada", start).is_err(), "a budget never grows beyond its limit");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod input;
 pub mod invites;
 pub mod mcp;
 pub mod problem;
+pub mod repeat;
 pub mod runtime;
 pub mod spawns;
 pub mod terminals;

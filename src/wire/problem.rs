@@ -165,11 +165,3 @@ pub enum AdminErrors {
     #[response(status = 409)]
     Conflict(ProblemBody),
 }
-
-/// Errors of operations that take an `Idempotency-Key`, beside [`AdminErrors`].
-#[derive(IntoResponses)]
-pub enum RepeatErrors {
-    /// The `Idempotency-Key` was used with another body.
-    #[response(status = 422)]
-    KeyReused(ProblemBody),
-}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::support::{Answer, Caller, World};
+use crate::support::{Answer, Caller, World, config};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
@@ -226,6 +226,24 @@ async fn asking_for_access_twice_with_one_key_asks_once(pool: PgPool) {
     let stranger = repeating(world.anonymous()).post("/parallax-agents/access-request", request).await;
     assert!(!is_replayed(&stranger));
     stranger.expect(StatusCode::UNAUTHORIZED);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_public_request_is_answered_again_where_it_came_from(pool: PgPool) {
+    let mut config = config(None);
+    config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let world = World::with_config(pool, config, None).await;
+    sqlx::query(r#"UPDATE workspaces SET settings = '{"agent": {"allowPublicAgentRegistration": true}}'"#)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let from = |address: &str| repeating(world.anonymous()).with_header("x-forwarded-for", address);
+    let ask = async |caller: Caller<'_>| caller.post("/parallax-agents/access-request", world.access_request("scout")).await;
+    let first = ask(from("198.51.100.1")).await.expect(StatusCode::CREATED);
+    assert!(first["data"]["claimSecret"].is_string());
+    assert_eq!(ask(from("198.51.100.1")).await.expect(StatusCode::CREATED), first);
+    ask(from("198.51.100.2")).await.expect_problem(StatusCode::FORBIDDEN, "AGENT_ID_NOT_YOURS");
     world.end().await;
 }
 
