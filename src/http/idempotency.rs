@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     callers::{self, Manager},
-    input::{self, text_field},
+    input,
     problem::{self, RequestId},
 };
 use crate::{
@@ -99,7 +99,7 @@ async fn begin(app: &App, operation: Operation, key: &str, request: Request) -> 
         Operation::CreateInvite | Operation::Spawn => {
             Manager::from_request_parts(&mut parts, app).await.ok().map(|Manager(admin)| Caller::Admin(admin))
         }
-        Operation::Register => text_field(&body, "inviteToken").map(|token| Caller::Invited(Secret::presented(&token))),
+        Operation::Register => input::text_field(&body, "inviteToken").map(|token| Caller::Invited(Secret::presented(&token))),
         Operation::RequestAccess => requester(app, &parts, &body),
     };
     let request = Request::from_parts(parts, rest);
@@ -117,7 +117,7 @@ fn requester(app: &App, parts: &axum::http::request::Parts, body: &Bytes) -> Opt
         Some(true) => Some(Caller::ControlPlane(workspace)),
         Some(false) => None,
         None => {
-            let claim_secret = text_field(body, "claimSecret").map(|secret| Secret::presented(&secret));
+            let claim_secret = input::text_field(body, "claimSecret").map(|secret| Secret::presented(&secret));
             let address = callers::subscriber(&parts.extensions, &parts.headers, app);
             Some(Caller::Requester { workspace, claim_secret, address })
         }
@@ -146,17 +146,20 @@ async fn run(app: App, attempt: Attempt, request: Request, next: Next, path: Str
         response = next.run(request) => response,
         never = show_life(&app, &attempt) => match never {},
     };
+    if !is_final(response.status()) {
+        note(forget(&app, &attempt).await);
+        return response;
+    }
+    // With the path and the id of this request, which the kept answer has too.
     let (parts, body) = problem::written(response, &path, &request_id).into_parts();
-    let Ok(body) = to_bytes(body, ANSWER_BYTES_MAX).await else {
+    let text = to_bytes(body, ANSWER_BYTES_MAX).await.ok().and_then(|bytes| String::from_utf8(bytes.into()).ok());
+    let Some(body) = text else {
         note(forget(&app, &attempt).await);
         return problem::internal().into_response();
     };
-    let kept = match std::str::from_utf8(&body) {
-        Ok(text) if is_final(parts.status) => keep(&app, &attempt, &Answer { status: parts.status.as_u16(), body: text.to_owned() }).await,
-        Ok(_) | Err(_) => forget(&app, &attempt).await,
-    };
-    note(kept);
-    Response::from_parts(parts, Body::from(body))
+    let answer = Answer { status: parts.status.as_u16(), body };
+    note(keep(&app, &attempt, &answer).await);
+    Response::from_parts(parts, Body::from(answer.body))
 }
 
 /// Whether the same request would be answered the same: not by a fault of ours, and not when all that
