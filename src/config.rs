@@ -36,6 +36,15 @@ pub struct RuntimeSettings {
     pub token: Option<String>,
 }
 
+/// What the dropped-in client is told of other services; it has defaults of its own.
+#[derive(Clone)]
+pub struct ClientAddresses {
+    pub file_upload_size_limit: Option<String>,
+    pub drawio_url: Option<String>,
+    pub subdomain_host: Option<String>,
+    pub collab_url: Option<String>,
+}
+
 /// Everything that can be set. `.env.example` describes each with its default and unit.
 #[derive(Clone)]
 pub struct Config {
@@ -51,6 +60,9 @@ pub struct Config {
     pub token_lifetime: TimeDelta,
     /// Whether the host name chooses the workspace.
     pub cloud: bool,
+    /// A built client that is served instead of the console.
+    pub client_dir: Option<PathBuf>,
+    pub client: ClientAddresses,
     pub runtime: Option<RuntimeSettings>,
     /// Where `up` has its own runtime listen.
     pub runtime_port: u16,
@@ -69,7 +81,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 25] = [
+pub const SETTINGS: [&str; 30] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -80,6 +92,11 @@ pub const SETTINGS: [&str; 25] = [
     "APP_SECRET",
     "JWT_TOKEN_EXPIRES_IN",
     "CLOUD",
+    "CLIENT_DIR",
+    "FILE_UPLOAD_SIZE_LIMIT",
+    "DRAWIO_URL",
+    "SUBDOMAIN_HOST",
+    "COLLAB_URL",
     "AGENT_RUNTIME_ENDPOINT",
     "AGENT_RUNTIME_TOKEN",
     "RUNTIME_PORT",
@@ -136,6 +153,13 @@ impl Config {
             app_secret: reader.text("APP_SECRET"),
             token_lifetime: TimeDelta::days(30),
             cloud: reader.parsed("CLOUD", false, "true or false"),
+            client_dir: reader.text("CLIENT_DIR").map(Into::into),
+            client: ClientAddresses {
+                file_upload_size_limit: reader.text("FILE_UPLOAD_SIZE_LIMIT"),
+                drawio_url: reader.text("DRAWIO_URL"),
+                subdomain_host: reader.text("SUBDOMAIN_HOST"),
+                collab_url: reader.text("COLLAB_URL"),
+            },
             runtime: reader.text("AGENT_RUNTIME_ENDPOINT").map(|endpoint| RuntimeSettings { endpoint, token: None }),
             runtime_port: reader.parsed("RUNTIME_PORT", 8081, "a port number"),
             webhook_secret: reader.text("PARALLAX_WEBHOOK_SECRET"),
@@ -166,6 +190,18 @@ impl Config {
             && !is_web_address(url)
         {
             reader.refuse("APP_URL", &format!("must be an absolute http or https URL, got {url:?}"), ());
+        }
+        if let Some(folder) = &self.client_dir
+            && !folder.join("index.html").is_file()
+        {
+            reader.refuse("CLIENT_DIR", &format!("must be a folder with a built client and its index.html, got {folder:?}"), ());
+        }
+        for (name, url) in [("DRAWIO_URL", &self.client.drawio_url), ("COLLAB_URL", &self.client.collab_url)] {
+            if let Some(url) = url
+                && !is_web_address(url)
+            {
+                reader.refuse(name, &format!("must be an absolute http or https URL, got {url:?}"), ());
+            }
         }
         if let Some(runtime) = &mut self.runtime {
             runtime.token = reader.text("AGENT_RUNTIME_TOKEN");

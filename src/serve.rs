@@ -68,7 +68,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let (sockets, io) = socket::layer(app.clone());
     let sources = workers::Sources { terminals: terminal_reports, runtime: runtime.map(|runtime| follow(&app, runtime)) };
     workers::start(&app, sources, vec![Box::new(socket::Broadcaster(io))]);
-    let router = http::router(app.clone(), mcp::routes()).layer(sockets);
+    let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets);
     // Without it, small answers wait for the client's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
@@ -85,6 +85,24 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
 /// Errors: it is not set.
 pub fn app_secret(config: &Config) -> anyhow::Result<&str> {
     config.app_secret.as_deref().context("APP_SECRET is missing: set it to at least 32 random characters")
+}
+
+/// The client that takes the console's place, if one is set.
+///
+/// Errors: its folder cannot be opened.
+fn client(config: &Config) -> anyhow::Result<Option<http::Client>> {
+    let Some(folder) = &config.client_dir else { return Ok(None) };
+    let others = config.client.clone();
+    let settings = http::ClientSettings {
+        env: "production",
+        app_url: config.app_url.clone(),
+        cloud: config.cloud,
+        file_upload_size_limit: others.file_upload_size_limit,
+        drawio_url: others.drawio_url,
+        subdomain_host: others.subdomain_host,
+        collab_url: others.collab_url,
+    };
+    http::Client::open(folder, &settings).map(Some).with_context(|| format!("CLIENT_DIR {} cannot be opened", folder.display()))
 }
 
 /// Follows the runtime's events for as long as the service runs.

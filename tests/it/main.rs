@@ -10,6 +10,7 @@
 
 mod access;
 mod auth;
+mod client_dir;
 mod contract;
 mod crash;
 mod docs;
@@ -17,6 +18,7 @@ mod invites;
 mod layers;
 mod mcp;
 mod program;
+mod reference;
 mod sockets;
 mod spawns;
 mod support;
