@@ -117,12 +117,14 @@ pub struct RequestedAgent {
     pub agent: Agent,
     /// Collects the key once approved; given when the request is new.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "agent_claim_…")]
     pub claim_secret: Option<String>,
 }
 
 /// Answer to an access request without it: no more than the requester knows.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "scout", "status": "pending", "claimSecret": "agent_claim_…"}))]
 pub struct PublicRequest {
     pub id: AgentId,
     pub status: AgentStatus,
@@ -152,6 +154,7 @@ pub struct Claim {
 /// How a request stands; the key is there once, the first time after approval.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"status": "approved", "grantedPermissions": ["read:pages"], "mcpApiKey": "mcp_agent_…"}))]
 pub struct Claimed {
     pub status: AgentStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,5 +217,6 @@ pub struct RegisteredAgent {
     pub success: bool,
     pub status: u16,
     pub agent: Agent,
+    #[schema(example = "mcp_agent_…")]
     pub mcp_api_key: String,
 }

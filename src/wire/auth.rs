@@ -46,6 +46,7 @@ pub struct Login {
 
 /// What anybody may know of the workspace before signing in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000001", "name": "Acme", "logo": null, "hostname": null}))]
 pub struct PublicWorkspace {
     pub id: WorkspaceId,
     #[schema(required)]
@@ -65,6 +66,12 @@ impl From<WorkspaceRow> for PublicWorkspace {
 /// The caller's account.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000002", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "Ada",
+    "email": "ada@example.com", "avatarUrl": null, "role": "owner", "locale": null, "timezone": null, "settings": null,
+    "emailVerifiedAt": null, "lastLoginAt": "2026-01-02T03:04:05.678Z", "deactivatedAt": null, "deletedAt": null,
+    "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct User {
     pub id: UserId,
     pub workspace_id: WorkspaceId,
@@ -117,6 +124,12 @@ impl From<UserRow> for User {
 /// The caller's workspace. Of its settings only what every member may know (D-19).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000001", "name": "Acme", "description": null, "logo": null, "hostname": null, "customDomain": null,
+    "defaultSpaceId": "019a0000-0000-7000-8000-000000000006", "status": "active", "emailDomains": [],
+    "settings": {"agent": {"enabled": true, "enableActivityTracking": true, "allowAgentChat": true}}, "memberCount": 1,
+    "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct Workspace {
     pub id: WorkspaceId,
     #[schema(required)]

@@ -32,6 +32,11 @@ pub struct CreateInvite {
 /// An invite.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000003", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "CI agents", "description": null,
+    "token": "agent_inv_…", "permissions": ["read:pages"], "usesRemaining": 3, "usesCount": 0, "expiresAt": "2030-01-01T00:00:00.000Z",
+    "revokedAt": null, "createdBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct Invite {
     pub id: InviteId,
     pub workspace_id: WorkspaceId,

@@ -17,6 +17,7 @@ pub struct CallTool {
 
 /// One piece of a tool's answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"type": "text", "text": "{\"id\": \"scout\", \"status\": \"approved\"}"}))]
 pub struct Content {
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "text")]

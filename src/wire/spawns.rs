@@ -38,6 +38,9 @@ fn one() -> u32 {
 /// What came of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "success": true, "spawnedAgents": [{"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting"}]
+}))]
 pub struct Spawned {
     /// Whether every agent was started.
     pub success: bool,
@@ -48,6 +51,7 @@ pub struct Spawned {
 
 /// One agent that was started.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting"}))]
 pub struct SpawnedAgent {
     pub id: AgentId,
     pub name: String,
