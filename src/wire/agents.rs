@@ -220,6 +220,7 @@ pub struct AgentQuery {
 #[schema(example = json!({"grantedPermissions": ["read:pages", "read:tasks"], "requestVersion": 1}))]
 pub struct ApproveAgent {
     #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    #[schema(min_items = 1, max_items = 64)]
     pub granted_permissions: Vec<String>,
     /// The `requestVersion` that was reviewed: refused with 409 when the agent has asked again since.
     pub request_version: Option<i32>,
@@ -239,6 +240,7 @@ pub struct ApprovedAgent {
 #[schema(example = json!({"reason": "No longer needed"}))]
 pub struct Decision {
     #[validate(length(min = 1, max = 2000, message = "must be 1 to 2000 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 1, max_length = 2000, pattern = r"\S")]
     pub reason: String,
 }
 

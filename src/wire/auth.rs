@@ -17,12 +17,16 @@ use crate::model::{
 #[schema(example = json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}))]
 pub struct SetUp {
     #[validate(length(min = 3, max = 50, message = "must be 3 to 50 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 3, max_length = 50, pattern = r"\S")]
     pub workspace_name: String,
     #[validate(length(min = 1, max = 50, message = "must be 1 to 50 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 1, max_length = 50, pattern = r"\S")]
     pub name: String,
     #[validate(email(message = "must be an email address"), length(max = 254, message = "must be at most 254 characters"))]
+    #[schema(format = "email", max_length = 254)]
     pub email: String,
     #[validate(length(min = 8, max = 70, message = "must be 8 to 70 characters"), custom(function = hashable))]
+    #[schema(min_length = 8, max_length = 70)]
     pub password: String,
 }
 
@@ -39,8 +43,10 @@ fn hashable(password: &str) -> Result<(), validator::ValidationError> {
 #[schema(example = json!({"email": "ada@example.com", "password": "correct horse battery"}))]
 pub struct Login {
     #[validate(length(min = 1, max = 254, message = "must be 1 to 254 characters"))]
+    #[schema(min_length = 1, max_length = 254)]
     pub email: String,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub password: String,
 }
 

@@ -10,6 +10,7 @@ use validator::Validate;
 #[schema(example = json!({"name": "agent_profile", "arguments": {}}))]
 pub struct CallTool {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     #[serde(default)]
     pub arguments: Map<String, Value>,
