@@ -18,6 +18,7 @@ mod invites;
 mod layers;
 mod mcp;
 mod program;
+mod properties;
 mod reference;
 mod sockets;
 mod spawns;
