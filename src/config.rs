@@ -194,7 +194,8 @@ impl Config {
         if let Some(folder) = &self.client_dir
             && !folder.join("index.html").is_file()
         {
-            reader.refuse("CLIENT_DIR", &format!("must be a folder with a built client and its index.html, got {folder:?}"), ());
+            let why = format!("must be a folder with a built client and its index.html, got {:?}", folder.display().to_string());
+            reader.refuse("CLIENT_DIR", &why, ());
         }
         for (name, url) in [("DRAWIO_URL", &self.client.drawio_url), ("COLLAB_URL", &self.client.collab_url)] {
             if let Some(url) = url

@@ -129,16 +129,16 @@ fn script_safe(settings: &ClientSettings) -> String {
     json.replace('<', "\\u003c").replace('>', "\\u003e").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
-/// What the client's page may load. Beside the console's policy: its own settings by their hash, inline
-/// styles (style libraries write them at run time), pictures from anywhere by https (people's avatars,
-/// pasted pictures) and as data or blobs (previews of what is to be uploaded), fonts as data (KaTeX and
-/// icon fonts are built in that way), workers as blobs (code highlighting), and frames of the drawing service.
+/// What the client's page may load. As the console: inline styles (style libraries write them at run
+/// time), sockets, pictures by https and as data. Beside that its own settings, by their hash; fonts as
+/// data, since Vite writes files below 4 KiB into the style sheet, small fonts of formulas among them;
+/// and frames of the drawing service, if one is set. What is not named was not needed.
 fn policy(code: &str, settings: &ClientSettings) -> HeaderValue {
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(code));
     let frames = settings.drawio_url.as_deref().and_then(origin).unwrap_or_default();
     let text = format!(
         "default-src 'self'; script-src 'self' 'sha256-{hash}'; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; \
-         img-src 'self' data: blob: https:; font-src 'self' data:; worker-src 'self' blob:; frame-src 'self' {frames}; \
+         img-src 'self' data: https:; font-src 'self' data:; frame-src 'self' {frames}; \
          frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     );
     HeaderValue::try_from(text).expect("a hash and an origin are printable ASCII")

@@ -36,7 +36,7 @@ pub(super) fn is_for_pages(method: &Method, path: &str) -> bool {
 /// A file of the build.
 pub(super) fn embedded(path: &str, asked: &HeaderMap) -> Option<Response> {
     let file = Files::get(path)?;
-    let version = files::hex(&file.metadata.sha256_hash());
+    let version = files::version_from(file.metadata.sha256_hash());
     Some(files::Description::new(path, &version).answer(asked, || Body::from(file.data.into_owned())))
 }
 

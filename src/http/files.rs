@@ -57,12 +57,13 @@ impl Description {
 
 /// A version for bytes at hand.
 pub(super) fn version_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    version_from(Sha256::digest(bytes).into())
 }
 
-/// A hash as text; half of it tells versions apart well enough.
-pub(super) fn hex(hash: &[u8]) -> String {
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+/// A version from a hash of the content; half of it tells versions apart well enough.
+pub(super) fn version_from(hash: [u8; 32]) -> String {
+    let (half, _) = hash.split_first_chunk().unwrap_or((&[0; 16], &[]));
+    format!("{:032x}", u128::from_be_bytes(*half))
 }
 
 /// Whether a build tool gave the file its name: below `assets`, with eight characters of a hash before

@@ -25,7 +25,7 @@ const PAGE: &str = r#"<!doctype html>
 "#;
 
 /// What the page loads: it uses what a client of the usual kind does at run time.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r"
 const style = document.createElement('style');
 style.textContent = 'body { padding: 11px }';
 document.head.append(style);
@@ -34,7 +34,7 @@ picture.onload = () => document.body.setAttribute('data-picture', 'shown');
 picture.src = 'data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==';
 document.body.append(picture);
 document.body.setAttribute('data-config', JSON.stringify(window.CONFIG));
-"#;
+";
 
 /// A built client in a folder, and beside the folder what nobody may read.
 fn built_client() -> Folder {

@@ -35,6 +35,13 @@ export interface Schema {
   enum?: unknown[];
   example?: unknown;
   default?: unknown;
+  pattern?: string;
+  minLength?: number;
+  maxLength?: number;
+  minItems?: number;
+  maxItems?: number;
+  minimum?: number;
+  maximum?: number;
   required?: string[];
   properties?: Record<string, Schema>;
   items?: Schema;
@@ -89,6 +96,18 @@ export class Schemas {
       .join(' or ');
   }
 
+  /** What a value must keep to, beside its type. */
+  limits(schema: Schema): string {
+    const own = this.resolve(schema);
+    const texts = [
+      range(own.minimum, own.maximum, ''),
+      range(own.minLength, own.maxLength, ' characters'),
+      range(own.minItems, own.maxItems, ' items'),
+      own.pattern && `matches ${own.pattern}`,
+    ];
+    return texts.filter(Boolean).join(', ');
+  }
+
   /** The fields of an object, or of the objects in a list. */
   fields(schema: Schema, depth = 0): Field[] {
     const own = this.resolve(schema);
@@ -117,6 +136,12 @@ export class Schemas {
     }
     return plainValue(own);
   }
+}
+
+function range(from: number | undefined, to: number | undefined, unit: string): string {
+  if (from === undefined && to === undefined) return '';
+  if (to === undefined) return `at least ${from}${unit}`;
+  return from === undefined ? `at most ${to}${unit}` : `${from} to ${to}${unit}`;
 }
 
 /** Stands for a value that has no example. */

@@ -22,6 +22,10 @@ function json(value: unknown): HTMLElement {
   return element('pre', { tabindex: '0' }, element('code', {}, JSON.stringify(value, null, 2)));
 }
 
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
 class Page {
   private readonly schemas: Schemas;
   private readonly schemes: Record<string, SecurityScheme>;
@@ -123,7 +127,7 @@ class Page {
           'details',
           { class: 'response', ...(status.startsWith('2') ? { open: '' } : {}) },
           element('summary', {}, element('strong', {}, status), ' ', ...prose(response.description)),
-          ...this.content(response.content ?? {}),
+          ...this.content(response.content ?? {}, Number(status)),
         ),
       ),
     ];
@@ -144,10 +148,13 @@ class Page {
     return [element('h3', {}, 'Parameters'), this.fields(fields, 0)];
   }
 
-  private content(content: Content): Node[] {
+  /** Fields and an example of a body. Bodies of answers repeat the status that they have. */
+  private content(content: Content, status?: number): Node[] {
     return Object.entries(content).flatMap(([type, { schema, example }]) => {
       if (!schema) return [element('p', {}, element('code', {}, type))];
-      return [this.fields(this.schemas.fields(schema), 0), json(example ?? this.schemas.example(schema))];
+      const shown = example ?? this.schemas.example(schema);
+      const repeats = status !== undefined && isObject(shown) && 'success' in shown && 'status' in shown;
+      return [this.fields(this.schemas.fields(schema), 0), json(repeats ? { ...shown, status } : shown)];
     });
   }
 
@@ -157,6 +164,7 @@ class Page {
 
   private field({ name, required, schema }: Field, nesting: number): Node[] {
     const own = this.schemas.resolve(schema);
+    const limits = this.schemas.limits(schema);
     const inner = nesting < NESTING_MAX ? this.schemas.fields(schema) : [];
     return [
       element(
@@ -165,6 +173,7 @@ class Page {
         element('code', {}, name),
         ' ',
         element('span', { class: 'type' }, this.schemas.type(schema)),
+        limits !== '' && element('small', {}, ` ${limits}`),
         required && element('span', { class: 'required' }, ' required'),
       ),
       element(
