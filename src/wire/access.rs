@@ -99,7 +99,7 @@ pub struct AccessRequest {
     #[schema(max_length = 2000)]
     pub justification: Option<String>,
     #[validate(custom(function = web_url))]
-    #[schema(format = "uri", max_length = 2000)]
+    #[schema(format = "uri", max_length = 2000, pattern = "^https?://")]
     pub endpoint: Option<String>,
     #[validate(custom(function = https_url))]
     #[schema(format = "uri", max_length = 2000, pattern = "^https://")]
@@ -211,7 +211,7 @@ pub struct RegisterAgent {
     #[validate(custom(function = small_object))]
     pub metadata: Map<String, Value>,
     #[validate(custom(function = web_url))]
-    #[schema(format = "uri", max_length = 2000)]
+    #[schema(format = "uri", max_length = 2000, pattern = "^https?://")]
     pub endpoint: Option<String>,
     /// The secret of an access request under this id, if one waits.
     pub claim_secret: Option<String>,

@@ -270,7 +270,7 @@ pub struct Stopping {
 /// The permission catalogue.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
-    "permissions": [{"id": "read:pages", "description": "Read pages", "category": "pages"}], "defaults": ["read:pages"]
+    "permissions": [{"id": "read:pages", "description": "Read pages", "category": "read"}], "defaults": ["read:pages"]
 }))]
 pub struct Permissions {
     pub permissions: Vec<Permission>,
@@ -280,7 +280,7 @@ pub struct Permissions {
 
 /// One permission.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"id": "read:pages", "description": "Read pages", "category": "pages"}))]
+#[schema(example = json!({"id": "read:pages", "description": "Read pages", "category": "read"}))]
 pub struct Permission {
     #[schema(value_type = String, example = "read:pages")]
     pub id: &'static str,

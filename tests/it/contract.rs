@@ -129,6 +129,26 @@ fn every_request_and_every_answer_has_an_example() {
 }
 
 #[test]
+fn every_example_has_the_fields_of_its_schema() {
+    let document = document();
+    let mut seen = 0;
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let (Some(example), Some(fields)) = (schema["example"].as_object(), schema["properties"].as_object()) else { continue };
+        for field in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(example.contains_key(field), "the example of {name} lacks {field}");
+        }
+        for (field, value) in example {
+            let known = fields.get(field).unwrap_or_else(|| panic!("the example of {name} has {field}, which it does not know"));
+            let choices =
+                known["$ref"].as_str().map_or(known, |at| document.pointer(at.trim_start_matches('#')).unwrap())["enum"].as_array();
+            assert!(choices.is_none_or(|choices| choices.contains(value)), "the example of {name} has {value} for {field}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 15, "the examples were not found");
+}
+
+#[test]
 fn the_committed_document_is_the_one_that_the_program_prints() {
     let committed: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
     assert_eq!(committed, document(), "run `cargo xtask gen`");
