@@ -8,7 +8,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::{OpenApi, Ref, RefOr};
 
 use super::{console, files};
 use crate::app::App;
@@ -26,17 +26,27 @@ pub(super) fn routes(document: &OpenApi) -> Router<App> {
     Router::new().route(DOCUMENT, get(publish)).route(PAGE, get(page)).route(&format!("{PAGE}/assets/{{file}}"), get(asset))
 }
 
-/// Gives every response a description, as OpenAPI demands: the name of its status, where nothing else is said.
+/// Says of every operation what is the same for all: what an agent's id looks like in a path, and a
+/// description of each response, as OpenAPI demands: the name of its status, where nothing else is said.
 pub(super) fn complete(document: &mut OpenApi) {
     let operations = document.paths.paths.values_mut().flat_map(|item| {
         [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().filter_map(Option::as_mut)
     });
-    for (status, response) in operations.flat_map(|operation| &mut operation.responses.responses) {
-        if let RefOr::T(response) = response
-            && response.description.is_empty()
-        {
-            let status = StatusCode::from_bytes(status.as_bytes()).ok();
-            status.and_then(|status| status.canonical_reason()).unwrap_or("The answer").clone_into(&mut response.description);
+    for operation in operations {
+        for parameter in operation.parameters.iter_mut().flatten() {
+            if let RefOr::T(parameter) = parameter
+                && parameter.name == "agentId"
+            {
+                parameter.schema = Some(Ref::from_schema_name("AgentId").into());
+            }
+        }
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && response.description.is_empty()
+            {
+                let status = StatusCode::from_bytes(status.as_bytes()).ok();
+                status.and_then(|status| status.canonical_reason()).unwrap_or("The answer").clone_into(&mut response.description);
+            }
         }
     }
 }
