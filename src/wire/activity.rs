@@ -171,6 +171,11 @@ impl From<Row> for RecentActivity {
 /// One thing that happened.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000007", "agentId": "scout", "workspaceId": "019a0000-0000-7000-8000-000000000001",
+    "actorUserId": "019a0000-0000-7000-8000-000000000002", "activityType": "access_approved", "description": "Scout was approved",
+    "metadata": {}, "projectId": null, "taskId": null, "pageId": null, "createdAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct Activity {
     pub id: EventId,
     /// Absent for what concerns the workspace as a whole.
