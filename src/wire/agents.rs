@@ -294,6 +294,7 @@ pub struct Receipt {
 
 /// Agents that may be watched.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"agents": [{"id": "scout", "name": "Scout", "type": "agent", "status": "approved", "avatarUrl": null}]}))]
 pub struct Watchable {
     pub agents: Vec<WatchableAgent>,
 }
@@ -301,6 +302,7 @@ pub struct Watchable {
 /// An agent in the list of those that may be watched.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "scout", "name": "Scout", "type": "agent", "status": "approved", "avatarUrl": null}))]
 pub struct WatchableAgent {
     pub id: AgentId,
     pub name: String,

@@ -113,6 +113,7 @@ pub struct LogQuery {
 /// One line of a session's log.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000004", "sessionId": "019a0000-0000-7000-8000-000000000005", "logType": "stdout", "content": "ready", "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct TerminalSessionLog {
     pub id: uuid::Uuid,
     pub session_id: SessionId,
