@@ -11,7 +11,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::model::{
     actor::{KeyHolder, Person, Standing, Subject},
-    ids::UserId,
     workspace::Role,
 };
 
@@ -183,17 +182,17 @@ impl Connections {
         closed
     }
 
-    /// The number of connections of one person.
+    /// The number of open connections of a kind.
     #[must_use]
-    pub fn count_of(&self, user: UserId) -> usize {
-        self.state().open.values().filter(|entry| entry.holder.is_concerned(&Subject::User(user))).count()
+    pub fn count(&self, kind: Kind) -> usize {
+        self.state().open.values().filter(|entry| entry.kind == kind).count()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::WorkspaceId;
+    use crate::model::ids::{UserId, WorkspaceId};
 
     fn person(role: Role) -> Person {
         Person { user: UserId::generate(), workspace: WorkspaceId::generate(), role, expires_at: 0 }

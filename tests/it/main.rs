@@ -9,20 +9,30 @@
 )]
 
 mod access;
+mod activity;
 mod adoption;
+mod approvals;
+mod assignments;
 mod auth;
+mod authority;
 mod client_dir;
+mod connections;
 mod contract;
 mod crash;
 mod docs;
 mod idempotency;
 mod invites;
+mod keys;
 mod layers;
 mod limits;
 mod mcp;
+mod notifications;
+mod pages;
 mod program;
 mod properties;
 mod reference;
+mod settings;
 mod sockets;
 mod spawns;
 mod support;
+mod webhooks;

@@ -111,9 +111,13 @@ impl World {
 
     /// On a database that has its workspaces already, of which one is the callers'.
     pub(crate) async fn taken_over(pool: PgPool, workspace: WorkspaceId) -> Self {
+        Self::taken_over_with(pool, workspace, config(None)).await
+    }
+
+    pub(crate) async fn taken_over_with(pool: PgPool, workspace: WorkspaceId, config: Config) -> Self {
         serve::prepare_database(&pool, Some(APP_SECRET)).await.unwrap();
         let clock = Clock::default();
-        let running = serve(&pool, &config(None), clock.clone()).await;
+        let running = serve(&pool, &config, clock.clone()).await;
         Self { base: format!("http://{}", running.address()), workspace, pool, clock, running, runtime: None, http: reqwest::Client::new() }
     }
 
@@ -124,6 +128,16 @@ impl World {
         let (workspace, _) = workspaces::set_up(&mut tx, "Acme", &person("owner", "acme")).await.unwrap();
         tx.commit().await.unwrap();
         Self { base: format!("http://{}", running.address()), workspace, pool, clock, running, runtime, http: reqwest::Client::new() }
+    }
+
+    /// The number of open connections of a kind.
+    pub(crate) fn open_connections(&self, kind: raven_agents::app::connections::Kind) -> usize {
+        self.running.app().connections.count(kind)
+    }
+
+    /// Begins a use case, as an edge would.
+    pub(crate) async fn begin(&self) -> raven_agents::app::Tx {
+        self.running.app().begin().await.unwrap()
     }
 
     /// Ends the service as a crash would: nothing is drained. The runtime goes on.
@@ -170,6 +184,14 @@ impl World {
         let id = workspaces::add_person(&mut tx, self.workspace, &person(name, "acme"), role).await.unwrap();
         tx.commit().await.unwrap();
         self.signed_in(self.workspace, id)
+    }
+
+    /// A member with their id.
+    pub(crate) async fn member_with_id(&self, name: &str) -> (Caller<'_>, UserId) {
+        let member = self.member(name).await;
+        let id = sqlx::query_scalar("SELECT id FROM users WHERE workspace_id = $1 AND email = $2");
+        let id: uuid::Uuid = id.bind(self.workspace.0).bind(format!("{name}@acme.example")).fetch_one(&self.pool).await.unwrap();
+        (member, UserId(id))
     }
 
     /// The owner of another workspace.
@@ -316,6 +338,10 @@ impl Caller<'_> {
         self.call(Method::DELETE, path, None).await
     }
 
+    pub(crate) async fn patch_settings(&self, settings: Value) -> Answer {
+        self.post("/workspace/agent-settings/update", settings).await
+    }
+
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.world.http.request(method.clone(), format!("{}/api{path}", self.world.base));
         request = match &self.credential {
@@ -337,6 +363,10 @@ impl Caller<'_> {
 
     pub(crate) async fn approve(&self, id: &str, permissions: &[&str]) -> Answer {
         self.post(&format!("/parallax-agents/{id}/approve"), json!({"grantedPermissions": permissions})).await
+    }
+
+    pub(crate) async fn assign(&self, id: &str, project: uuid::Uuid) -> Answer {
+        self.post(&format!("/parallax-agents/{id}/assign/project"), json!({"projectId": project})).await
     }
 
     pub(crate) async fn revoke(&self, id: &str) -> Answer {

@@ -24,15 +24,24 @@ impl Socket {
         Self::connect_from(base, namespace, cookie, base).await
     }
 
+    /// Connects to the agents' namespace with an API key.
+    pub(crate) async fn connect_with_key(base: &str, key: &str) -> Self {
+        Self::open(base, "/mcp", "", base, &json!({"apiKey": key}).to_string()).await
+    }
+
     /// Connects with a cookie, from a page of `origin`.
     pub(crate) async fn connect_from(base: &str, namespace: &'static str, cookie: &str, origin: &str) -> Self {
+        Self::open(base, namespace, cookie, origin, "").await
+    }
+
+    async fn open(base: &str, namespace: &'static str, cookie: &str, origin: &str, auth: &str) -> Self {
         let url = format!("{}/socket.io/?EIO=4&transport=websocket", base.replacen("http", "ws", 1));
         let request = ClientRequestBuilder::new(url.parse().unwrap()).with_header("cookie", cookie).with_header("origin", origin);
         let (stream, _) = connect_async(request).await.unwrap();
         let mut socket = Self { stream, namespace, screen: String::new() };
         assert!(socket.receive().await.starts_with('0'));
         let prefix = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
-        socket.send(prefix.clone()).await;
+        socket.send(format!("{prefix}{auth}")).await;
         while !socket.receive().await.starts_with(&prefix) {}
         socket
     }
@@ -72,6 +81,19 @@ impl Socket {
             }
         };
         timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("no {wanted} in time"))
+    }
+
+    /// Waits until the service has closed the namespace, or the connection.
+    pub(crate) async fn until_closed(&mut self) {
+        let prefix = if self.namespace == "/" { "41".to_owned() } else { format!("41{}", self.namespace) };
+        let search = async {
+            while let Some(Ok(message)) = self.stream.next().await {
+                if message.to_text().is_ok_and(|text| text.starts_with(&prefix)) {
+                    return;
+                }
+            }
+        };
+        timeout(DEADLINE, search).await.expect("the socket was not closed in time");
     }
 
     /// Attaches to an agent's terminal.

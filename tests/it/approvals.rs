@@ -1,0 +1,127 @@
+//! Tool calls that wait for a person.
+
+use chrono::TimeDelta;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{Answer, Caller, World, config};
+
+/// A world in which an agent's own profile is a sensitive thing.
+async fn careful(pool: PgPool) -> World {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["agent.profile".to_owned()];
+    World::with_config(pool, settings, None).await
+}
+
+/// The approval that a call waits for.
+#[track_caller]
+fn waits(answer: Answer) -> String {
+    let told = answer.tool_text();
+    assert_eq!(told["code"], -32005, "{told}");
+    told["data"]["approvalId"].as_str().unwrap().to_owned()
+}
+
+async fn confirm(caller: &Caller<'_>, id: &str) -> Answer {
+    caller.post("/approvals/confirm", json!({"approvalToken": id})).await
+}
+
+/// D-09.
+#[sqlx::test]
+async fn an_agent_cannot_approve_its_own_call_and_an_admins_approval_counts_once(pool: PgPool) {
+    let world = careful(pool).await;
+    let owner = world.owner().await;
+    let key = world.approved_agent("scout").await;
+    let agent = world.with_key(&key);
+    let id = waits(agent.tool("agent_profile", json!({})).await);
+
+    // The id by itself permits nothing, and the agent's key opens no door of people.
+    assert_eq!(waits(agent.tool("agent_profile", json!({"approvalId": id})).await), id, "it waits for the same approval");
+    confirm(&agent, &id).await.expect(StatusCode::UNAUTHORIZED);
+
+    let listed = owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!((&listed[0]["token"], &listed[0]["method"], &listed[0]["agentId"]), (&json!(id), &json!("agent.profile"), &json!("scout")));
+    let confirmed = confirm(&owner, &id).await.expect(StatusCode::OK);
+    assert_eq!((&confirmed["data"]["approved"], &confirmed["data"]["result"]["approvalId"]), (&json!(true), &json!(id)));
+    confirm(&owner, &id).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+
+    let other_call = agent.tool("agent_profile", json!({"approvalId": id, "agentId": "scout"})).await.tool_text();
+    assert_eq!(other_call["code"], -32002, "approved was another call: {other_call}");
+    let done = agent.tool("agent_profile", json!({"approvalId": id})).await.tool_text();
+    assert_eq!(done["id"], "scout");
+    let again = agent.tool("agent_profile", json!({"approvalId": id})).await.tool_text();
+    assert_eq!(again["code"], -32002, "used already: {again}");
+    let counts = (world.activities("approval_requested", Some("scout")).await, world.activities("approval_granted", Some("scout")).await);
+    assert_eq!(counts, (1, 1));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn an_approval_serves_one_of_two_calls_at_once(pool: PgPool) {
+    let world = careful(pool).await;
+    let key = world.approved_agent("scout").await;
+    let agent = world.with_key(&key);
+    let id = waits(agent.tool("agent_profile", json!({})).await);
+    confirm(&world.owner().await, &id).await.expect(StatusCode::OK);
+    let call = || agent.tool("agent_profile", json!({"approvalId": id}));
+    let (a, b) = tokio::join!(call(), call());
+    let served = [a, b].into_iter().filter(|answer| answer.body.get("isError").is_none()).count();
+    assert_eq!(served, 1);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_call_that_is_rejected_or_too_old_is_not_carried_out(pool: PgPool) {
+    let world = careful(pool).await;
+    let owner = world.owner().await;
+    let key = world.approved_agent("scout").await;
+    let agent = world.with_key(&key);
+    let refused = async |id: &str| agent.tool("agent_profile", json!({"approvalId": id})).await.tool_text()["code"].clone();
+    let id = waits(agent.tool("agent_profile", json!({})).await);
+    let rejected = owner.post("/approvals/reject", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    assert_eq!(rejected["data"], json!({"deleted": true}));
+    assert_eq!(refused(&id).await, -32002);
+
+    let id = waits(agent.tool("agent_profile", json!({})).await);
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    world.clock.advance(TimeDelta::minutes(61));
+    assert_eq!(refused(&id).await, -32002, "granted, and too late");
+    let id = waits(agent.tool("agent_profile", json!({})).await);
+    world.clock.advance(TimeDelta::minutes(61));
+    confirm(&owner, &id).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+    for bad in [json!("x"), json!(1), json!(uuid::Uuid::now_v7())] {
+        let answer = agent.tool("agent_profile", json!({"approvalId": bad})).await.tool_text();
+        assert_eq!(answer["code"], -32002, "{answer}");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn members_and_other_workspaces_see_and_decide_nothing_of_agents(pool: PgPool) {
+    let world = careful(pool).await;
+    let key = world.approved_agent("scout").await;
+    let id = waits(world.with_key(&key).tool("agent_profile", json!({})).await);
+    for caller in [world.member("mel").await, world.outsider().await] {
+        assert_eq!(caller.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"], json!([]));
+        confirm(&caller, &id).await.expect_problem(StatusCode::NOT_FOUND, "APPROVAL_NOT_FOUND");
+        caller.post("/approvals/reject", json!({"approvalToken": id})).await.expect(StatusCode::NOT_FOUND);
+    }
+    let listed: Value = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK);
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn an_agent_has_a_bounded_number_of_calls_that_wait(pool: PgPool) {
+    let world = careful(pool).await;
+    let key = world.approved_agent("scout").await;
+    let agent = world.with_key(&key);
+    let calls = (0..30).map(|number| {
+        let agent = agent.clone();
+        async move { agent.tool("agent_profile", json!({"note": number})).await.tool_text()["code"].clone() }
+    });
+    let codes = futures_util::future::join_all(calls).await;
+    assert_eq!(codes.iter().filter(|code| **code == -32005).count(), 20);
+    assert_eq!(codes.iter().filter(|code| **code == -32002).count(), 10);
+    world.end().await;
+}
