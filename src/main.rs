@@ -10,10 +10,10 @@ use raven_agents::{
     domain::{
         adoption::{self, Contents, Found, Rehearsal},
         auth,
-        workspaces::{self, NewPerson},
+        workspaces::{self, NewPerson, Standing},
     },
     http, mcp,
-    model::{clock::Clock, workspace::Role},
+    model::{clock::Clock, ids::WorkspaceId, workspace::Role},
     runtime::RuntimeClient,
     serve,
     storage::{self, Tx},
@@ -64,6 +64,26 @@ enum Admin {
         #[arg(long)]
         workspace: Option<uuid::Uuid>,
     },
+    /// Give a person another password, read from standard input
+    ResetPassword {
+        #[command(flatten)]
+        person: Whom,
+    },
+    /// Give a person another role; their open connections end
+    SetRole {
+        #[command(flatten)]
+        person: Whom,
+        #[arg(long, value_enum)]
+        role: PersonRole,
+    },
+    /// Keep a person out: sign-ins, API keys and open connections end
+    DeactivateUser {
+        #[command(flatten)]
+        person: Whom,
+        /// Let them in again instead
+        #[arg(long)]
+        undo: bool,
+    },
     /// Make a further workspace with its owner; the password is read from standard input
     CreateWorkspace {
         #[arg(long)]
@@ -76,6 +96,16 @@ enum Admin {
         #[arg(long)]
         owner_name: String,
     },
+}
+
+/// Names a person.
+#[derive(clap::Args)]
+struct Whom {
+    #[arg(long)]
+    email: String,
+    /// Of this workspace instead of the first
+    #[arg(long)]
+    workspace: Option<uuid::Uuid>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -318,30 +348,51 @@ async fn is_ours(config: &Config) -> bool {
     asked.await.is_ok_and(|answer| answer["data"] == "ok")
 }
 
-async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
+impl From<PersonRole> for Role {
+    fn from(role: PersonRole) -> Self {
+        match role {
+            PersonRole::Owner => Self::Owner,
+            PersonRole::Admin => Self::Admin,
+            PersonRole::Member => Self::Member,
+        }
+    }
+}
+
+/// The password from standard input, hashed.
+async fn password_hash() -> anyhow::Result<String> {
     let mut password = String::new();
     std::io::stdin().take(200).read_to_string(&mut password).context("the password is read from standard input")?;
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     anyhow::ensure!((8..=72).contains(&password.len()), "the password must have 8 to 72 bytes");
-    let password_hash = auth::hash_password(password).await;
+    Ok(auth::hash_password(password).await)
+}
+
+/// The workspace named, or the first.
+async fn workspace_of(tx: &mut Tx, named: Option<uuid::Uuid>) -> anyhow::Result<WorkspaceId> {
+    match named {
+        Some(id) => Ok(WorkspaceId(id)),
+        None => workspaces::resolve(tx.conn(), None).await?.context("there is no workspace yet: open the console to set one up"),
+    }
+}
+
+async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
+    let password_hash = match task {
+        Admin::CreateUser { .. } | Admin::CreateWorkspace { .. } | Admin::ResetPassword { .. } => password_hash().await?,
+        Admin::SetRole { .. } | Admin::DeactivateUser { .. } => String::new(),
+    };
     let database = Database::resolve(config, &mut report)?;
     let pool = storage::db::pool(database.options.clone(), 1);
     serve::prepare_database(&pool, config.app_secret.as_deref()).await?;
     let mut tx = Tx::begin(&pool, &Clock::default()).await?;
     match task {
         Admin::CreateUser { email, name, role, workspace } => {
-            let workspace = match workspace {
-                Some(id) => raven_agents::model::ids::WorkspaceId(id),
-                None => workspaces::resolve(tx.conn(), None).await?.context("there is no workspace yet: open the console to set one up")?,
-            };
-            let role = match role {
-                PersonRole::Owner => Role::Owner,
-                PersonRole::Admin => Role::Admin,
-                PersonRole::Member => Role::Member,
-            };
-            let user = workspaces::add_person(&mut tx, workspace, &NewPerson { name, email, password_hash }, role).await?;
+            let workspace = workspace_of(&mut tx, workspace).await?;
+            let user = workspaces::add_person(&mut tx, workspace, &NewPerson { name, email, password_hash }, role.into()).await?;
             println!("{user}");
         }
+        Admin::ResetPassword { person } => change_person(&mut tx, person, Standing::Password(password_hash)).await?,
+        Admin::SetRole { person, role } => change_person(&mut tx, person, Standing::Role(role.into())).await?,
+        Admin::DeactivateUser { person, undo } => change_person(&mut tx, person, Standing::Deactivated(!undo)).await?,
         Admin::CreateWorkspace { name, hostname, owner_email, owner_name } => {
             let owner = NewPerson { name: owner_name, email: owner_email, password_hash };
             let (workspace, _) = workspaces::create(&mut tx, &name, hostname.as_deref(), &owner).await?;
@@ -351,4 +402,11 @@ async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
     tx.commit().await?;
     pool.close().await;
     database.stop()
+}
+
+async fn change_person(tx: &mut Tx, person: Whom, change: Standing) -> anyhow::Result<()> {
+    let workspace = workspace_of(tx, person.workspace).await?;
+    let user = workspaces::change_person(tx, workspace, &person.email, change).await?;
+    println!("{user}");
+    Ok(())
 }

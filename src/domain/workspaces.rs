@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
+use super::events;
 use crate::{
     model::{
+        event::{Event, EventKind},
         ids::{UserId, WorkspaceId},
         workspace::{Role, Workspace},
     },
@@ -26,6 +28,11 @@ pub enum SetupError {
     EmailTaken,
     #[error("workspace not found")]
     NotFound,
+    #[error("there is no person with this email in the workspace")]
+    PersonNotFound,
+    /// Nobody would be left who could manage the workspace.
+    #[error("the workspace's last owner keeps the role and stays active")]
+    LastOwner,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -64,6 +71,39 @@ pub async fn add_person(tx: &mut Tx, workspace: WorkspaceId, person: &NewPerson,
     )?;
     storage::users::join_default_group(tx.conn(), workspace, user).await?;
     Ok(user)
+}
+
+/// What an operator changes about a person.
+pub enum Standing {
+    /// As a hash.
+    Password(String),
+    Role(Role),
+    Deactivated(bool),
+}
+
+/// Changes a person's password, role or whether they may come in. Every node closes what they may no
+/// longer hold open, upon what the database tells.
+///
+/// Records [`EventKind::UserChanged`]. Errors: `PersonNotFound`, `LastOwner`, `Storage`.
+pub async fn change_person(tx: &mut Tx, workspace: WorkspaceId, email: &str, change: Standing) -> Result<UserId, SetupError> {
+    // One at a time, so that two owners do not step down for each other.
+    storage::workspaces::lock(tx.conn(), workspace).await?.ok_or(SetupError::NotFound)?;
+    let found = storage::users::lock_by_email(tx.conn(), workspace, email).await?;
+    let user = found.filter(|user| user.role != Role::Agent).ok_or(SetupError::PersonNotFound)?;
+    let now = tx.now();
+    let (role, password, deactivated, told) = match change {
+        Standing::Password(hash) => (None, Some(hash), None, "a new password".to_owned()),
+        Standing::Role(role) => (Some(role), None, None, format!("role {}", role.as_str())),
+        Standing::Deactivated(true) => (None, None, Some(true), "deactivated".to_owned()),
+        Standing::Deactivated(false) => (None, None, Some(false), "activated".to_owned()),
+    };
+    storage::users::set_standing(tx.conn(), user.id, role, password.as_deref(), deactivated, now).await?;
+    if user.role == Role::Owner && storage::users::count_active_owners(tx.conn(), workspace).await? == 0 {
+        return Err(SetupError::LastOwner);
+    }
+    let kind = EventKind::UserChanged { user_id: user.id, change: told };
+    events::record(tx, Event::within(workspace, None, kind)).await?;
+    Ok(user.id)
 }
 
 /// The workspace that a request without a credential is about: by host name, or the only one.

@@ -292,6 +292,8 @@ impl From<SetupError> for Problem {
             SetupError::AlreadySetUp => Self::new(StatusCode::FORBIDDEN, "ALREADY_SET_UP", error.to_string()),
             SetupError::EmailTaken => Self::new(StatusCode::CONFLICT, "EMAIL_TAKEN", error.to_string()),
             SetupError::NotFound => super::guard::no_workspace(),
+            SetupError::PersonNotFound => Self::new(StatusCode::NOT_FOUND, "PERSON_NOT_FOUND", error.to_string()),
+            SetupError::LastOwner => Self::new(StatusCode::CONFLICT, "LAST_OWNER", error.to_string()),
             SetupError::Storage(storage) => storage.into(),
         }
     }

@@ -242,3 +242,15 @@ pub async fn set_standing(
     .await?;
     Ok(())
 }
+
+/// The number of owners who may sign in.
+pub async fn count_active_owners(conn: &mut Conn, workspace: WorkspaceId) -> Result<i64, StorageError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM users
+           WHERE workspace_id = $1 AND role = 'owner' AND deleted_at IS NULL AND deactivated_at IS NULL"#,
+        workspace.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}

@@ -244,3 +244,78 @@ async fn bad_requests_name_the_field_and_leave_nothing(pool: PgPool) {
     assert_eq!(world.owner().await.get("/parallax-agents").await.expect(StatusCode::OK)["data"], json!([]));
     world.end().await;
 }
+
+/// D-42: whichever comes first, the agent is whole or out.
+#[sqlx::test]
+async fn approving_and_revoking_at_once_leave_a_whole_agent_or_none(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (ada, bob) = (world.admin("ada").await, world.admin("bob").await);
+    for round in 0..8 {
+        let id = format!("agent-{round}");
+        world.pending_agent(&id).await;
+        let (approved, revoked) = tokio::join!(ada.approve(&id, &["read:pages"]), bob.revoke(&id));
+        assert_eq!(approved.status, StatusCode::OK, "{}", approved.body);
+        let status = ada.agent(&id).await["status"].clone();
+        let keys = world.live_keys(&id).await;
+        match revoked.status {
+            StatusCode::OK => assert_eq!((status, keys), (json!("revoked"), 0)),
+            StatusCode::CONFLICT => assert_eq!((status, keys), (json!("approved"), 1)),
+            other => panic!("{other}: {}", revoked.body),
+        }
+    }
+    world.end().await;
+}
+
+/// D-07: calls in flight end with the revocation; none succeeds that began after it was answered.
+#[sqlx::test]
+async fn no_call_succeeds_that_begins_after_the_revocation_was_answered(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let key = world.approved_agent("scout").await;
+    let revoked = std::sync::atomic::AtomicBool::new(false);
+    let agent = world.with_key(&key);
+    let caller = async || {
+        loop {
+            let began_after = revoked.load(std::sync::atomic::Ordering::SeqCst);
+            let status = agent.tool("agent_profile", json!({})).await.status;
+            assert!(!(began_after && status == StatusCode::OK), "a call succeeded after the revocation");
+            if began_after {
+                return;
+            }
+        }
+    };
+    let revoke = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        owner.revoke("scout").await.expect(StatusCode::OK);
+        revoked.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    tokio::join!(revoke, caller(), caller(), caller(), caller());
+    world.end().await;
+}
+
+/// D-06: what the admin saw is what is approved, also when the requester changes it at that moment.
+#[sqlx::test]
+async fn asking_again_while_being_approved_never_grants_what_was_not_seen(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    for round in 0..8 {
+        let id = format!("agent-{round}");
+        let secret = world.pending_agent(&id).await;
+        let mut more = world.access_request(&id);
+        more["claimSecret"] = json!(secret);
+        more["requestedPermissions"] = json!(["delete:pages"]);
+        more["agentName"] = json!("Somebody else");
+        let nobody = world.control_plane();
+        let path = format!("/parallax-agents/{id}/approve");
+        let approve = owner.post(&path, json!({"grantedPermissions": ["read:pages"], "requestVersion": 1}));
+        let (approved, asked) = tokio::join!(approve, nobody.post("/parallax-agents/access-request", more));
+        let agent = owner.agent(&id).await;
+        if approved.status == StatusCode::OK {
+            assert_eq!((&agent["name"], asked.status), (&json!(format!("Agent {id}")), StatusCode::CONFLICT), "{}", asked.body);
+        } else {
+            approved.expect_problem(StatusCode::CONFLICT, "REQUEST_CHANGED");
+            assert_eq!((&agent["status"], &agent["requestVersion"]), (&json!("pending"), &json!(2)));
+        }
+    }
+    world.end().await;
+}

@@ -20,6 +20,11 @@ struct Service {
 
 impl Service {
     async fn start(pool: &PgPool, runtime: &LocalRuntime) -> Self {
+        Self::start_at(pool, &runtime.endpoint()).await
+    }
+
+    /// With a runtime that may be there or not.
+    async fn start_at(pool: &PgPool, endpoint: &str) -> Self {
         let options = pool.connect_options();
         let (host, database) = (options.get_host().to_owned(), options.get_database().unwrap().to_owned());
         let socket = options.get_socket().map(|path| path.display().to_string());
@@ -34,7 +39,8 @@ impl Service {
                 ("PORT", &port.to_string()),
                 ("APP_SECRET", APP_SECRET),
                 ("PARALLAX_WEBHOOK_SECRET", WEBHOOK_SECRET),
-                ("AGENT_RUNTIME_ENDPOINT", &runtime.endpoint()),
+                ("AGENT_RUNTIME_ENDPOINT", endpoint),
+                ("PARALLAX_CONTROL_PLANE_URL", endpoint),
                 ("AGENT_RUNTIME_TOKEN", RUNTIME_TOKEN),
             ],
         );
@@ -132,4 +138,113 @@ async fn an_agent_that_ended_while_the_service_was_away_is_found_ended(pool: PgP
     assert_eq!(open, 0);
     second.program.kill().await;
     runtime.stop().await;
+}
+
+/// No runtime and no control plane: nothing listens there.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+/// Tables that a registration or an approval writes, in whatever order.
+const WRITTEN: [&str; 7] =
+    ["agent_invites", "parallax_agents", "users", "mcp_api_keys", "parallax_agent_activity", "control_plane_notifications", "outbox"];
+
+/// Everything that the tables hold, but for when somebody signed in or a delivery was tried.
+async fn contents(pool: &PgPool) -> Vec<String> {
+    let mut rows = Vec::new();
+    for table in WRITTEN {
+        let query = format!(
+            "SELECT (to_jsonb(t) - 'last_login_at' - 'attempts' - 'next_attempt_at' - 'last_error')::text FROM {table} t ORDER BY 1"
+        );
+        let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
+        rows.extend(found.into_iter().map(|row| format!("{table}: {row}")));
+    }
+    rows
+}
+
+/// Sends a request, and kills the service when the work on it has come to the first write of `table`.
+/// `false` when it never writes there.
+async fn kill_at(pool: &PgPool, service: Service, table: &str, request: reqwest::RequestBuilder) -> bool {
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("LOCK TABLE {table} IN EXCLUSIVE MODE"))).execute(&mut *holder).await.unwrap();
+    let mut answer = tokio::spawn(request.send());
+    let waiting = async || {
+        let query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass)";
+        sqlx::query_scalar::<_, bool>(query).bind(table).fetch_one(pool).await.unwrap()
+    };
+    let reached = loop {
+        if waiting().await {
+            break true;
+        }
+        if answer.is_finished() {
+            break false;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    service.program.kill().await;
+    if reached {
+        assert!((&mut answer).await.unwrap().is_err(), "the service was killed before it could answer");
+    }
+    holder.rollback().await.unwrap();
+    // The killed service's connections end once Postgres has noticed.
+    let deadline = Instant::now() + DEADLINE;
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    while waiting().await || sqlx::query_scalar::<_, i64>(query).fetch_one(pool).await.unwrap() > 0 {
+        assert!(Instant::now() < deadline, "a transaction of the killed service goes on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    reached
+}
+
+#[sqlx::test]
+async fn killed_between_any_two_steps_of_a_registration_nothing_is_left_of_it(pool: PgPool) {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let service = Service::start_at(&pool, NOBODY).await;
+    let http = reqwest::Client::new();
+    let owner = set_up(&http, &format!("{}/api", service.base)).await;
+    let invite = http.post(format!("{}/api/parallax-agents/invites", service.base)).bearer_auth(&owner);
+    let invite: Value =
+        invite.json(&json!({"name": "ci", "permissions": ["read:pages"], "usesRemaining": 1})).send().await.unwrap().json().await.unwrap();
+    let body = json!({"inviteToken": invite["data"]["token"], "agentId": "scout", "name": "Scout"});
+    service.program.kill().await;
+    let before = contents(&pool).await;
+    let mut steps = 0;
+    for table in WRITTEN {
+        let service = Service::start_at(&pool, NOBODY).await;
+        let request = reqwest::Client::new().post(format!("{}/api/parallax-agents/register", service.base)).json(&body);
+        assert!(kill_at(&pool, service, table, request).await, "a registration writes {table}");
+        assert_eq!(contents(&pool).await, before, "killed before it wrote {table}");
+        steps += 1;
+    }
+    assert_eq!(steps, WRITTEN.len());
+    let service = Service::start_at(&pool, NOBODY).await;
+    let registered = http.post(format!("{}/api/parallax-agents/register", service.base)).json(&body).send().await.unwrap();
+    assert_eq!(registered.status(), StatusCode::CREATED, "the invite's one use is there still");
+    service.program.kill().await;
+}
+
+#[sqlx::test]
+async fn killed_between_any_two_steps_of_an_approval_the_agent_is_pending_as_before(pool: PgPool) {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let service = Service::start_at(&pool, NOBODY).await;
+    let http = reqwest::Client::new();
+    let owner = set_up(&http, &format!("{}/api", service.base)).await;
+    let workspace: uuid::Uuid = sqlx::query_scalar("SELECT id FROM workspaces").fetch_one(&pool).await.unwrap();
+    let ask = http.post(format!("{}/api/parallax-agents/access-request", service.base)).header("x-webhook-secret", WEBHOOK_SECRET);
+    let ask =
+        ask.json(&json!({"workspaceId": workspace, "agentId": "scout", "agentName": "Scout", "requestedPermissions": ["read:pages"]}));
+    assert_eq!(ask.send().await.unwrap().status(), StatusCode::CREATED);
+    service.program.kill().await;
+    let before = contents(&pool).await;
+    let approve = |service: &Service| {
+        let request = reqwest::Client::new().post(format!("{}/api/parallax-agents/scout/approve", service.base)).bearer_auth(&owner);
+        request.json(&json!({"grantedPermissions": ["read:pages"]}))
+    };
+    for table in WRITTEN.into_iter().filter(|table| *table != "agent_invites") {
+        let service = Service::start_at(&pool, NOBODY).await;
+        let request = approve(&service);
+        assert!(kill_at(&pool, service, table, request).await, "an approval writes {table}");
+        assert_eq!(contents(&pool).await, before, "killed before it wrote {table}");
+    }
+    let service = Service::start_at(&pool, NOBODY).await;
+    assert_eq!(approve(&service).send().await.unwrap().status(), StatusCode::OK);
+    service.program.kill().await;
 }

@@ -81,6 +81,86 @@ async fn parallel_registrations_on_a_one_use_invite_give_exactly_one_success(poo
     world.end().await;
 }
 
+/// D-27.
+#[sqlx::test]
+async fn a_hundred_at_once_on_three_uses_give_three_agents_and_one_answer_to_the_rest(pool: PgPool) {
+    let world = World::new(pool).await;
+    let token = world.owner().await.invite(Some(3)).await;
+    let ids: Vec<String> = (0..100).map(|number| format!("racer-{number}")).collect();
+
+    let answers = join_all(ids.iter().map(|id| async { world.anonymous().register(&token, id).await })).await;
+
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == StatusCode::CREATED);
+    assert_eq!(taken.len(), 3);
+    let told: std::collections::BTreeSet<String> = refused
+        .iter()
+        .map(|answer| format!("{} {} {} {}", answer.status, answer.body["code"], answer.body["message"], answer.body["detail"]))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told.first().unwrap().starts_with("403"), "{told:?}");
+    let (count, left): (i32, i32) =
+        sqlx::query_as("SELECT uses_count, uses_remaining FROM agent_invites").fetch_one(&world.pool).await.unwrap();
+    assert_eq!((count, left), (3, 0));
+    let agents: i64 = sqlx::query_scalar("SELECT count(*) FROM parallax_agents").fetch_one(&world.pool).await.unwrap();
+    let keys: i64 = sqlx::query_scalar("SELECT count(*) FROM mcp_api_keys").fetch_one(&world.pool).await.unwrap();
+    assert_eq!((agents, keys), (3, 3));
+    world.end().await;
+}
+
+/// D-45.
+#[sqlx::test]
+async fn sixty_at_once_against_a_limit_of_twenty_are_exactly_twenty(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let token = owner.invite(None).await;
+    for number in 0..30 {
+        world.pending_agent(&format!("asked-{number}")).await;
+    }
+    // By both doors at once.
+    let by_invite = (0..30).map(|number| {
+        let (world, token) = (&world, &token);
+        async move { world.anonymous().register(token, &format!("invited-{number}")).await.status }
+    });
+    let by_admin = (0..30).map(|number| {
+        let owner = owner.clone();
+        async move { owner.approve(&format!("asked-{number}"), &["read:pages"]).await.status }
+    });
+    let (invited, approved) = tokio::join!(join_all(by_invite), join_all(by_admin));
+    let good = |statuses: &[StatusCode]| statuses.iter().filter(|status| status.is_success()).count();
+    assert_eq!(good(&invited) + good(&approved), 20);
+    let refused = invited.iter().chain(&approved).filter(|status| **status == StatusCode::CONFLICT).count();
+    assert_eq!(refused, 40);
+    let acting: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM parallax_agents WHERE status = 'approved'").fetch_one(&world.pool).await.unwrap();
+    assert_eq!(acting, 20);
+    let uses: i32 = sqlx::query_scalar("SELECT uses_count FROM agent_invites").fetch_one(&world.pool).await.unwrap();
+    assert_eq!(usize::try_from(uses).unwrap(), good(&invited), "a registration that failed gives its use back");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn invites_are_shown_one_by_one_ended_and_deleted(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (owner, outsider) = (world.owner().await, world.outsider().await);
+    let token = owner.invite(Some(2)).await;
+    let listed = owner.get("/parallax-agents/invites/active").await.expect(StatusCode::OK)["data"][0].clone();
+    let path = format!("/parallax-agents/invites/{}", listed["id"].as_str().unwrap());
+    assert_eq!(owner.get(&path).await.expect(StatusCode::OK)["data"]["token"], json!(token));
+    outsider.get(&path).await.expect_problem(StatusCode::NOT_FOUND, "INVITE_NOT_FOUND");
+    outsider.delete(&path).await.expect(StatusCode::NOT_FOUND);
+    owner.post(&format!("{path}/revoke"), json!({})).await.expect(StatusCode::OK);
+    let first = owner.get(&path).await.expect(StatusCode::OK)["data"]["revokedAt"].clone();
+    owner.post(&format!("{path}/revoke"), json!({})).await.expect(StatusCode::OK);
+    assert_eq!(owner.get(&path).await.expect(StatusCode::OK)["data"]["revokedAt"], first, "the first time stays (D-67)");
+    assert_eq!(owner.get("/parallax-agents/invites/active").await.expect(StatusCode::OK)["data"], json!([]));
+    assert_eq!(owner.get("/parallax-agents/invites").await.expect(StatusCode::OK)["data"], json!([]));
+    assert_eq!(owner.get("/parallax-agents/invites?includeRevoked=true").await.expect(StatusCode::OK)["data"][0]["id"], listed["id"]);
+    owner.delete(&path).await.expect(StatusCode::OK);
+    owner.get(&path).await.expect(StatusCode::NOT_FOUND);
+    owner.delete(&path).await.expect(StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn two_registrations_of_one_id_at_once_make_one_agent_with_one_key(pool: PgPool) {
     let world = World::new(pool).await;
