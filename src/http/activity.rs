@@ -88,7 +88,7 @@ pub(super) async fn daily(
     let days = query.days.unwrap_or(30);
     let days = u64::try_from(days).ok().filter(|days| (1..=366).contains(days));
     let days = days.ok_or_else(|| Problem::invalid("days", "must be a whole number from 1 to 366"))?;
-    let agent = query.agent_id.filter(|id| !id.is_empty()).map(|id| id.parse::<AgentId>()).transpose();
+    let agent = query.agent_id.map(|id| id.parse::<AgentId>()).transpose();
     let agent = agent.map_err(|error| Problem::invalid("agentId", &error.to_string()))?;
     #[expect(clippy::disallowed_methods, reason = "which days a list shows needs no transaction")]
     let today = app.clock.at(Utc::now()).date_naive();

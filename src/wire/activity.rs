@@ -48,7 +48,7 @@ impl ActivityQuery {
         let limit = input::limit(self.limit, default_limit)?;
         let after = self.cursor.map(|text| text.parse::<Cursor>()).transpose();
         let after = after.map_err(|error| Problem::invalid("cursor", &error.to_string()))?;
-        let agent = self.agent_id.filter(|id| !id.is_empty()).map(|id| id.parse::<AgentId>()).transpose();
+        let agent = self.agent_id.map(|id| id.parse::<AgentId>()).transpose();
         let agent = agent.map_err(|error| Problem::invalid("agentId", &error.to_string()))?;
         let types = self.activity_type.unwrap_or_default();
         let activity_types: Vec<String> = types.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();

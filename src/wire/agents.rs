@@ -242,6 +242,7 @@ pub struct ApproveAgent {
 #[schema(example = json!({"permissions": ["read:pages", "write:pages"]}))]
 pub struct SetPermissions {
     #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    #[schema(min_items = 1, max_items = 64)]
     pub permissions: Vec<String>,
 }
 

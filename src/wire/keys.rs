@@ -17,6 +17,7 @@ use crate::model::{
 #[schema(example = json!({"name": "Laptop"}))]
 pub struct CreateKey {
     #[validate(length(min = 3, max = 100, message = "must be 3 to 100 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 3, max_length = 100, pattern = r"\S")]
     pub name: String,
     /// Without it the key does not expire.
     pub expires_at: Option<DateTime<Utc>>,
@@ -27,6 +28,7 @@ pub struct CreateKey {
 #[schema(example = json!({"name": "Agent handoff"}))]
 pub struct Handoff {
     #[validate(length(min = 3, max = 100, message = "must be 3 to 100 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 3, max_length = 100, pattern = r"\S")]
     pub name: Option<String>,
 }
 
@@ -45,6 +47,7 @@ pub struct HandedOff {
 #[schema(example = json!({"name": "Nightly job", "userId": "019a0000-0000-7000-8000-000000000002", "workspaceId": "019a0000-0000-7000-8000-000000000001"}))]
 pub struct RegisterKey {
     #[validate(length(min = 3, max = 100, message = "must be 3 to 100 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 3, max_length = 100, pattern = r"\S")]
     pub name: String,
     pub user_id: UserId,
     pub workspace_id: WorkspaceId,
@@ -58,6 +61,7 @@ pub struct RotateKey {
     /// How long the earlier key stays good beside the new one, up to a week; 0 ends it at once.
     #[serde(default)]
     #[validate(range(min = 0, max = 604_800, message = "must be a whole number of seconds from 0 to 604800"))]
+    #[schema(minimum = 0, maximum = 604_800)]
     pub grace_seconds: i64,
     /// Without it the new key does not expire.
     pub expires_at: Option<DateTime<Utc>>,

@@ -20,11 +20,14 @@ const LIMIT: i64 = 20;
 #[schema(example = json!({"page": 1, "limit": 20}))]
 pub struct ListRequest {
     #[validate(range(min = 1, max = 100_000, message = "must be a whole number from 1 to 100000"))]
+    #[schema(minimum = 1, maximum = 100_000)]
     pub page: Option<i64>,
     #[validate(range(min = 1, max = 100, message = "must be a whole number from 1 to 100"))]
+    #[schema(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
     /// Part of a name.
     #[validate(length(max = 100, message = "must be at most 100 characters"))]
+    #[schema(max_length = 100)]
     pub query: Option<String>,
 }
 
@@ -44,8 +47,10 @@ pub struct RecentPagesRequest {
     /// Pages of this space only.
     pub space_id: Option<SpaceId>,
     #[validate(range(min = 1, max = 100_000, message = "must be a whole number from 1 to 100000"))]
+    #[schema(minimum = 1, maximum = 100_000)]
     pub page: Option<i64>,
     #[validate(range(min = 1, max = 100, message = "must be a whole number from 1 to 100"))]
+    #[schema(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
 }
 

@@ -130,5 +130,6 @@ pub struct BugReport {
 #[schema(example = json!({"title": "Cannot read properties of undefined"}))]
 pub struct ReportBug {
     #[validate(length(max = 500, message = "must be at most 500 characters"))]
+    #[schema(max_length = 500)]
     pub title: Option<String>,
 }

@@ -65,26 +65,34 @@ fn method_list(items: &[String]) -> Result<(), ValidationError> {
 pub struct AutonomySchedule {
     pub daily_enabled: bool,
     #[validate(range(max = 23, message = "must be an hour from 0 to 23"))]
+    #[schema(minimum = 0, maximum = 23)]
     pub daily_hour: u8,
     pub weekly_enabled: bool,
     #[validate(range(max = 7, message = "must be a day from 0 to 7"))]
+    #[schema(minimum = 0, maximum = 7)]
     pub weekly_day: u8,
     pub monthly_enabled: bool,
     #[validate(range(min = 1, max = 31, message = "must be a day from 1 to 31"))]
+    #[schema(minimum = 1, maximum = 31)]
     pub monthly_day: u8,
     #[validate(length(min = 1, max = 64, message = "must be 1 to 64 characters"))]
+    #[schema(min_length = 1, max_length = 64)]
     pub timezone: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(length(max = 40, message = "must be at most 40 characters"))]
+    #[schema(max_length = 40)]
     pub last_daily_run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(length(max = 40, message = "must be at most 40 characters"))]
+    #[schema(max_length = 40)]
     pub last_weekly_run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(length(max = 40, message = "must be at most 40 characters"))]
+    #[schema(max_length = 40)]
     pub last_weekly_review_run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(length(max = 40, message = "must be at most 40 characters"))]
+    #[schema(max_length = 40)]
     pub last_monthly_run: Option<String>,
 }
 
@@ -125,7 +133,7 @@ pub struct RuntimeStatus {
 /// Makes the settings, their stored form and the body that changes them from one list of fields:
 /// the name, the type, the rule and the default.
 macro_rules! agent_settings {
-    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr, $(#[$rule:meta])?;)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr, $(#[$rule:meta])*;)+) => {
         /// A workspace's agent settings, with defaults for what nobody set. Secrets are never among them (D-19).
         #[derive(Debug, Serialize, ToSchema)]
         #[serde(rename_all = "camelCase")]
@@ -162,19 +170,22 @@ macro_rules! agent_settings {
         pub struct UpdateAgentSettings {
             $(
                 #[serde(skip_serializing_if = "Option::is_none")]
-                $(#[$rule])?
+                $(#[$rule])*
                 pub $name: Option<$type>,
             )+
             /// Base URL of the workspace's own runtime: the configured one, or on one of the origins that the operator allows.
             #[serde(skip_serializing_if = "Option::is_none")]
             #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+            #[schema(max_length = 2000)]
             pub runtime_endpoint: Option<String>,
             /// Kept encrypted and never shown again; an empty text takes it away.
             #[serde(skip_serializing_if = "Option::is_none")]
             #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+            #[schema(max_length = 2000)]
             pub runtime_api_key: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             #[validate(length(max = 100, message = "must be at most 100 characters"))]
+            #[schema(max_length = 100)]
             pub default_region: Option<String>,
             #[serde(skip_serializing)]
             #[validate(nested)]
@@ -219,7 +230,7 @@ agent_settings! {
     allow_research_writes: bool = false,;
     /// Whether agents may ask for access without the webhook secret (D-18).
     allow_public_agent_registration: bool = false,;
-    chat_draft_limit: u32 = 300, #[validate(range(min = 50, max = 2000, message = "must be a whole number from 50 to 2000"))];
+    chat_draft_limit: u32 = 300, #[validate(range(min = 50, max = 2000, message = "must be a whole number from 50 to 2000"))] #[schema(minimum = 50, maximum = 2000)];
     swarm_permission_level: SwarmPermissionLevel = SwarmPermissionLevel::default(),;
     hosting_mode: HostingMode = HostingMode::default(),;
     runtime_auth_type: RuntimeAuthType = RuntimeAuthType::default(),;
@@ -300,12 +311,15 @@ pub struct UpdateParallaxSettings {
     pub enabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(range(min = 1, max = 10_000, message = "must be a whole number from 1 to 10000"))]
+    #[schema(minimum = 1, maximum = 10_000)]
     pub max_agents: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(range(min = 1, max = 1000, message = "must be a whole number from 1 to 1000"))]
+    #[schema(minimum = 1, maximum = 1000)]
     pub max_agents_per_project: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(length(max = 64, message = "must be at most 64 permissions"))]
+    #[schema(max_items = 64)]
     pub default_permissions: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_key_to_control_plane: Option<bool>,
@@ -334,6 +348,7 @@ pub struct RuntimeHealth {
 pub struct TestRuntime {
     /// Base URL; the configured runtime when absent.
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub endpoint: Option<String>,
 }
 

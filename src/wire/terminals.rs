@@ -73,15 +73,20 @@ pub struct OfferSession {
     pub workspace_id: WorkspaceId,
     pub agent_id: AgentId,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub runtime_session_id: String,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub title: Option<String>,
     #[validate(range(min = 1, max = 1000, message = "must be a whole number from 1 to 1000"))]
+    #[schema(minimum = 1, maximum = 1000)]
     pub cols: Option<u16>,
     #[validate(range(min = 1, max = 500, message = "must be a whole number from 1 to 500"))]
+    #[schema(minimum = 1, maximum = 500)]
     pub rows: Option<u16>,
     /// Must be on the configured runtime.
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub runtime_endpoint: Option<String>,
 }
 
@@ -93,6 +98,7 @@ pub struct ReportSession {
     #[schema(value_type = SessionStatus)]
     pub status: String,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub login_url: Option<String>,
     /// Needed when sessions of several workspaces have the same name at their runtimes; `X-Workspace-Id` means the same.
     pub workspace_id: Option<WorkspaceId>,

@@ -24,6 +24,8 @@ const SEED_VARIABLE: &str = "SCHEMATHESIS_SEED";
 /// Agents that can act at once, so that requests do not soon meet nothing but the limit.
 const AGENTS_MAX: u32 = 10_000;
 
+const REGISTRATION_TOKEN: &str = "the registration token of the tests";
+
 /// The program where `cargo xtask test` puts it, if it is the version that the project wants.
 fn schemathesis() -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_raven-agents")).ancestors().nth(2).unwrap().join("schemathesis");
@@ -49,6 +51,7 @@ async fn no_answer_differs_from_the_document_whatever_is_sent(pool: PgPool) {
     let runtime = LocalRuntime::start().await;
     let mut config = support::config(Some(runtime.endpoint()));
     config.agents_per_workspace_max = AGENTS_MAX;
+    config.key_registration_token = Some(REGISTRATION_TOKEN.to_owned());
     let world = World::with_config(pool, config, Some(runtime)).await;
     let owner = world.owner().await;
     // Agent and invite are of another workspace, so that nothing the owner does ends them.
@@ -62,6 +65,9 @@ async fn no_answer_differs_from_the_document_whatever_is_sent(pool: PgPool) {
         world.pending_agent(id).await;
     }
 
+    let (project, task) = (world.project("Docs").await.to_string(), world.task("Write").await.to_string());
+    let user = world.member_with_id("mel").await.1.to_string();
+
     let seed = std::env::var(SEED_VARIABLE).unwrap_or_else(|_| SEED.to_string());
     let folder = Folder::new();
     let file = folder.path().join("schemathesis.toml");
@@ -71,6 +77,10 @@ async fn no_answer_differs_from_the_document_whatever_is_sent(pool: PgPool) {
         ("AGENT_KEY", key),
         ("WEBHOOK_SECRET", WEBHOOK_SECRET),
         ("WORKSPACE", &world.workspace.to_string()),
+        ("REGISTRATION_TOKEN", REGISTRATION_TOKEN),
+        ("PROJECT", &project),
+        ("TASK", &task),
+        ("USER", &user),
         ("SPAWNED", &spawned),
         ("INVITE_TOKEN", &invite),
         ("CLAIM_SECRET", &claim_secret),
