@@ -1,14 +1,12 @@
 //! Whether what the service needs is there.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::time::timeout;
 
 use crate::{
+    model::address::is_link_local,
     runtime::{
         RuntimeClient,
         client::{BadEndpoint, origin_of},
@@ -58,13 +56,8 @@ pub async fn probe_endpoint(endpoint: &str) -> Result<Option<Probed>, BadEndpoin
 #[must_use]
 pub fn is_allowed(endpoint: &str, configured: Option<&str>, origins: &[String]) -> bool {
     let Some((origin, address)) = origin_of(endpoint) else { return false };
-    let link_local = match address {
-        Some(IpAddr::V4(v4)) => v4.is_link_local(),
-        Some(IpAddr::V6(v6)) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local()),
-        None => false,
-    };
     let mut allowed = configured.into_iter().chain(origins.iter().map(String::as_str)).filter_map(origin_of);
-    !link_local && allowed.any(|(known, _)| known == origin)
+    !address.is_some_and(is_link_local) && allowed.any(|(known, _)| known == origin)
 }
 
 #[cfg(test)]

@@ -34,6 +34,15 @@ pub fn subscriber(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether an address means only something on the link it is on; there clouds keep their metadata.
+#[must_use]
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// Reads an address with or without a port.
 fn entry(text: &str) -> Option<IpAddr> {
     let text = text.trim();

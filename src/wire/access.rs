@@ -1,5 +1,7 @@
 //! Access requests, claims and registrations: what agents send before they have a key.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -7,6 +9,7 @@ use validator::{Validate, ValidationError};
 
 use super::{agents::Agent, input::permissions, problem::Problem};
 use crate::model::{
+    address::is_link_local,
     agent::{AgentStatus, Profile},
     ids::{AgentId, WorkspaceId},
 };
@@ -28,13 +31,30 @@ fn capability_list(items: &[String]) -> Result<(), ValidationError> {
 }
 
 fn web_url(text: &str) -> Result<(), ValidationError> {
-    let ok = text.len() <= 2000 && reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if ok { Ok(()) } else { Err(ValidationError::new("url").with_message("must be an http or https URL".into())) }
+    if is_plain_url(text, &["http", "https"]) {
+        return Ok(());
+    }
+    Err(ValidationError::new("url").with_message("must be an http or https URL without a user name, and no link-local address".into()))
 }
 
 fn https_url(text: &str) -> Result<(), ValidationError> {
-    let ok = text.len() <= 2000 && reqwest::Url::parse(text).is_ok_and(|url| url.scheme() == "https");
-    if ok { Ok(()) } else { Err(ValidationError::new("url").with_message("must be an https URL".into())) }
+    if is_plain_url(text, &["https"]) {
+        return Ok(());
+    }
+    Err(ValidationError::new("url").with_message("must be an https URL without a user name, and no link-local address".into()))
+}
+
+/// Whether a text is an absolute URL that carries no credentials and does not lead to where clouds
+/// keep their metadata: people's browsers and other programs may follow it (D-14).
+fn is_plain_url(text: &str, schemes: &[&str]) -> bool {
+    let Some(url) = (text.len() <= 2000).then(|| reqwest::Url::parse(text).ok()).flatten() else { return false };
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let address = host.parse::<IpAddr>().ok();
+    schemes.contains(&url.scheme())
+        && !host.is_empty()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && !address.is_some_and(is_link_local)
 }
 
 fn small_object(metadata: &Map<String, Value>) -> Result<(), ValidationError> {

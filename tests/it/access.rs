@@ -212,6 +212,7 @@ async fn the_limit_of_agents_holds_under_parallel_approvals(pool: PgPool) {
     world.end().await;
 }
 
+/// D-05, D-14, D-23, D-24, D-59.
 #[sqlx::test]
 async fn bad_requests_name_the_field_and_leave_nothing(pool: PgPool) {
     let world = World::new(pool).await;
@@ -223,7 +224,11 @@ async fn bad_requests_name_the_field_and_leave_nothing(pool: PgPool) {
         ("requestedPermissions", json!(["toString"])),
         ("capabilities", json!(["x".repeat(65)])),
         ("endpoint", json!("javascript:alert(1)")),
+        ("endpoint", json!("http://169.254.169.254/latest/meta-data")),
+        ("endpoint", json!("http://[fe80::1]/")),
+        ("endpoint", json!("https://user:password@example.com/")),
         ("avatarUrl", json!("http://example.com/a.png")),
+        ("avatarUrl", json!("https://169.254.169.254/a.png")),
         ("metadata", json!({"large": "x".repeat(20_000)})),
         ("metadata", json!("text")),
         ("workspaceId", json!("1")),

@@ -341,3 +341,35 @@ fn containers_are_built_with_the_versions_that_the_project_names() {
     assert!(read("README.md").contains(&format!("Node.js {engine} or newer")));
     assert!(read("xtask/src/web.rs").contains(&format!("NODE_MIN: (u32, u32) = ({})", engine.replace('.', ", "))));
 }
+
+/// D-65: no credential is in the tree. What looks like one in tests is too short, or is checked by its own checksum.
+#[test]
+fn no_file_of_the_project_holds_a_credential() {
+    let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
+    let Some(listed) = listed.ok().filter(|output| output.status.success()) else { return };
+    let mut found = Vec::new();
+    for path in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|path| !path.is_empty()) {
+        let Ok(text) = fs::read_to_string(root().join(path)) else { continue };
+        let tokens = text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'));
+        for token in tokens.filter(|token| is_credential(token)) {
+            found.push(format!("{path}: {}…", &token[..12]));
+        }
+        if text.contains(concat!("PRIVATE KEY", "-----")) {
+            found.push(format!("{path}: a private key"));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Whether a word has the form of a key, token or secret of ours, or of those that often leak.
+fn is_credential(word: &str) -> bool {
+    let long = |prefix: &str, chars: usize| word.strip_prefix(prefix).is_some_and(|rest| rest.len() >= chars && !is_repetitive(rest));
+    [("mcp_", 64), ("agent_inv_", 40), ("agent_claim_", 40), ("ghp_", 36), ("sk-", 40), ("xoxb-", 30), ("AKIA", 16)]
+        .into_iter()
+        .any(|(prefix, chars)| long(prefix, chars))
+}
+
+/// Whether a text is made of so few characters that nobody drew it at random.
+fn is_repetitive(text: &str) -> bool {
+    text.chars().collect::<BTreeSet<char>>().len() < 8
+}
