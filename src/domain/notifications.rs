@@ -53,9 +53,18 @@ pub(super) async fn queue(
     body["eventId"] = json!(event);
     body["occurredAt"] = json!(now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
     let sends_key = rules.sends_key_to_control_plane && policy.control_plane.may_get_keys;
-    let sealed = key.filter(|_| sends_key).map(|key| policy.sealer.seal(&Notification::seal_place(id), key));
-    let about = (agent.workspace, &agent.id);
-    storage::notifications::insert(tx.conn(), id, event, about, decision, &body, sealed.as_deref(), now).await
+    let notification = Notification {
+        id,
+        event,
+        workspace: agent.workspace,
+        agent: agent.id.clone(),
+        decision,
+        body,
+        key_sealed: key.filter(|_| sends_key).map(|key| policy.sealer.seal(&Notification::seal_place(id), key)),
+        attempts: 0,
+        last_attempt: false,
+    };
+    storage::notifications::insert(tx.conn(), &notification, now).await
 }
 
 /// Takes notifications that are due. The caller commits before it delivers them.

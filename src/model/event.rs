@@ -254,15 +254,12 @@ impl EventKind {
             Self::Assigned { agent, assignment } => {
                 let mut metadata =
                     json!({"agentName": agent.name, "assignmentId": assignment.id, "role": assignment.role, "assignedBy": actor});
-                let (activity_type, target) = match assignment.project_id {
-                    Some(project) => {
-                        metadata["projectId"] = json!(project);
-                        ("assigned_to_project", "a project")
-                    }
-                    None => {
-                        metadata["taskId"] = json!(assignment.task_id);
-                        ("assigned_to_task", "a task")
-                    }
+                let (activity_type, target) = if let Some(project) = assignment.project_id {
+                    metadata["projectId"] = json!(project);
+                    ("assigned_to_project", "a project")
+                } else {
+                    metadata["taskId"] = json!(assignment.task_id);
+                    ("assigned_to_task", "a task")
                 };
                 (activity_type, format!("{} was assigned to {target}", agent.name), metadata)
             }

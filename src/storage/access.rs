@@ -38,10 +38,10 @@ impl AccessListener {
     pub async fn next(&mut self) -> Result<AccessNews, StorageError> {
         loop {
             let notification = self.0.try_recv().await?.ok_or(sqlx::Error::PoolClosed)?;
-            match parse(notification.payload()) {
-                Some(news) => return Ok(news),
-                None => tracing::warn!(payload = notification.payload(), "unknown news of access"),
+            if let Some(news) = parse(notification.payload()) {
+                return Ok(news);
             }
+            tracing::warn!(payload = notification.payload(), "unknown news of access");
         }
     }
 }

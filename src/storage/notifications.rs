@@ -1,12 +1,11 @@
 //! Rows of `control_plane_notifications`.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
-    ids::{AgentId, EventId, WorkspaceId},
+    ids::{EventId, WorkspaceId},
     notification::{Decision, Notification},
 };
 
@@ -17,26 +16,18 @@ const PAUSE_SECONDS_MAX: i32 = 600;
 /// Hours for which a delivery is tried.
 const TRIED_FOR_HOURS: i32 = 24;
 
-pub async fn insert(
-    conn: &mut Conn,
-    id: Uuid,
-    event: EventId,
-    (workspace, agent): (WorkspaceId, &AgentId),
-    decision: Decision,
-    body: &Value,
-    key_sealed: Option<&[u8]>,
-    at: DateTime<Utc>,
-) -> Result<(), StorageError> {
+/// Adds a notification that has not been tried.
+pub async fn insert(conn: &mut Conn, notification: &Notification, at: DateTime<Utc>) -> Result<(), StorageError> {
     sqlx::query!(
         "INSERT INTO control_plane_notifications (id, event_id, workspace_id, agent_id, decision, body, key_enc, next_attempt_at, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, now(), $8)",
-        id,
-        event.0,
-        workspace.0,
-        agent.as_str(),
-        decision.as_str(),
-        body,
-        key_sealed,
+        notification.id,
+        notification.event.0,
+        notification.workspace.0,
+        notification.agent.as_str(),
+        notification.decision.as_str(),
+        notification.body,
+        notification.key_sealed,
         at
     )
     .execute(conn)
