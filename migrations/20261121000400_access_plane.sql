@@ -1,7 +1,7 @@
 -- Keys that rotate, news of changed rights, notifications to the control plane, deliveries of webhooks,
--- activity by project. Adds a column with a constant default and creates tables, an index and triggers:
+-- activity by project and by time. Adds columns with constant defaults and creates tables, indexes and triggers:
 -- a brief exclusive lock on mcp_api_keys, share locks on users, parallax_agents and the activity while
--- the index is built.
+-- the indexes are built.
 
 ALTER TABLE mcp_api_keys ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();
 -- The key that took its place; until `expires_at` both are good.
@@ -10,6 +10,9 @@ ALTER TABLE mcp_api_keys ADD COLUMN replaced_by varchar
 
 CREATE INDEX idx_parallax_activity_project ON parallax_agent_activity (workspace_id, project_id, created_at DESC, id DESC)
     WHERE project_id IS NOT NULL;
+
+-- For the daily counts and the retention, which look at all workspaces at once.
+CREATE INDEX idx_parallax_activity_created ON parallax_agent_activity (created_at);
 
 -- Whoever changes what a credential may do, with or without this service, tells every node: the payload is
 -- `<kind> <workspace> <id>`. Nodes drop what they remember and close the connections that it concerns.

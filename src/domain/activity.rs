@@ -56,11 +56,12 @@ pub struct Retention {
 /// rows were deleted, and whether there may be more.
 pub async fn maintain(tx: &mut Tx, retention: Retention) -> Result<(u64, bool), StorageError> {
     let now: DateTime<Utc> = tx.now();
-    storage::activity::roll_up(tx.conn()).await?;
-    let mut deleted = 0;
-    if let Some(kept) = retention.rows {
-        deleted = storage::activity::purge(tx.conn(), now - kept, PURGED_AT_ONCE).await?;
-    }
+    let purged = retention.rows.map(|kept| now - kept);
+    storage::activity::roll_up(tx.conn(), purged).await?;
+    let deleted = match purged {
+        Some(before) => storage::activity::purge(tx.conn(), before, PURGED_AT_ONCE).await?,
+        None => 0,
+    };
     let more = i64::try_from(deleted).is_ok_and(|deleted| deleted >= PURGED_AT_ONCE);
     if let Some(kept) = retention.daily {
         storage::activity::purge_daily(tx.conn(), (now - kept).date_naive()).await?;

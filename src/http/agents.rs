@@ -157,6 +157,7 @@ pub(super) async fn set_permissions(
     let mut tx = app.begin().await?;
     let agent = approvals::set_permissions(&mut tx, &admin, &id, granted).await?;
     tx.commit().await?;
+    app.key_cache.forget(&Subject::Agent(admin.workspace(), id));
     Ok(Envelope::ok(Agent::full(AgentView { agent, run: None })))
 }
 

@@ -75,6 +75,7 @@ pub(super) async fn rotate(
     let mut tx = app.begin().await?;
     let minted = keys::rotate_own(&mut tx, &admin, &id, rotation(&body)).await?;
     tx.commit().await?;
+    app.key_cache.forget(&Subject::Key(id));
     Ok(Envelope::created(created(minted)))
 }
 
@@ -179,6 +180,7 @@ pub(super) async fn rotate_agents(
     let mut tx = app.begin().await?;
     let (agent, secret) = keys::rotate(&mut tx, &app.policy, &admin, &id, rotation(&body)).await?;
     tx.commit().await?;
+    app.key_cache.forget(&Subject::Agent(admin.workspace(), id));
     let agent = Agent::full(AgentView { agent, run: None });
     Ok(Envelope::ok(ApprovedAgent { agent, mcp_api_key: secret.expose().to_owned() }))
 }

@@ -162,18 +162,21 @@ pub async fn daily(
         .collect()
 }
 
-/// Counts the rows of every day (in UTC) from the last one that was counted on. Counting a day again
-/// gives the same; one whose rows are partly gone keeps its count. Returns the number of counts written.
-pub async fn roll_up(conn: &mut Conn) -> Result<u64, StorageError> {
+/// Counts the rows of every day (in UTC) from the last one that was counted on, and all rows before
+/// `purged`, which are about to go: one that came late is counted too. Counting a day again gives the
+/// same; one whose rows are partly gone keeps its count. Returns the number of counts written.
+pub async fn roll_up(conn: &mut Conn, purged: Option<DateTime<Utc>>) -> Result<u64, StorageError> {
     let written = sqlx::query!(
         "INSERT INTO parallax_agent_activity_daily (workspace_id, agent_id, activity_date, activity_type, count, sample_metadata)
          SELECT workspace_id, agent_id, (created_at AT TIME ZONE 'UTC')::date, activity_type, count(*)::int,
                 jsonb_build_array((array_agg(metadata ORDER BY created_at DESC))[1])
          FROM parallax_agent_activity
          WHERE created_at >= coalesce((SELECT max(activity_date) FROM parallax_agent_activity_daily)::timestamp AT TIME ZONE 'UTC', '-infinity')
+            OR created_at < $1
          GROUP BY 1, 2, 3, 4
          ON CONFLICT ON CONSTRAINT parallax_agent_activity_daily_unique
-         DO UPDATE SET count = greatest(parallax_agent_activity_daily.count, excluded.count), sample_metadata = excluded.sample_metadata"
+         DO UPDATE SET count = greatest(parallax_agent_activity_daily.count, excluded.count), sample_metadata = excluded.sample_metadata",
+        purged
     )
     .execute(conn)
     .await?;
