@@ -29,7 +29,7 @@ export function Shell({ me, children }: { me: Me; children: ReactNode }) {
           </Group>
         </Container>
       </Box>
-      <Container component="main" size="lg" py="lg">
+      <Container component="main" size="lg" py="lg" tabIndex={-1}>
         {children}
       </Container>
     </>
