@@ -7,6 +7,7 @@ import { Shell } from './components/Shell';
 import { ActivityPage } from './pages/ActivityPage';
 import { AgentPage } from './pages/AgentPage';
 import { AgentsPage } from './pages/AgentsPage';
+import { ApiKeysPage } from './pages/ApiKeysPage';
 import { InvitesPage } from './pages/InvitesPage';
 import { SetupPage } from './pages/SetupPage';
 import { SignInPage } from './pages/SignInPage';
@@ -37,6 +38,7 @@ export function App() {
         <Route path="/agents/:agentId" element={<AgentPage />} />
         {isAdmin && <Route path="/invites" element={<InvitesPage />} />}
         {isAdmin && <Route path="/activity" element={<ActivityPage />} />}
+        <Route path="/api-keys" element={<ApiKeysPage />} />
         <Route path="*" element={<Navigate to="/agents" replace />} />
       </Routes>
     </Shell>

@@ -23,6 +23,7 @@ export function Shell({ me, children }: { me: Me; children: ReactNode }) {
             <Group component="nav" className="header-nav" gap={4} aria-label="Main">
               <NavLink to="/agents">Agents</NavLink>
               {isAdmin && <NavLink to="/invites">Invites</NavLink>}
+              <NavLink to="/api-keys">API keys</NavLink>
               {isAdmin && <NavLink to="/activity">Activity</NavLink>}
             </Group>
             <UserMenu user={me.user} />
