@@ -10,6 +10,7 @@ import { AgentsPage } from './pages/AgentsPage';
 import { ApiKeysPage } from './pages/ApiKeysPage';
 import { ApprovalsPage } from './pages/ApprovalsPage';
 import { InvitesPage } from './pages/InvitesPage';
+import { SettingsPage } from './pages/SettingsPage';
 import { SetupPage } from './pages/SetupPage';
 import { SignInPage } from './pages/SignInPage';
 
@@ -41,6 +42,7 @@ export function App() {
         {isAdmin && <Route path="/activity" element={<ActivityPage />} />}
         <Route path="/approvals" element={<ApprovalsPage />} />
         <Route path="/api-keys" element={<ApiKeysPage />} />
+        <Route path="/settings" element={<SettingsPage />} />
         <Route path="*" element={<Navigate to="/agents" replace />} />
       </Routes>
     </Shell>

@@ -29,6 +29,7 @@ export function Shell({ me, children }: { me: Me; children: ReactNode }) {
               {isAdmin && <NavLink to="/invites">Invites</NavLink>}
               <NavLink to="/api-keys">API keys</NavLink>
               {isAdmin && <NavLink to="/activity">Activity</NavLink>}
+              <NavLink to="/settings">Settings</NavLink>
             </Group>
             <UserMenu user={me.user} />
           </Group>
