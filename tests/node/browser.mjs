@@ -314,7 +314,7 @@ async function changesASetting(page) {
   await access.getByRole('switch', { name: 'Public registration' }).check({ force: true });
   await access.getByLabel('Agents per project at most').fill('3');
   await access.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Access settings saved.').waitFor();
+  await page.getByText('Access settings are saved.').waitFor();
   await page.reload();
   assertEqual(await access.getByLabel('Agents per project at most').inputValue(), '3', 'the setting after a reload');
   ok('settings can be changed and stay');

@@ -22,7 +22,7 @@ export function AccessSettings({ settings, readOnly }: { settings: AgentSettings
   // Only what was changed here: the rest follows what is stored.
   const [draft, setDraft] = useState<Draft>({});
   const change = (fields: Draft) => setDraft((before) => ({ ...before, ...fields }));
-  const save = useSaveSettings('Access settings', () => setDraft({}));
+  const save = useSaveSettings('Access settings are saved.', () => setDraft({}));
   const maxAgents = draft.maxAgents ?? parallax.maxAgents ?? '';
   const perProject = draft.maxAgentsPerProject ?? parallax.maxAgentsPerProject;
   // The service has no way back to the operator's limit.
@@ -58,7 +58,7 @@ export function AccessSettings({ settings, readOnly }: { settings: AgentSettings
           min={1}
           max={AGENTS_MAX}
           allowDecimal={false}
-          disabled={readOnly}
+          readOnly={readOnly}
           error={
             unlimited
               ? 'A limit that was set can be changed, not taken away.'
@@ -73,7 +73,7 @@ export function AccessSettings({ settings, readOnly }: { settings: AgentSettings
           min={1}
           max={AGENTS_PER_PROJECT_MAX}
           allowDecimal={false}
-          disabled={readOnly}
+          readOnly={readOnly}
           error={perProject === '' ? 'Enter a number.' : fieldError(save.error, 'parallax.maxAgentsPerProject')}
           value={perProject}
           onChange={(value) => change({ maxAgentsPerProject: value })}

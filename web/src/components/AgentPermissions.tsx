@@ -51,6 +51,11 @@ export function AgentPermissions({ agent }: { agent: Agent }) {
           </Table.Tbody>
         </Table>
       )}
+      {agent.requestedPermissions.length === 0 && names.length > 0 && (
+        <Text size="xs" c="dimmed" mt="xs">
+          It did not ask for any itself: an invite or whoever spawned it decided.
+        </Text>
+      )}
       {editing && <EditDialog agent={agent} onClose={() => setEditing(false)} />}
     </Section>
   );

@@ -7,7 +7,7 @@ import { SettingsForm, useSaveSettings } from './SettingsForm';
 export function ControlPlaneSettings({ settings, readOnly }: { settings: AgentSettings; readOnly: boolean }) {
   const stored = settings.parallax.sendKeyToControlPlane;
   const [draft, setDraft] = useState<boolean | null>(null);
-  const save = useSaveSettings('Control plane settings', () => setDraft(null));
+  const save = useSaveSettings('Control plane settings are saved.', () => setDraft(null));
   const sends = draft ?? stored;
   return (
     <SettingsForm

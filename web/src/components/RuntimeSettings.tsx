@@ -16,7 +16,7 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
   const stored = settings.runtimeEndpoint ?? '';
   const [draft, setDraft] = useState<string | null>(null);
   const endpoint = (draft ?? stored).trim();
-  const save = useSaveSettings('Runtime settings', () => setDraft(null));
+  const save = useSaveSettings('Runtime settings are saved.', () => setDraft(null));
   const test = useMutation({ mutationFn: () => api.testRuntime(endpoint || undefined) });
   return (
     <SettingsForm
@@ -33,7 +33,7 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
         description="Base URL of the workspace's own runtime, on an origin that the operator allows. Empty means the configured one."
         type="url"
         spellCheck={false}
-        disabled={readOnly}
+        readOnly={readOnly}
         error={fieldError(save.error ?? test.error, 'runtimeEndpoint', 'endpoint')}
         value={draft ?? stored}
         onChange={(event) => {
@@ -115,7 +115,7 @@ export function RuntimeKeySettings({ isSet, readOnly }: { isSet: boolean; readOn
 
 function RuntimeKeyDialog({ remove, onClose }: { remove: boolean; onClose: () => void }) {
   const [key, setKey] = useState('');
-  const save = useSaveSettings("The runtime's API key is", onClose);
+  const save = useSaveSettings(`The runtime's API key is ${remove ? 'removed' : 'saved'}.`, onClose);
   return (
     <FormDialog
       title={remove ? "Remove the runtime's API key" : "The runtime's API key"}

@@ -10,15 +10,15 @@ import { Section } from './Section';
 
 export type SaveSettings = UseMutationResult<AgentSettings, Error, UpdateSettings>;
 
-/** Saves settings and says so. `onSaved` lets go of what was typed. */
-export function useSaveSettings(what: string, onSaved: () => void): SaveSettings {
+/** Saves settings and says so with `message`. `onSaved` lets go of what was typed. */
+export function useSaveSettings(message: string, onSaved: () => void): SaveSettings {
   return useMutation({
     mutationFn: api.updateSettings,
     // What was typed stays on the page until what was stored is there to take its place.
     onSuccess: async () => {
       await refreshLive();
       onSaved();
-      announce(`${what} saved.`);
+      announce(message);
     },
     // What was sent may hold the runtime's key.
     gcTime: 0,
