@@ -1,5 +1,5 @@
 import { Avatar, Badge, Box, Button, Container, Group, Popover, SegmentedControl, Text, UnstyledButton } from '@mantine/core';
-import { type MantineColorScheme, useMantineColorScheme } from '@mantine/core';
+import { type MantineColorScheme, useMantineColorScheme, VisuallyHidden } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { NavLink } from 'react-router';
@@ -47,8 +47,9 @@ function WaitingBadge() {
   const count = useApprovals().data?.length ?? 0;
   if (count === 0) return null;
   return (
-    <Badge ml={6} size="sm" circle color="orange" autoContrast aria-label={`${count} waiting`}>
+    <Badge ml={6} size="sm" circle color="orange" autoContrast>
       {count}
+      <VisuallyHidden> waiting</VisuallyHidden>
     </Badge>
   );
 }
