@@ -59,6 +59,8 @@ export function useMe() {
         if (error instanceof ApiError && error.status === 401) return null;
         throw error;
       }),
+    // Many parts of a page ask who looks at it.
+    staleTime: REFRESH_MS,
   });
 }
 
