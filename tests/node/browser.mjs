@@ -7,12 +7,14 @@ const [baseUrl] = args('base-url');
 
 const OWNER = { workspace: 'Corvid Labs', name: 'Ada Lovelace', email: 'ada@example.com', password: 'never-more-1' };
 
-/** Answers that the browser reports as errors and that belong to the visit: no workspace yet, not signed in yet. */
+/** Answers that the browser reports as errors and that belong to the visit. */
 const EXPECTED = [
   ['/api/workspace/public', 404],
   ['/api/users/me', 404],
   ['/api/users/me', 401],
   ['/api/auth/login', 401],
+  // A request for access that changed while somebody looked at it.
+  ['/api/parallax-agents/critic/approve', 409],
 ];
 
 main(180_000, async () => {
@@ -34,6 +36,13 @@ main(180_000, async () => {
     await reloads(page, second);
     await resizes(page);
     await stops(page, second);
+    await second.close();
+    await editsPermissions(page);
+    await rotatesAKey(page);
+    await keepsAnOwnKey(page);
+    await changesASetting(page);
+    await approvesAndRevokes(page);
+    await filtersActivity(page);
     assertEqual(problems, [], 'errors of the pages');
     ok('no page had an error');
   } catch (error) {
@@ -227,6 +236,136 @@ async function stops(page, second) {
   assertEqual(await page.locator('.xterm-helper-textarea').getAttribute('readonly'), '', 'the readonly mark of the ended terminal');
   await showsOnce(page, HISTORY);
   ok('an ended terminal takes no typing and keeps its last output');
+}
+
+async function editsPermissions(page) {
+  await page.setViewportSize({ width: 1200, height: 900 });
+  await page.getByRole('link', { name: 'Agents', exact: true }).click();
+  await page.getByRole('link', { name: 'Scout' }).click();
+  await page.getByRole('button', { name: 'Edit permissions' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('write:pages').check();
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('row', { name: 'write:pages No Yes' }).waitFor();
+  await dialog.waitFor({ state: 'detached' });
+  ok('permissions of an approved agent can be edited; what it did not request is told apart');
+}
+
+/** Copies the key that a dialog shows once, and checks that it is gone with the dialog. */
+async function takesTheKey(page) {
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('button', { name: 'Copy API key' }).click();
+  await dialog.getByRole('button', { name: 'Copied' }).waitFor();
+  const key = await page.evaluate(() => navigator.clipboard.readText());
+  assert((await dialog.innerText()).includes(key), 'what was copied is not shown');
+  await dialog.getByRole('button', { name: 'Done' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  assert(!(await page.content()).includes(key), 'a key is still in the page after its dialog was closed');
+  return key;
+}
+
+/** The status of a tool call with the key. */
+async function callWith(key) {
+  const response = await fetch(new URL('/api/mcp-standard/call_tool', baseUrl), {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'agent_profile' }),
+  });
+  return response.status;
+}
+
+async function rotatesAKey(page) {
+  await page.getByRole('button', { name: 'Rotate key' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('radio', { name: 'In 1 hour' }).check();
+  await dialog.getByRole('button', { name: 'Rotate' }).click();
+  await page.getByRole('heading', { name: 'New key for Scout' }).waitFor();
+  const key = await takesTheKey(page);
+  assertEqual(await callWith(key), 200, 'the status of a call with the new key');
+  const keys = page.getByRole('region', { name: 'API keys' });
+  await keys.getByText(/expires in \d+ minutes/).waitFor();
+  // The newest comes first; prefixes of two keys may be the same.
+  await keys.getByRole('button', { name: `Revoke key ${key.slice(0, 12)}` }).first().click();
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await keys.getByText('Revoked', { exact: true }).waitFor();
+  assertEqual(await callWith(key), 401, 'the status of a call with a revoked key');
+  ok("an agent's key can be rotated with a grace period and revoked; the new one is shown once");
+}
+
+async function keepsAnOwnKey(page) {
+  await page.getByRole('link', { name: 'API keys' }).click();
+  await page.getByRole('button', { name: 'Create API key' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Name').fill('Laptop');
+  await dialog.getByLabel('Expires').selectOption('In 30 days');
+  await dialog.getByRole('button', { name: 'Create' }).click();
+  await page.getByRole('heading', { name: 'API key "Laptop" is ready' }).waitFor();
+  const key = await takesTheKey(page);
+  await page.getByText('expires in 30 days').waitFor();
+  await page.getByRole('button', { name: `Revoke key ${key.slice(0, 12)}` }).click();
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByText('No API keys yet').waitFor();
+  ok('a person can create a key of their own and revoke it');
+}
+
+async function changesASetting(page) {
+  await page.getByRole('link', { name: 'Settings' }).click();
+  const access = page.getByRole('region', { name: 'Access' });
+  await access.getByRole('switch', { name: 'Public registration' }).check({ force: true });
+  await access.getByLabel('Agents per project at most').fill('3');
+  await access.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Access settings are saved.').waitFor();
+  await page.reload();
+  assertEqual(await access.getByLabel('Agents per project at most').inputValue(), '3', 'the setting after a reload');
+  ok('settings can be changed and stay');
+}
+
+async function approvesAndRevokes(page) {
+  await page.getByRole('link', { name: 'Agents', exact: true }).click();
+  await page.getByRole('tab', { name: 'Pending' }).click();
+  const { id: workspaceId } = await call(baseUrl, null, 'POST', '/api/workspace/public');
+  const asked = { workspaceId, agentId: 'critic', agentName: 'Critic', capabilities: ['review'], requestedPermissions: ['read:pages'] };
+  const { claimSecret } = await call(baseUrl, null, 'POST', '/api/parallax-agents/access-request', asked);
+  await page.getByRole('article', { name: 'Critic' }).getByRole('button', { name: 'Approve' }).click();
+  const dialog = page.getByRole('dialog');
+  const again = { ...asked, requestedPermissions: ['read:tasks'], claimSecret };
+  await call(baseUrl, null, 'POST', '/api/parallax-agents/access-request', again);
+  await dialog.getByRole('button', { name: 'Approve' }).click();
+  await dialog.getByText('The request has changed').waitFor();
+  assert(await dialog.getByLabel('read:tasks').isChecked(), 'the new request is not selected');
+  ok('a request that changed since it was opened is shown anew instead of approved');
+
+  await dialog.getByLabel('write:tasks').check();
+  assert(await dialog.getByRole('button', { name: 'Approve' }).isDisabled(), 'more than was asked for needs no tick');
+  await dialog.getByLabel('Grant more than the agent asked for').check();
+  await dialog.getByRole('button', { name: 'Approve' }).click();
+  await page.getByText('No pending agents').waitFor();
+  await page.getByRole('heading', { name: 'Critic is approved' }).waitFor();
+  await takesTheKey(page);
+  ok('more than was asked for needs a tick, and the key stays in view while the agent leaves the list');
+
+  await page.getByRole('tab', { name: 'Approved' }).click();
+  await page.getByRole('article', { name: 'Critic' }).getByRole('button', { name: 'Revoke' }).click();
+  await dialog.getByLabel('Reason').fill('only a test');
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await dialog.getByText(/It took \d+ ms/).waitFor();
+  await dialog.getByText('1 API key', { exact: true }).waitFor();
+  await dialog.getByRole('button', { name: 'Done' }).click();
+  ok('revoking shows what was ended and how long it took');
+}
+
+async function filtersActivity(page) {
+  await page.getByRole('link', { name: 'Activity' }).click();
+  const entries = page.getByRole('region', { name: 'Entries' }).getByRole('listitem');
+  await entries.filter({ hasText: 'Invite created' }).waitFor();
+  await page.getByLabel('Type').selectOption('Settings changed');
+  await until('the filtered entries', async () => (await entries.count()) === 1);
+  assert((await entries.innerText()).includes('Settings changed'), 'the filter shows another type');
+  await page.reload();
+  await until('the filtered entries after a reload', async () => (await entries.count()) === 1);
+  await page.getByRole('button', { name: 'Clear filters' }).click();
+  await until('all entries', async () => (await entries.count()) > 1);
+  ok('activity can be filtered by type, and the filter is in the address');
 }
 
 async function connected(page) {

@@ -7,7 +7,10 @@ import { Shell } from './components/Shell';
 import { ActivityPage } from './pages/ActivityPage';
 import { AgentPage } from './pages/AgentPage';
 import { AgentsPage } from './pages/AgentsPage';
+import { ApiKeysPage } from './pages/ApiKeysPage';
+import { ApprovalsPage } from './pages/ApprovalsPage';
 import { InvitesPage } from './pages/InvitesPage';
+import { SettingsPage } from './pages/SettingsPage';
 import { SetupPage } from './pages/SetupPage';
 import { SignInPage } from './pages/SignInPage';
 
@@ -37,6 +40,9 @@ export function App() {
         <Route path="/agents/:agentId" element={<AgentPage />} />
         {isAdmin && <Route path="/invites" element={<InvitesPage />} />}
         {isAdmin && <Route path="/activity" element={<ActivityPage />} />}
+        <Route path="/approvals" element={<ApprovalsPage />} />
+        <Route path="/api-keys" element={<ApiKeysPage />} />
+        <Route path="/settings" element={<SettingsPage />} />
         <Route path="*" element={<Navigate to="/agents" replace />} />
       </Routes>
     </Shell>

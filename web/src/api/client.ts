@@ -3,29 +3,58 @@
  * generated from the service's OpenAPI document (`npm run gen`); nothing else in the console names a path.
  */
 import createClient from 'openapi-fetch';
+import { duration, sentence } from '../words';
 import type { components, paths } from './schema';
 
 type Schemas = components['schemas'];
 export type Activity = Schemas['Activity'];
+export type ActivityPage = Schemas['ActivityPage'];
 export type Agent = Schemas['Agent'];
+export type AgentSettings = Schemas['AgentSettings'];
 export type AgentStatus = Agent['status'];
 export type AgentType = Schemas['SpawnAgents']['agentType'];
+export type ApiKey = Schemas['ApiKey'];
+export type Assignment = Schemas['Assignment'];
+export type AssignmentRole = Schemas['AssignmentRole'];
+export type DailyActivity = Schemas['DailyActivity'];
 export type Invite = Schemas['Invite'];
 export type Me = Schemas['Me'];
+export type Member = Schemas['Member'];
 export type Permission = Schemas['Permission'];
+export type Receipt = Schemas['Receipt'];
+export type RotateKey = Schemas['RotateKey'];
 export type Run = NonNullable<Agent['run']>;
+export type RuntimeHealth = Schemas['RuntimeHealth'];
 export type SessionStatus = Schemas['TerminalSession']['status'];
+export type ToolApproval = Schemas['ToolApproval'];
 
-/** A refused or failed call, with a message fit to show. `status` is 0 when the service was not reached. */
+type FeedQuery = NonNullable<paths['/api/parallax-agents/activity/workspace']['get']['parameters']['query']>;
+/** Which rows of an activity feed to read. */
+export type ActivityFilter = Pick<FeedQuery, 'type' | 'agentId' | 'since' | 'until'>;
+
+/** Settings to change. The document leaves `parallax` out of this body although the service reads it. */
+export type UpdateSettings = Schemas['UpdateAgentSettings'] & { parallax?: Partial<AgentSettings['parallax']> };
+
+/**
+ * A refused or failed call; its message is a sentence to show. `status` is 0 when the service was not
+ * reached. `fields` says what is wrong with each field of the input, by the name that the service gives it.
+ */
 export class ApiError extends Error {
   constructor(
     message: string,
     readonly status: number,
     readonly code?: string,
     readonly requestId?: string,
+    readonly fields: Record<string, string> = {},
   ) {
     super(message);
   }
+}
+
+/** What the service says is wrong with a field of the input, if anything. */
+export function fieldError(error: Error | null, ...names: string[]): string | undefined {
+  if (!(error instanceof ApiError)) return undefined;
+  return names.map((name) => error.fields[name]).find(Boolean);
 }
 
 const http = createClient<paths>({ baseUrl: window.location.origin, credentials: 'include' });
@@ -37,7 +66,7 @@ async function send<T>(call: Promise<Answer<T>>): Promise<T> {
   const answer = await call.catch(() => {
     throw new ApiError('The service cannot be reached. Check that it is running, then try again.', 0);
   });
-  if (!answer.response.ok) throw toApiError(answer.error, answer.response.status);
+  if (!answer.response.ok) throw toApiError(answer.error, answer.response);
   return answer.data as T;
 }
 
@@ -46,16 +75,26 @@ async function fetchData<T>(call: Promise<Answer<{ data: T }>>): Promise<T> {
   return (await send(call)).data;
 }
 
-function toApiError(body: unknown, status: number): ApiError {
-  const problem = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
-  const { message, code, requestId } = problem;
-  const text = Array.isArray(message) ? message.join('. ') : message;
+function toApiError(body: unknown, { status, headers }: Response): ApiError {
+  // Something between us and the service may answer with anything.
+  const problem = (typeof body === 'object' && body !== null ? body : {}) as Partial<Schemas['ProblemBody']>;
+  const errors = problem.errors ?? [];
+  const detail = problem.detail || `the service answered with status ${status}`;
+  const text = errors.length > 0 ? errors.map(explain).join(' ') : sentence(detail);
+  const seconds = Number(headers.get('retry-after'));
   return new ApiError(
-    typeof text === 'string' && text !== '' ? text : `The service answered with status ${status}.`,
+    seconds > 0 ? `${text} Try again in ${duration(seconds)}.` : text,
     status,
-    typeof code === 'string' ? code : undefined,
-    typeof requestId === 'string' ? requestId : undefined,
+    problem.code,
+    problem.requestId,
+    Object.fromEntries(errors.map(({ field, message }) => [field, sentence(message)])),
   );
+}
+
+/** "parallax.maxAgents" with "must be at most 20" reads as "Max agents must be at most 20." */
+function explain({ field, message }: Schemas['FieldProblem']): string {
+  const name = field.split('.').at(-1) ?? field;
+  return sentence(`${name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)} ${message}`);
 }
 
 const agentPath = (agentId: string) => ({ path: { agentId } });
@@ -73,6 +112,10 @@ export const api = {
     fetchData(http.GET('/api/parallax-agents/{agentId}', { params: agentPath(agentId) })),
   approve: (agentId: string, body: Schemas['ApproveAgent']) =>
     fetchData(http.POST('/api/parallax-agents/{agentId}/approve', { params: agentPath(agentId), body })),
+  setPermissions: (agentId: string, permissions: string[]) =>
+    fetchData(
+      http.POST('/api/parallax-agents/{agentId}/permissions', { params: agentPath(agentId), body: { permissions } }),
+    ),
   deny: (agentId: string, reason: string) =>
     fetchData(http.POST('/api/parallax-agents/{agentId}/deny', { params: agentPath(agentId), body: { reason } })),
   revoke: (agentId: string, reason: string) =>
@@ -81,17 +124,52 @@ export const api = {
     fetchData(http.POST('/api/parallax-agents/{agentId}/stop', { params: agentPath(agentId) })),
   spawn: (body: Schemas['SpawnAgents']) => fetchData(http.POST('/api/parallax-agents/spawn', { body })),
 
-  invites: () => fetchData(http.GET('/api/parallax-agents/invites')),
+  agentKeys: (agentId: string) =>
+    fetchData(http.GET('/api/parallax-agents/{agentId}/keys', { params: agentPath(agentId) })),
+  rotateAgentKey: (agentId: string, body: RotateKey) =>
+    fetchData(http.POST('/api/parallax-agents/{agentId}/keys/rotate', { params: agentPath(agentId), body })),
+  revokeAgentKey: (agentId: string, keyId: string) =>
+    fetchData(http.DELETE('/api/parallax-agents/{agentId}/keys/{keyId}', { params: { path: { agentId, keyId } } })),
+
+  assignments: (agentId: string) =>
+    fetchData(http.GET('/api/parallax-agents/{agentId}/assignments', { params: agentPath(agentId) })),
+  assignToProject: (agentId: string, body: Schemas['AssignProject']) =>
+    fetchData(http.POST('/api/parallax-agents/{agentId}/assign/project', { params: agentPath(agentId), body })),
+  assignToTask: (agentId: string, body: Schemas['AssignTask']) =>
+    fetchData(http.POST('/api/parallax-agents/{agentId}/assign/task', { params: agentPath(agentId), body })),
+  unassign: (assignmentId: string) =>
+    fetchData(http.DELETE('/api/parallax-agents/assignments/{assignmentId}', { params: { path: { assignmentId } } })),
+
+  invites: () =>
+    fetchData(http.GET('/api/parallax-agents/invites', { params: { query: { includeRevoked: true } } })),
   createInvite: (body: Schemas['CreateInvite']) => fetchData(http.POST('/api/parallax-agents/invites', { body })),
   revokeInvite: (inviteId: string) =>
     fetchData(http.POST('/api/parallax-agents/invites/{inviteId}/revoke', { params: { path: { inviteId } } })),
+  deleteInvite: (inviteId: string) =>
+    fetchData(http.DELETE('/api/parallax-agents/invites/{inviteId}', { params: { path: { inviteId } } })),
 
-  agentActivity: (agentId: string, limit: number) =>
-    fetchData(
-      http.GET('/api/parallax-agents/{agentId}/activity', { params: { ...agentPath(agentId), query: { limit } } }),
-    ),
-  workspaceActivity: (limit: number) =>
-    fetchData(http.GET('/api/parallax-agents/activity/workspace', { params: { query: { limit } } })),
+  ownKeys: () => fetchData(http.GET('/api/api-keys')),
+  createKey: (body: Schemas['CreateKey']) => fetchData(http.POST('/api/api-keys', { body })),
+  rotateKey: (keyId: string, body: RotateKey) =>
+    fetchData(http.POST('/api/api-keys/{keyId}/rotate', { params: { path: { keyId } }, body })),
+  revokeKey: (keyId: string) =>
+    fetchData(http.DELETE('/api/api-keys/{keyId}', { params: { path: { keyId } } })),
+
+  approvals: () => fetchData(http.POST('/api/approvals/list')),
+  approveCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/confirm', { body: { approvalToken } })),
+  denyCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/reject', { body: { approvalToken } })),
+
+  /** One page of the feed, newest first: of one agent alone where the filter names it, else of the workspace. */
+  activity: (query: FeedQuery) => send(http.GET('/api/parallax-agents/activity/workspace', { params: { query } })),
+  dailyActivity: (days: number, agentId?: string) =>
+    fetchData(http.GET('/api/parallax-agents/activity/daily', { params: { query: { days, agentId } } })),
+
+  settings: () => fetchData(http.POST('/api/workspace/agent-settings')),
+  updateSettings: (body: UpdateSettings) => fetchData(http.POST('/api/workspace/agent-settings/update', { body })),
+  runtimeHealth: () => fetchData(http.POST('/api/workspace/agent-settings/runtime-health')),
+  testRuntime: (endpoint?: string) =>
+    fetchData(http.POST('/api/parallax-agents/runtime/test', { body: { endpoint } })),
+  members: (limit: number) => fetchData(http.POST('/api/workspace/members', { body: { limit } })),
 
   session: (agentId: string) =>
     fetchData(http.GET('/api/terminal/agents/{agentId}/session', { params: agentPath(agentId) })),

@@ -1,23 +1,28 @@
 import { useEffect } from 'react';
 import { io } from 'socket.io-client';
-import { refreshLive, refreshMe } from './queries';
+import { refreshAgents, refreshLive, refreshMe } from './queries';
 
 /** A burst of events (ten agents starting at once) causes one refresh. */
 const BURST_MS = 100;
 
-/** Refreshes agents, invites, sessions and activity whenever the service reports a change, and after a reconnect. */
+/** Refreshes what an agent's event concerns whenever the service reports one, and everything after a reconnect. */
 export function useLiveUpdates() {
   useEffect(() => {
     let timer: number | undefined;
-    const refreshSoon = () => {
-      window.clearTimeout(timer);
-      timer = window.setTimeout(() => void refreshLive(), BURST_MS);
+    let agentIds = new Set<string>();
+    const refreshSoon = (agentId: string) => {
+      agentIds.add(agentId);
+      timer ??= window.setTimeout(() => {
+        void refreshAgents(agentIds);
+        agentIds = new Set();
+        timer = undefined;
+      }, BURST_MS);
     };
     const socket = io({ transports: ['websocket'] });
-    socket.on('connect', refreshSoon);
+    socket.on('connect', () => void refreshLive());
     socket.on('Unauthorized', () => void refreshMe());
-    socket.onAny((event: string) => {
-      if (event.startsWith('agent:')) refreshSoon();
+    socket.onAny((event: string, payload?: { agent?: { id?: string } }) => {
+      if (event.startsWith('agent:') && payload?.agent?.id) refreshSoon(payload.agent.id);
     });
     return () => {
       window.clearTimeout(timer);

@@ -1,6 +1,6 @@
-/** What the console reads and keeps fresh. Live data sits under one key so that a socket event refreshes it all. */
-import { MutationCache, QueryCache, QueryClient, useQuery } from '@tanstack/react-query';
-import { api, ApiError } from './client';
+/** What the console reads and keeps fresh. Live data sits under one key; an agent's event refreshes what it concerns. */
+import { keepPreviousData, MutationCache, type Query, QueryCache, QueryClient, useQuery } from '@tanstack/react-query';
+import { type ActivityFilter, api, ApiError } from './client';
 
 const ME = ['me'];
 const WORKSPACE = ['workspace'];
@@ -25,12 +25,27 @@ export const queryClient = new QueryClient({
 
 /** Forgets the person and everything they saw; the app then shows the sign-in page. */
 export function showSignIn() {
-  queryClient.removeQueries({ queryKey: LIVE });
+  queryClient.removeQueries({ predicate: ({ queryKey: [what] }) => what !== ME[0] && what !== WORKSPACE[0] });
   queryClient.setQueryData(ME, null);
 }
 
 export const refreshMe = () => queryClient.invalidateQueries({ queryKey: ME });
 export const refreshLive = () => queryClient.invalidateQueries({ queryKey: LIVE });
+
+/** Live data of one agent, as the part of the key after LIVE says. */
+const OF_AGENT = ['agent', 'session', 'keys', 'assignments'];
+
+/** Refreshes what events of these agents concern; approvals too, since those of a revoked agent end. */
+export function refreshAgents(agentIds: Set<string>) {
+  const concerns = ({ queryKey: [live, what, agentId] }: Query) => {
+    if (live !== LIVE[0]) return false;
+    if (what === 'activity') return agentId === null || agentIds.has(agentId as string);
+    if (OF_AGENT.includes(what as string)) return agentIds.has(agentId as string);
+    // An agent that comes in uses an invite up.
+    return what === 'agents' || what === 'invites' || what === 'approvals';
+  };
+  return queryClient.invalidateQueries({ predicate: concerns });
+}
 
 /** After setup the workspace exists and its first owner is signed in. */
 export const refreshAll = () => queryClient.invalidateQueries();
@@ -44,6 +59,8 @@ export function useMe() {
         if (error instanceof ApiError && error.status === 401) return null;
         throw error;
       }),
+    // Many parts of a page ask who looks at it.
+    staleTime: REFRESH_MS,
   });
 }
 
@@ -94,10 +111,79 @@ export function useSession(agentId: string) {
   });
 }
 
-export function useAgentActivity(agentId: string) {
-  return useQuery({ queryKey: [...LIVE, 'activity', agentId], queryFn: () => api.agentActivity(agentId, 20) });
+export function useAgentKeys(agentId: string) {
+  return useQuery({ queryKey: [...LIVE, 'keys', agentId], queryFn: () => api.agentKeys(agentId) });
 }
 
-export function useWorkspaceActivity() {
-  return useQuery({ queryKey: [...LIVE, 'activity'], queryFn: () => api.workspaceActivity(50) });
+export function useAssignments(agentId: string) {
+  return useQuery({ queryKey: [...LIVE, 'assignments', agentId], queryFn: () => api.assignments(agentId) });
+}
+
+export function useOwnKeys() {
+  return useQuery({ queryKey: [...LIVE, 'own-keys'], queryFn: api.ownKeys });
+}
+
+/** Tool calls that the person may decide about. No event tells of a new one, so they are asked for again and again. */
+export function useApprovals({ enabled = true } = {}) {
+  return useQuery({ queryKey: [...LIVE, 'approvals'], queryFn: api.approvals, refetchInterval: REFRESH_MS, enabled });
+}
+
+/** Rows per page of a feed. */
+const FEED_PAGE = 30;
+
+/** One page of the feed: the newest rows, or those after `cursor`. */
+export function useActivity(filter: ActivityFilter, cursor?: string) {
+  return useQuery({
+    queryKey: [...LIVE, 'activity', filter.agentId ?? null, filter, cursor ?? null],
+    queryFn: () => api.activity({ ...filter, cursor, limit: FEED_PAGE }),
+    // The page stays on screen while the next one loads.
+    placeholderData: keepPreviousData,
+    // Rows are never changed, so what follows a cursor is the same for good.
+    staleTime: cursor ? Infinity : 0,
+  });
+}
+
+/** Days of the chart, and those whose activity types are offered as filters. */
+export const DAYS = 30;
+
+/** Counts per day, type and agent; the service counts once an hour. */
+export function useDailyActivity(agentId?: string) {
+  return useQuery({
+    queryKey: ['daily', agentId ?? null],
+    queryFn: () => api.dailyActivity(DAYS, agentId),
+    staleTime: REFRESH_MS,
+  });
+}
+
+/** Which activity types there are: those that were counted and those of the newest rows. */
+export function useActivityTypes(agentId?: string): string[] {
+  const counted = useDailyActivity(agentId).data ?? [];
+  const newest = useActivity({ agentId }).data?.data ?? [];
+  return [...new Set([...counted, ...newest].map((entry) => entry.activityType))].sort();
+}
+
+export function useSettings() {
+  return useQuery({ queryKey: [...LIVE, 'settings'], queryFn: api.settings });
+}
+
+/** What an agent gets when nobody says otherwise; undefined until it is known. */
+export function useDefaultPermissions(): string[] | undefined {
+  return useSettings().data?.parallax.defaultPermissions;
+}
+
+/** Whether the configured runtime answers now. */
+export function useRuntimeHealth() {
+  return useQuery({ queryKey: [...LIVE, 'runtime'], queryFn: api.runtimeHealth, refetchInterval: REFRESH_MS });
+}
+
+/** People whose names are looked up; with more, the others go unnamed. */
+const PEOPLE_MAX = 100;
+
+/** Names a person by id; undefined for somebody who is not known, such as the account of an agent. */
+export function usePersonName(): (userId: string) => string | undefined {
+  const people = useQuery({ queryKey: ['people'], queryFn: () => api.members(PEOPLE_MAX), staleTime: 300_000 });
+  return (userId) => {
+    const person = people.data?.items.find(({ id }) => id === userId);
+    return person?.name ?? person?.email;
+  };
 }

@@ -1,19 +1,18 @@
 import { Button, Group } from '@mantine/core';
-import { notifications } from '@mantine/notifications';
 import { useMutation } from '@tanstack/react-query';
-import { useState } from 'react';
 import { type Agent, api } from '../api/client';
 import { refreshLive } from '../api/queries';
-import { ApproveDialog } from './ApproveDialog';
-import { ReasonDialog } from './ReasonDialog';
+import { announce, announceFailure } from '../notify';
+import type { AgentQuestion } from './AgentDialog';
 
-/** The buttons that fit the agent's state, with their dialogs. For admins only. */
-export function AgentActions({ agent }: { agent: Agent }) {
-  const [dialog, setDialog] = useState<'approve' | 'deny' | 'revoke' | null>(null);
-  const close = () => setDialog(null);
+type Props = { agent: Agent; onAsk: (question: AgentQuestion) => void };
+
+/** The buttons that fit the agent's state. For admins only. */
+export function AgentActions({ agent, onAsk }: Props) {
   const stop = useMutation({
     mutationFn: () => api.stop(agent.id),
-    onError: (error) => notifications.show({ color: 'red', title: `Could not stop ${agent.name}`, message: error.message }),
+    onSuccess: () => announce(`${agent.name} was asked to stop.`),
+    onError: (error) => announceFailure(`Could not stop ${agent.name}`, error),
     onSettled: refreshLive,
   });
 
@@ -21,10 +20,10 @@ export function AgentActions({ agent }: { agent: Agent }) {
     <Group gap="xs">
       {agent.status === 'pending' && (
         <>
-          <Button size="xs" onClick={() => setDialog('approve')}>
+          <Button size="xs" onClick={() => onAsk({ kind: 'approve', agent })}>
             Approve
           </Button>
-          <Button size="xs" variant="default" onClick={() => setDialog('deny')}>
+          <Button size="xs" variant="default" onClick={() => onAsk({ kind: 'deny', agent })}>
             Deny
           </Button>
         </>
@@ -35,33 +34,14 @@ export function AgentActions({ agent }: { agent: Agent }) {
         </Button>
       )}
       {agent.status === 'approved' && (
-        <Button size="xs" variant="light" color="red" onClick={() => setDialog('revoke')}>
+        <Button size="xs" variant="light" color="red" onClick={() => onAsk({ kind: 'revoke', agent })}>
           Revoke
         </Button>
       )}
       {(agent.status === 'denied' || agent.status === 'revoked') && (
-        <Button size="xs" variant="default" onClick={() => setDialog('approve')}>
+        <Button size="xs" variant="default" onClick={() => onAsk({ kind: 'approve', agent })}>
           Reinstate
         </Button>
-      )}
-      {dialog === 'approve' && <ApproveDialog agent={agent} onClose={close} />}
-      {dialog === 'deny' && (
-        <ReasonDialog
-          title={`Deny ${agent.name}`}
-          explanation="The agent is told the reason and may ask again."
-          submit="Deny"
-          act={(reason) => api.deny(agent.id, reason)}
-          onClose={close}
-        />
-      )}
-      {dialog === 'revoke' && (
-        <ReasonDialog
-          title={`Revoke ${agent.name}`}
-          explanation="Ends its keys, terminals, assignments and process at once. Only an admin can bring it back."
-          submit="Revoke"
-          act={(reason) => revoke(agent, reason)}
-          onClose={close}
-        />
       )}
     </Group>
   );
@@ -69,12 +49,4 @@ export function AgentActions({ agent }: { agent: Agent }) {
 
 function isRunning(agent: Agent): boolean {
   return agent.run != null && !['stopping', 'stopped', 'failed'].includes(agent.run.status);
-}
-
-async function revoke(agent: Agent, reason: string) {
-  const { receipt } = await api.revoke(agent.id, reason);
-  notifications.show({
-    title: `${agent.name} is revoked`,
-    message: `Ended: keys ${receipt.keys}, terminals ${receipt.sessions}, assignments ${receipt.assignments}, processes ${receipt.runs}.`,
-  });
 }

@@ -3,11 +3,12 @@ import { Link } from 'react-router';
 import type { Agent } from '../api/client';
 import { useIsAdmin } from '../api/queries';
 import { AgentActions } from './AgentActions';
+import type { AgentQuestion } from './AgentDialog';
 import { NameBadges, RunBadge, StatusBadge } from './Badges';
 import { Time } from './Time';
 
 /** One agent in the list. */
-export function AgentCard({ agent }: { agent: Agent }) {
+export function AgentCard({ agent, onAsk }: { agent: Agent; onAsk: (question: AgentQuestion) => void }) {
   const isAdmin = useIsAdmin();
   return (
     <Paper withBorder p="md" component="article" aria-label={agent.name}>
@@ -27,7 +28,7 @@ export function AgentCard({ agent }: { agent: Agent }) {
             </Text>
           </Box>
         </Group>
-        {isAdmin && <AgentActions agent={agent} />}
+        {isAdmin && <AgentActions agent={agent} onAsk={onAsk} />}
       </Group>
       <Stack gap="xs" mt={agent.description || agent.status === 'pending' ? 'sm' : 0}>
         {agent.description && (

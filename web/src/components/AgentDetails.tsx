@@ -1,17 +1,14 @@
-import { Paper, Text, Title } from '@mantine/core';
-import type { ReactNode } from 'react';
 import type { Agent } from '../api/client';
 import { NameBadges } from './Badges';
+import { Fact } from './Fact';
+import { Section } from './Section';
 import { Time } from './Time';
 
 /** The agent's facts; those that do not apply are left out. */
 export function AgentDetails({ agent }: { agent: Agent }) {
   const { run } = agent;
   return (
-    <Paper component="section" withBorder p="md">
-      <Title order={2} size="h6" mb="sm">
-        Details
-      </Title>
+    <Section title="Details">
       <dl className="facts">
         <Fact term="Id">
           <span className="mono">{agent.id}</span>
@@ -56,19 +53,6 @@ export function AgentDetails({ agent }: { agent: Agent }) {
         )}
         {run?.reason && <Fact term="Reason">{run.reason}</Fact>}
       </dl>
-    </Paper>
-  );
-}
-
-function Fact({ term, children }: { term: string; children: ReactNode }) {
-  return (
-    <>
-      <Text component="dt" size="sm" c="dimmed">
-        {term}
-      </Text>
-      <Text component="dd" size="sm" m={0}>
-        {children}
-      </Text>
-    </>
+    </Section>
   );
 }

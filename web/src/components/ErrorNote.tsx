@@ -6,10 +6,7 @@ export function ErrorNote({ error, onRetry }: { error: Error | null; onRetry?: (
   if (!error) return null;
   return (
     <Alert color="red" role="alert">
-      {/* The service's messages begin in lower case. */}
-      <Text size="sm" className={error instanceof ApiError ? 'sentence-case' : undefined}>
-        {error.message}
-      </Text>
+      <Text size="sm">{error.message}</Text>
       {error instanceof ApiError && error.status >= 500 && error.requestId && (
         <Text size="xs" c="dimmed" className="mono">
           Request {error.requestId}

@@ -1,5 +1,6 @@
-import { Button, Group, Modal, Stack } from '@mantine/core';
+import { Button, Group, Stack } from '@mantine/core';
 import type { ReactNode } from 'react';
+import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
 
 type Props = {
@@ -11,22 +12,28 @@ type Props = {
   error: Error | null;
   onSubmit: () => void;
   onClose: () => void;
+  /** What must be in view beside the buttons, however long the form is. */
+  notice?: ReactNode;
   children: ReactNode;
 };
 
 /** A dialog with a form, its error and the two buttons every form needs. Mount it to open it. */
-export function FormDialog({ title, submit, danger, disabled, pending, error, onSubmit, onClose, children }: Props) {
+export function FormDialog(props: Props) {
+  const { title, submit, danger, disabled, pending, error, onSubmit, onClose, notice, children } = props;
   return (
-    <Modal opened onClose={onClose} title={title}>
+    <Dialog title={title} onClose={onClose}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
+          // React passes events on to the page's own form, though the dialog is not inside it.
+          event.stopPropagation();
           onSubmit();
         }}
       >
         <Stack>
           {children}
           <Stack className="dialog-footer" gap="sm">
+            {notice}
             <ErrorNote error={error} />
             <Group justify="flex-end">
               <Button variant="default" onClick={onClose}>
@@ -39,6 +46,6 @@ export function FormDialog({ title, submit, danger, disabled, pending, error, on
           </Stack>
         </Stack>
       </form>
-    </Modal>
+    </Dialog>
   );
 }

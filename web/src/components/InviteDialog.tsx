@@ -1,32 +1,23 @@
-import { Button, Group, Modal, NativeSelect, NumberInput, TextInput } from '@mantine/core';
+import { Button, Group, NumberInput, TextInput } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
-import { api } from '../api/client';
-import { refreshLive, usePermissions } from '../api/queries';
+import { api, fieldError } from '../api/client';
+import { refreshLive, useDefaultPermissions } from '../api/queries';
+import { Dialog } from './Dialog';
 import { FormDialog } from './FormDialog';
 import { InviteInstructions } from './InviteInstructions';
+import { endAfter, LifetimeSelect } from './LifetimeSelect';
 import { PermissionPicker } from './PermissionPicker';
-
-const HOUR_MS = 3_600_000;
-
-/** Lifetimes on offer, in hours; an empty value means no end. */
-const LIFETIMES = [
-  { value: '1', label: 'In 1 hour' },
-  { value: '24', label: 'In 1 day' },
-  { value: '168', label: 'In 7 days' },
-  { value: '720', label: 'In 30 days' },
-  { value: '', label: 'Never' },
-];
 
 /** Creates an invite, then shows its token and how to use it. */
 export function InviteDialog({ onClose }: { onClose: () => void }) {
-  const catalogue = usePermissions();
+  const defaults = useDefaultPermissions();
   const [name, setName] = useState('');
   const [description, setDescription] = useState('');
   const [uses, setUses] = useState<string | number>(1);
   const [lifetimeHours, setLifetimeHours] = useState('168');
   const [picked, setPicked] = useState<string[] | null>(null);
-  const permissions = picked ?? catalogue.data?.defaults ?? [];
+  const permissions = picked ?? defaults ?? [];
 
   const create = useMutation({
     mutationFn: () =>
@@ -35,19 +26,20 @@ export function InviteDialog({ onClose }: { onClose: () => void }) {
         description: description.trim() || undefined,
         permissions,
         usesRemaining: uses === '' ? undefined : Number(uses),
-        expiresAt: lifetimeHours ? new Date(Date.now() + Number(lifetimeHours) * HOUR_MS).toISOString() : undefined,
+        expiresAt: endAfter(lifetimeHours),
       }),
     onSuccess: refreshLive,
+    gcTime: 0,
   });
 
   if (create.data) {
     return (
-      <Modal opened onClose={onClose} title={`Invite "${create.data.name}" is ready`} closeOnClickOutside={false}>
+      <Dialog title={`Invite "${create.data.name}" is ready`} onClose={onClose}>
         <InviteInstructions token={create.data.token} />
         <Group justify="flex-end" mt="md">
           <Button onClick={onClose}>Done</Button>
         </Group>
-      </Modal>
+      </Dialog>
     );
   }
   return (
@@ -65,12 +57,14 @@ export function InviteDialog({ onClose }: { onClose: () => void }) {
         required
         maxLength={100}
         data-autofocus
+        error={fieldError(create.error, 'name')}
         value={name}
         onChange={(event) => setName(event.currentTarget.value)}
       />
       <TextInput
         label="Description"
         maxLength={500}
+        error={fieldError(create.error, 'description')}
         value={description}
         onChange={(event) => setDescription(event.currentTarget.value)}
       />
@@ -83,16 +77,21 @@ export function InviteDialog({ onClose }: { onClose: () => void }) {
           allowNegative={false}
           value={uses}
           onChange={setUses}
+          error={fieldError(create.error, 'usesRemaining')}
         />
-        <NativeSelect
-          label="Expires"
+        <LifetimeSelect
           description="Agents already registered stay."
-          data={LIFETIMES}
-          value={lifetimeHours}
-          onChange={(event) => setLifetimeHours(event.currentTarget.value)}
+          hours={lifetimeHours}
+          onChange={setLifetimeHours}
+          error={fieldError(create.error, 'expiresAt')}
         />
       </Group>
-      <PermissionPicker label="Permissions" value={permissions} onChange={setPicked} />
+      <PermissionPicker
+        label="Permissions"
+        value={permissions}
+        onChange={setPicked}
+        error={fieldError(create.error, 'permissions')}
+      />
     </FormDialog>
   );
 }

@@ -3,6 +3,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { api } from '../api/client';
 import { refreshLive, useSession } from '../api/queries';
+import { announce } from '../notify';
 import { TerminalPane } from '../terminal/TerminalPane';
 import { EmptyState } from './EmptyState';
 import { ErrorNote } from './ErrorNote';
@@ -34,7 +35,10 @@ function EndSession({ sessionId }: { sessionId: string }) {
   const [asking, setAsking] = useState(false);
   const end = useMutation({
     mutationFn: () => api.endSession(sessionId),
-    onSuccess: () => setAsking(false),
+    onSuccess: () => {
+      announce('The terminal session is ended.');
+      setAsking(false);
+    },
     onSettled: refreshLive,
   });
   return (

@@ -4,16 +4,24 @@ import { usePermissions } from '../api/queries';
 import { ErrorNote } from './ErrorNote';
 import { Loading } from './Loading';
 
-type Props = { label: string; value: string[]; onChange: (value: string[]) => void };
+type Props = {
+  label: string;
+  value: string[];
+  onChange: (value: string[]) => void;
+  /** What an agent asked for; it is marked. */
+  requested?: string[];
+  error?: string;
+  disabled?: boolean;
+};
 
 /** Checkboxes for every permission of the catalogue, one group per category. */
-export function PermissionPicker({ label, value, onChange }: Props) {
+export function PermissionPicker({ label, value, onChange, requested = [], error, disabled }: Props) {
   const catalogue = usePermissions();
   if (catalogue.error) return <ErrorNote error={catalogue.error} onRetry={() => void catalogue.refetch()} />;
   if (!catalogue.data) return <Loading what="permissions" />;
   return (
     <Fieldset legend={label} p="sm">
-      <Checkbox.Group value={value} onChange={onChange} aria-label={label}>
+      <Checkbox.Group value={value} onChange={onChange} aria-label={label} error={error} disabled={disabled}>
         <Stack gap="sm">
           {[...byCategory(catalogue.data.permissions)].map(([category, permissions]) => (
             <div key={category}>
@@ -27,7 +35,9 @@ export function PermissionPicker({ label, value, onChange }: Props) {
                     size="xs"
                     value={permission.id}
                     label={permission.id}
-                    description={permission.description}
+                    description={
+                      requested.includes(permission.id) ? `Requested. ${permission.description}` : permission.description
+                    }
                   />
                 ))}
               </SimpleGrid>

@@ -1,11 +1,11 @@
-import { Avatar, Box, Button, Container, Group, Popover, SegmentedControl, Text, UnstyledButton } from '@mantine/core';
-import { type MantineColorScheme, useMantineColorScheme } from '@mantine/core';
+import { Avatar, Badge, Box, Button, Container, Group, Popover, SegmentedControl, Text, UnstyledButton } from '@mantine/core';
+import { type MantineColorScheme, useMantineColorScheme, VisuallyHidden } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { NavLink } from 'react-router';
 import { api, type Me } from '../api/client';
 import { useLiveUpdates } from '../api/events';
-import { showSignIn, useIsAdmin } from '../api/queries';
+import { showSignIn, useApprovals, useIsAdmin } from '../api/queries';
 import { ErrorNote } from './ErrorNote';
 
 /** The frame around every signed-in page; it also keeps the pages' data live. */
@@ -22,17 +22,35 @@ export function Shell({ me, children }: { me: Me; children: ReactNode }) {
             </Text>
             <Group component="nav" className="header-nav" gap={4} aria-label="Main">
               <NavLink to="/agents">Agents</NavLink>
+              <NavLink to="/approvals">
+                Approvals
+                {isAdmin && <WaitingBadge />}
+              </NavLink>
               {isAdmin && <NavLink to="/invites">Invites</NavLink>}
+              <NavLink to="/api-keys">API keys</NavLink>
               {isAdmin && <NavLink to="/activity">Activity</NavLink>}
+              <NavLink to="/settings">Settings</NavLink>
             </Group>
             <UserMenu user={me.user} />
           </Group>
         </Container>
       </Box>
-      <Container component="main" size="lg" py="lg">
+      <Container component="main" size="lg" py="lg" tabIndex={-1}>
         {children}
       </Container>
     </>
+  );
+}
+
+/** How many tool calls wait for a decision. */
+function WaitingBadge() {
+  const count = useApprovals().data?.length ?? 0;
+  if (count === 0) return null;
+  return (
+    <Badge ml={6} size="sm" circle color="orange" autoContrast>
+      {count}
+      <VisuallyHidden> waiting</VisuallyHidden>
+    </Badge>
   );
 }
 

@@ -3,9 +3,11 @@ import { notifications } from '@mantine/notifications';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useNavigate } from 'react-router';
-import { type AgentType, api } from '../api/client';
-import { refreshLive, usePermissions } from '../api/queries';
+import { type AgentType, api, fieldError } from '../api/client';
+import { refreshLive, useDefaultPermissions } from '../api/queries';
+import { announce } from '../notify';
 import { splitCommand } from '../splitCommand';
+import { counted } from '../words';
 import { FormDialog } from './FormDialog';
 import { PermissionPicker } from './PermissionPicker';
 
@@ -23,14 +25,14 @@ const COUNT_MAX = 10;
 /** Starts agents on the workspace's runtime. */
 export function SpawnDialog({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
-  const catalogue = usePermissions();
+  const defaults = useDefaultPermissions();
   const [agentType, setAgentType] = useState<AgentType>('claude-code');
   const [name, setName] = useState('');
   const [count, setCount] = useState<string | number>(1);
   const [command, setCommand] = useState('');
   const [workdir, setWorkdir] = useState('');
   const [picked, setPicked] = useState<string[] | null>(null);
-  const permissions = picked ?? catalogue.data?.defaults ?? [];
+  const permissions = picked ?? defaults ?? [];
 
   const spawn = useMutation({
     mutationFn: async () => {
@@ -50,6 +52,7 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
     },
     onSuccess: ({ spawnedAgents, errors }) => {
       if (errors?.length) notifications.show({ color: 'orange', title: 'Not all started', message: errors.join(' ') });
+      else announce(`${counted(spawnedAgents.length, 'agent is', 'agents are')} starting.`);
       onClose();
       const [first] = spawnedAgents;
       if (first && spawnedAgents.length === 1) void navigate(`/agents/${encodeURIComponent(first.id)}`);
@@ -86,12 +89,14 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
           allowDecimal={false}
           value={count}
           onChange={setCount}
+          error={fieldError(spawn.error, 'count')}
         />
       </Group>
       <TextInput
         label="Name"
         description="Left empty, the service picks one."
         maxLength={100}
+        error={fieldError(spawn.error, 'name')}
         value={name}
         onChange={(event) => setName(event.currentTarget.value)}
       />
@@ -102,6 +107,7 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
           placeholder="bash -l"
           required
           spellCheck={false}
+          error={fieldError(spawn.error, 'config.command', 'config.args')}
           value={command}
           onChange={(event) => setCommand(event.currentTarget.value)}
         />
@@ -110,10 +116,16 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
         label="Working directory"
         description="A folder inside the runtime's own, such as my-project. Left empty, the runtime makes one."
         spellCheck={false}
+        error={fieldError(spawn.error, 'config.workdir')}
         value={workdir}
         onChange={(event) => setWorkdir(event.currentTarget.value)}
       />
-      <PermissionPicker label="Permissions" value={permissions} onChange={setPicked} />
+      <PermissionPicker
+        label="Permissions"
+        value={permissions}
+        onChange={setPicked}
+        error={fieldError(spawn.error, 'permissions')}
+      />
     </FormDialog>
   );
 }

@@ -1,4 +1,5 @@
 import { Text } from '@mantine/core';
+import { useSyncExternalStore } from 'react';
 
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
@@ -8,9 +9,32 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['minute', 60],
 ];
 
+/** How often relative times are computed anew. */
+const TICK_MS = 15_000;
+
+let ticks = 0;
+const listeners = new Set<() => void>();
+let timer: number | undefined;
+
+/** One clock for every moment on the page; it runs while one is shown. */
+function onTick(listener: () => void) {
+  listeners.add(listener);
+  timer ??= window.setInterval(() => {
+    ticks += 1;
+    for (const tell of listeners) tell();
+  }, TICK_MS);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    window.clearInterval(timer);
+    timer = undefined;
+  };
+}
+
 /** A moment as "3 minutes ago" or "in 2 days", with the exact local time on hover. */
 export function Time({ at }: { at: string }) {
   const date = new Date(at);
+  useSyncExternalStore(onTick, () => ticks);
   return (
     <Text component="time" inherit dateTime={at} title={date.toLocaleString()} style={{ whiteSpace: 'nowrap' }}>
       {describe((date.getTime() - Date.now()) / 1000)}

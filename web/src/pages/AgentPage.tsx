@@ -1,18 +1,25 @@
-import { Alert, Anchor, Avatar, Box, Grid, Group, Paper, Stack, Text, Title } from '@mantine/core';
-import type { ReactNode } from 'react';
+import { Alert, Anchor, Avatar, Box, Grid, Group, Stack, Text, Title } from '@mantine/core';
+import { useState } from 'react';
 import { Link, useParams } from 'react-router';
-import { useAgent, useAgentActivity, useIsAdmin } from '../api/queries';
-import { ActivityList } from '../components/ActivityList';
+import { useAgent, useIsAdmin } from '../api/queries';
+import { ActivityFeed } from '../components/ActivityFeed';
 import { AgentActions } from '../components/AgentActions';
+import { AgentAssignments } from '../components/AgentAssignments';
 import { AgentDetails } from '../components/AgentDetails';
-import { NameBadges, RunBadge, StatusBadge } from '../components/Badges';
+import { AgentDialog, type AgentQuestion } from '../components/AgentDialog';
+import { AgentKeys } from '../components/AgentKeys';
+import { AgentPermissions } from '../components/AgentPermissions';
+import { RunBadge, StatusBadge } from '../components/Badges';
 import { ErrorNote } from '../components/ErrorNote';
 import { LiveTerminal } from '../components/LiveTerminal';
 import { Loading } from '../components/Loading';
+import { Section } from '../components/Section';
+import { TypeSelect } from '../components/TypeSelect';
 
 export function AgentPage() {
   const { agentId = '' } = useParams();
   const isAdmin = useIsAdmin();
+  const [question, setQuestion] = useState<AgentQuestion | null>(null);
   const { data: agent, error, refetch } = useAgent(agentId);
 
   if (!agent) {
@@ -40,7 +47,7 @@ export function AgentPage() {
             </Group>
           </Box>
         </Group>
-        {isAdmin && <AgentActions agent={agent} />}
+        {isAdmin && <AgentActions agent={agent} onAsk={setQuestion} />}
       </Group>
       {agent.description && <Text size="sm">{agent.description}</Text>}
       {isAdmin ? (
@@ -52,19 +59,20 @@ export function AgentPage() {
         <Grid.Col span={{ base: 12, md: isAdmin ? 7 : 12 }}>
           <Stack>
             <AgentDetails agent={agent} />
-            <Section title={agent.status === 'pending' ? 'Requested permissions' : 'Permissions'}>
-              <Permissions names={agent.status === 'pending' ? agent.requestedPermissions : agent.grantedPermissions} />
-            </Section>
+            <AgentPermissions agent={agent} />
+            {isAdmin && <AgentKeys agent={agent} />}
+            <AgentAssignments agent={agent} />
           </Stack>
         </Grid.Col>
         {isAdmin && (
           <Grid.Col span={{ base: 12, md: 5 }}>
             <Section title="Activity">
-              <AgentActivity agentId={agent.id} />
+              <AgentActivity key={agent.id} agentId={agent.id} />
             </Section>
           </Grid.Col>
         )}
       </Grid>
+      {question && <AgentDialog question={question} onClose={() => setQuestion(null)} />}
     </Stack>
   );
 }
@@ -77,26 +85,12 @@ function BackLink() {
   );
 }
 
-function Section({ title, children }: { title: string; children: ReactNode }) {
-  return (
-    <Paper component="section" withBorder p="md">
-      <Title order={2} size="h6" mb="sm">
-        {title}
-      </Title>
-      {children}
-    </Paper>
-  );
-}
-
-function Permissions({ names }: { names: string[] }) {
-  if (names.length > 0) return <NameBadges names={names} />;
-  return (
-    <Text size="sm" c="dimmed">
-      None. This agent may touch nothing.
-    </Text>
-  );
-}
-
 function AgentActivity({ agentId }: { agentId: string }) {
-  return <ActivityList activity={useAgentActivity(agentId)} />;
+  const [type, setType] = useState('');
+  return (
+    <Stack>
+      <TypeSelect agentId={agentId} value={type} onChange={setType} />
+      <ActivityFeed key={type} filter={{ agentId, type: type || undefined }} />
+    </Stack>
+  );
 }

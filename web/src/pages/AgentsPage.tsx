@@ -4,6 +4,7 @@ import { Link, useSearchParams } from 'react-router';
 import type { Agent, AgentStatus } from '../api/client';
 import { useAgents, useIsAdmin } from '../api/queries';
 import { AgentCard } from '../components/AgentCard';
+import { AgentDialog, type AgentQuestion } from '../components/AgentDialog';
 import { EmptyState } from '../components/EmptyState';
 import { ErrorNote } from '../components/ErrorNote';
 import { Loading } from '../components/Loading';
@@ -16,6 +17,7 @@ export function AgentsPage() {
   const agents = useAgents();
   const [search, setSearch] = useSearchParams();
   const [spawning, setSpawning] = useState(false);
+  const [question, setQuestion] = useState<AgentQuestion | null>(null);
   const status = STATUSES.find((known) => known === search.get('status'));
 
   return (
@@ -48,11 +50,16 @@ export function AgentsPage() {
         <Tabs.Panel value={status ?? 'all'} pt="md">
           <ErrorNote error={agents.error} onRetry={() => void agents.refetch()} />
           {agents.data && (
-            <AgentList agents={agents.data.filter((agent) => !status || agent.status === status)} status={status} />
+            <AgentList
+              agents={agents.data.filter((agent) => !status || agent.status === status)}
+              status={status}
+              onAsk={setQuestion}
+            />
           )}
           {agents.isPending && <Loading what="agents" />}
         </Tabs.Panel>
       </Tabs>
+      {question && <AgentDialog question={question} onClose={() => setQuestion(null)} />}
       {spawning && <SpawnDialog onClose={() => setSpawning(false)} />}
     </Stack>
   );
@@ -68,12 +75,14 @@ function Count({ of: agents = [], status }: { of?: Agent[]; status: AgentStatus 
   );
 }
 
-function AgentList({ agents, status }: { agents: Agent[]; status?: AgentStatus }) {
+type ListProps = { agents: Agent[]; status?: AgentStatus; onAsk: (question: AgentQuestion) => void };
+
+function AgentList({ agents, status, onAsk }: ListProps) {
   if (agents.length === 0) return status ? <NoneWithStatus status={status} /> : <NoneAtAll />;
   return (
     <Stack gap="sm">
       {agents.map((agent) => (
-        <AgentCard key={agent.id} agent={agent} />
+        <AgentCard key={agent.id} agent={agent} onAsk={onAsk} />
       ))}
     </Stack>
   );

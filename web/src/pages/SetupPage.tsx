@@ -1,6 +1,6 @@
 import { TextInput } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
-import { api } from '../api/client';
+import { api, fieldError } from '../api/client';
 import { refreshAll } from '../api/queries';
 import { Credentials } from '../components/Credentials';
 import { EntryCard } from '../components/EntryCard';
@@ -24,9 +24,24 @@ export function SetupPage() {
         })
       }
     >
-      <TextInput label="Workspace name" name="workspaceName" minLength={3} maxLength={50} required autoFocus />
-      <TextInput label="Your name" name="name" maxLength={50} autoComplete="name" required />
-      <Credentials password="new" />
+      <TextInput
+        label="Workspace name"
+        name="workspaceName"
+        minLength={3}
+        maxLength={50}
+        required
+        autoFocus
+        error={fieldError(setup.error, 'workspaceName')}
+      />
+      <TextInput
+        label="Your name"
+        name="name"
+        maxLength={50}
+        autoComplete="name"
+        required
+        error={fieldError(setup.error, 'name')}
+      />
+      <Credentials password="new" error={setup.error} />
     </EntryCard>
   );
 }

@@ -17,7 +17,7 @@ export function SignInPage({ workspaceName }: { workspaceName: string }) {
         signIn.mutate({ email: String(fields.get('email')).trim(), password: String(fields.get('password')) })
       }
     >
-      <Credentials password="current" />
+      <Credentials password="current" error={signIn.error} />
     </EntryCard>
   );
 }

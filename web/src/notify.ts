@@ -1,0 +1,11 @@
+import { notifications } from '@mantine/notifications';
+
+/** Says what was done. */
+export function announce(message: string) {
+  notifications.show({ color: 'teal', message });
+}
+
+/** Says what was not done, where no form can: "Could not stop Scout". */
+export function announceFailure(title: string, error: Error) {
+  notifications.show({ color: 'red', title, message: error.message });
+}

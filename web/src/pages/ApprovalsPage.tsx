@@ -1,0 +1,94 @@
+import { Anchor, Box, Button, Group, Paper, Stack, Text, Title } from '@mantine/core';
+import { useMutation } from '@tanstack/react-query';
+import { Link } from 'react-router';
+import { api, type ToolApproval } from '../api/client';
+import { refreshLive, useApprovals, useIsAdmin, usePersonName } from '../api/queries';
+import { CallParams } from '../components/CallParams';
+import { EmptyState } from '../components/EmptyState';
+import { ErrorNote } from '../components/ErrorNote';
+import { Loading } from '../components/Loading';
+import { Time } from '../components/Time';
+import { announce } from '../notify';
+
+/** Tool calls that wait for a decision, the one that expires first on top. */
+export function ApprovalsPage() {
+  const isAdmin = useIsAdmin();
+  const approvals = useApprovals();
+  return (
+    <Stack>
+      <Title order={1} size="h3">
+        Approvals
+      </Title>
+      <Text size="sm" c="dimmed">
+        {isAdmin
+          ? 'Tool calls of agents and people that an owner or admin has to approve.'
+          : 'Tool calls that your own keys asked for. Owners and admins decide about those of agents.'}
+      </Text>
+      <ErrorNote error={approvals.error} onRetry={() => void approvals.refetch()} />
+      {approvals.isPending && <Loading what="approvals" />}
+      {approvals.data?.length === 0 && (
+        <EmptyState title="Nothing waits">Sensitive tool calls appear here until somebody decides or they expire.</EmptyState>
+      )}
+      {approvals.data?.map((approval) => <ApprovalCard key={approval.token} approval={approval} />)}
+    </Stack>
+  );
+}
+
+function ApprovalCard({ approval }: { approval: ToolApproval }) {
+  const { token, method, params, expiresAt, createdAt } = approval;
+  const decide = useMutation({
+    mutationFn: async (approve: boolean) => void (await (approve ? api.approveCall(token) : api.denyCall(token))),
+    onSuccess: (_, approve) =>
+      announce(approve ? `${method} is approved. The caller may repeat exactly this call, once.` : `${method} is denied.`),
+    onSettled: refreshLive,
+  });
+  return (
+    <Paper withBorder p="md" component="article" aria-label={method}>
+      <Group justify="space-between" align="flex-start" gap="sm" mb="sm">
+        <Box flex="1 1 260px" miw={0}>
+          <Text fw={600} className="mono">
+            {method}
+          </Text>
+          <Text size="xs" c="dimmed">
+            <Caller of={approval} /> · asked <Time at={createdAt} /> · expires <Time at={expiresAt} />
+          </Text>
+        </Box>
+        <Group gap="xs">
+          <Button
+            size="xs"
+            aria-label={`Approve ${method}`}
+            loading={decide.isPending && decide.variables}
+            disabled={decide.isPending}
+            onClick={() => decide.mutate(true)}
+          >
+            Approve
+          </Button>
+          <Button
+            size="xs"
+            variant="default"
+            aria-label={`Deny ${method}`}
+            loading={decide.isPending && !decide.variables}
+            disabled={decide.isPending}
+            onClick={() => decide.mutate(false)}
+          >
+            Deny
+          </Button>
+        </Group>
+      </Group>
+      <CallParams params={params} />
+      <Box mt={decide.error ? 'sm' : 0}>
+        <ErrorNote error={decide.error} />
+      </Box>
+    </Paper>
+  );
+}
+
+function Caller({ of: { agentId, requestedBy } }: { of: ToolApproval }) {
+  const personName = usePersonName();
+  if (!agentId) return <>{(requestedBy && personName(requestedBy)) ?? 'a person of the workspace'}</>;
+  return (
+    <Anchor component={Link} to={`/agents/${encodeURIComponent(agentId)}`} size="xs" className="mono">
+      {agentId}
+    </Anchor>
+  );
+}

@@ -1,0 +1,31 @@
+import { Alert, Stack, Title } from '@mantine/core';
+import { useIsAdmin, useSettings } from '../api/queries';
+import { AccessSettings } from '../components/AccessSettings';
+import { ControlPlaneSettings } from '../components/ControlPlaneSettings';
+import { ErrorNote } from '../components/ErrorNote';
+import { Loading } from '../components/Loading';
+import { RuntimeKeySettings, RuntimeSettings } from '../components/RuntimeSettings';
+
+/** What holds for all agents of the workspace. Members see it; owners and admins change it. */
+export function SettingsPage() {
+  const isAdmin = useIsAdmin();
+  const settings = useSettings();
+  return (
+    <Stack>
+      <Title order={1} size="h3">
+        Settings
+      </Title>
+      {!isAdmin && <Alert color="gray">Owners and admins change these settings.</Alert>}
+      <ErrorNote error={settings.error} onRetry={() => void settings.refetch()} />
+      {settings.isPending && <Loading what="settings" />}
+      {settings.data && (
+        <>
+          <AccessSettings settings={settings.data} readOnly={!isAdmin} />
+          <ControlPlaneSettings settings={settings.data} readOnly={!isAdmin} />
+          <RuntimeSettings settings={settings.data} readOnly={!isAdmin} />
+          <RuntimeKeySettings isSet={settings.data.runtimeApiKeySet} readOnly={!isAdmin} />
+        </>
+      )}
+    </Stack>
+  );
+}

@@ -1,0 +1,24 @@
+/** The text as a sentence: the service's messages begin in lower case and have no period. */
+export function sentence(text: string): string {
+  const trimmed = text.trim();
+  const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** "1 key", "2 keys". */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
+/** "40 seconds", "2 minutes", "1 hour": whole units, rounded up. */
+export function duration(seconds: number): string {
+  if (seconds < 90) return counted(Math.ceil(seconds), 'second');
+  if (seconds < 5400) return counted(Math.ceil(seconds / 60), 'minute');
+  return counted(Math.ceil(seconds / 3600), 'hour');
+}
+
+/** An activity type for people: "access_approved" reads as "Access approved". */
+export function activityTitle(activityType: string): string {
+  const words = activityType.replaceAll('_', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
