@@ -64,6 +64,9 @@ pub struct Grant {
 /// Errors: `NotFound` (also in another workspace), `Illegal`, `Changed`, `Exceeds`, `LimitReached`, `Storage`.
 pub async fn approve(tx: &mut Tx, policy: &Policy, admin: &Admin, id: &AgentId, grant: Grant) -> Result<Approved, ApprovalError> {
     let rules = storage::workspaces::lock(tx.conn(), admin.workspace()).await?.ok_or(ApprovalError::NotFound)?;
+    if !rules.agents_enabled {
+        return Err(ApprovalError::SwitchedOff);
+    }
     let agent = lock(tx, admin.workspace(), id).await?;
     if grant.reviewed.is_some_and(|version| version != agent.request_version) {
         return Err(ApprovalError::Changed { current: agent.request_version });

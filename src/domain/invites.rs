@@ -163,6 +163,9 @@ pub async fn register(
     if !rules.agents_enabled {
         return Err(ApprovalError::SwitchedOff.into());
     }
+    // One that asks for nothing in particular asks for what the invite gives.
+    let requested = if profile.requested.is_empty() { invite.permissions.clone() } else { profile.requested };
+    let profile = Profile { requested, ..profile };
     let agent = match storage::agents::lock(tx.conn(), invite.workspace, &id).await? {
         None => {
             let agent = Agent::requested(invite.workspace, id, profile, now);

@@ -78,6 +78,7 @@ async fn add(tx: &mut Tx, policy: &Policy, agent: &mut Agent, expires_at: Option
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rotation {
     pub grace: TimeDelta,
+    /// The end of the earlier key when absent.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -93,7 +94,12 @@ pub async fn rotate(tx: &mut Tx, policy: &Policy, admin: &Admin, id: &AgentId, r
     if status != AgentStatus::Approved {
         return Err(IllegalTransition { from: status, action: "rotate the key" }.into());
     }
-    let secret = add(tx, policy, &mut agent, rotation.expires_at).await?;
+    let current = match &agent.api_key_id {
+        Some(id) => storage::keys::lock(tx.conn(), agent.workspace, id).await?,
+        None => None,
+    };
+    let expires_at = rotation.expires_at.or(current.filter(|key| key.is_live(now)).and_then(|key| key.expires_at));
+    let secret = add(tx, policy, &mut agent, expires_at).await?;
     let key_id = agent.api_key_id.clone().unwrap_or_default();
     storage::keys::supersede_of_agent(tx.conn(), agent.workspace, &agent.id, &key_id, now + rotation.grace, now).await?;
     // What waits to be claimed is no longer the agent's key.
@@ -190,7 +196,7 @@ pub async fn rotate_own(tx: &mut Tx, admin: &Admin, key_id: &str, rotation: Rota
     if !old.is_live(now) {
         return Err(KeyError::NotFound);
     }
-    let key = NewKey::for_person(old.workspace, old.user, old.name.clone(), rotation.expires_at);
+    let key = NewKey::for_person(old.workspace, old.user, old.name.clone(), rotation.expires_at.or(old.expires_at));
     storage::keys::insert(tx.conn(), &key, now).await?;
     storage::keys::supersede(tx.conn(), old.workspace, &old.id, &key.id, now + rotation.grace, now).await?;
     let created = EventKind::KeyCreated { key_id: key.id.clone(), key_name: key.name.clone(), user_id: old.user };

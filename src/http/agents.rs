@@ -15,12 +15,13 @@ use crate::{
     domain::{
         agents::{self, AgentFilter},
         approvals::{self, Grant, Revocation},
+        settings,
     },
     model::{
         actor::{Person, Subject},
         agent::{AgentStatus, AgentView},
         ids::AgentId,
-        permission::{CATALOGUE, PermissionSet},
+        permission::CATALOGUE,
     },
     wire::{
         agents::{
@@ -62,10 +63,14 @@ pub(super) async fn pending(State(app): State<App>, Manager(admin): Manager) -> 
 /// List the permissions that can be granted.
 #[utoipa::path(get, path = "/api/parallax-agents/permissions", operation_id = "listPermissions", tag = "agents",
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Permissions>), PersonErrors))]
-pub(super) async fn permissions(_: Member) -> Envelope<Permissions> {
+pub(super) async fn permissions(State(app): State<App>, Member(person): Member) -> Result<Envelope<Permissions>, Problem> {
+    let rules = settings::rules(&mut *app.read().await?, person.workspace).await?;
     let permission =
         |row: &crate::model::permission::Permission| Permission { id: row.id, description: row.description, category: row.category };
-    Envelope::ok(Permissions { permissions: CATALOGUE.iter().map(permission).collect(), defaults: PermissionSet::defaults().to_strings() })
+    Ok(Envelope::ok(Permissions {
+        permissions: CATALOGUE.iter().map(permission).collect(),
+        defaults: rules.default_permissions.to_strings(),
+    }))
 }
 
 /// Get an agent.

@@ -13,8 +13,8 @@ use super::hex;
 const CHECKSUM_HEX: usize = 8;
 /// Hex digits of an API key after its prefix: 28 random bytes and the checksum.
 const KEY_HEX: usize = 64;
-/// Characters of a secret that may be shown to tell one from another.
-const PREFIX_SHOWN_CHARS: usize = 12;
+/// Characters after its issuer's prefix that may be shown of a secret, to tell one from another.
+const SHOWN_CHARS: usize = 8;
 
 /// Prefix of the API keys of people. Agents' keys have a prefix of their own, from the settings.
 pub const USER_KEY_PREFIX: &str = "mcp_";
@@ -65,7 +65,8 @@ impl Secret {
     /// The first characters, to tell secrets apart in a list.
     #[must_use]
     pub fn shown_prefix(&self) -> String {
-        self.0.chars().take(PREFIX_SHOWN_CHARS).collect()
+        let issuer = ["agent_inv_", "agent_claim_", "mcp_agent_", USER_KEY_PREFIX].into_iter().find(|prefix| self.0.starts_with(prefix));
+        self.0.chars().take(issuer.map_or(0, str::len) + SHOWN_CHARS).collect()
     }
 
     /// Whether this can be a key that we issued with `agent_prefix`. Keys under other prefixes may

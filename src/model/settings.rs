@@ -44,7 +44,7 @@ impl WorkspaceRules {
         Self {
             agents_enabled: flag("/parallax/enabled", true),
             public_registration: flag("/agent/allowPublicAgentRegistration", false),
-            agents_max: count("/parallax/maxAgents"),
+            agents_max: count("/parallax/maxAgents").filter(|max| *max > 0),
             agents_per_project_max: count("/parallax/maxAgentsPerProject").unwrap_or(AGENTS_PER_PROJECT_MAX),
             default_permissions: permissions.and_then(|names| PermissionSet::parse(&names).ok()).unwrap_or_else(PermissionSet::defaults),
             sends_key_to_control_plane: flag("/parallax/sendKeyToControlPlane", false),

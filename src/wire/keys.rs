@@ -63,7 +63,7 @@ pub struct RotateKey {
     #[validate(range(min = 0, max = 604_800, message = "must be a whole number of seconds from 0 to 604800"))]
     #[schema(minimum = 0, maximum = 604_800)]
     pub grace_seconds: i64,
-    /// Without it the new key does not expire.
+    /// Without it the new key ends when the earlier one would have.
     pub expires_at: Option<DateTime<Utc>>,
 }
 

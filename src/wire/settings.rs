@@ -187,7 +187,7 @@ macro_rules! agent_settings {
             #[validate(length(max = 100, message = "must be at most 100 characters"))]
             #[schema(max_length = 100)]
             pub default_region: Option<String>,
-            #[serde(skip_serializing)]
+            #[serde(skip_serializing_if = "Option::is_none")]
             #[validate(nested)]
             pub parallax: Option<UpdateParallaxSettings>,
         }
@@ -261,7 +261,9 @@ impl UpdateAgentSettings {
     /// The fields for `settings.agent` and those for `settings.parallax`, by the names that are stored.
     #[must_use]
     pub fn fields(&self) -> (Map<String, Value>, Map<String, Value>) {
-        (object(self), self.parallax.as_ref().map(object).unwrap_or_default())
+        let mut agent = object(self);
+        let parallax = agent.remove("parallax").and_then(|value| value.as_object().cloned()).unwrap_or_default();
+        (agent, parallax)
     }
 }
 
@@ -309,9 +311,10 @@ impl ParallaxSettings {
 pub struct UpdateParallaxSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// 0 leaves it to the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[validate(range(min = 1, max = 10_000, message = "must be a whole number from 1 to 10000"))]
-    #[schema(minimum = 1, maximum = 10_000)]
+    #[validate(range(min = 0, max = 10_000, message = "must be a whole number from 0 to 10000"))]
+    #[schema(minimum = 0, maximum = 10_000)]
     pub max_agents: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(range(min = 1, max = 1000, message = "must be a whole number from 1 to 1000"))]

@@ -30,7 +30,7 @@ async fn a_person_sees_a_key_once_lists_only_its_beginning_and_revokes_it(pool: 
     assert!(is_good(&world, &key).await);
 
     let listed = owner.get("/api-keys").await.expect(StatusCode::OK);
-    assert_eq!(listed["data"]["keys"][0]["keyPrefix"], key[..12]);
+    assert_eq!(listed["data"]["keys"][0]["keyPrefix"], key[..12], "eight characters after the prefix");
     let text = listed.to_string();
     assert!(!text.contains(&key) && !text.contains("hashedKey"), "{text}");
     assert_eq!(other.get("/api-keys").await.expect(StatusCode::OK)["data"]["keys"], json!([]), "own keys only");
@@ -122,10 +122,14 @@ async fn an_expired_key_is_refused_also_when_it_is_remembered(pool: PgPool) {
     for _ in 0..3 {
         assert!(is_good(&world, &key).await);
     }
-    let rotated = owner.post(&format!("/api-keys/{id}/rotate"), json!({"graceSeconds": 60})).await.expect(StatusCode::CREATED);
+    let rotate = format!("/api-keys/{id}/rotate");
+    let same_end = owner.post(&rotate, json!({"graceSeconds": 60})).await.expect(StatusCode::CREATED)["data"]["key"].clone();
+    let later = json!({"graceSeconds": 60, "expiresAt": expires + TimeDelta::hours(1)});
+    let later = owner.post(&rotate, later).await.expect(StatusCode::CREATED)["data"]["key"].clone();
     world.clock.advance(TimeDelta::minutes(61));
     assert!(!is_good(&world, &key).await);
-    assert!(is_good(&world, rotated["data"]["key"].as_str().unwrap()).await, "its successor was given no end");
+    assert!(!is_good(&world, same_end.as_str().unwrap()).await, "it ends when the first would have");
+    assert!(is_good(&world, later.as_str().unwrap()).await);
     owner.post(&format!("/api-keys/{id}/rotate"), json!({})).await.expect(StatusCode::NOT_FOUND);
     world.end().await;
 }

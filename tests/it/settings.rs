@@ -79,6 +79,7 @@ async fn the_switches_for_registration_are_obeyed(pool: PgPool) {
     let token = owner.invite(None).await;
     owner.patch_settings(json!({"parallax": {"enabled": false}})).await.expect(StatusCode::OK);
     ask("c").await.expect_problem(StatusCode::FORBIDDEN, "AGENTS_SWITCHED_OFF");
+    owner.approve("b", &["read:pages"]).await.expect_problem(StatusCode::FORBIDDEN, "AGENTS_SWITCHED_OFF");
     owner.register(&token, "d").await.expect_problem(StatusCode::FORBIDDEN, "AGENTS_SWITCHED_OFF");
     let order = json!({"agentType": "custom", "config": {"command": "bash"}});
     owner.post("/parallax-agents/spawn", order).await.expect_problem(StatusCode::FORBIDDEN, "AGENTS_SWITCHED_OFF");
@@ -93,9 +94,13 @@ async fn a_workspaces_own_limit_and_default_permissions_count(pool: PgPool) {
     owner.patch_settings(settings).await.expect(StatusCode::OK);
     let id = owner.spawn_shell().await;
     assert_eq!(owner.agent(&id).await["grantedPermissions"], json!(["read:tasks"]));
+    assert_eq!(owner.get("/parallax-agents/permissions").await.expect(StatusCode::OK)["data"]["defaults"], json!(["read:tasks"]));
     world.approved_agent("scout").await;
     world.pending_agent("third").await;
     owner.approve("third", &["read:pages"]).await.expect_problem(StatusCode::CONFLICT, "AGENT_LIMIT_REACHED");
+    let back = owner.patch_settings(json!({"parallax": {"maxAgents": 0}})).await.expect(StatusCode::OK);
+    assert_eq!(back["data"]["parallax"]["maxAgents"], Value::Null, "the operator's again");
+    owner.approve("third", &["read:pages"]).await.expect(StatusCode::OK);
     world.end().await;
 }
 
