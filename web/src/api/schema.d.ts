@@ -4325,7 +4325,7 @@ export interface components {
         RotateKey: {
             /**
              * Format: date-time
-             * @description Without it the new key does not expire.
+             * @description Without it the new key ends when the earlier one would have.
              */
             expiresAt?: string | null;
             /**
@@ -4821,6 +4821,7 @@ export interface components {
             enableProactiveQuestions?: boolean | null;
             enabled?: boolean | null;
             hostingMode?: components["schemas"]["HostingMode"] | null;
+            parallax?: components["schemas"]["UpdateParallaxSettings"] | null;
             policy?: components["schemas"]["AgentPolicy"] | null;
             /** @description Kept encrypted and never shown again; an empty text takes it away. */
             runtimeApiKey?: string | null;
@@ -4831,6 +4832,24 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             swarmPermissionLevel?: components["schemas"]["SwarmPermissionLevel"] | null;
+        };
+        /**
+         * @description Limits and defaults to change; what is absent stays.
+         * @example {
+         *       "maxAgents": 10
+         *     }
+         */
+        UpdateParallaxSettings: {
+            defaultPermissions?: string[] | null;
+            enabled?: boolean | null;
+            /**
+             * Format: int32
+             * @description 0 leaves it to the operator.
+             */
+            maxAgents?: number | null;
+            /** Format: int32 */
+            maxAgentsPerProject?: number | null;
+            sendKeyToControlPlane?: boolean | null;
         };
         /**
          * @description The caller's account.
