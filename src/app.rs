@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
+use ipnet::IpNet;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,7 +19,10 @@ use crate::{
     runtime::{LiveTerminals, RuntimeClient, control_plane::ControlPlane},
 };
 
-pub use crate::storage::{StorageError, Tx, key_cache::KeyCache};
+pub use crate::{
+    config::{Quota, RateLimits},
+    storage::{StorageError, Tx, key_cache::KeyCache},
+};
 pub use connections::Connections;
 
 /// What the operator set, as far as the edges need it.
@@ -32,7 +36,12 @@ pub struct Settings {
     pub key_registration_token: Option<String>,
     /// Origins, beside the configured runtime's, where a workspace may have a runtime of its own (D-14).
     pub runtime_origins: Vec<String>,
-    /// How long an open socket may go without a check of its credential.
+    /// Origins beside our own whose pages may use the service from a browser.
+    pub cors_origins: Vec<String>,
+    /// Proxies that are believed when they say whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
+    pub rate_limits: Option<RateLimits>,
+    /// How often an open socket's credential is checked again.
     pub socket_check_every: Duration,
     /// How long the activity feed and its daily counts are kept; `None` is for ever.
     pub activity_kept: Option<TimeDelta>,

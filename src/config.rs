@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
+use ipnet::IpNet;
 
 /// Where a setting's text comes from: the environment, but for tests.
 pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -40,6 +41,92 @@ const ACTIVITY_DAYS: u16 = 365;
 /// Characters below which a shared secret could be guessed.
 const SHARED_SECRET_CHARS_MIN: usize = 16;
 
+/// A factor beyond this is the same as no limits.
+const RATE_FACTOR_MAX: u32 = 1000;
+
+/// A budget of requests: `at_once`, and `per_minute` for as long as it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub at_once: u32,
+    pub per_minute: u32,
+}
+
+impl Quota {
+    const fn new(at_once: u32, per_minute: u32) -> Self {
+        Self { at_once, per_minute }
+    }
+
+    const fn times(self, factor: u32) -> Self {
+        Self::new(self.at_once.saturating_mul(factor), self.per_minute.saturating_mul(factor))
+    }
+}
+
+/// How many requests are taken (D-58). The numbers are no settings: `RATE_LIMITS` scales them all, and
+/// tests choose their own. An address is an IPv4 address or an IPv6 /64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// All of `/api` from one address: twenty agents behind it, each at the full speed of its key.
+    pub api_by_address: Quota,
+    /// Sign-ins from one address: an office that comes to work. 60 hashes take some fifteen seconds of a core.
+    pub login_by_address: Quota,
+    /// Sign-ins to one account from one address that fail: somebody who mistypes; 7,200 guesses a day at the most.
+    pub login_by_account: Quota,
+    /// Sign-ins to one account from all addresses but those from which its owner came in before: a
+    /// flood from many addresses is slowed, and the next try is never further away than a second.
+    pub login_by_account_anywhere: Quota,
+    /// Attempts to set up from one address: it is done once.
+    pub set_up_by_address: Quota,
+    /// Registrations of API keys from one address: scripts make a few.
+    pub key_registration_by_address: Quota,
+    /// Access requests and registrations from one address: a fleet that starts at once, and then as
+    /// many in a minute as three workspaces take in all by default.
+    pub admission_by_address: Quota,
+    /// Access requests of one workspace, registrations with one invite: several hosts that start at once.
+    pub admission_by_workspace: Quota,
+    /// Calls with a wrong key or webhook secret from one address: five agents that go on with revoked keys.
+    pub refused_by_address: Quota,
+    /// Calls with the same wrong key or secret from one address: an agent that has not heard of its
+    /// revocation, and that must not use up what its address has for others.
+    pub refused_by_credential: Quota,
+    /// Tool calls with one key: thirty a second, far beyond what an agent that thinks in between makes.
+    pub calls_by_key: Quota,
+}
+
+impl RateLimits {
+    /// What holds unless `RATE_LIMITS` says otherwise.
+    pub const DEFAULT: Self = Self {
+        api_by_address: Quota::new(6_000, 36_000),
+        login_by_address: Quota::new(60, 60),
+        login_by_account: Quota::new(10, 5),
+        login_by_account_anywhere: Quota::new(60, 60),
+        set_up_by_address: Quota::new(10, 10),
+        key_registration_by_address: Quota::new(10, 10),
+        admission_by_address: Quota::new(120, 60),
+        admission_by_workspace: Quota::new(240, 120),
+        refused_by_address: Quota::new(60, 60),
+        refused_by_credential: Quota::new(10, 10),
+        calls_by_key: Quota::new(300, 1_800),
+    };
+
+    /// Every budget that many times as large.
+    #[must_use]
+    pub const fn times(&self, factor: u32) -> Self {
+        Self {
+            api_by_address: self.api_by_address.times(factor),
+            login_by_address: self.login_by_address.times(factor),
+            login_by_account: self.login_by_account.times(factor),
+            login_by_account_anywhere: self.login_by_account_anywhere.times(factor),
+            set_up_by_address: self.set_up_by_address.times(factor),
+            key_registration_by_address: self.key_registration_by_address.times(factor),
+            admission_by_address: self.admission_by_address.times(factor),
+            admission_by_workspace: self.admission_by_workspace.times(factor),
+            refused_by_address: self.refused_by_address.times(factor),
+            refused_by_credential: self.refused_by_credential.times(factor),
+            calls_by_key: self.calls_by_key.times(factor),
+        }
+    }
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -69,6 +156,12 @@ pub struct Config {
     pub token_lifetime: TimeDelta,
     /// Whether the host name chooses the workspace.
     pub cloud: bool,
+    /// Origins beside our own whose pages may use the service from a browser.
+    pub cors_origins: Vec<String>,
+    /// Proxies that are believed when they say in `X-Forwarded-For` whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `None`: there are no limits.
+    pub rate_limits: Option<RateLimits>,
     pub runtime: Option<RuntimeSettings>,
     /// Where `up` has its own runtime listen.
     pub runtime_port: u16,
@@ -98,7 +191,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 32] = [
+pub const SETTINGS: [&str; 35] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -109,6 +202,9 @@ pub const SETTINGS: [&str; 32] = [
     "APP_SECRET",
     "JWT_TOKEN_EXPIRES_IN",
     "CLOUD",
+    "CORS_ORIGINS",
+    "TRUSTED_PROXIES",
+    "RATE_LIMITS",
     "AGENT_RUNTIME_ENDPOINT",
     "AGENT_RUNTIME_TOKEN",
     "AGENT_RUNTIME_ALLOWED_ORIGINS",
@@ -149,10 +245,17 @@ impl Reader<'_> {
         text.parse().unwrap_or_else(|_| self.refuse(name, &format!("must be {what}, got {text:?}"), default))
     }
 
-    /// A comma-separated list.
-    fn list(&self, name: &str) -> Option<Vec<String>> {
-        let text = self.text(name)?;
-        Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    /// What stands between commas, each of which `read` must understand.
+    fn list<T>(&mut self, name: &str, what: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let text = self.text(name).unwrap_or_default();
+        let mut items = Vec::new();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            match read(item) {
+                Some(value) => items.push(value),
+                None => self.refuse(name, &format!("must be {what}, separated by commas, got {item:?}"), ()),
+            }
+        }
+        items
     }
 
     /// A number of days; 0 is for ever.
@@ -184,14 +287,17 @@ impl Config {
             app_secret: reader.text("APP_SECRET"),
             token_lifetime: TimeDelta::days(30),
             cloud: reader.parsed("CLOUD", false, "true or false"),
+            cors_origins: reader.list("CORS_ORIGINS", "origins such as https://raven.example.com", web_origin),
+            trusted_proxies: reader.list("TRUSTED_PROXIES", "IP addresses or networks such as 10.0.0.0/8", network),
+            rate_limits: Some(RateLimits::DEFAULT),
             runtime: reader.text("AGENT_RUNTIME_ENDPOINT").map(|endpoint| RuntimeSettings { endpoint, token: None }),
             runtime_port: reader.parsed("RUNTIME_PORT", 8081, "a port number"),
-            runtime_origins: reader.list("AGENT_RUNTIME_ALLOWED_ORIGINS").unwrap_or_default(),
+            runtime_origins: reader.list("AGENT_RUNTIME_ALLOWED_ORIGINS", "origins such as https://runtime.example.com", web_origin),
             webhook_secret: reader.text("PARALLAX_WEBHOOK_SECRET"),
             control_plane: reader.text("PARALLAX_CONTROL_PLANE_URL"),
             key_registration_token: reader.text("API_KEY_REGISTRATION_TOKEN"),
             tool_approvals_enabled: reader.parsed("MCP_APPROVAL_ENABLED", true, "true or false"),
-            tool_approval_methods: reader.list("MCP_APPROVAL_METHODS").unwrap_or_else(|| SENSITIVE_METHODS.map(str::to_owned).to_vec()),
+            tool_approval_methods: reader.list("MCP_APPROVAL_METHODS", "names such as page.delete", method_name),
             activity_kept: reader.days("ACTIVITY_RETENTION_DAYS", ACTIVITY_DAYS),
             activity_daily_kept: reader.days("ACTIVITY_DAILY_RETENTION_DAYS", 0),
             agents_per_workspace_max: reader.parsed("PARALLAX_MAX_AGENTS_PER_WORKSPACE", 20, "a whole number of agents"),
@@ -209,6 +315,15 @@ impl Config {
             self.token_lifetime = duration(&text)
                 .unwrap_or_else(|| reader.refuse("JWT_TOKEN_EXPIRES_IN", &format!("{what}, got {text:?}"), self.token_lifetime));
         }
+        self.rate_limits = match reader.text("RATE_LIMITS").as_deref() {
+            None | Some("on") => Some(1),
+            Some("off") => None,
+            Some(text) => Some(text.parse().ok().filter(|factor| (1..=RATE_FACTOR_MAX).contains(factor)).unwrap_or_else(|| {
+                let why = format!("must be on, off, or how many times as wide they are, from 1 to {RATE_FACTOR_MAX}, got {text:?}");
+                reader.refuse("RATE_LIMITS", &why, 1)
+            })),
+        }
+        .map(|factor| RateLimits::DEFAULT.times(factor));
         match reader.text("LOG_FORMAT").as_deref() {
             None | Some("text") => {}
             Some("json") => self.log_format = LogFormat::Json,
@@ -229,11 +344,8 @@ impl Config {
                 reader.refuse("AGENT_RUNTIME_ENDPOINT", &why, ());
             }
         }
-        for origin in &self.runtime_origins {
-            if !is_web_address(origin) {
-                let why = format!("must be origins such as https://runtime.example.com, separated by commas, got {origin:?}");
-                reader.refuse("AGENT_RUNTIME_ALLOWED_ORIGINS", &why, ());
-            }
+        if self.tool_approval_methods.is_empty() {
+            self.tool_approval_methods = SENSITIVE_METHODS.map(str::to_owned).to_vec();
         }
         if let Some(url) = &self.control_plane
             && !is_web_address(url)
@@ -278,6 +390,24 @@ fn is_web_address(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
 }
 
+/// Reads an origin as browsers send it.
+fn web_origin(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok().filter(|_| is_web_address(text))?;
+    let bare =
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    bare.then(|| url.origin().ascii_serialization())
+}
+
+/// Reads a network, or an address as the network of that address alone.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn method_name(text: &str) -> Option<String> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    plain.then(|| text.to_owned())
+}
+
 /// Reads `30d`, `12h`, `15m`, `45s` or a plain number of seconds.
 fn duration(text: &str) -> Option<TimeDelta> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -317,12 +447,36 @@ mod tests {
             ("DATABASE_URL", "postgres://u:hunter2@host:notaport/db"),
             ("JWT_TOKEN_EXPIRES_IN", "soon"),
             ("LOG_FORMAT", "xml"),
+            ("CORS_ORIGINS", "https://raven.example.com,*"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.local"),
+            ("RATE_LIMITS", "0"),
         ]);
         let text = bad.err().unwrap().to_string();
         for name in ["PORT", "APP_SECRET", "AGENT_RUNTIME_ENDPOINT", "DATABASE_URL", "JWT_TOKEN_EXPIRES_IN", "LOG_FORMAT"] {
             assert!(text.contains(name), "{name} in {text}");
         }
+        for name in ["CORS_ORIGINS", "TRUSTED_PROXIES", "RATE_LIMITS"] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+        assert!(text.contains("\"*\"") && text.contains("proxy.local"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("too-short"), "{text}");
+    }
+
+    #[test]
+    fn origins_proxies_and_limits_are_read_as_they_are_written() {
+        let config = read(&[
+            ("CORS_ORIGINS", "http://localhost:5173/, HTTPS://Raven.Example.com:443"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+            ("RATE_LIMITS", "3"),
+        ]);
+        let config = config.ok().unwrap();
+        assert_eq!(config.cors_origins, ["http://localhost:5173", "https://raven.example.com"]);
+        assert_eq!(config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+        assert_eq!(config.rate_limits.unwrap().login_by_account, Quota::new(30, 15));
+        assert_eq!(read(&[("RATE_LIMITS", "off")]).ok().unwrap().rate_limits, None);
+        for bad in ["null", "https://a.example/path", "ftp://a.example", "https://user@a.example", "https://a.example?x"] {
+            assert!(web_origin(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             webhook_secret: config.webhook_secret.clone(),
             key_registration_token: config.key_registration_token.clone(),
             runtime_origins: config.runtime_origins.clone(),
+            cors_origins: config.cors_origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            rate_limits: config.rate_limits.clone(),
             socket_check_every: config.socket_check_every,
             activity_kept: config.activity_kept,
             activity_daily_kept: config.activity_daily_kept,
@@ -102,7 +105,8 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         }
     });
     let stopping = app.shutdown.clone();
-    let serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
     Ok(Running { address, app, serving })
 }
 

@@ -9,6 +9,7 @@ pub mod assignments;
 pub mod auth;
 pub mod events;
 pub mod health;
+pub mod idempotency;
 pub mod invites;
 pub mod keys;
 pub mod notifications;

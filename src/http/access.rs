@@ -23,6 +23,7 @@ use crate::{
         agents::{Agent, ApprovedAgent},
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
     },
 };
 
@@ -31,9 +32,8 @@ use crate::{
 /// With the webhook secret, or without it where the workspace takes public requests. Asking again
 /// under a pending or denied id needs the webhook secret or the claim secret of the first time.
 #[utoipa::path(post, path = "/api/parallax-agents/access-request", operation_id = "requestAccess", tag = "access",
-    security(("webhook" = []), ()), request_body = AccessRequest, responses(
-    (status = 201, body = Envelope<Requested>), PersonErrors, AdminErrors
-))]
+    security(("webhook" = []), ()),
+    params(Repeatable), request_body = AccessRequest, responses((status = 201, body = Envelope<Requested>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn request_access(
     State(app): State<App>,
     MaybeRuntime(trusted): MaybeRuntime,
@@ -93,7 +93,7 @@ pub(super) async fn claim(State(app): State<App>, Body(body): Body<Claim>) -> Re
 /// Lets the agent in with the invite's permissions and returns its key, this once. The answer is
 /// in the envelope and beside it, so that agents which read it either way find it.
 #[utoipa::path(post, path = "/api/parallax-agents/register", operation_id = "registerAgent", tag = "access",
-    request_body = RegisterAgent, responses((status = 201, body = RegisteredAgent), PersonErrors, AdminErrors))]
+    params(Repeatable), request_body = RegisterAgent, responses((status = 201, body = RegisteredAgent), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn register(
     State(app): State<App>,
     Body(body): Body<RegisterAgent>,

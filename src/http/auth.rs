@@ -67,7 +67,7 @@ pub(super) async fn login(
     (status = 200, body = Empty, description = "The cookie is cleared"), PersonErrors
 ))]
 pub(super) async fn logout(_: Member) -> impl IntoResponse {
-    let cleared = format!("{SESSION_COOKIE}=; HttpOnly; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
+    let cleared = format!("{SESSION_COOKIE}=; HttpOnly; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax");
     (AppendHeaders([(header::SET_COOKIE, cleared)]), Empty::OK)
 }
 
@@ -90,11 +90,12 @@ pub(super) async fn public_workspace(State(app): State<App>, Attached(id): Attac
     Ok(Envelope::ok(workspace.into()))
 }
 
-/// Exactly the original's cookie: `HttpOnly`, for all paths, 30 days, `Secure` when we are reached by https.
+/// The original's cookie: `HttpOnly`, for all paths, 30 days, `Secure` when we are reached by https. Beyond
+/// it `SameSite=Lax`: browsers leave it out of what another site's page sends (D-63).
 fn session_cookie(app: &App, token: &str) -> AppendHeaders<[(header::HeaderName, HeaderValue); 1]> {
     #[expect(clippy::disallowed_methods, reason = "the browser compares with its own clock")]
     let expires = (chrono::Utc::now() + COOKIE_LIFETIME).format("%a, %d %b %Y %H:%M:%S GMT");
     let secure = if app.settings.app_url.starts_with("https://") { "; Secure" } else { "" };
-    let cookie = format!("{SESSION_COOKIE}={token}; HttpOnly; Path=/; Expires={expires}{secure}");
+    let cookie = format!("{SESSION_COOKIE}={token}; HttpOnly; Path=/; Expires={expires}; SameSite=Lax{secure}");
     AppendHeaders([(header::SET_COOKIE, HeaderValue::try_from(cookie).expect("a token and a date are printable ASCII"))])
 }

@@ -3,13 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use axum::{
+    body::HttpBody as _,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use super::input;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::{idempotency, input, limits, problem::REQUEST_ID};
 use crate::{app::App, domain::workspaces, wire::problem::Problem};
 
 /// API paths that work before there is a workspace (REST contract §1.3).
@@ -41,10 +44,29 @@ pub(super) async fn same_origin(State(app): State<App>, request: Request, next: 
     let headers = request.headers();
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let by_cookie = input::bearer(headers).is_none() && input::cookie(headers, input::SESSION_COOKIE).is_some();
-    if changes && by_cookie && !input::is_own_origin(headers, &app.settings.app_url) {
+    if changes && by_cookie && !input::is_own_origin(headers, &app.settings.app_url, &app.settings.cors_origins) {
         return Problem::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", "the request comes from another site").into_response();
     }
+    // A form of another site cannot send JSON without a browser asking us first.
+    if changes && by_cookie && !input::is_json(headers) && !request.body().is_end_stream() {
+        return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "CONTENT_TYPE", "the body must be sent as application/json")
+            .into_response();
+    }
     next.run(request).await
+}
+
+/// Lets pages of `origins` use the API from a browser, with the cookie (REST contract §1.8).
+pub(super) fn cross_origin(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect();
+    let [request_id, workspace_id] = [REQUEST_ID, "x-workspace-id"].map(HeaderName::from_static);
+    let allowed = [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION, idempotency::KEY, request_id.clone(), workspace_id];
+    let told = [request_id, limits::LIMIT, limits::REMAINING, limits::RESET, header::RETRY_AFTER, idempotency::REPLAYED];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE, Method::OPTIONS])
+        .allow_headers(allowed)
+        .expose_headers(told)
 }
 
 /// Headers that keep a browser from doing more with our answers than meant.

@@ -8,13 +8,18 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::{app::App, domain::health, wire::envelope::Envelope};
+use crate::{
+    app::App,
+    domain::health,
+    wire::{envelope::Envelope, problem::ProblemBody},
+};
 
 /// Check that the service can work.
 ///
 /// The body is raw, without an envelope; 503 when the database cannot be reached.
 #[utoipa::path(get, path = "/api/health", operation_id = "getHealth", tag = "operations", responses(
     (status = 200, body = Object, description = "`{status, info, error, details}`"),
+    (status = 429, body = ProblemBody, description = "Too many requests; `Retry-After` says in how many seconds the next one is taken"),
     (status = 503, body = Object, description = "The same, with what is down")
 ))]
 pub(super) async fn ready(State(app): State<App>) -> Response {

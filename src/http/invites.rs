@@ -14,6 +14,7 @@ use crate::{
         envelope::{Done, Envelope},
         invites::{CreateInvite, Invite, InviteQuery},
         problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
     },
 };
 
@@ -54,8 +55,8 @@ pub(super) async fn get(State(app): State<App>, Manager(admin): Manager, Param(i
 
 /// Create an invite.
 #[utoipa::path(post, path = "/api/parallax-agents/invites", operation_id = "createInvite", tag = "invites",
-    security(("person" = []), ("cookie" = [])), request_body = CreateInvite,
-    responses((status = 201, body = Envelope<Invite>), PersonErrors, AdminErrors))]
+    security(("person" = []), ("cookie" = [])), params(Repeatable), request_body = CreateInvite,
+    responses((status = 201, body = Envelope<Invite>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn create(
     State(app): State<App>,
     Manager(admin): Manager,

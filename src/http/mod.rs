@@ -10,8 +10,10 @@ mod callers;
 mod console;
 mod guard;
 mod health;
+mod idempotency;
 mod invites;
 mod keys;
+mod limits;
 mod neighbours;
 mod problem;
 mod revocation;
@@ -20,6 +22,8 @@ mod settings;
 mod spawns;
 mod terminals;
 mod webhooks;
+
+use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use utoipa::{
@@ -159,14 +163,25 @@ pub fn document(others: OpenApiRouter<App>) -> utoipa::openapi::OpenApi {
 /// Everything that is served over plain HTTP.
 pub fn router(app: App, others: OpenApiRouter<App>) -> Router {
     let (api, _) = operations(others).split_for_parts();
-    api.fallback(console::serve)
+    let limits = app.settings.rate_limits.as_ref().map(|limits| Arc::new(limits::Limits::new(limits)));
+    let cross_origin = (!app.settings.cors_origins.is_empty()).then(|| guard::cross_origin(&app.settings.cors_origins));
+    let router = api
+        .fallback(console::serve)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
         .layer(middleware::from_fn_with_state(app.clone(), webhooks::verify))
         .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
         .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
+        // Before anything that asks the database.
+        .layer(middleware::from_fn_with_state((app.clone(), limits), limits::keep))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::render))
         .layer(middleware::from_fn(guard::security_headers))
-        .with_state(app)
+        .with_state(app);
+    // A browser asks before it sends; that goes no further than here.
+    match cross_origin {
+        Some(cross_origin) => router.layer(cross_origin),
+        None => router,
+    }
 }

@@ -13,40 +13,52 @@ use axum::{
 use crate::{
     app::StorageError,
     domain::{
-        agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, invites::InviteError,
-        invites::RegisterError, keys::KeyError, runs::StopError, settings::SettingsError, spawns::SpawnError, terminals::OfferError,
-        terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
+        agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, idempotency::RepeatError,
+        invites::InviteError, invites::RegisterError, keys::KeyError, runs::StopError, settings::SettingsError, spawns::SpawnError,
+        terminals::OfferError, terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
     },
     model::agent::IllegalTransition,
     wire::problem::Problem,
 };
 
 /// Carries the id of a request, given by the caller or made here.
-const REQUEST_ID: &str = "x-request-id";
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// Seconds after which a request whose first attempt still runs may be sent again: most take less.
+const REPEAT_AFTER_S: u64 = 1;
 
 /// Completes each [`Problem`] with what it answers, and gives every answer a request id.
-pub(super) async fn render(OriginalUri(uri): OriginalUri, headers: HeaderMap, request: Request, next: Next) -> Response {
+pub(super) async fn render(OriginalUri(uri): OriginalUri, headers: HeaderMap, mut request: Request, next: Next) -> Response {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
     let request_id = given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();
-    let mut response = next.run(request).await;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        if problem.status.is_server_error() {
-            tracing::warn!(%method, path = uri.path(), code = problem.code, request.id = request_id, "request failed");
-        }
-        #[expect(clippy::disallowed_methods, reason = "the time of an answer needs no transaction")]
-        let now = chrono::Utc::now();
-        let body = problem.body(uri.path(), &request_id, now.into());
-        let (mut parts, _) = response.into_parts();
-        parts.headers.remove(axum::http::header::CONTENT_LENGTH);
-        parts.headers.remove(axum::http::header::CONTENT_TYPE);
-        let kept = std::mem::take(&mut parts.headers);
-        response = (parts.status, kept, Json(body)).into_response();
+    let response = next.run(request).await;
+    if let Some(problem) = response.extensions().get::<Problem>().filter(|problem| problem.status.is_server_error()) {
+        tracing::warn!(%method, path = uri.path(), code = problem.code, request.id = request_id, "request failed");
     }
+    let mut response = written(response, uri.path(), &request_id);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// The id of the request that is being answered.
+#[derive(Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+/// The answer with its body, where it is a [`Problem`] that has none yet.
+pub(super) fn written(mut response: Response, path: &str, request_id: &str) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    #[expect(clippy::disallowed_methods, reason = "the time of an answer needs no transaction")]
+    let now = chrono::Utc::now();
+    let body = problem.body(path, request_id, now.into());
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(axum::http::header::CONTENT_LENGTH);
+    parts.headers.remove(axum::http::header::CONTENT_TYPE);
+    let kept = std::mem::take(&mut parts.headers);
+    (parts.status, kept, Json(body)).into_response()
 }
 
 fn is_request_id(text: &str) -> bool {
@@ -65,7 +77,7 @@ pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path does not know the method")
 }
 
-fn internal() -> Problem {
+pub(super) fn internal() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Internal server error")
 }
 
@@ -213,6 +225,20 @@ impl From<InviteError> for Problem {
             InviteError::NotFound => Self::new(StatusCode::NOT_FOUND, "INVITE_NOT_FOUND", "invite not found"),
             InviteError::ExpiryPast => Self::invalid("expiresAt", "must be in the future"),
             InviteError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<RepeatError> for Problem {
+    fn from(error: RepeatError) -> Self {
+        match error {
+            RepeatError::InUse => Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_IN_USE", error.to_string()).retry_after(REPEAT_AFTER_S),
+            RepeatError::Reused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", error.to_string()),
+            RepeatError::Seal(_) => {
+                tracing::error!(error = &error as &dyn Error, "a kept answer cannot be opened");
+                Self::new(StatusCode::CONFLICT, "ANSWER_LOST", "the request was carried out and its answer can no longer be read")
+            }
+            RepeatError::Storage(storage) => storage.into(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         agents::{Run, Stopping},
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
         spawns::{SpawnAgents, Spawned, SpawnedAgent},
     },
 };
@@ -29,8 +30,8 @@ use crate::{
 /// Each gets a row, the permissions given and a key of its own, which only its process receives.
 /// What could not be started is named in `errors`, and nothing is left of it.
 #[utoipa::path(post, path = "/api/parallax-agents/spawn", operation_id = "spawnAgents", tag = "runs",
-    security(("person" = []), ("cookie" = [])), request_body = SpawnAgents,
-    responses((status = 201, body = Envelope<Spawned>), PersonErrors, AdminErrors))]
+    security(("person" = []), ("cookie" = [])), params(Repeatable), request_body = SpawnAgents,
+    responses((status = 201, body = Envelope<Spawned>), PersonErrors, AdminErrors, RepeatErrors))]
 pub(super) async fn spawn(
     State(app): State<App>,
     Manager(admin): Manager,

@@ -2,7 +2,7 @@
 
 mod tools;
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     domain::keys,
     model::{actor::KeyHolder, secret::Secret},
     wire::{
+        input,
         mcp::{CallTool, ToolReply},
         problem::{Problem, ProblemBody},
     },
@@ -30,9 +31,10 @@ pub fn routes() -> OpenApiRouter<App> {
     (status = 400, body = ProblemBody, description = "The body breaks a rule"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
     (status = 413, body = ProblemBody, description = "The body is longer than 64 KiB"),
+    (status = 429, body = ProblemBody, description = "Too many requests; `Retry-After` says in how many seconds the next one is taken"),
     (status = 503, body = ProblemBody, description = "The database cannot be reached; try again"),
 ))]
-async fn call_tool(State(app): State<App>, Key(caller): Key, body: crate::wire::input::Body<CallTool>) -> Result<Json<ToolReply>, Problem> {
+async fn call_tool(State(app): State<App>, Key(caller): Key, body: input::Body<CallTool>) -> Result<Json<ToolReply>, Problem> {
     let result = tools::call(&app, &caller, &body.0.name, &body.0.arguments).await?;
     Ok(Json(ToolReply { data: result.clone(), result, success: true, status: 200 }))
 }
@@ -44,12 +46,8 @@ impl axum::extract::FromRequestParts<App> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
-        let key = presented(&parts.headers).ok_or_else(Problem::unauthorized)?;
+        let key = input::api_key(&parts.headers).map(Secret::presented).ok_or_else(Problem::unauthorized)?;
         let holder = keys::verify(&app.pool, &app.clock, &app.key_cache, &app.policy, &key).await?;
         holder.map(Self).ok_or_else(Problem::unauthorized)
     }
-}
-
-fn presented(headers: &HeaderMap) -> Option<Secret> {
-    crate::wire::input::bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok()).map(Secret::presented)
 }

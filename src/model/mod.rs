@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod actor;
+pub mod address;
 pub mod agent;
 pub mod assignment;
 pub mod clock;
@@ -9,6 +10,7 @@ pub mod event;
 pub mod ids;
 pub mod invite;
 pub mod key;
+pub mod limit;
 pub mod notification;
 pub mod origin;
 pub mod permission;

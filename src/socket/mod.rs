@@ -197,7 +197,8 @@ fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted:
 }
 
 fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
-    input::is_own_origin(headers, &app.settings.app_url).then(|| input::cookie(headers, input::SESSION_COOKIE)).flatten()
+    let own = input::is_own_origin(headers, &app.settings.app_url, &app.settings.cors_origins);
+    own.then(|| input::cookie(headers, input::SESSION_COOKIE)).flatten()
 }
 
 /// Disconnects a socket that came in without a person.

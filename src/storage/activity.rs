@@ -163,7 +163,7 @@ pub async fn daily(
 }
 
 /// Counts the rows of every day (in UTC) from the last one that was counted on. Counting a day again
-/// gives the same; a day whose rows are gone keeps its count. Returns the number of counts written.
+/// gives the same; one whose rows are partly gone keeps its count. Returns the number of counts written.
 pub async fn roll_up(conn: &mut Conn) -> Result<u64, StorageError> {
     let written = sqlx::query!(
         "INSERT INTO parallax_agent_activity_daily (workspace_id, agent_id, activity_date, activity_type, count, sample_metadata)
@@ -173,7 +173,7 @@ pub async fn roll_up(conn: &mut Conn) -> Result<u64, StorageError> {
          WHERE created_at >= coalesce((SELECT max(activity_date) FROM parallax_agent_activity_daily)::timestamp AT TIME ZONE 'UTC', '-infinity')
          GROUP BY 1, 2, 3, 4
          ON CONFLICT ON CONSTRAINT parallax_agent_activity_daily_unique
-         DO UPDATE SET count = excluded.count, sample_metadata = excluded.sample_metadata"
+         DO UPDATE SET count = greatest(parallax_agent_activity_daily.count, excluded.count), sample_metadata = excluded.sample_metadata"
     )
     .execute(conn)
     .await?;

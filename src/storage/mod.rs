@@ -7,6 +7,7 @@ pub mod agents;
 pub mod assignments;
 pub mod db;
 mod filter;
+pub mod idempotency;
 pub mod invites;
 pub mod key_cache;
 pub mod keys;

@@ -10,6 +10,7 @@ use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 use super::problem::{FieldProblem, Problem};
 use crate::model::{
+    ids::WorkspaceId,
     origin,
     permission::{PermissionSet, UnknownPermissions},
 };
@@ -22,12 +23,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> 
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 64 KiB")
-            }
-            _ => Problem::new(StatusCode::BAD_REQUEST, "BODY_UNREADABLE", "the body could not be read"),
-        })?;
+        let bytes = body_of(request, state).await?;
         let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
         let mut json = serde_json::Deserializer::from_slice(text);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| bad_json(&error))?;
@@ -39,6 +35,34 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> 
         value.validate().map_err(|errors| Problem::invalid_fields(broken_rules(&errors)))?;
         Ok(Self(value))
     }
+}
+
+async fn body_of<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 64 KiB"),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "BODY_UNREADABLE", "the body could not be read"),
+    })
+}
+
+/// Reads the body of a request for somebody on its way, and puts it back for the handler.
+pub async fn buffered(request: Request) -> Result<(Request, Bytes), Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = body_of(Request::from_parts(parts.clone(), body), &()).await?;
+    Ok((Request::from_parts(parts, bytes.clone().into()), bytes))
+}
+
+/// One text of a JSON object, for somebody on the way of the request. A body without it is the handler's
+/// to refuse.
+#[must_use]
+pub fn text_field(body: &[u8], field: &str) -> Option<String> {
+    serde_json::from_slice::<serde_json::Value>(body).ok()?.get(field)?.as_str().map(str::to_owned)
+}
+
+/// The workspace that an access request names, in its body or else in its header.
+#[must_use]
+pub fn named_workspace(body: &[u8], headers: &HeaderMap) -> Option<WorkspaceId> {
+    let header = || headers.get("x-workspace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    text_field(body, "workspaceId").or_else(header)?.parse().ok()
 }
 
 /// Whether the JSON text holds a NUL character, written out or escaped.
@@ -170,6 +194,20 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
+/// The API key of a request: `Authorization: Bearer` or `X-API-Key`.
+#[must_use]
+pub fn api_key(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok())
+}
+
+/// Whether the body is said to be JSON.
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
 /// A cookie of a request.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -180,9 +218,9 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Whether a browser that says where its page comes from says that it is ours.
 #[must_use]
-pub fn is_own_origin(headers: &HeaderMap, app_url: &str) -> bool {
+pub fn is_own_origin(headers: &HeaderMap, app_url: &str, others: &[String]) -> bool {
     let value = |name| headers.get(name).map(header::HeaderValue::as_bytes);
-    origin::is_own(value(header::ORIGIN), value(header::HOST), app_url)
+    origin::is_own(value(header::ORIGIN), value(header::HOST), app_url, others)
 }
 
 /// The first label of the host that was asked.

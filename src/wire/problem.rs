@@ -52,11 +52,13 @@ pub struct Problem {
     pub code: &'static str,
     pub message: Message,
     pub errors: Vec<FieldProblem>,
+    /// Seconds after which the caller may try again, told as `Retry-After`.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: Message::One(message.into()), errors: Vec::new() }
+        Self { status, code, message: Message::One(message.into()), errors: Vec::new(), retry_after_s: None }
     }
 
     /// No credential, or one that is not good. Says no more than the original does.
@@ -80,7 +82,13 @@ impl Problem {
     #[must_use]
     pub fn invalid_fields(errors: Vec<FieldProblem>) -> Self {
         let texts = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
-        Self { status: StatusCode::BAD_REQUEST, code: "VALIDATION_FAILED", message: Message::Many(texts), errors }
+        Self { status: StatusCode::BAD_REQUEST, code: "VALIDATION_FAILED", message: Message::Many(texts), errors, retry_after_s: None }
+    }
+
+    /// Tells the caller when to try again.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
     }
 
     /// The body, once it is known what request it answers.
@@ -112,6 +120,9 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -132,6 +143,12 @@ pub enum PersonErrors {
     /// The body is longer than 64 KiB.
     #[response(status = 413)]
     TooLarge(ProblemBody),
+    /// A body that comes with the cookie is not said to be JSON.
+    #[response(status = 415)]
+    NotJson(ProblemBody),
+    /// Too many requests; `Retry-After` says in how many seconds the next one is taken.
+    #[response(status = 429)]
+    TooMany(ProblemBody),
     /// The database cannot be reached; try again.
     #[response(status = 503)]
     Unavailable(ProblemBody),
@@ -143,7 +160,8 @@ pub enum AdminErrors {
     /// The person is neither owner nor admin.
     #[response(status = 403)]
     Forbidden(ProblemBody),
-    /// The thing is not in a state that allows this, or a limit is reached.
+    /// The thing is not in a state that allows this, a limit is reached, or a request with the same
+    /// `Idempotency-Key` still runs.
     #[response(status = 409)]
     Conflict(ProblemBody),
 }

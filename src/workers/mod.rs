@@ -1,6 +1,7 @@
 //! Driven by time and queues: each worker takes what happened into the domain or out of it.
 
 mod access;
+mod idempotency;
 mod notifier;
 mod outbox;
 mod runtime_events;
@@ -40,6 +41,7 @@ pub fn start(app: &App, sources: Sources, mut sinks: Vec<Box<dyn EventSink>>) {
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), sources.terminals));
     run(app, "outbox pruning", outbox::prune(app.clone()));
+    run(app, "idempotency pruning", idempotency::prune(app.clone()));
     run(app, "stopper", stopper::run(app.clone()));
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));

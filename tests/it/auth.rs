@@ -32,7 +32,7 @@ async fn the_first_visit_sets_up_a_workspace_once_and_signs_its_owner_in(pool: P
     let cookie = answers[0].headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
     let (token, attributes) = cookie.strip_prefix("authToken=").unwrap().split_once("; ").unwrap();
     let names: Vec<&str> = attributes.split("; ").map(|attribute| attribute.split('=').next().unwrap()).collect();
-    assert_eq!(names, ["HttpOnly", "Path", "Expires"], "over http the cookie is not Secure: {attributes}");
+    assert_eq!(names, ["HttpOnly", "Path", "Expires", "SameSite"], "over http the cookie is not Secure: {attributes}");
 
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
     assert_eq!(claims["type"], "access");
@@ -106,6 +106,100 @@ async fn a_page_of_another_site_cannot_use_the_cookie(pool: PgPool) {
     assert_eq!(own.status(), StatusCode::OK);
     let cleared = own.headers()[header::SET_COOKIE].to_str().unwrap();
     assert!(cleared.starts_with("authToken=;") && cleared.contains("1970"), "{cleared}");
+    assert!(cleared.ends_with("; SameSite=Lax"), "{cleared}");
+    world.end().await;
+}
+
+/// D-63.
+#[sqlx::test]
+async fn a_form_cannot_use_the_cookie(pool: PgPool) {
+    let world = World::new(pool).await;
+    let cookie = world.owner().await.cookie();
+    let post = |content_type: Option<&'static str>, body: &'static str| {
+        let mut request =
+            reqwest::Client::new().post(format!("{}/api/parallax-agents/invites", world.base)).header("cookie", cookie.clone());
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        request.body(body).send()
+    };
+    let invite = r#"{"name":"ci","permissions":["read:pages"]}"#;
+    for form in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data; boundary=json")] {
+        let refused = post(form, invite).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{form:?}");
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "CONTENT_TYPE");
+    }
+    assert_eq!(post(Some("Application/JSON; charset=utf-8"), invite).await.unwrap().status(), StatusCode::CREATED);
+    // The web UI sends many a POST with neither body nor type.
+    let me = reqwest::Client::new().post(format!("{}/api/users/me", world.base)).header("cookie", cookie.clone()).send().await.unwrap();
+    assert_eq!(me.status(), StatusCode::OK);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_bearer_token_wins_over_the_cookie(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let ada = world.member("ada").await.with_header("cookie", &owner.cookie());
+    let me = ada.post("/users/me", json!({})).await.expect(StatusCode::OK);
+    assert_eq!(me["data"]["user"]["name"], "ada");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn pages_of_listed_origins_may_use_the_service_and_no_others(pool: PgPool) {
+    let mut config = config(None);
+    config.cors_origins = vec!["http://localhost:5173".to_owned()];
+    let world = World::with_config(pool, config, None).await;
+    let cookie = world.owner().await.cookie();
+    let http = reqwest::Client::new();
+    let url = format!("{}/api/parallax-agents/invites", world.base);
+    let ask_first = |origin: &'static str| {
+        let request = http.request(reqwest::Method::OPTIONS, &url).header("origin", origin);
+        request
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type,idempotency-key")
+            .send()
+    };
+    let post = |origin: &'static str| {
+        let request = http.post(&url).header("origin", origin).header("cookie", cookie.clone());
+        request.json(&json!({"name": "ci", "permissions": ["read:pages"]})).send()
+    };
+    let header = |answer: &reqwest::Response, name: &str| {
+        answer.headers().get(name).map(|value| value.to_str().unwrap().to_lowercase()).unwrap_or_default()
+    };
+
+    let asked = ask_first("http://localhost:5173").await.unwrap();
+    assert!(asked.status().is_success(), "{}", asked.status());
+    assert_eq!(header(&asked, "access-control-allow-origin"), "http://localhost:5173");
+    assert_eq!(header(&asked, "access-control-allow-credentials"), "true");
+    let (methods, headers) = (header(&asked, "access-control-allow-methods"), header(&asked, "access-control-allow-headers"));
+    assert!(["get", "head", "put", "patch", "post", "delete", "options"].iter().all(|method| methods.contains(method)), "{methods}");
+    for name in ["content-type", "accept", "authorization", "idempotency-key", "x-request-id", "x-workspace-id"] {
+        assert!(headers.contains(name), "{name} in {headers}");
+    }
+    let made = post("http://localhost:5173").await.unwrap();
+    assert_eq!(made.status(), StatusCode::CREATED);
+    assert_eq!(header(&made, "access-control-allow-origin"), "http://localhost:5173");
+    let told = header(&made, "access-control-expose-headers");
+    for name in ["x-request-id", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"] {
+        assert!(told.contains(name), "{name} in {told}");
+    }
+
+    let asked = ask_first("https://evil.example").await.unwrap();
+    assert_eq!(header(&asked, "access-control-allow-origin"), "");
+    let refused = post("https://evil.example").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(header(&refused, "access-control-allow-origin"), "");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn without_listed_origins_no_page_but_ours_is_answered(pool: PgPool) {
+    let world = World::new(pool).await;
+    let request = reqwest::Client::new().get(format!("{}/api/health", world.base)).header("origin", "http://localhost:5173");
+    let answer = request.send().await.unwrap();
+    assert!(answer.headers().keys().all(|name| !name.as_str().starts_with("access-control-")), "{:?}", answer.headers());
     world.end().await;
 }
 

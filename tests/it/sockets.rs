@@ -36,6 +36,20 @@ async fn a_person_who_may_no_longer_come_in_is_out_of_every_socket(pool: PgPool)
 }
 
 #[sqlx::test]
+async fn a_page_of_a_listed_origin_may_open_sockets_with_the_cookie(pool: PgPool) {
+    let mut config = config(None);
+    config.cors_origins = vec!["http://localhost:5173".to_owned()];
+    let world = World::with_config(pool, config, None).await;
+    let owner = world.owner().await;
+    let mut listed = Socket::connect_from(&world.base, "/", &owner.cookie(), "http://localhost:5173").await;
+    let mut foreign = Socket::connect_from(&world.base, "/", &owner.cookie(), "http://localhost:5174").await;
+    assert!(foreign.until_disconnected().await.iter().any(|event| event.contains("Unauthorized")));
+    world.pending_agent("scout").await;
+    listed.until("agent:access_requested").await;
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn a_person_whose_role_changed_has_to_come_in_again(pool: PgPool) {
     let world = World::new(pool).await;
     let mut terminal = Socket::connect(&world.base, "/terminal", &world.admin("ada").await.cookie()).await;

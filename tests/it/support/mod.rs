@@ -11,7 +11,7 @@ use std::{
 
 use pty_runtime::{Handle, Runtime};
 use raven_agents::{
-    config::{Config, RuntimeSettings},
+    config::{Config, RateLimits, RuntimeSettings},
     domain::workspaces::{self, NewPerson},
     model::{
         clock::Clock,
@@ -81,6 +81,8 @@ pub(crate) fn config(runtime: Option<String>) -> Config {
     config.app_secret = Some(APP_SECRET.to_owned());
     config.webhook_secret = Some(WEBHOOK_SECRET.to_owned());
     config.socket_check_every = Duration::from_millis(100);
+    // All callers of a test come from one address.
+    config.rate_limits = Some(RateLimits::DEFAULT.times(1000));
     config.runtime = runtime.map(|endpoint| RuntimeSettings { endpoint, token: Some(RUNTIME_TOKEN.to_owned()) });
     config
 }
@@ -135,6 +137,11 @@ impl World {
         drop(old);
     }
 
+    /// From now on the service cannot ask its database anything.
+    pub(crate) async fn lose_database(&self) {
+        self.running.app().pool.close().await;
+    }
+
     /// Ends the service and its runtime.
     pub(crate) async fn end(self) {
         self.running.stop().await;
@@ -176,22 +183,22 @@ impl World {
     fn signed_in(&self, workspace: WorkspaceId, user: UserId) -> Caller<'_> {
         let now = chrono::Utc::now();
         let token = self.running.app().tokens.issue(user, workspace, "somebody@example.com", now);
-        Caller { world: self, credential: Credential::Bearer(token) }
+        Caller { world: self, credential: Credential::Bearer(token), headers: Vec::new() }
     }
 
     /// Somebody without a credential.
     pub(crate) fn anonymous(&self) -> Caller<'_> {
-        Caller { world: self, credential: Credential::None }
+        Caller { world: self, credential: Credential::None, headers: Vec::new() }
     }
 
     /// Somebody with the webhook secret.
     pub(crate) fn control_plane(&self) -> Caller<'_> {
-        Caller { world: self, credential: Credential::Webhook(WEBHOOK_SECRET.to_owned()) }
+        Caller { world: self, credential: Credential::Webhook(WEBHOOK_SECRET.to_owned()), headers: Vec::new() }
     }
 
     /// Somebody with an API key.
     pub(crate) fn with_key(&self, key: &str) -> Caller<'_> {
-        Caller { world: self, credential: Credential::Bearer(key.to_owned()) }
+        Caller { world: self, credential: Credential::Bearer(key.to_owned()), headers: Vec::new() }
     }
 
     /// An agent that waits for a decision; returns its claim secret.
@@ -279,9 +286,16 @@ enum Credential {
 pub(crate) struct Caller<'w> {
     world: &'w World,
     credential: Credential,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Caller<'_> {
+    /// The same caller, with a header in every request.
+    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
     /// The cookie of a signed-in person, for sockets and browsers.
     pub(crate) fn cookie(&self) -> String {
         match &self.credential {
@@ -309,6 +323,9 @@ impl Caller<'_> {
             Credential::Bearer(token) => request.bearer_auth(token),
             Credential::Webhook(secret) => request.header("x-webhook-secret", secret),
         };
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }

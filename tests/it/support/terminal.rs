@@ -21,8 +21,13 @@ pub(crate) struct Socket {
 impl Socket {
     /// Connects with a cookie.
     pub(crate) async fn connect(base: &str, namespace: &'static str, cookie: &str) -> Self {
+        Self::connect_from(base, namespace, cookie, base).await
+    }
+
+    /// Connects with a cookie, from a page of `origin`.
+    pub(crate) async fn connect_from(base: &str, namespace: &'static str, cookie: &str, origin: &str) -> Self {
         let url = format!("{}/socket.io/?EIO=4&transport=websocket", base.replacen("http", "ws", 1));
-        let request = ClientRequestBuilder::new(url.parse().unwrap()).with_header("cookie", cookie);
+        let request = ClientRequestBuilder::new(url.parse().unwrap()).with_header("cookie", cookie).with_header("origin", origin);
         let (stream, _) = connect_async(request).await.unwrap();
         let mut socket = Self { stream, namespace, screen: String::new() };
         assert!(socket.receive().await.starts_with('0'));
