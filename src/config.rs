@@ -141,6 +141,15 @@ pub struct RuntimeSettings {
     pub token: Option<String>,
 }
 
+/// What the dropped-in client is told of other services; it has defaults of its own.
+#[derive(Clone)]
+pub struct ClientAddresses {
+    pub file_upload_size_limit: Option<String>,
+    pub drawio_url: Option<String>,
+    pub subdomain_host: Option<String>,
+    pub collab_url: Option<String>,
+}
+
 /// Everything that can be set. `.env.example` describes each with its default and unit.
 #[derive(Clone)]
 pub struct Config {
@@ -162,6 +171,9 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `None`: there are no limits.
     pub rate_limits: Option<RateLimits>,
+    /// A built client that is served instead of the console.
+    pub client_dir: Option<PathBuf>,
+    pub client: ClientAddresses,
     pub runtime: Option<RuntimeSettings>,
     /// Where `up` has its own runtime listen.
     pub runtime_port: u16,
@@ -191,7 +203,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 35] = [
+pub const SETTINGS: [&str; 40] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -205,6 +217,11 @@ pub const SETTINGS: [&str; 35] = [
     "CORS_ORIGINS",
     "TRUSTED_PROXIES",
     "RATE_LIMITS",
+    "CLIENT_DIR",
+    "FILE_UPLOAD_SIZE_LIMIT",
+    "DRAWIO_URL",
+    "SUBDOMAIN_HOST",
+    "COLLAB_URL",
     "AGENT_RUNTIME_ENDPOINT",
     "AGENT_RUNTIME_TOKEN",
     "AGENT_RUNTIME_ALLOWED_ORIGINS",
@@ -290,6 +307,13 @@ impl Config {
             cors_origins: reader.list("CORS_ORIGINS", "origins such as https://raven.example.com", web_origin),
             trusted_proxies: reader.list("TRUSTED_PROXIES", "IP addresses or networks such as 10.0.0.0/8", network),
             rate_limits: Some(RateLimits::DEFAULT),
+            client_dir: reader.text("CLIENT_DIR").map(Into::into),
+            client: ClientAddresses {
+                file_upload_size_limit: reader.text("FILE_UPLOAD_SIZE_LIMIT"),
+                drawio_url: reader.text("DRAWIO_URL"),
+                subdomain_host: reader.text("SUBDOMAIN_HOST"),
+                collab_url: reader.text("COLLAB_URL"),
+            },
             runtime: reader.text("AGENT_RUNTIME_ENDPOINT").map(|endpoint| RuntimeSettings { endpoint, token: None }),
             runtime_port: reader.parsed("RUNTIME_PORT", 8081, "a port number"),
             runtime_origins: reader.list("AGENT_RUNTIME_ALLOWED_ORIGINS", "origins such as https://runtime.example.com", web_origin),
@@ -336,6 +360,19 @@ impl Config {
             && !is_web_address(url)
         {
             reader.refuse("APP_URL", &format!("must be an absolute http or https URL, got {url:?}"), ());
+        }
+        if let Some(folder) = &self.client_dir
+            && !folder.join("index.html").is_file()
+        {
+            let why = format!("must be a folder with a built client and its index.html, got {:?}", folder.display().to_string());
+            reader.refuse("CLIENT_DIR", &why, ());
+        }
+        for (name, url) in [("DRAWIO_URL", &self.client.drawio_url), ("COLLAB_URL", &self.client.collab_url)] {
+            if let Some(url) = url
+                && !is_web_address(url)
+            {
+                reader.refuse(name, &format!("must be an absolute http or https URL, got {url:?}"), ());
+            }
         }
         if let Some(runtime) = &mut self.runtime {
             runtime.token = reader.text("AGENT_RUNTIME_TOKEN");

@@ -97,7 +97,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let (sockets, io) = socket::layer(app.clone());
     let sources = workers::Sources { terminals: terminal_reports, runtime: runtime.map(|runtime| follow(&app, runtime)) };
     workers::start(&app, sources, vec![Box::new(socket::Broadcaster(io))]);
-    let router = http::router(app.clone(), mcp::routes()).layer(sockets);
+    let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets);
     // Without it, small answers wait for the client's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
@@ -146,6 +146,24 @@ pub async fn prepare_database(pool: &PgPool, app_secret: Option<&str>) -> anyhow
         tracing::info!(tokens, keys, "the original's invite tokens and runtime keys were sealed");
     }
     Ok(0)
+}
+
+/// The client that takes the console's place, if one is set.
+///
+/// Errors: its folder cannot be opened.
+fn client(config: &Config) -> anyhow::Result<Option<http::Client>> {
+    let Some(folder) = &config.client_dir else { return Ok(None) };
+    let others = config.client.clone();
+    let settings = http::ClientSettings {
+        env: "production",
+        app_url: config.app_url.clone(),
+        cloud: config.cloud,
+        file_upload_size_limit: others.file_upload_size_limit,
+        drawio_url: others.drawio_url,
+        subdomain_host: others.subdomain_host,
+        collab_url: others.collab_url,
+    };
+    http::Client::open(folder, &settings).map(Some).with_context(|| format!("CLIENT_DIR {} cannot be opened", folder.display()))
 }
 
 /// Follows the runtime's events for as long as the service runs.

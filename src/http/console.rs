@@ -1,11 +1,13 @@
 //! The console: files of the built page, and the page itself for every other address.
 
 use axum::{
-    http::{HeaderValue, Method, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    body::Body,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse as _, Response},
 };
 use rust_embed::RustEmbed;
 
+use super::files;
 use crate::wire::problem::Problem;
 
 /// Part of the program in a release; read from disk while developing.
@@ -15,32 +17,37 @@ use crate::wire::problem::Problem;
 struct Files;
 
 /// Serves what no route does: a file, the page, or 404 under `/api`.
-pub(super) async fn serve(method: Method, uri: Uri) -> Response {
+pub(super) async fn serve(method: Method, uri: Uri, asked: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
-    if path == "api" || path.starts_with("api/") || !matches!(method, Method::GET | Method::HEAD) {
-        return Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path").into_response();
+    if !is_for_pages(&method, path) {
+        return nothing_here();
     }
-    if let Some(file) = Files::get(path) {
-        // Names of built files change with their content.
-        let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
-        return answer(path, file.data.into_owned(), caching);
+    if let Some(file) = embedded(path, &asked) {
+        return file;
     }
-    if path.starts_with("assets/") {
-        return Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such file").into_response();
-    }
-    match Files::get("index.html") {
-        Some(page) => answer("index.html", page.data.into_owned(), "no-cache"),
-        None => Problem::new(StatusCode::NOT_FOUND, "CONSOLE_NOT_BUILT", "the console is not built; run `cargo xtask up`").into_response(),
-    }
+    if path.starts_with("assets/") { no_such_file() } else { embedded("index.html", &asked).unwrap_or_else(not_built) }
 }
 
-fn answer(path: &str, data: Vec<u8>, caching: &'static str) -> Response {
-    let content_type = mime_guess::from_path(path).first_or_octet_stream();
-    let mut response = data.into_response();
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(content_type.as_ref()) {
-        headers.insert(header::CONTENT_TYPE, value);
-    }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    response
+/// Whether a request that no route takes may be one for a page or a file.
+pub(super) fn is_for_pages(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && path != "api" && !path.starts_with("api/")
+}
+
+/// A file of the build.
+pub(super) fn embedded(path: &str, asked: &HeaderMap) -> Option<Response> {
+    let file = Files::get(path)?;
+    let version = files::version_from(file.metadata.sha256_hash());
+    Some(files::Description::new(path, &version).answer(asked, || Body::from(file.data.into_owned())))
+}
+
+pub(super) fn nothing_here() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path").into_response()
+}
+
+pub(super) fn no_such_file() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such file").into_response()
+}
+
+pub(super) fn not_built() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "CONSOLE_NOT_BUILT", "the console is not built; run `cargo xtask up`").into_response()
 }

@@ -12,11 +12,11 @@ use axum::{
 
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{idempotency, input, limits, problem::REQUEST_ID};
+use super::{idempotency, input, limits, problem::REQUEST_ID, reference};
 use crate::{app::App, domain::workspaces, wire::problem::Problem};
 
 /// API paths that work before there is a workspace (REST contract §1.3).
-const WITHOUT_WORKSPACE: [&str; 3] = ["/api/auth/setup", "/api/health", "/api/mcp-standard"];
+const WITHOUT_WORKSPACE: [&str; 5] = ["/api/auth/setup", "/api/health", "/api/mcp-standard", reference::DOCUMENT, reference::PAGE];
 
 /// The text by which the web UI knows to offer the setup.
 pub(super) fn no_workspace() -> Problem {
@@ -75,8 +75,8 @@ pub(super) async fn security_headers(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
+    // A client that was dropped in brings its own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(
         HeaderValue::from_static(
             "default-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; img-src 'self' data: https:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),

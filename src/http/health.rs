@@ -18,9 +18,11 @@ use crate::{
 ///
 /// The body is raw, without an envelope; 503 when the database cannot be reached.
 #[utoipa::path(get, path = "/api/health", operation_id = "getHealth", tag = "operations", responses(
-    (status = 200, body = Object, description = "`{status, info, error, details}`"),
+    (status = 200, body = Object, description = "`{status, info, error, details}`",
+        example = json!({"status": "ok", "info": {"database": {"status": "up"}}, "error": {}, "details": {"database": {"status": "up"}}})),
     (status = 429, body = ProblemBody, description = "Too many requests; `Retry-After` says in how many seconds the next one is taken"),
-    (status = 503, body = Object, description = "The same, with what is down")
+    (status = 503, body = Object, description = "The same, with what is down",
+        example = json!({"status": "error", "info": {}, "error": {"database": {"status": "down"}}, "details": {"database": {"status": "down"}}}))
 ))]
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let up = health::database(&app.pool).await;
@@ -32,7 +34,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 
 /// Check that the service runs.
 #[utoipa::path(get, path = "/api/health/live", operation_id = "getLiveness", tag = "operations", responses(
-    (status = 200, body = Envelope<String>)
+    (status = 200, body = Envelope<String>, example = json!({"data": "ok", "success": true, "status": 200}))
 ))]
 pub(super) async fn live() -> Envelope<&'static str> {
     Envelope::ok("ok")

@@ -7,7 +7,9 @@ mod approvals;
 mod assignments;
 mod auth;
 mod callers;
+mod client;
 mod console;
+mod files;
 mod guard;
 mod health;
 mod idempotency;
@@ -16,6 +18,7 @@ mod keys;
 mod limits;
 mod neighbours;
 mod problem;
+mod reference;
 mod revocation;
 mod runtime;
 mod settings;
@@ -25,21 +28,33 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderMap, Method, Uri},
+    middleware,
+    routing::get,
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use client::{Client, ClientSettings};
+
 use crate::{app::App, wire::input};
 
 /// Bytes of a request body at the most; no route needs more (REST contract §0.3 allows 1 MiB).
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// What search engines may read: nothing, since all of it is behind a sign-in (REST contract §2.9).
+const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "raven-agents", description = "The agent control plane of Raven Docs", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    servers((url = "/", description = "This service")),
     tags(
         (name = "auth", description = "Setup, sign-in, the caller's account"),
         (name = "access", description = "What agents send before they have a key"),
@@ -78,7 +93,7 @@ impl Modify for Security {
 
 /// Every operation with its document. `others` are the routes of other edges that speak REST too.
 fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut all = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(auth::set_up))
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
@@ -151,7 +166,9 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(neighbours::report_bug))
         .routes(routes!(health::ready))
         .routes(routes!(health::live))
-        .merge(others)
+        .merge(others);
+    reference::complete(all.get_openapi_mut());
+    all
 }
 
 /// The OpenAPI document; needs no database.
@@ -160,13 +177,17 @@ pub fn document(others: OpenApiRouter<App>) -> utoipa::openapi::OpenApi {
     operations(others).into_openapi()
 }
 
-/// Everything that is served over plain HTTP.
-pub fn router(app: App, others: OpenApiRouter<App>) -> Router {
-    let (api, _) = operations(others).split_for_parts();
+/// Everything that is served over plain HTTP. A `client` takes the console's place.
+pub fn router(app: App, others: OpenApiRouter<App>, client: Option<Client>) -> Router {
+    let (api, document) = operations(others).split_for_parts();
+    let api = api.merge(reference::routes(&document)).route("/robots.txt", get(ROBOTS));
+    let pages = match client.map(Arc::new) {
+        Some(client) => api.fallback(async move |method: Method, uri: Uri, asked: HeaderMap| client.serve(method, uri, asked).await),
+        None => api.fallback(console::serve),
+    };
     let limits = app.settings.rate_limits.as_ref().map(|limits| Arc::new(limits::Limits::new(limits)));
     let cross_origin = (!app.settings.cors_origins.is_empty()).then(|| guard::cross_origin(&app.settings.cors_origins));
-    let router = api
-        .fallback(console::serve)
+    let router = pages
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
         .layer(middleware::from_fn_with_state(app.clone(), webhooks::verify))

@@ -128,7 +128,8 @@ pub(super) async fn github_status(_: Member) -> Envelope<IntegrationStatus> {
 ///
 /// Answers nothing so far: memory is for agents.
 #[utoipa::path(post, path = "/api/memory/query", operation_id = "queryMemory", tag = "workspace",
-    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<String>>), PersonErrors))]
+    security(("person" = []), ("cookie" = [])), responses(
+    (status = 200, body = Envelope<Vec<String>>, example = json!({"data": [], "success": true, "status": 200})), PersonErrors))]
 pub(super) async fn memory_query(_: Member) -> Envelope<Vec<String>> {
     Envelope::ok(Vec::new())
 }
@@ -137,7 +138,8 @@ pub(super) async fn memory_query(_: Member) -> Envelope<Vec<String>> {
 ///
 /// There are none.
 #[utoipa::path(get, path = "/api/knowledge/sources", operation_id = "listKnowledgeSources", tag = "workspace",
-    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<String>>), PersonErrors))]
+    security(("person" = []), ("cookie" = [])), responses(
+    (status = 200, body = Envelope<Vec<String>>, example = json!({"data": [], "success": true, "status": 200})), PersonErrors))]
 pub(super) async fn knowledge_sources(_: Member) -> Envelope<Vec<String>> {
     Envelope::ok(Vec::new())
 }

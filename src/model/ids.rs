@@ -92,7 +92,7 @@ const AGENT_ID_CHARS_MAX: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, sqlx::Type, ToSchema)]
 #[serde(transparent)]
 #[sqlx(transparent)]
-#[schema(value_type = String, example = "scout")]
+#[schema(value_type = String, example = "scout", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
 pub struct AgentId(String);
 
 /// Why a text is no agent id.

@@ -76,25 +76,33 @@ pub struct AccessRequest {
     pub agent_id: AgentId,
     /// The agent's name, 1 to 100 characters; this or `name` must be there.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub agent_name: Option<String>,
     /// Means the same as `agentName`.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub name: Option<String>,
     #[serde(default)]
     #[validate(custom(function = capability_list))]
+    #[schema(max_items = 64)]
     pub capabilities: Vec<String>,
     #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    #[schema(min_items = 1, max_items = 64)]
     pub requested_permissions: Vec<String>,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub description: Option<String>,
     #[serde(default)]
     #[validate(custom(function = small_object))]
     pub metadata: Map<String, Value>,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub justification: Option<String>,
     #[validate(custom(function = web_url))]
+    #[schema(format = "uri", max_length = 2000, pattern = "^https?://")]
     pub endpoint: Option<String>,
     #[validate(custom(function = https_url))]
+    #[schema(format = "uri", max_length = 2000, pattern = "^https://")]
     pub avatar_url: Option<String>,
     /// The secret of an earlier request under this id, to ask again.
     pub claim_secret: Option<String>,
@@ -117,12 +125,15 @@ pub struct RequestedAgent {
     pub agent: Agent,
     /// Collects the key once approved; given when the request is new.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "agent_claim_…")]
     pub claim_secret: Option<String>,
 }
 
-/// Answer to an access request without it: no more than the requester knows.
+/// Answer to an access request without it: no more than the requester knows. It has no other field, so
+/// that in the document no answer is of both kinds.
 #[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"id": "scout", "status": "pending", "claimSecret": "agent_claim_…"}))]
 pub struct PublicRequest {
     pub id: AgentId,
     pub status: AgentStatus,
@@ -146,12 +157,14 @@ pub struct Claim {
     pub workspace_id: WorkspaceId,
     pub agent_id: AgentId,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub claim_secret: String,
 }
 
 /// How a request stands; the key is there once, the first time after approval.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"status": "approved", "grantedPermissions": ["read:pages"], "mcpApiKey": "mcp_agent_…"}))]
 pub struct Claimed {
     pub status: AgentStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,29 +181,37 @@ pub struct Claimed {
 #[schema(example = json!({"inviteToken": "agent_inv_…", "agentId": "scout", "name": "Scout", "capabilities": ["code"]}))]
 pub struct RegisterAgent {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub invite_token: String,
     pub agent_id: AgentId,
     /// The agent's name, 1 to 100 characters; this or `name` must be there.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub agent_name: Option<String>,
     /// Means the same as `agentName`.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub name: Option<String>,
     #[serde(default)]
     #[validate(custom(function = capability_list))]
+    #[schema(max_items = 64)]
     pub capabilities: Vec<String>,
     #[validate(custom(function = https_url))]
+    #[schema(format = "uri", max_length = 2000, pattern = "^https://")]
     pub avatar_url: Option<String>,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub description: Option<String>,
     /// For information; the invite decides what is granted.
     #[serde(default)]
     #[validate(length(max = 64, message = "must be at most 64 permissions"))]
+    #[schema(max_items = 64)]
     pub requested_permissions: Vec<String>,
     #[serde(default)]
     #[validate(custom(function = small_object))]
     pub metadata: Map<String, Value>,
     #[validate(custom(function = web_url))]
+    #[schema(format = "uri", max_length = 2000, pattern = "^https?://")]
     pub endpoint: Option<String>,
     /// The secret of an access request under this id, if one waits.
     pub claim_secret: Option<String>,
@@ -214,5 +235,6 @@ pub struct RegisteredAgent {
     pub success: bool,
     pub status: u16,
     pub agent: Agent,
+    #[schema(example = "mcp_agent_…")]
     pub mcp_api_key: String,
 }

@@ -71,6 +71,7 @@ pub struct ActivityConditions {
 /// One page of the feed in its envelope, with the cursor beside it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"data": [{"id": "019a0000-0000-7000-8000-000000000006", "agentId": "scout", "workspaceId": "019a0000-0000-7000-8000-000000000001", "actorUserId": "019a0000-0000-7000-8000-000000000002", "activityType": "access_approved", "description": "Scout was approved", "metadata": {"agentName": "Scout"}, "projectId": null, "taskId": null, "pageId": null, "createdAt": "2030-01-01T09:00:00.000Z"}], "success": true, "status": 200, "nextCursor": null}))]
 pub struct ActivityPage {
     pub data: Vec<Activity>,
     pub success: bool,
@@ -122,6 +123,7 @@ pub struct DailyQuery {
 /// How often something happened on one day (UTC).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"date": "2030-01-01", "agentId": "scout", "activityType": "tool_executed", "count": 12}))]
 pub struct DailyActivity {
     /// `YYYY-MM-DD`.
     #[schema(value_type = String, format = Date, example = "2030-01-01")]
@@ -140,6 +142,7 @@ impl From<DailyRow> for DailyActivity {
 
 /// The newest rows of one agent.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"activities": [{"id": "019a0000-0000-7000-8000-000000000006", "activityType": "access_approved", "description": "Scout was approved", "metadata": {"agentName": "Scout"}, "createdAt": "2030-01-01T09:00:00.000Z"}]}))]
 pub struct RecentActivities {
     pub activities: Vec<RecentActivity>,
 }
@@ -147,6 +150,7 @@ pub struct RecentActivities {
 /// One row, as the watch panel reads it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000006", "activityType": "access_approved", "description": "Scout was approved", "metadata": {"agentName": "Scout"}, "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct RecentActivity {
     pub id: EventId,
     pub activity_type: String,
@@ -171,6 +175,11 @@ impl From<Row> for RecentActivity {
 /// One thing that happened.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000007", "agentId": "scout", "workspaceId": "019a0000-0000-7000-8000-000000000001",
+    "actorUserId": "019a0000-0000-7000-8000-000000000002", "activityType": "access_approved", "description": "Scout was approved",
+    "metadata": {}, "projectId": null, "taskId": null, "pageId": null, "createdAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct Activity {
     pub id: EventId,
     /// Absent for what concerns the workspace as a whole.

@@ -16,6 +16,14 @@ use crate::model::{
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "scout", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "Scout", "description": "Answers questions about the docs",
+    "avatarUrl": null, "capabilities": ["code"], "status": "approved", "requestedPermissions": ["read:pages", "read:tasks"],
+    "grantedPermissions": ["read:pages"], "mcpApiKeyId": "019a0000-0000-7000-8000-000000000008", "metadata": {}, "endpoint": null,
+    "inviteId": null, "requestedAt": "2026-01-02T03:04:05.678Z", "resolvedAt": "2026-01-02T03:05:00.000Z", "resolvedBy": "019a0000-0000-7000-8000-000000000002",
+    "denialReason": null, "revokedAt": null, "revocationReason": null, "requestVersion": 1, "run": null,
+    "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:05:00.000Z"
+}))]
 pub struct Agent {
     pub id: AgentId,
     pub workspace_id: WorkspaceId,
@@ -132,6 +140,11 @@ impl From<AgentRow> for Agent {
 /// One process of a spawned agent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000004", "status": "ready", "agentType": "claude-code", "runtimeSessionId": "session-1",
+    "terminalSessionId": "019a0000-0000-7000-8000-000000000005", "loginUrl": null, "startedAt": "2026-01-02T03:04:05.678Z", "stoppedAt": null,
+    "exitCode": null, "reason": null
+}))]
 pub struct Run {
     pub id: RunId,
     pub status: RunPhase,
@@ -215,6 +228,7 @@ pub struct CapabilityQuery {
 #[schema(example = json!({"grantedPermissions": ["read:pages", "read:tasks"], "requestVersion": 1}))]
 pub struct ApproveAgent {
     #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    #[schema(min_items = 1, max_items = 64)]
     pub granted_permissions: Vec<String>,
     /// The `requestVersion` that was reviewed: refused with 409 when the agent has asked again since.
     pub request_version: Option<i32>,
@@ -236,6 +250,7 @@ pub struct SetPermissions {
 #[serde(rename_all = "camelCase")]
 pub struct ApprovedAgent {
     pub agent: Agent,
+    #[schema(example = "mcp_agent_…")]
     pub mcp_api_key: String,
 }
 
@@ -244,6 +259,7 @@ pub struct ApprovedAgent {
 #[schema(example = json!({"reason": "No longer needed"}))]
 pub struct Decision {
     #[validate(length(min = 1, max = 2000, message = "must be 1 to 2000 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 1, max_length = 2000, pattern = r"\S")]
     pub reason: String,
 }
 
@@ -278,6 +294,7 @@ pub struct Receipt {
 
 /// Agents that may be watched.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"agents": [{"id": "scout", "name": "Scout", "type": "agent", "status": "approved", "avatarUrl": null}]}))]
 pub struct Watchable {
     pub agents: Vec<WatchableAgent>,
 }
@@ -285,6 +302,7 @@ pub struct Watchable {
 /// An agent in the list of those that may be watched.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "scout", "name": "Scout", "type": "agent", "status": "approved", "avatarUrl": null}))]
 pub struct WatchableAgent {
     pub id: AgentId,
     pub name: String,
@@ -316,6 +334,9 @@ pub struct Stopping {
 
 /// The permission catalogue.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "permissions": [{"id": "read:pages", "description": "Read pages", "category": "read"}], "defaults": ["read:pages"]
+}))]
 pub struct Permissions {
     pub permissions: Vec<Permission>,
     /// What a spawned agent gets when nobody says otherwise.
@@ -324,6 +345,7 @@ pub struct Permissions {
 
 /// One permission.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "read:pages", "description": "Read pages", "category": "read"}))]
 pub struct Permission {
     #[schema(value_type = String, example = "read:pages")]
     pub id: &'static str,

@@ -14,6 +14,7 @@ use crate::model::{
 /// A call that waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "expiresAt": "2030-01-01T09:00:00.000Z", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct ToolApproval {
     /// Names the approval; by itself it permits nothing.
     pub token: ApprovalId,
@@ -53,6 +54,7 @@ pub struct DecideApproval {
 
 /// A call that may go on.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"approved": true, "result": {"approvalId": "019a0000-0000-7000-8000-000000000005", "status": "approved"}}))]
 pub struct Confirmed {
     pub approved: bool,
     pub result: ConfirmedResult,
@@ -61,6 +63,7 @@ pub struct Confirmed {
 /// What follows from the approval.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"approvalId": "019a0000-0000-7000-8000-000000000005", "status": "approved"}))]
 pub struct ConfirmedResult {
     /// The caller repeats its call with this, once.
     pub approval_id: ApprovalId,
@@ -70,6 +73,7 @@ pub struct ConfirmedResult {
 
 /// A call that was refused.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"deleted": true}))]
 pub struct Rejected {
     pub deleted: bool,
 }

@@ -32,6 +32,7 @@ pub struct AssignTask {
 /// An agent's place on a project or task.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000007", "agentId": "scout", "workspaceId": "019a0000-0000-7000-8000-000000000001", "assignmentType": "project", "projectId": "019a0000-0000-7000-8000-000000000003", "taskId": null, "role": "member", "assignedAt": "2030-01-01T09:00:00.000Z", "assignedBy": "019a0000-0000-7000-8000-000000000002", "unassignedAt": null}))]
 pub struct Assignment {
     pub id: AssignmentId,
     pub agent_id: AgentId,

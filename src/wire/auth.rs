@@ -17,12 +17,16 @@ use crate::model::{
 #[schema(example = json!({"workspaceName": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}))]
 pub struct SetUp {
     #[validate(length(min = 3, max = 50, message = "must be 3 to 50 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 3, max_length = 50, pattern = r"\S")]
     pub workspace_name: String,
     #[validate(length(min = 1, max = 50, message = "must be 1 to 50 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 1, max_length = 50, pattern = r"\S")]
     pub name: String,
     #[validate(email(message = "must be an email address"), length(max = 254, message = "must be at most 254 characters"))]
+    #[schema(format = "email", max_length = 254)]
     pub email: String,
     #[validate(length(min = 8, max = 70, message = "must be 8 to 70 characters"), custom(function = hashable))]
+    #[schema(min_length = 8, max_length = 70)]
     pub password: String,
 }
 
@@ -39,13 +43,16 @@ fn hashable(password: &str) -> Result<(), validator::ValidationError> {
 #[schema(example = json!({"email": "ada@example.com", "password": "correct horse battery"}))]
 pub struct Login {
     #[validate(length(min = 1, max = 254, message = "must be 1 to 254 characters"))]
+    #[schema(min_length = 1, max_length = 254)]
     pub email: String,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub password: String,
 }
 
 /// What anybody may know of the workspace before signing in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000001", "name": "Acme", "logo": null, "hostname": null}))]
 pub struct PublicWorkspace {
     pub id: WorkspaceId,
     #[schema(required)]
@@ -65,6 +72,12 @@ impl From<WorkspaceRow> for PublicWorkspace {
 /// The caller's account.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000002", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "Ada",
+    "email": "ada@example.com", "avatarUrl": null, "role": "owner", "locale": null, "timezone": null, "settings": null,
+    "emailVerifiedAt": null, "lastLoginAt": "2026-01-02T03:04:05.678Z", "deactivatedAt": null, "deletedAt": null,
+    "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct User {
     pub id: UserId,
     pub workspace_id: WorkspaceId,
@@ -117,6 +130,12 @@ impl From<UserRow> for User {
 /// The caller's workspace. Of its settings only what every member may know (D-19).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000001", "name": "Acme", "description": null, "logo": null, "hostname": null, "customDomain": null,
+    "defaultSpaceId": "019a0000-0000-7000-8000-000000000006", "status": "active", "emailDomains": [],
+    "settings": {"agent": {"enabled": true, "enableActivityTracking": true, "allowAgentChat": true}}, "memberCount": 1,
+    "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct Workspace {
     pub id: WorkspaceId,
     #[schema(required)]

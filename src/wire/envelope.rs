@@ -13,8 +13,10 @@ use utoipa::ToSchema;
 pub struct Envelope<T> {
     pub data: T,
     /// Always `true`: errors have another shape.
+    #[schema(example = true)]
     pub success: bool,
     /// The HTTP status.
+    #[schema(example = 200)]
     pub status: u16,
 }
 

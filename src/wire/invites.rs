@@ -17,13 +17,17 @@ use crate::model::{
 #[schema(example = json!({"name": "CI agents", "permissions": ["read:pages"], "usesRemaining": 3, "expiresAt": "2030-01-01T00:00:00.000Z"}))]
 pub struct CreateInvite {
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub name: String,
     #[validate(length(max = 500, message = "must be at most 500 characters"))]
+    #[schema(max_length = 500)]
     pub description: Option<String>,
     #[validate(length(min = 1, max = 64, message = "must name at least one permission"))]
+    #[schema(min_items = 1, max_items = 64)]
     pub permissions: Vec<String>,
     /// Without it the invite may be used any number of times.
     #[validate(range(min = 1, max = 1_000_000, message = "must be a whole number from 1 to 1000000"))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub uses_remaining: Option<i32>,
     /// Without it the invite does not expire.
     pub expires_at: Option<DateTime<Utc>>,
@@ -41,6 +45,11 @@ pub struct InviteQuery {
 /// An invite.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000003", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "CI agents", "description": null,
+    "token": "agent_inv_…", "permissions": ["read:pages"], "usesRemaining": 3, "usesCount": 0, "expiresAt": "2030-01-01T00:00:00.000Z",
+    "revokedAt": null, "createdBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:04:05.678Z"
+}))]
 pub struct Invite {
     pub id: InviteId,
     pub workspace_id: WorkspaceId,

@@ -33,6 +33,7 @@ pub struct Handoff {
 /// A key made by a handoff, shown this once.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"apiKey": "mcp_…", "name": "Agent handoff"}))]
 pub struct HandedOff {
     pub api_key: String,
     pub name: String,
@@ -64,6 +65,7 @@ pub struct RotateKey {
 
 /// A key that was just made, shown this once.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"key": "mcp_…", "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10", "message": "Keep this key: it is not shown again."}))]
 pub struct CreatedKey {
     pub key: String,
     pub id: String,
@@ -74,6 +76,7 @@ pub struct CreatedKey {
 /// A key in a list: never the key itself, nor its hash (D-11).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10", "userId": "019a0000-0000-7000-8000-000000000002", "workspaceId": "019a0000-0000-7000-8000-000000000001", "agentId": null, "kind": "user", "name": "Laptop", "keyPrefix": "mcp_3f9a1c07", "lastUsedAt": null, "expiresAt": null, "revokedAt": null, "createdAt": "2030-01-01T09:00:00.000Z", "updatedAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct ApiKey {
     pub id: String,
     pub user_id: UserId,
@@ -115,12 +118,14 @@ impl From<Row> for ApiKey {
 
 /// Keys, newest first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"keys": [{"id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10", "userId": "019a0000-0000-7000-8000-000000000002", "workspaceId": "019a0000-0000-7000-8000-000000000001", "agentId": null, "kind": "user", "name": "Laptop", "keyPrefix": "mcp_3f9a1c07", "lastUsedAt": null, "expiresAt": null, "revokedAt": null, "createdAt": "2030-01-01T09:00:00.000Z", "updatedAt": "2030-01-01T09:00:00.000Z"}]}))]
 pub struct ApiKeys {
     pub keys: Vec<ApiKey>,
 }
 
 /// A key that was revoked, with what was closed with it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"message": "API key revoked", "receipt": {"keys": 1, "sockets": 2, "streams": 0, "sessions": 0, "assignments": 0, "runs": 0, "processesEnded": 0, "tookMs": 12}}))]
 pub struct RevokedKey {
     #[schema(value_type = String)]
     pub message: &'static str,

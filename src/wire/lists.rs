@@ -66,6 +66,7 @@ pub struct List<T> {
 /// Where a page stands.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"limit": 20, "page": 1, "hasNextPage": false, "hasPrevPage": false}))]
 pub struct ListMeta {
     pub limit: i64,
     pub page: i64,
@@ -84,6 +85,7 @@ impl<T> List<T> {
 /// A space that the caller belongs to.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000009", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "General", "description": null, "slug": "general", "logo": null, "visibility": "private", "defaultRole": "writer", "creatorId": "019a0000-0000-7000-8000-000000000002", "memberCount": 3, "createdAt": "2030-01-01T09:00:00.000Z", "updatedAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct Space {
     pub id: SpaceId,
     pub workspace_id: WorkspaceId,
@@ -125,6 +127,7 @@ impl From<SpaceRow> for Space {
 /// A page in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000008", "slugId": "k3v9x1", "title": "Release notes", "icon": null, "parentPageId": null, "creatorId": "019a0000-0000-7000-8000-000000000002", "spaceId": "019a0000-0000-7000-8000-000000000009", "space": {"id": "019a0000-0000-7000-8000-000000000009", "name": "General", "slug": "general", "logo": null}, "createdAt": "2030-01-01T09:00:00.000Z", "updatedAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct RecentPage {
     pub id: PageId,
     pub slug_id: String,
@@ -144,6 +147,7 @@ pub struct RecentPage {
 
 /// The space that a page is in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000009", "name": "General", "slug": "general", "logo": null}))]
 pub struct SpaceName {
     pub id: SpaceId,
     #[schema(required)]
@@ -173,6 +177,7 @@ impl From<PageEntry> for RecentPage {
 /// A group of people.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000004", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "Everyone", "description": null, "isDefault": true, "creatorId": "019a0000-0000-7000-8000-000000000002", "memberCount": 3, "createdAt": "2030-01-01T09:00:00.000Z", "updatedAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct Group {
     pub id: uuid::Uuid,
     pub workspace_id: WorkspaceId,
@@ -206,6 +211,7 @@ impl From<GroupRow> for Group {
 /// A person of the workspace.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000002", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "Ada", "email": "ada@example.com", "avatarUrl": null, "role": "admin", "lastLoginAt": null, "deactivatedAt": null, "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct Member {
     pub id: UserId,
     pub workspace_id: WorkspaceId,

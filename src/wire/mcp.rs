@@ -10,6 +10,7 @@ use validator::Validate;
 #[schema(example = json!({"name": "agent_profile", "arguments": {}}))]
 pub struct CallTool {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     #[serde(default)]
     pub arguments: Map<String, Value>,
@@ -17,6 +18,7 @@ pub struct CallTool {
 
 /// One piece of a tool's answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"type": "text", "text": "{\"id\": \"scout\", \"status\": \"approved\"}"}))]
 pub struct Content {
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "text")]

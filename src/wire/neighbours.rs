@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 /// The version that runs. We never call out, so the latest is not known.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"currentVersion": "0.1.0", "latestVersion": "", "releaseUrl": ""}))]
 pub struct Version {
     #[schema(value_type = String, example = "0.1.0")]
     pub current_version: &'static str,
@@ -22,18 +23,21 @@ impl Version {
 
 /// A token for the collaboration server.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"token": "eyJ…"}))]
 pub struct CollabToken {
     pub token: String,
 }
 
 /// Which coding agents have a provider key here: none, since agents bring their own.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"providers": {"claude": {"keyPresent": false, "source": "none", "available": false}, "codex": {"keyPresent": false, "source": "none", "available": false}, "gemini": {"keyPresent": false, "source": "none", "available": false}, "aider": {"keyPresent": false, "source": "none", "available": false}}}))]
 pub struct AgentProviders {
     pub providers: ProviderList,
 }
 
 /// One entry per coding agent.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"claude": {"keyPresent": false, "source": "none", "available": false}, "codex": {"keyPresent": false, "source": "none", "available": false}, "gemini": {"keyPresent": false, "source": "none", "available": false}, "aider": {"keyPresent": false, "source": "none", "available": false}}))]
 pub struct ProviderList {
     pub claude: Provider,
     pub codex: Provider,
@@ -44,6 +48,7 @@ pub struct ProviderList {
 /// Whether a provider's key is there.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"keyPresent": false, "source": "none", "available": false}))]
 pub struct Provider {
     pub key_present: bool,
     #[schema(value_type = String, example = "none")]
@@ -61,12 +66,14 @@ impl AgentProviders {
 
 /// Which subscriptions are connected: none.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"providers": {"anthropic-subscription": {"connected": false, "source": null, "connectedAt": null, "expiresAt": null}, "openai-codex": {"connected": false, "source": null, "connectedAt": null, "expiresAt": null}}}))]
 pub struct SubscriptionStatus {
     pub providers: SubscriptionList,
 }
 
 /// One entry per subscription.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"anthropic-subscription": {"connected": false, "source": null, "connectedAt": null, "expiresAt": null}, "openai-codex": {"connected": false, "source": null, "connectedAt": null, "expiresAt": null}}))]
 pub struct SubscriptionList {
     #[serde(rename = "anthropic-subscription")]
     pub anthropic: Subscription,
@@ -77,6 +84,7 @@ pub struct SubscriptionList {
 /// Whether a subscription is connected.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"connected": false, "source": null, "connectedAt": null, "expiresAt": null}))]
 pub struct Subscription {
     pub connected: bool,
     #[schema(required, value_type = Option<String>)]
@@ -97,6 +105,7 @@ impl SubscriptionStatus {
 
 /// Which programs the workspace is connected to: none.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"integrations": []}))]
 pub struct Integrations {
     #[schema(inline)]
     pub integrations: Vec<String>,
@@ -104,12 +113,14 @@ pub struct Integrations {
 
 /// Whether GitHub is connected: it is not.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"connected": false}))]
 pub struct IntegrationStatus {
     pub connected: bool,
 }
 
 /// That a report was taken.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"received": true}))]
 pub struct BugReport {
     pub received: bool,
 }

@@ -9,6 +9,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 /// What went wrong with one field of the input.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"field": "reason", "message": "must be 1 to 2000 characters"}))]
 pub struct FieldProblem {
     /// Name of the field, with dots into objects.
     pub field: String,
@@ -26,6 +27,11 @@ pub enum Message {
 /// The body of every error.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "statusCode": 404, "message": "agent not found", "timestamp": "2026-01-02T03:04:05.678Z", "path": "/api/parallax-agents/scout",
+    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "agent not found", "code": "AGENT_NOT_FOUND",
+    "requestId": "3e6f6c1e-6b0f-4c36-9d0e-2f2f6d3f8a51"
+}))]
 pub struct ProblemBody {
     pub status_code: u16,
     pub message: Message,

@@ -16,12 +16,16 @@ pub struct SpawnCallback {
     #[schema(inline)]
     pub status: CallbackStatus,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub error: Option<String>,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub login_url: Option<String>,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
     pub mcp_endpoint: Option<String>,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub runtime_session_id: Option<String>,
 }
 
@@ -42,8 +46,10 @@ pub enum CallbackStatus {
 pub struct RuntimeHeartbeat {
     pub workspace_id: WorkspaceId,
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub runtime_id: String,
     pub active_agents: Option<u32>,
     #[validate(length(max = 100, message = "must be at most 100 characters"))]
+    #[schema(max_length = 100)]
     pub version: Option<String>,
 }

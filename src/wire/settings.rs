@@ -40,6 +40,7 @@ pub enum RuntimeAuthType {
 /// Which of an agent's writes go on by themselves, wait, or are refused.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"allowAutoApply": [], "requireApproval": ["page.delete"], "deny": []}))]
 pub struct AgentPolicy {
     #[validate(custom(function = method_list))]
     pub allow_auto_apply: Vec<String>,
@@ -60,6 +61,7 @@ fn method_list(items: &[String]) -> Result<(), ValidationError> {
 /// When agents work by themselves.
 #[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"dailyEnabled": true, "dailyHour": 7, "weeklyEnabled": true, "weeklyDay": 1, "monthlyEnabled": true, "monthlyDay": 1, "timezone": "UTC"}))]
 pub struct AutonomySchedule {
     pub daily_enabled: bool,
     #[validate(range(max = 23, message = "must be an hour from 0 to 23"))]
@@ -107,6 +109,7 @@ impl Default for AutonomySchedule {
 /// What a runtime last said of itself; `connected` only while it says so often enough (D-17).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"connected": true, "lastHeartbeat": "2030-01-01T09:00:00.000Z", "activeAgents": 2, "version": "0.1.0"}))]
 pub struct RuntimeStatus {
     pub connected: bool,
     #[schema(required)]
@@ -126,6 +129,20 @@ macro_rules! agent_settings {
         /// A workspace's agent settings, with defaults for what nobody set. Secrets are never among them (D-19).
         #[derive(Debug, Serialize, ToSchema)]
         #[serde(rename_all = "camelCase")]
+        #[schema(example = json!({
+            "enabled": true, "enableDailySummary": true, "enableAutoTriage": true, "enableMemoryAutoIngest": true,
+            "enableActivityTracking": true, "enableGoalAutoLink": true, "enablePlannerLoop": true, "enableProactiveQuestions": true,
+            "enableAutonomousLoop": false, "enableMemoryInsights": true, "allowAgentChat": true, "allowTaskWrites": false,
+            "allowPageWrites": false, "allowProjectWrites": false, "allowGoalWrites": false, "allowResearchWrites": false,
+            "allowPublicAgentRegistration": false, "chatDraftLimit": 300, "swarmPermissionLevel": "standard", "hostingMode": "local",
+            "runtimeAuthType": "none", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
+            "autonomySchedule": {"dailyEnabled": true, "dailyHour": 7, "weeklyEnabled": true, "weeklyDay": 1, "monthlyEnabled": true,
+                                 "monthlyDay": 1, "timezone": "UTC"},
+            "spaceOverrides": {}, "runtimeEndpoint": null, "defaultRegion": null, "runtimeApiKeySet": false,
+            "runtimeStatus": {"connected": true, "lastHeartbeat": "2030-01-01T09:00:00.000Z", "activeAgents": 2, "version": "0.1.0"},
+            "parallax": {"enabled": true, "maxAgents": null, "maxAgentsPerProject": 10, "defaultPermissions": ["read:pages"],
+                         "sendKeyToControlPlane": false}
+        }))]
         pub struct AgentSettings {
             $($(#[doc = $doc])* pub $name: $type,)+
             #[schema(required)]
@@ -247,6 +264,7 @@ fn object(value: &impl Serialize) -> Map<String, Value> {
 /// Limits and defaults for the agents of a workspace.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"enabled": true, "maxAgents": null, "maxAgentsPerProject": 10, "defaultPermissions": ["read:pages"], "sendKeyToControlPlane": false}))]
 pub struct ParallaxSettings {
     /// Whether agents may come in at all.
     pub enabled: bool,
@@ -276,6 +294,7 @@ impl ParallaxSettings {
 /// Limits and defaults to change; what is absent stays.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"maxAgents": 10}))]
 pub struct UpdateParallaxSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,

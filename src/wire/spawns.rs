@@ -16,11 +16,14 @@ pub struct SpawnAgents {
     pub agent_type: String,
     #[serde(default = "one")]
     #[validate(range(min = 1, max = 10, message = "must be a whole number from 1 to 10"))]
+    #[schema(minimum = 1, maximum = 10)]
     pub count: u32,
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = super::access::visible_text))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub name: Option<String>,
     #[serde(default)]
     #[validate(length(max = 64, message = "must be at most 64 texts"))]
+    #[schema(max_items = 64)]
     pub capabilities: Vec<String>,
     /// What the agents are granted; the workspace's defaults when absent.
     pub permissions: Option<Vec<String>>,
@@ -42,6 +45,9 @@ fn one() -> u32 {
 /// What came of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "success": true, "spawnedAgents": [{"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting"}]
+}))]
 pub struct Spawned {
     /// Whether every agent was started.
     pub success: bool,
@@ -52,6 +58,7 @@ pub struct Spawned {
 
 /// One agent that was started.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting"}))]
 pub struct SpawnedAgent {
     pub id: AgentId,
     pub name: String,

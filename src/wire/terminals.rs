@@ -14,6 +14,12 @@ use crate::model::{
 /// A terminal session.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000005", "workspaceId": "019a0000-0000-7000-8000-000000000001", "agentId": "scout",
+    "runtimeSessionId": "session-1", "status": "active", "title": "Scout", "cols": 120, "rows": 40, "runtimeEndpoint": "http://127.0.0.1:8081",
+    "lastActivityAt": null, "connectedUserId": null, "metadata": {}, "createdAt": "2026-01-02T03:04:05.678Z",
+    "updatedAt": "2026-01-02T03:04:05.678Z", "terminatedAt": null
+}))]
 pub struct TerminalSession {
     pub id: SessionId,
     pub workspace_id: WorkspaceId,
@@ -107,6 +113,7 @@ pub struct LogQuery {
 /// One line of a session's log.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "019a0000-0000-7000-8000-000000000004", "sessionId": "019a0000-0000-7000-8000-000000000005", "logType": "stdout", "content": "ready", "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct TerminalSessionLog {
     pub id: uuid::Uuid,
     pub session_id: SessionId,

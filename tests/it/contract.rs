@@ -60,6 +60,96 @@ fn every_operation_has_an_id_a_summary_and_its_errors() {
     }
 }
 
+/// Whether a reader learns what a value of this schema looks like: from an example, or from its parts.
+fn has_example(document: &Value, schema: &Value) -> bool {
+    if let Some(name) = schema["$ref"].as_str() {
+        return has_example(document, document.pointer(name.trim_start_matches('#')).unwrap());
+    }
+    let parts = |key: &str| schema[key].as_array().into_iter().flatten();
+    let any_choice = ["oneOf", "anyOf"].iter().flat_map(|key| parts(key)).any(|choice| has_example(document, choice));
+    let mut all_parts = parts("allOf").chain(schema["properties"].as_object().into_iter().flat_map(|fields| fields.values())).peekable();
+    let composed = all_parts.peek().is_some() && all_parts.all(|part| has_example(document, part));
+    let of_items = schema["items"].is_object() && has_example(document, &schema["items"]);
+    // A number, a flag, an id or an instant looks like any other.
+    let is_plain = schema["type"].as_str().is_some_and(|name| ["integer", "boolean"].contains(&name)) || schema["format"].is_string();
+    let is_given = ["example", "examples", "enum"].iter().any(|key| schema.get(key).is_some());
+    is_given || any_choice || composed || of_items || is_plain
+}
+
+/// Every `$ref` below a value.
+fn references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            into.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|field| references(field, into));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_document_is_whole_and_no_two_operations_share_an_id() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["servers"][0]["url"].is_string());
+    let mut all = Vec::new();
+    references(&document, &mut all);
+    for reference in all {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+    }
+    let mut ids: Vec<String> = operations(&document).into_iter().map(|(id, ..)| id).collect();
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    for (id, _, _, operation) in operations(&document) {
+        for requirement in operation["security"].as_array().into_iter().flatten() {
+            for scheme in requirement.as_object().unwrap().keys() {
+                assert!(document.pointer(&format!("/components/securitySchemes/{scheme}")).is_some(), "{id} wants {scheme}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_request_and_every_answer_has_an_example() {
+    let document = document();
+    for (id, _, _, operation) in operations(&document) {
+        let shows = |what: &str, content: &Value| {
+            for (content_type, media) in content.as_object().into_iter().flatten() {
+                let shown = media.get("example").is_some() || media.get("examples").is_some() || has_example(&document, &media["schema"]);
+                assert!(shown, "{id}: {what} ({content_type}) has no example: add #[schema(example = json!(…))] to its type");
+            }
+        };
+        shows("the request", &operation["requestBody"]["content"]);
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{id}: {status} is not described");
+            shows(status, &response["content"]);
+        }
+    }
+}
+
+#[test]
+fn every_example_has_the_fields_of_its_schema() {
+    let document = document();
+    let mut seen = 0;
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let (Some(example), Some(fields)) = (schema["example"].as_object(), schema["properties"].as_object()) else { continue };
+        for field in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(example.contains_key(field), "the example of {name} lacks {field}");
+        }
+        for (field, value) in example {
+            let known = fields.get(field).unwrap_or_else(|| panic!("the example of {name} has {field}, which it does not know"));
+            let choices =
+                known["$ref"].as_str().map_or(known, |at| document.pointer(at.trim_start_matches('#')).unwrap())["enum"].as_array();
+            assert!(choices.is_none_or(|choices| choices.contains(value)), "the example of {name} has {value} for {field}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 15, "the examples were not found");
+}
+
 #[test]
 fn the_committed_document_is_the_one_that_the_program_prints() {
     let committed: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();

@@ -11,6 +11,7 @@
 mod access;
 mod adoption;
 mod auth;
+mod client_dir;
 mod contract;
 mod crash;
 mod docs;
@@ -20,6 +21,8 @@ mod layers;
 mod limits;
 mod mcp;
 mod program;
+mod properties;
+mod reference;
 mod sockets;
 mod spawns;
 mod support;

@@ -1,25 +1,11 @@
 /** The console in a real browser, from the first visit of a fresh service to the end of a terminal session. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { launch } from './chromium.mjs';
 import { args, assert, assertEqual, call, main, ok, until, WAIT_MS } from './lib.mjs';
 
 const [baseUrl] = args('base-url');
 
 const OWNER = { workspace: 'Corvid Labs', name: 'Ada Lovelace', email: 'ada@example.com', password: 'never-more-1' };
-
-const BROWSERS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-
-const FLAGS = [
-  '--headless=new',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 /** Answers that the browser reports as errors and that belong to the visit: no workspace yet, not signed in yet. */
 const EXPECTED = [
@@ -30,9 +16,7 @@ const EXPECTED = [
 ];
 
 main(180_000, async () => {
-  const executablePath = process.env.CHROMIUM ?? BROWSERS.find(existsSync);
-  assert(executablePath, 'no Chromium found: set CHROMIUM to its path');
-  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const browser = await launch();
   const context = await browser.newContext({
     viewport: { width: 1200, height: 900 },
     permissions: ['clipboard-read', 'clipboard-write'],

@@ -7,6 +7,7 @@ mod database;
 mod generate;
 mod hook;
 mod interrupt;
+mod python;
 mod run;
 mod test;
 mod up;

@@ -28,11 +28,16 @@ pub(crate) fn in_root(program: impl Into<OsString>, arguments: &[&str]) -> Comma
     command
 }
 
-/// Where cargo puts programs of a profile: beside this one, whatever the target folder's settings.
-pub(crate) fn built(profile: &str, program: &str) -> Result<PathBuf> {
+/// The folder that cargo builds into: this program lies in it, whatever its settings.
+pub(crate) fn target() -> Result<PathBuf> {
     let ours = std::env::current_exe().context("the path of xtask itself is unknown: run it as `cargo xtask`")?;
     let target = ours.parent().and_then(Path::parent).context("xtask lies in no target folder: run it as `cargo xtask`")?;
-    Ok(target.join(profile).join(program))
+    Ok(target.to_owned())
+}
+
+/// Where cargo puts programs of a profile.
+pub(crate) fn built(profile: &str, program: &str) -> Result<PathBuf> {
+    Ok(target()?.join(profile).join(program))
 }
 
 /// Runs a step; `remedy` completes the sentence "… failed: ".
@@ -72,4 +77,24 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
 /// Whether `PATH` has a program of that name.
 pub(crate) fn in_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+}
+
+/// Installs packages of a Debian system; for root.
+pub(crate) fn apt_get_install(packages: &[&str], remedy: &str) -> Result<()> {
+    let quiet = |arguments: &[&str]| {
+        let mut command = in_root("apt-get", arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    step("apt-get update", &mut quiet(&["update", "-q"]), remedy)?;
+    let install = [&["install", "-q", "-y", "--no-install-recommends"], packages].concat();
+    step(&format!("apt-get install {}", packages.join(" ")), &mut quiet(&install), remedy)
+}
+
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    #[expect(unsafe_code, reason = "the standard library has no geteuid")]
+    // SAFETY: geteuid takes nothing, cannot fail and touches no memory of ours.
+    let uid = unsafe { libc::geteuid() };
+    uid == 0
 }

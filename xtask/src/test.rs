@@ -3,12 +3,13 @@
 use anyhow::Result;
 
 use crate::database::Temporary;
-use crate::{browser, check, run, web};
+use crate::{browser, check, python, run, web};
 
 /// All checks and all tests; only the selected tests when there is a filter.
 pub(crate) fn test(filter: &[String], arguments: &[String]) -> Result<()> {
     web::require_node()?;
     browser::ensure()?;
+    python::install()?;
     web::install()?;
     web::install_for_tests()?;
     if filter.is_empty() && arguments.is_empty() {

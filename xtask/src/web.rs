@@ -65,9 +65,10 @@ fn install_in(folder: &Path) -> Result<()> {
     run::step(&name, &mut npm(folder, &["ci", "--no-audit", "--no-fund"]), "read npm's message above, check the network and run it again")
 }
 
-/// Builds the console unless its result is newer than everything it is made of.
+/// Builds the console and the API reference unless both are newer than everything they are made of.
 pub(crate) fn build() -> Result<()> {
-    let built = modified(&folder().join("dist/index.html"));
+    let pages = ["dist/index.html", "dist/reference/index.html"].map(|page| modified(&folder().join(page)));
+    let built = pages.into_iter().min().flatten();
     if built.is_some() && built >= newest_source(&folder())? {
         return Ok(());
     }

@@ -4,6 +4,185 @@
  */
 
 export interface paths {
+    "/api/agent/handoff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand an API key to an agent.
+         * @description Makes a key for the caller, as creating one does, in the shape that the settings page reads.
+         */
+        post: operations["handOffKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the caller's API keys.
+         * @description Newest first, without revoked ones.
+         */
+        get: operations["listApiKeys"];
+        put?: never;
+        /**
+         * Create an API key.
+         * @description For the caller's own use; the key is shown this once.
+         */
+        post: operations["createApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys/register": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create an API key for somebody.
+         * @description For an operator's script, with the token in `x-registration-token`. Without a configured token nobody may.
+         */
+        post: operations["registerApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke one of the caller's API keys.
+         * @description Connections that were opened with it are closed.
+         */
+        delete: operations["revokeApiKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys/{keyId}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate one of the caller's API keys.
+         * @description Makes a key of the same name; the earlier one ends at once or after the grace period.
+         */
+        post: operations["rotateApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/approvals/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve a tool call.
+         * @description The caller may then repeat exactly this call, once.
+         */
+        post: operations["confirmApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/approvals/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List tool calls that wait for approval.
+         * @description For owners and admins those of the whole workspace, for others those of their own keys. What
+         *     expires first comes first.
+         */
+        post: operations["listApprovals"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/approvals/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuse a tool call. */
+        post: operations["rejectApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/collab-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Get a token for the collaboration server. */
+        post: operations["getCollabToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/login": {
         parameters: {
             query?: never;
@@ -58,6 +237,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/bug-reports/auto": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report something that went wrong in the page.
+         * @description It is noted in the service's log that there was a report; what it holds is not kept (D-51).
+         */
+        post: operations["reportBug"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** List groups. */
+        post: operations["listGroups"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health": {
         parameters: {
             query?: never;
@@ -95,6 +311,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/integrations/github/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get whether GitHub is connected.
+         * @description It is not.
+         */
+        get: operations["getGithubStatus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/knowledge/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List knowledge sources.
+         * @description There are none.
+         */
+        get: operations["listKnowledgeSources"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/mcp-standard/call_tool": {
         parameters: {
             query?: never;
@@ -110,6 +366,46 @@ export interface paths {
          *     200 with `isError` and a text `{code, message}`.
          */
         post: operations["callTool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/memory/query": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Query agents' memory as a person.
+         * @description Answers nothing so far: memory is for agents.
+         */
+        post: operations["queryMemory"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/pages/recent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List pages that changed recently.
+         * @description Of all spaces that the caller belongs to, or of one.
+         */
+        post: operations["listRecentPages"];
         delete?: never;
         options?: never;
         head?: never;
@@ -177,6 +473,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/parallax-agents/activity/daily": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count what happened on each day.
+         * @description Newest day first, in UTC. Days are counted once an hour; counts outlive the rows that they count.
+         */
+        get: operations["listDailyActivity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/parallax-agents/activity/workspace": {
         parameters: {
             query?: never;
@@ -184,8 +500,48 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what happened in the workspace. */
+        /**
+         * List what happened in the workspace.
+         * @description Newest first; `nextCursor` leads to older rows.
+         */
         get: operations["listWorkspaceActivity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/assignments/{assignmentId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End an assignment. */
+        delete: operations["unassign"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/available": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List approved agents.
+         * @description Those with any of the capabilities, by name, or all of them, newest first.
+         */
+        get: operations["listAvailableAgents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -203,13 +559,51 @@ export interface paths {
         };
         /**
          * List invites.
-         * @description Newest first, revoked ones included. Tokens are whole while the invite can admit somebody.
+         * @description Newest first, revoked ones only if asked for. Tokens are whole while the invite can admit somebody.
          */
         get: operations["listInvites"];
         put?: never;
         /** Create an invite. */
         post: operations["createInvite"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/invites/active": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List invites that can admit somebody. */
+        get: operations["listActiveInvites"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/invites/{inviteId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get an invite. */
+        get: operations["getInvite"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an invite.
+         * @description Ends it and takes it out of every list; the records that name it stay.
+         */
+        delete: operations["deleteInvite"];
         options?: never;
         head?: never;
         patch?: never;
@@ -269,6 +663,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/parallax-agents/project/{projectId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List agents on a project.
+         * @description Approved ones, newest assignment first, for whoever sees the project's space.
+         */
+        get: operations["listProjectAgents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/project/{projectId}/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what happened on a project.
+         * @description On the project and its tasks, newest first, for whoever sees its space.
+         */
+        get: operations["listProjectActivity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/parallax-agents/register": {
         parameters: {
             query?: never;
@@ -301,6 +735,27 @@ export interface paths {
         put?: never;
         /** Report that a runtime is alive. */
         post: operations["runtimeHeartbeat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/runtime/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test a runtime.
+         * @description The configured one, or one on an origin that the operator allows. Says no more of one that does
+         *     not answer than that it does not.
+         */
+        post: operations["testRuntime"];
         delete?: never;
         options?: never;
         head?: never;
@@ -345,6 +800,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/parallax-agents/task/{taskId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List agents on a task.
+         * @description Approved ones, newest assignment first, for whoever sees the task's space.
+         */
+        get: operations["listTaskAgents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/watchable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List agents that may be watched. */
+        get: operations["listWatchableAgents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/parallax-agents/{agentId}": {
         parameters: {
             query?: never;
@@ -369,7 +861,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what happened to an agent. */
+        /**
+         * List what happened to an agent.
+         * @description Newest first, also for an agent that is gone; `nextCursor` leads to older rows.
+         */
         get: operations["listAgentActivity"];
         put?: never;
         post?: never;
@@ -390,10 +885,71 @@ export interface paths {
         put?: never;
         /**
          * Approve an agent.
-         * @description Lets it in with exactly the permissions given and returns its key, this once. Also reinstates
-         *     an agent that was denied or revoked.
+         * @description Lets it in with exactly the permissions given and returns its key, this once. More than the agent
+         *     asked for is refused unless `grantBeyondRequest` says that it is meant. Also reinstates an agent
+         *     that was denied or revoked.
          */
         post: operations["approveAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/assign/project": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Assign an agent to a project.
+         * @description For owners, admins and whoever manages pages in the project's space.
+         */
+        post: operations["assignToProject"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/assign/task": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Assign an agent to a task.
+         * @description For owners, admins and whoever manages pages in the task's space.
+         */
+        post: operations["assignToTask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/assignments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List an agent's assignments.
+         * @description Active ones, newest first.
+         */
+        get: operations["listAssignments"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -417,6 +973,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/parallax-agents/{agentId}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List an agent's API keys.
+         * @description Newest first, revoked ones included.
+         */
+        get: operations["listAgentKeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/keys/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate an agent's API key.
+         * @description Returns the new key, this once. Every earlier key ends at once or after the grace period.
+         */
+        post: operations["rotateAgentKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/keys/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke an agent's API key.
+         * @description The agent stays approved. Connections that were opened with the key are closed.
+         */
+        delete: operations["revokeAgentKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace an agent's permissions.
+         * @description With effect on its next call.
+         */
+        post: operations["setPermissions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/recent-activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List an agent's newest activity.
+         * @description In the shape that the watch panel reads.
+         */
+        get: operations["listRecentAgentActivity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/parallax-agents/{agentId}/revoke": {
         parameters: {
             query?: never;
@@ -428,7 +1084,8 @@ export interface paths {
         put?: never;
         /**
          * Revoke an agent's access.
-         * @description Ends its keys, terminals, assignments and process, and says how many of each.
+         * @description Ends its keys, connections, terminals, assignments and process, and says how many of each and how
+         *     long it took.
          */
         post: operations["revokeAgent"];
         delete?: never;
@@ -452,6 +1109,43 @@ export interface paths {
          *     `agent:stopped`.
          */
         post: operations["stopAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** List the caller's spaces. */
+        post: operations["listSpaces"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/subscription/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get which subscriptions are connected.
+         * @description None is.
+         */
+        post: operations["getSubscriptionStatus"];
         delete?: never;
         options?: never;
         head?: never;
@@ -488,7 +1182,31 @@ export interface paths {
         /** List terminal sessions. */
         get: operations["listTerminalSessions"];
         put?: never;
-        post?: never;
+        /**
+         * Offer a terminal session.
+         * @description For runtimes: makes the session of an approved agent; its earlier one ends.
+         */
+        post: operations["offerTerminalSession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{runtimeSessionId}/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report how a terminal session stands.
+         * @description For runtimes, by their own name of the session. A terminated session stays so.
+         */
+        post: operations["reportTerminalSession"];
         delete?: never;
         options?: never;
         head?: never;
@@ -517,6 +1235,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/terminal/sessions/{sessionId}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was logged of a terminal session.
+         * @description Oldest first.
+         */
+        get: operations["listTerminalSessionLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/agent-providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get which coding agents have a provider key.
+         * @description None has: agents bring their own.
+         */
+        post: operations["getAgentProviders"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/users/me": {
         parameters: {
             query?: never;
@@ -528,6 +1286,123 @@ export interface paths {
         put?: never;
         /** Get the caller's account and workspace. */
         post: operations["getMe"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get the version.
+         * @description The latest version is empty: the service never calls out for it.
+         */
+        post: operations["getVersion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspace/agent-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get the agent settings.
+         * @description With defaults for what nobody set; secrets are never among them.
+         */
+        post: operations["getAgentSettings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspace/agent-settings/runtime-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Get whether the runtime answers. */
+        post: operations["getRuntimeHealth"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspace/agent-settings/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change the agent settings.
+         * @description What is absent stays. `runtimeStatus` is the runtime's to tell and is ignored.
+         */
+        post: operations["updateAgentSettings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspace/integrations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List the workspace's integrations.
+         * @description There are none.
+         */
+        post: operations["listIntegrations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspace/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List people of the workspace.
+         * @description Accounts of agents are not among them.
+         */
+        post: operations["listMembers"];
         delete?: never;
         options?: never;
         head?: never;
@@ -574,11 +1449,13 @@ export interface components {
             agentId: components["schemas"]["AgentId"];
             /** @description The agent's name, 1 to 100 characters; this or `name` must be there. */
             agentName?: string | null;
+            /** Format: uri */
             avatarUrl?: string | null;
             capabilities?: string[];
             /** @description The secret of an earlier request under this id, to ask again. */
             claimSecret?: string | null;
             description?: string | null;
+            /** Format: uri */
             endpoint?: string | null;
             justification?: string | null;
             metadata?: {
@@ -589,7 +1466,22 @@ export interface components {
             requestedPermissions: string[];
             workspaceId?: components["schemas"]["WorkspaceId"] | null;
         };
-        /** @description One thing that happened. */
+        /**
+         * @description One thing that happened.
+         * @example {
+         *       "activityType": "access_approved",
+         *       "actorUserId": "019a0000-0000-7000-8000-000000000002",
+         *       "agentId": "scout",
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "description": "Scout was approved",
+         *       "id": "019a0000-0000-7000-8000-000000000007",
+         *       "metadata": {},
+         *       "pageId": null,
+         *       "projectId": null,
+         *       "taskId": null,
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
         Activity: {
             activityType: string;
             actorUserId: components["schemas"]["UserId"] | null;
@@ -603,7 +1495,74 @@ export interface components {
             taskId: components["schemas"]["TaskId"] | null;
             workspaceId: components["schemas"]["WorkspaceId"];
         };
-        /** @description An agent. */
+        /**
+         * @description One page of the feed in its envelope, with the cursor beside it.
+         * @example {
+         *       "data": [
+         *         {
+         *           "activityType": "access_approved",
+         *           "actorUserId": "019a0000-0000-7000-8000-000000000002",
+         *           "agentId": "scout",
+         *           "createdAt": "2030-01-01T09:00:00.000Z",
+         *           "description": "Scout was approved",
+         *           "id": "019a0000-0000-7000-8000-000000000006",
+         *           "metadata": {
+         *             "agentName": "Scout"
+         *           },
+         *           "pageId": null,
+         *           "projectId": null,
+         *           "taskId": null,
+         *           "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *         }
+         *       ],
+         *       "nextCursor": null,
+         *       "status": 200,
+         *       "success": true
+         *     }
+         */
+        ActivityPage: {
+            data: components["schemas"]["Activity"][];
+            /** @description For the rows after these; null when there are none. */
+            nextCursor: string | null;
+            /** Format: int32 */
+            status: number;
+            success: boolean;
+        };
+        /**
+         * @description An agent.
+         * @example {
+         *       "avatarUrl": null,
+         *       "capabilities": [
+         *         "code"
+         *       ],
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "denialReason": null,
+         *       "description": "Answers questions about the docs",
+         *       "endpoint": null,
+         *       "grantedPermissions": [
+         *         "read:pages"
+         *       ],
+         *       "id": "scout",
+         *       "inviteId": null,
+         *       "mcpApiKeyId": "019a0000-0000-7000-8000-000000000008",
+         *       "metadata": {},
+         *       "name": "Scout",
+         *       "requestVersion": 1,
+         *       "requestedAt": "2026-01-02T03:04:05.678Z",
+         *       "requestedPermissions": [
+         *         "read:pages",
+         *         "read:tasks"
+         *       ],
+         *       "resolvedAt": "2026-01-02T03:05:00.000Z",
+         *       "resolvedBy": "019a0000-0000-7000-8000-000000000002",
+         *       "revocationReason": null,
+         *       "revokedAt": null,
+         *       "run": null,
+         *       "status": "approved",
+         *       "updatedAt": "2026-01-02T03:05:00.000Z",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
         Agent: {
             avatarUrl: string | null;
             capabilities: string[];
@@ -641,10 +1600,214 @@ export interface components {
          */
         AgentId: string;
         /**
+         * @description Which of an agent's writes go on by themselves, wait, or are refused.
+         * @example {
+         *       "allowAutoApply": [],
+         *       "deny": [],
+         *       "requireApproval": [
+         *         "page.delete"
+         *       ]
+         *     }
+         */
+        AgentPolicy: {
+            /** @default [] */
+            allowAutoApply: string[];
+            /** @default [] */
+            deny: string[];
+            /** @default [] */
+            requireApproval: string[];
+        };
+        /**
+         * @description Which coding agents have a provider key here: none, since agents bring their own.
+         * @example {
+         *       "providers": {
+         *         "aider": {
+         *           "available": false,
+         *           "keyPresent": false,
+         *           "source": "none"
+         *         },
+         *         "claude": {
+         *           "available": false,
+         *           "keyPresent": false,
+         *           "source": "none"
+         *         },
+         *         "codex": {
+         *           "available": false,
+         *           "keyPresent": false,
+         *           "source": "none"
+         *         },
+         *         "gemini": {
+         *           "available": false,
+         *           "keyPresent": false,
+         *           "source": "none"
+         *         }
+         *       }
+         *     }
+         */
+        AgentProviders: {
+            providers: components["schemas"]["ProviderList"];
+        };
+        /**
+         * @description A workspace's agent settings, with defaults for what nobody set. Secrets are never among them (D-19).
+         * @example {
+         *       "allowAgentChat": true,
+         *       "allowGoalWrites": false,
+         *       "allowPageWrites": false,
+         *       "allowProjectWrites": false,
+         *       "allowPublicAgentRegistration": false,
+         *       "allowResearchWrites": false,
+         *       "allowTaskWrites": false,
+         *       "autonomySchedule": {
+         *         "dailyEnabled": true,
+         *         "dailyHour": 7,
+         *         "monthlyDay": 1,
+         *         "monthlyEnabled": true,
+         *         "timezone": "UTC",
+         *         "weeklyDay": 1,
+         *         "weeklyEnabled": true
+         *       },
+         *       "chatDraftLimit": 300,
+         *       "defaultRegion": null,
+         *       "enableActivityTracking": true,
+         *       "enableAutoTriage": true,
+         *       "enableAutonomousLoop": false,
+         *       "enableDailySummary": true,
+         *       "enableGoalAutoLink": true,
+         *       "enableMemoryAutoIngest": true,
+         *       "enableMemoryInsights": true,
+         *       "enablePlannerLoop": true,
+         *       "enableProactiveQuestions": true,
+         *       "enabled": true,
+         *       "hostingMode": "local",
+         *       "parallax": {
+         *         "defaultPermissions": [
+         *           "read:pages"
+         *         ],
+         *         "enabled": true,
+         *         "maxAgents": null,
+         *         "maxAgentsPerProject": 10,
+         *         "sendKeyToControlPlane": false
+         *       },
+         *       "policy": {
+         *         "allowAutoApply": [],
+         *         "deny": [],
+         *         "requireApproval": []
+         *       },
+         *       "runtimeApiKeySet": false,
+         *       "runtimeAuthType": "none",
+         *       "runtimeEndpoint": null,
+         *       "runtimeStatus": {
+         *         "activeAgents": 2,
+         *         "connected": true,
+         *         "lastHeartbeat": "2030-01-01T09:00:00.000Z",
+         *         "version": "0.1.0"
+         *       },
+         *       "spaceOverrides": {},
+         *       "swarmPermissionLevel": "standard"
+         *     }
+         */
+        AgentSettings: {
+            allowAgentChat: boolean;
+            allowGoalWrites: boolean;
+            allowPageWrites: boolean;
+            allowProjectWrites: boolean;
+            /** @description Whether agents may ask for access without the webhook secret (D-18). */
+            allowPublicAgentRegistration: boolean;
+            allowResearchWrites: boolean;
+            allowTaskWrites: boolean;
+            autonomySchedule: components["schemas"]["AutonomySchedule"];
+            /** Format: int32 */
+            chatDraftLimit: number;
+            defaultRegion: string | null;
+            enableActivityTracking: boolean;
+            enableAutoTriage: boolean;
+            enableAutonomousLoop: boolean;
+            enableDailySummary: boolean;
+            enableGoalAutoLink: boolean;
+            enableMemoryAutoIngest: boolean;
+            enableMemoryInsights: boolean;
+            enablePlannerLoop: boolean;
+            enableProactiveQuestions: boolean;
+            enabled: boolean;
+            hostingMode: components["schemas"]["HostingMode"];
+            parallax: components["schemas"]["ParallaxSettings"];
+            policy: components["schemas"]["AgentPolicy"];
+            /** @description Whether the workspace's own runtime has an API key; the key itself is never shown. */
+            runtimeApiKeySet: boolean;
+            runtimeAuthType: components["schemas"]["RuntimeAuthType"];
+            runtimeEndpoint: string | null;
+            runtimeStatus: components["schemas"]["RuntimeStatus"];
+            spaceOverrides: {
+                [key: string]: unknown;
+            };
+            swarmPermissionLevel: components["schemas"]["SwarmPermissionLevel"];
+        };
+        /**
          * @description The flat form of [`AgentState`], for columns and the wire.
          * @enum {string}
          */
         AgentStatus: "pending" | "approved" | "denied" | "revoked";
+        /**
+         * @description A key in a list: never the key itself, nor its hash (D-11).
+         * @example {
+         *       "agentId": null,
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "expiresAt": null,
+         *       "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10",
+         *       "keyPrefix": "mcp_3f9a1c07",
+         *       "kind": "user",
+         *       "lastUsedAt": null,
+         *       "name": "Laptop",
+         *       "revokedAt": null,
+         *       "updatedAt": "2030-01-01T09:00:00.000Z",
+         *       "userId": "019a0000-0000-7000-8000-000000000002",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        ApiKey: {
+            agentId: components["schemas"]["AgentId"] | null;
+            createdAt: components["schemas"]["Timestamp"];
+            expiresAt: components["schemas"]["Timestamp"] | null;
+            id: string;
+            /** @description The first characters of the key. */
+            keyPrefix: string;
+            kind: components["schemas"]["KeyKind"];
+            lastUsedAt: components["schemas"]["Timestamp"] | null;
+            name: string;
+            revokedAt: components["schemas"]["Timestamp"] | null;
+            updatedAt: components["schemas"]["Timestamp"];
+            userId: components["schemas"]["UserId"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * @description Keys, newest first.
+         * @example {
+         *       "keys": [
+         *         {
+         *           "agentId": null,
+         *           "createdAt": "2030-01-01T09:00:00.000Z",
+         *           "expiresAt": null,
+         *           "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10",
+         *           "keyPrefix": "mcp_3f9a1c07",
+         *           "kind": "user",
+         *           "lastUsedAt": null,
+         *           "name": "Laptop",
+         *           "revokedAt": null,
+         *           "updatedAt": "2030-01-01T09:00:00.000Z",
+         *           "userId": "019a0000-0000-7000-8000-000000000002",
+         *           "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *         }
+         *       ]
+         *     }
+         */
+        ApiKeys: {
+            keys: components["schemas"]["ApiKey"][];
+        };
+        /**
+         * Format: uuid
+         * @description A tool call that waits for a person's approval.
+         */
+        ApprovalId: string;
         /**
          * @description Body of an approval.
          * @example {
@@ -656,6 +1819,8 @@ export interface components {
          *     }
          */
         ApproveAgent: {
+            /** @description Has to be true to grant what the agent did not ask for. */
+            grantBeyondRequest?: boolean;
             grantedPermissions: string[];
             /**
              * Format: int32
@@ -666,7 +1831,120 @@ export interface components {
         /** @description An approved agent with its API key, shown this once. */
         ApprovedAgent: {
             agent: components["schemas"]["Agent"];
+            /** @example mcp_agent_… */
             mcpApiKey: string;
+        };
+        /**
+         * @description Body that assigns an agent to a project.
+         * @example {
+         *       "projectId": "019a0000-0000-7000-8000-000000000003",
+         *       "role": "member"
+         *     }
+         */
+        AssignProject: {
+            projectId: components["schemas"]["ProjectId"];
+            role?: ("member" | "lead") | null;
+        };
+        /**
+         * @description Body that assigns an agent to a task.
+         * @example {
+         *       "taskId": "019a0000-0000-7000-8000-000000000004"
+         *     }
+         */
+        AssignTask: {
+            taskId: components["schemas"]["TaskId"];
+        };
+        /**
+         * @description An agent's place on a project or task.
+         * @example {
+         *       "agentId": "scout",
+         *       "assignedAt": "2030-01-01T09:00:00.000Z",
+         *       "assignedBy": "019a0000-0000-7000-8000-000000000002",
+         *       "assignmentType": "project",
+         *       "id": "019a0000-0000-7000-8000-000000000007",
+         *       "projectId": "019a0000-0000-7000-8000-000000000003",
+         *       "role": "member",
+         *       "taskId": null,
+         *       "unassignedAt": null,
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        Assignment: {
+            agentId: components["schemas"]["AgentId"];
+            assignedAt: components["schemas"]["Timestamp"];
+            assignedBy: components["schemas"]["UserId"] | null;
+            /** @example project */
+            assignmentType: string;
+            id: components["schemas"]["AssignmentId"];
+            projectId: components["schemas"]["ProjectId"] | null;
+            role: components["schemas"]["AssignmentRole"];
+            taskId: components["schemas"]["TaskId"] | null;
+            unassignedAt: components["schemas"]["Timestamp"] | null;
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * Format: uuid
+         * @description An agent's place on a project or task.
+         */
+        AssignmentId: string;
+        /**
+         * @description What an agent is on a project.
+         * @enum {string}
+         */
+        AssignmentRole: "member" | "lead";
+        /**
+         * @description When agents work by themselves.
+         * @example {
+         *       "dailyEnabled": true,
+         *       "dailyHour": 7,
+         *       "monthlyDay": 1,
+         *       "monthlyEnabled": true,
+         *       "timezone": "UTC",
+         *       "weeklyDay": 1,
+         *       "weeklyEnabled": true
+         *     }
+         */
+        AutonomySchedule: {
+            /** @default true */
+            dailyEnabled: boolean;
+            /**
+             * Format: int32
+             * @default 7
+             */
+            dailyHour: number;
+            /** @default null */
+            lastDailyRun: string | null;
+            /** @default null */
+            lastMonthlyRun: string | null;
+            /** @default null */
+            lastWeeklyReviewRun: string | null;
+            /** @default null */
+            lastWeeklyRun: string | null;
+            /**
+             * Format: int32
+             * @default 1
+             */
+            monthlyDay: number;
+            /** @default true */
+            monthlyEnabled: boolean;
+            /** @default UTC */
+            timezone: string;
+            /**
+             * Format: int32
+             * @default 1
+             */
+            weeklyDay: number;
+            /** @default true */
+            weeklyEnabled: boolean;
+        };
+        /**
+         * @description That a report was taken.
+         * @example {
+         *       "received": true
+         *     }
+         */
+        BugReport: {
+            received: boolean;
         };
         /**
          * @description Body of a tool call.
@@ -699,14 +1977,65 @@ export interface components {
             claimSecret: string;
             workspaceId: components["schemas"]["WorkspaceId"];
         };
-        /** @description How a request stands; the key is there once, the first time after approval. */
+        /**
+         * @description How a request stands; the key is there once, the first time after approval.
+         * @example {
+         *       "grantedPermissions": [
+         *         "read:pages"
+         *       ],
+         *       "mcpApiKey": "mcp_agent_…",
+         *       "status": "approved"
+         *     }
+         */
         Claimed: {
             denialReason?: string | null;
             grantedPermissions?: string[] | null;
             mcpApiKey?: string | null;
             status: components["schemas"]["AgentStatus"];
         };
-        /** @description One piece of a tool's answer. */
+        /**
+         * @description A token for the collaboration server.
+         * @example {
+         *       "token": "eyJ…"
+         *     }
+         */
+        CollabToken: {
+            token: string;
+        };
+        /**
+         * @description A call that may go on.
+         * @example {
+         *       "approved": true,
+         *       "result": {
+         *         "approvalId": "019a0000-0000-7000-8000-000000000005",
+         *         "status": "approved"
+         *       }
+         *     }
+         */
+        Confirmed: {
+            approved: boolean;
+            result: components["schemas"]["ConfirmedResult"];
+        };
+        /**
+         * @description What follows from the approval.
+         * @example {
+         *       "approvalId": "019a0000-0000-7000-8000-000000000005",
+         *       "status": "approved"
+         *     }
+         */
+        ConfirmedResult: {
+            /** @description The caller repeats its call with this, once. */
+            approvalId: components["schemas"]["ApprovalId"];
+            /** @example approved */
+            status: string;
+        };
+        /**
+         * @description One piece of a tool's answer.
+         * @example {
+         *       "text": "{\"id\": \"scout\", \"status\": \"approved\"}",
+         *       "type": "text"
+         *     }
+         */
         Content: {
             /** @description JSON. */
             text: string;
@@ -740,6 +2069,64 @@ export interface components {
             usesRemaining?: number | null;
         };
         /**
+         * @description Body that makes a key for the caller's own use.
+         * @example {
+         *       "name": "Laptop"
+         *     }
+         */
+        CreateKey: {
+            /**
+             * Format: date-time
+             * @description Without it the key does not expire.
+             */
+            expiresAt?: string | null;
+            name: string;
+        };
+        /**
+         * @description A key that was just made, shown this once.
+         * @example {
+         *       "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10",
+         *       "key": "mcp_…",
+         *       "message": "Keep this key: it is not shown again."
+         *     }
+         */
+        CreatedKey: {
+            id: string;
+            key: string;
+            message: string;
+        };
+        /**
+         * @description How often something happened on one day (UTC).
+         * @example {
+         *       "activityType": "tool_executed",
+         *       "agentId": "scout",
+         *       "count": 12,
+         *       "date": "2030-01-01"
+         *     }
+         */
+        DailyActivity: {
+            activityType: string;
+            agentId: components["schemas"]["AgentId"] | null;
+            /** Format: int32 */
+            count: number;
+            /**
+             * Format: date
+             * @description `YYYY-MM-DD`.
+             * @example 2030-01-01
+             */
+            date: string;
+        };
+        /**
+         * @description Body of a decision.
+         * @example {
+         *       "approvalToken": "019a0000-0000-7000-8000-000000000005"
+         *     }
+         */
+        DecideApproval: {
+            /** @description `token` of the call that waits. */
+            approvalToken: components["schemas"]["ApprovalId"];
+        };
+        /**
          * @description Why an agent is denied or revoked.
          * @example {
          *       "reason": "No longer needed"
@@ -760,7 +2147,41 @@ export interface components {
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Agent: {
-            /** @description An agent. */
+            /**
+             * @description An agent.
+             * @example {
+             *       "avatarUrl": null,
+             *       "capabilities": [
+             *         "code"
+             *       ],
+             *       "createdAt": "2026-01-02T03:04:05.678Z",
+             *       "denialReason": null,
+             *       "description": "Answers questions about the docs",
+             *       "endpoint": null,
+             *       "grantedPermissions": [
+             *         "read:pages"
+             *       ],
+             *       "id": "scout",
+             *       "inviteId": null,
+             *       "mcpApiKeyId": "019a0000-0000-7000-8000-000000000008",
+             *       "metadata": {},
+             *       "name": "Scout",
+             *       "requestVersion": 1,
+             *       "requestedAt": "2026-01-02T03:04:05.678Z",
+             *       "requestedPermissions": [
+             *         "read:pages",
+             *         "read:tasks"
+             *       ],
+             *       "resolvedAt": "2026-01-02T03:05:00.000Z",
+             *       "resolvedBy": "019a0000-0000-7000-8000-000000000002",
+             *       "revocationReason": null,
+             *       "revokedAt": null,
+             *       "run": null,
+             *       "status": "approved",
+             *       "updatedAt": "2026-01-02T03:05:00.000Z",
+             *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+             *     }
+             */
             data: {
                 avatarUrl: string | null;
                 capabilities: string[];
@@ -794,9 +2215,204 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_AgentProviders: {
+            /**
+             * @description Which coding agents have a provider key here: none, since agents bring their own.
+             * @example {
+             *       "providers": {
+             *         "aider": {
+             *           "available": false,
+             *           "keyPresent": false,
+             *           "source": "none"
+             *         },
+             *         "claude": {
+             *           "available": false,
+             *           "keyPresent": false,
+             *           "source": "none"
+             *         },
+             *         "codex": {
+             *           "available": false,
+             *           "keyPresent": false,
+             *           "source": "none"
+             *         },
+             *         "gemini": {
+             *           "available": false,
+             *           "keyPresent": false,
+             *           "source": "none"
+             *         }
+             *       }
+             *     }
+             */
+            data: {
+                providers: components["schemas"]["ProviderList"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_AgentSettings: {
+            /**
+             * @description A workspace's agent settings, with defaults for what nobody set. Secrets are never among them (D-19).
+             * @example {
+             *       "allowAgentChat": true,
+             *       "allowGoalWrites": false,
+             *       "allowPageWrites": false,
+             *       "allowProjectWrites": false,
+             *       "allowPublicAgentRegistration": false,
+             *       "allowResearchWrites": false,
+             *       "allowTaskWrites": false,
+             *       "autonomySchedule": {
+             *         "dailyEnabled": true,
+             *         "dailyHour": 7,
+             *         "monthlyDay": 1,
+             *         "monthlyEnabled": true,
+             *         "timezone": "UTC",
+             *         "weeklyDay": 1,
+             *         "weeklyEnabled": true
+             *       },
+             *       "chatDraftLimit": 300,
+             *       "defaultRegion": null,
+             *       "enableActivityTracking": true,
+             *       "enableAutoTriage": true,
+             *       "enableAutonomousLoop": false,
+             *       "enableDailySummary": true,
+             *       "enableGoalAutoLink": true,
+             *       "enableMemoryAutoIngest": true,
+             *       "enableMemoryInsights": true,
+             *       "enablePlannerLoop": true,
+             *       "enableProactiveQuestions": true,
+             *       "enabled": true,
+             *       "hostingMode": "local",
+             *       "parallax": {
+             *         "defaultPermissions": [
+             *           "read:pages"
+             *         ],
+             *         "enabled": true,
+             *         "maxAgents": null,
+             *         "maxAgentsPerProject": 10,
+             *         "sendKeyToControlPlane": false
+             *       },
+             *       "policy": {
+             *         "allowAutoApply": [],
+             *         "deny": [],
+             *         "requireApproval": []
+             *       },
+             *       "runtimeApiKeySet": false,
+             *       "runtimeAuthType": "none",
+             *       "runtimeEndpoint": null,
+             *       "runtimeStatus": {
+             *         "activeAgents": 2,
+             *         "connected": true,
+             *         "lastHeartbeat": "2030-01-01T09:00:00.000Z",
+             *         "version": "0.1.0"
+             *       },
+             *       "spaceOverrides": {},
+             *       "swarmPermissionLevel": "standard"
+             *     }
+             */
+            data: {
+                allowAgentChat: boolean;
+                allowGoalWrites: boolean;
+                allowPageWrites: boolean;
+                allowProjectWrites: boolean;
+                /** @description Whether agents may ask for access without the webhook secret (D-18). */
+                allowPublicAgentRegistration: boolean;
+                allowResearchWrites: boolean;
+                allowTaskWrites: boolean;
+                autonomySchedule: components["schemas"]["AutonomySchedule"];
+                /** Format: int32 */
+                chatDraftLimit: number;
+                defaultRegion: string | null;
+                enableActivityTracking: boolean;
+                enableAutoTriage: boolean;
+                enableAutonomousLoop: boolean;
+                enableDailySummary: boolean;
+                enableGoalAutoLink: boolean;
+                enableMemoryAutoIngest: boolean;
+                enableMemoryInsights: boolean;
+                enablePlannerLoop: boolean;
+                enableProactiveQuestions: boolean;
+                enabled: boolean;
+                hostingMode: components["schemas"]["HostingMode"];
+                parallax: components["schemas"]["ParallaxSettings"];
+                policy: components["schemas"]["AgentPolicy"];
+                /** @description Whether the workspace's own runtime has an API key; the key itself is never shown. */
+                runtimeApiKeySet: boolean;
+                runtimeAuthType: components["schemas"]["RuntimeAuthType"];
+                runtimeEndpoint: string | null;
+                runtimeStatus: components["schemas"]["RuntimeStatus"];
+                spaceOverrides: {
+                    [key: string]: unknown;
+                };
+                swarmPermissionLevel: components["schemas"]["SwarmPermissionLevel"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_ApiKeys: {
+            /**
+             * @description Keys, newest first.
+             * @example {
+             *       "keys": [
+             *         {
+             *           "agentId": null,
+             *           "createdAt": "2030-01-01T09:00:00.000Z",
+             *           "expiresAt": null,
+             *           "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10",
+             *           "keyPrefix": "mcp_3f9a1c07",
+             *           "kind": "user",
+             *           "lastUsedAt": null,
+             *           "name": "Laptop",
+             *           "revokedAt": null,
+             *           "updatedAt": "2030-01-01T09:00:00.000Z",
+             *           "userId": "019a0000-0000-7000-8000-000000000002",
+             *           "workspaceId": "019a0000-0000-7000-8000-000000000001"
+             *         }
+             *       ]
+             *     }
+             */
+            data: {
+                keys: components["schemas"]["ApiKey"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -804,19 +2420,98 @@ export interface components {
             /** @description An approved agent with its API key, shown this once. */
             data: {
                 agent: components["schemas"]["Agent"];
+                /** @example mcp_agent_… */
                 mcpApiKey: string;
             };
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Assignment: {
+            /**
+             * @description An agent's place on a project or task.
+             * @example {
+             *       "agentId": "scout",
+             *       "assignedAt": "2030-01-01T09:00:00.000Z",
+             *       "assignedBy": "019a0000-0000-7000-8000-000000000002",
+             *       "assignmentType": "project",
+             *       "id": "019a0000-0000-7000-8000-000000000007",
+             *       "projectId": "019a0000-0000-7000-8000-000000000003",
+             *       "role": "member",
+             *       "taskId": null,
+             *       "unassignedAt": null,
+             *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+             *     }
+             */
+            data: {
+                agentId: components["schemas"]["AgentId"];
+                assignedAt: components["schemas"]["Timestamp"];
+                assignedBy: components["schemas"]["UserId"] | null;
+                /** @example project */
+                assignmentType: string;
+                id: components["schemas"]["AssignmentId"];
+                projectId: components["schemas"]["ProjectId"] | null;
+                role: components["schemas"]["AssignmentRole"];
+                taskId: components["schemas"]["TaskId"] | null;
+                unassignedAt: components["schemas"]["Timestamp"] | null;
+                workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_BugReport: {
+            /**
+             * @description That a report was taken.
+             * @example {
+             *       "received": true
+             *     }
+             */
+            data: {
+                received: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Claimed: {
-            /** @description How a request stands; the key is there once, the first time after approval. */
+            /**
+             * @description How a request stands; the key is there once, the first time after approval.
+             * @example {
+             *       "grantedPermissions": [
+             *         "read:pages"
+             *       ],
+             *       "mcpApiKey": "mcp_agent_…",
+             *       "status": "approved"
+             *     }
+             */
             data: {
                 denialReason?: string | null;
                 grantedPermissions?: string[] | null;
@@ -826,9 +2521,91 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_CollabToken: {
+            /**
+             * @description A token for the collaboration server.
+             * @example {
+             *       "token": "eyJ…"
+             *     }
+             */
+            data: {
+                token: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Confirmed: {
+            /**
+             * @description A call that may go on.
+             * @example {
+             *       "approved": true,
+             *       "result": {
+             *         "approvalId": "019a0000-0000-7000-8000-000000000005",
+             *         "status": "approved"
+             *       }
+             *     }
+             */
+            data: {
+                approved: boolean;
+                result: components["schemas"]["ConfirmedResult"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_CreatedKey: {
+            /**
+             * @description A key that was just made, shown this once.
+             * @example {
+             *       "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10",
+             *       "key": "mcp_…",
+             *       "message": "Keep this key: it is not shown again."
+             *     }
+             */
+            data: {
+                id: string;
+                key: string;
+                message: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -840,14 +2617,108 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_HandedOff: {
+            /**
+             * @description A key made by a handoff, shown this once.
+             * @example {
+             *       "apiKey": "mcp_…",
+             *       "name": "Agent handoff"
+             *     }
+             */
+            data: {
+                apiKey: string;
+                name: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_IntegrationStatus: {
+            /**
+             * @description Whether GitHub is connected: it is not.
+             * @example {
+             *       "connected": false
+             *     }
+             */
+            data: {
+                connected: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Integrations: {
+            /**
+             * @description Which programs the workspace is connected to: none.
+             * @example {
+             *       "integrations": []
+             *     }
+             */
+            data: {
+                integrations: string[];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Invite: {
-            /** @description An invite. */
+            /**
+             * @description An invite.
+             * @example {
+             *       "createdAt": "2026-01-02T03:04:05.678Z",
+             *       "createdBy": "019a0000-0000-7000-8000-000000000002",
+             *       "description": null,
+             *       "expiresAt": "2030-01-01T00:00:00.000Z",
+             *       "id": "019a0000-0000-7000-8000-000000000003",
+             *       "name": "CI agents",
+             *       "permissions": [
+             *         "read:pages"
+             *       ],
+             *       "revokedAt": null,
+             *       "token": "agent_inv_…",
+             *       "updatedAt": "2026-01-02T03:04:05.678Z",
+             *       "usesCount": 0,
+             *       "usesRemaining": 3,
+             *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+             *     }
+             */
             data: {
                 createdAt: components["schemas"]["Timestamp"];
                 createdBy: components["schemas"]["UserId"] | null;
@@ -869,9 +2740,136 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_List_Group: {
+            /** @description One page of results. */
+            data: {
+                items: {
+                    createdAt: components["schemas"]["Timestamp"];
+                    creatorId: components["schemas"]["UserId"] | null;
+                    description: string | null;
+                    /** Format: uuid */
+                    id: string;
+                    isDefault: boolean;
+                    /** Format: int64 */
+                    memberCount: number;
+                    name: string;
+                    updatedAt: components["schemas"]["Timestamp"];
+                    workspaceId: components["schemas"]["WorkspaceId"];
+                }[];
+                meta: components["schemas"]["ListMeta"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_List_Member: {
+            /** @description One page of results. */
+            data: {
+                items: {
+                    avatarUrl: string | null;
+                    createdAt: components["schemas"]["Timestamp"];
+                    deactivatedAt: components["schemas"]["Timestamp"] | null;
+                    email: string;
+                    id: components["schemas"]["UserId"];
+                    lastLoginAt: components["schemas"]["Timestamp"] | null;
+                    name: string | null;
+                    role: components["schemas"]["Role"];
+                    workspaceId: components["schemas"]["WorkspaceId"];
+                }[];
+                meta: components["schemas"]["ListMeta"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_List_RecentPage: {
+            /** @description One page of results. */
+            data: {
+                items: {
+                    createdAt: components["schemas"]["Timestamp"];
+                    creatorId: components["schemas"]["UserId"] | null;
+                    icon: string | null;
+                    id: components["schemas"]["PageId"];
+                    parentPageId: components["schemas"]["PageId"] | null;
+                    slugId: string;
+                    space: components["schemas"]["SpaceName"];
+                    spaceId: components["schemas"]["SpaceId"];
+                    title: string | null;
+                    updatedAt: components["schemas"]["Timestamp"];
+                }[];
+                meta: components["schemas"]["ListMeta"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_List_Space: {
+            /** @description One page of results. */
+            data: {
+                items: {
+                    createdAt: components["schemas"]["Timestamp"];
+                    creatorId: components["schemas"]["UserId"] | null;
+                    defaultRole: string;
+                    description: string | null;
+                    id: components["schemas"]["SpaceId"];
+                    logo: string | null;
+                    /** Format: int64 */
+                    memberCount: number;
+                    name: string | null;
+                    slug: string;
+                    updatedAt: components["schemas"]["Timestamp"];
+                    visibility: string;
+                    workspaceId: components["schemas"]["WorkspaceId"];
+                }[];
+                meta: components["schemas"]["ListMeta"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -884,9 +2882,13 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -913,14 +2915,32 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Permissions: {
-            /** @description The permission catalogue. */
+            /**
+             * @description The permission catalogue.
+             * @example {
+             *       "defaults": [
+             *         "read:pages"
+             *       ],
+             *       "permissions": [
+             *         {
+             *           "category": "read",
+             *           "description": "Read pages",
+             *           "id": "read:pages"
+             *         }
+             *       ]
+             *     }
+             */
             data: {
                 /** @description What a spawned agent gets when nobody says otherwise. */
                 defaults: string[];
@@ -929,14 +2949,26 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_PublicWorkspace: {
-            /** @description What anybody may know of the workspace before signing in. */
+            /**
+             * @description What anybody may know of the workspace before signing in.
+             * @example {
+             *       "hostname": null,
+             *       "id": "019a0000-0000-7000-8000-000000000001",
+             *       "logo": null,
+             *       "name": "Acme"
+             *     }
+             */
             data: {
                 hostname: string | null;
                 id: components["schemas"]["WorkspaceId"];
@@ -946,9 +2978,69 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_RecentActivities: {
+            /**
+             * @description The newest rows of one agent.
+             * @example {
+             *       "activities": [
+             *         {
+             *           "activityType": "access_approved",
+             *           "createdAt": "2030-01-01T09:00:00.000Z",
+             *           "description": "Scout was approved",
+             *           "id": "019a0000-0000-7000-8000-000000000006",
+             *           "metadata": {
+             *             "agentName": "Scout"
+             *           }
+             *         }
+             *       ]
+             *     }
+             */
+            data: {
+                activities: components["schemas"]["RecentActivity"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Rejected: {
+            /**
+             * @description A call that was refused.
+             * @example {
+             *       "deleted": true
+             *     }
+             */
+            data: {
+                deleted: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -958,9 +3050,13 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -973,14 +3069,100 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_RevokedKey: {
+            /**
+             * @description A key that was revoked, with what was closed with it.
+             * @example {
+             *       "message": "API key revoked",
+             *       "receipt": {
+             *         "assignments": 0,
+             *         "keys": 1,
+             *         "processesEnded": 0,
+             *         "runs": 0,
+             *         "sessions": 0,
+             *         "sockets": 2,
+             *         "streams": 0,
+             *         "tookMs": 12
+             *       }
+             *     }
+             */
+            data: {
+                message: string;
+                receipt: components["schemas"]["Receipt"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_RuntimeHealth: {
+            /**
+             * @description Whether a runtime answers.
+             * @example {
+             *       "activeAgents": 2,
+             *       "connected": true,
+             *       "latency": 3,
+             *       "version": "0.1.0"
+             *     }
+             */
+            data: {
+                /** Format: int32 */
+                activeAgents?: number | null;
+                connected: boolean;
+                error?: string | null;
+                /**
+                 * Format: int64
+                 * @description Milliseconds.
+                 */
+                latency?: number | null;
+                version?: string | null;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Spawned: {
-            /** @description What came of it. */
+            /**
+             * @description What came of it.
+             * @example {
+             *       "spawnedAgents": [
+             *         {
+             *           "id": "3f9c1c8e5b0a4a6d9e21",
+             *           "name": "shell",
+             *           "status": "starting",
+             *           "type": "custom"
+             *         }
+             *       ],
+             *       "success": true
+             *     }
+             */
             data: {
                 errors?: string[];
                 spawnedAgents: components["schemas"]["SpawnedAgent"][];
@@ -990,9 +3172,13 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -1004,9 +3190,13 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -1015,14 +3205,73 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_SubscriptionStatus: {
+            /**
+             * @description Which subscriptions are connected: none.
+             * @example {
+             *       "providers": {
+             *         "anthropic-subscription": {
+             *           "connected": false,
+             *           "connectedAt": null,
+             *           "expiresAt": null,
+             *           "source": null
+             *         },
+             *         "openai-codex": {
+             *           "connected": false,
+             *           "connectedAt": null,
+             *           "expiresAt": null,
+             *           "source": null
+             *         }
+             *       }
+             *     }
+             */
+            data: {
+                providers: components["schemas"]["SubscriptionList"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_TerminalSession: {
-            /** @description A terminal session. */
+            /**
+             * @description A terminal session.
+             * @example {
+             *       "agentId": "scout",
+             *       "cols": 120,
+             *       "connectedUserId": null,
+             *       "createdAt": "2026-01-02T03:04:05.678Z",
+             *       "id": "019a0000-0000-7000-8000-000000000005",
+             *       "lastActivityAt": null,
+             *       "metadata": {},
+             *       "rows": 40,
+             *       "runtimeEndpoint": "http://127.0.0.1:8081",
+             *       "runtimeSessionId": "session-1",
+             *       "status": "active",
+             *       "terminatedAt": null,
+             *       "title": "Scout",
+             *       "updatedAt": "2026-01-02T03:04:05.678Z",
+             *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+             *     }
+             */
             data: {
                 agentId: components["schemas"]["AgentId"];
                 /** Format: int32 */
@@ -1045,32 +3294,13 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
-            success: boolean;
-        };
-        /** @description `{"data": …, "success": true, "status": 200}`. */
-        Envelope_Vec_Activity: {
-            data: {
-                activityType: string;
-                actorUserId: components["schemas"]["UserId"] | null;
-                agentId: components["schemas"]["AgentId"] | null;
-                createdAt: components["schemas"]["Timestamp"];
-                description: string | null;
-                id: components["schemas"]["EventId"];
-                metadata: unknown;
-                pageId: components["schemas"]["PageId"] | null;
-                projectId: components["schemas"]["ProjectId"] | null;
-                taskId: components["schemas"]["TaskId"] | null;
-                workspaceId: components["schemas"]["WorkspaceId"];
-            }[];
             /**
-             * Format: int32
-             * @description The HTTP status.
+             * @description Always `true`: errors have another shape.
+             * @example true
              */
-            status: number;
-            /** @description Always `true`: errors have another shape. */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -1108,9 +3338,66 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_Assignment: {
+            data: {
+                agentId: components["schemas"]["AgentId"];
+                assignedAt: components["schemas"]["Timestamp"];
+                assignedBy: components["schemas"]["UserId"] | null;
+                /** @example project */
+                assignmentType: string;
+                id: components["schemas"]["AssignmentId"];
+                projectId: components["schemas"]["ProjectId"] | null;
+                role: components["schemas"]["AssignmentRole"];
+                taskId: components["schemas"]["TaskId"] | null;
+                unassignedAt: components["schemas"]["Timestamp"] | null;
+                workspaceId: components["schemas"]["WorkspaceId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_DailyActivity: {
+            data: {
+                activityType: string;
+                agentId: components["schemas"]["AgentId"] | null;
+                /** Format: int32 */
+                count: number;
+                /**
+                 * Format: date
+                 * @description `YYYY-MM-DD`.
+                 * @example 2030-01-01
+                 */
+                date: string;
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -1136,9 +3423,28 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_String: {
+            data: string[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
@@ -1165,14 +3471,149 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_TerminalSessionLog: {
+            data: {
+                content: string | null;
+                createdAt: components["schemas"]["Timestamp"];
+                /** Format: uuid */
+                id: string;
+                /** @description `stdin`, `stdout`, `stderr` or `system`. */
+                logType: string;
+                sessionId: components["schemas"]["SessionId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_ToolApproval: {
+            data: {
+                agentId: components["schemas"]["AgentId"] | null;
+                createdAt: components["schemas"]["Timestamp"];
+                expiresAt: components["schemas"]["Timestamp"];
+                method: string;
+                params: unknown;
+                requestedBy: components["schemas"]["UserId"] | null;
+                /** @description Names the approval; by itself it permits nothing. */
+                token: components["schemas"]["ApprovalId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Version: {
+            /**
+             * @description The version that runs. We never call out, so the latest is not known.
+             * @example {
+             *       "currentVersion": "0.1.0",
+             *       "latestVersion": "",
+             *       "releaseUrl": ""
+             *     }
+             */
+            data: {
+                /** @example 0.1.0 */
+                currentVersion: string;
+                /** @example  */
+                latestVersion: string;
+                /** @example  */
+                releaseUrl: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Watchable: {
+            /**
+             * @description Agents that may be watched.
+             * @example {
+             *       "agents": [
+             *         {
+             *           "avatarUrl": null,
+             *           "id": "scout",
+             *           "name": "Scout",
+             *           "status": "approved",
+             *           "type": "agent"
+             *         }
+             *       ]
+             *     }
+             */
+            data: {
+                agents: components["schemas"]["WatchableAgent"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Workspace: {
-            /** @description The caller's workspace. Of its settings only what every member may know (D-19). */
+            /**
+             * @description The caller's workspace. Of its settings only what every member may know (D-19).
+             * @example {
+             *       "createdAt": "2026-01-02T03:04:05.678Z",
+             *       "customDomain": null,
+             *       "defaultSpaceId": "019a0000-0000-7000-8000-000000000006",
+             *       "description": null,
+             *       "emailDomains": [],
+             *       "hostname": null,
+             *       "id": "019a0000-0000-7000-8000-000000000001",
+             *       "logo": null,
+             *       "memberCount": 1,
+             *       "name": "Acme",
+             *       "settings": {
+             *         "agent": {
+             *           "allowAgentChat": true,
+             *           "enableActivityTracking": true,
+             *           "enabled": true
+             *         }
+             *       },
+             *       "status": "active",
+             *       "updatedAt": "2026-01-02T03:04:05.678Z"
+             *     }
+             */
             data: {
                 createdAt: components["schemas"]["Timestamp"];
                 customDomain: string | null;
@@ -1192,9 +3633,13 @@ export interface components {
             /**
              * Format: int32
              * @description The HTTP status.
+             * @example 200
              */
             status: number;
-            /** @description Always `true`: errors have another shape. */
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
             success: boolean;
         };
         /**
@@ -1202,13 +3647,108 @@ export interface components {
          * @description An event, the same on every channel.
          */
         EventId: string;
-        /** @description What went wrong with one field of the input. */
+        /**
+         * @description What went wrong with one field of the input.
+         * @example {
+         *       "field": "reason",
+         *       "message": "must be 1 to 2000 characters"
+         *     }
+         */
         FieldProblem: {
             /** @description Name of the field, with dots into objects. */
             field: string;
             message: string;
         };
-        /** @description An invite. */
+        /**
+         * @description A group of people.
+         * @example {
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "creatorId": "019a0000-0000-7000-8000-000000000002",
+         *       "description": null,
+         *       "id": "019a0000-0000-7000-8000-000000000004",
+         *       "isDefault": true,
+         *       "memberCount": 3,
+         *       "name": "Everyone",
+         *       "updatedAt": "2030-01-01T09:00:00.000Z",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        Group: {
+            createdAt: components["schemas"]["Timestamp"];
+            creatorId: components["schemas"]["UserId"] | null;
+            description: string | null;
+            /** Format: uuid */
+            id: string;
+            isDefault: boolean;
+            /** Format: int64 */
+            memberCount: number;
+            name: string;
+            updatedAt: components["schemas"]["Timestamp"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * @description A key made by a handoff, shown this once.
+         * @example {
+         *       "apiKey": "mcp_…",
+         *       "name": "Agent handoff"
+         *     }
+         */
+        HandedOff: {
+            apiKey: string;
+            name: string;
+        };
+        /**
+         * @description Body of a handoff: as [`CreateKey`], with a name that has a default.
+         * @example {
+         *       "name": "Agent handoff"
+         *     }
+         */
+        Handoff: {
+            name?: string | null;
+        };
+        /**
+         * @description Where agents run.
+         * @enum {string}
+         */
+        HostingMode: "local" | "parallax" | "custom";
+        /**
+         * @description Whether GitHub is connected: it is not.
+         * @example {
+         *       "connected": false
+         *     }
+         */
+        IntegrationStatus: {
+            connected: boolean;
+        };
+        /**
+         * @description Which programs the workspace is connected to: none.
+         * @example {
+         *       "integrations": []
+         *     }
+         */
+        Integrations: {
+            integrations: string[];
+        };
+        /**
+         * @description An invite.
+         * @example {
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "createdBy": "019a0000-0000-7000-8000-000000000002",
+         *       "description": null,
+         *       "expiresAt": "2030-01-01T00:00:00.000Z",
+         *       "id": "019a0000-0000-7000-8000-000000000003",
+         *       "name": "CI agents",
+         *       "permissions": [
+         *         "read:pages"
+         *       ],
+         *       "revokedAt": null,
+         *       "token": "agent_inv_…",
+         *       "updatedAt": "2026-01-02T03:04:05.678Z",
+         *       "usesCount": 0,
+         *       "usesRemaining": 3,
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
         Invite: {
             createdAt: components["schemas"]["Timestamp"];
             createdBy: components["schemas"]["UserId"] | null;
@@ -1233,6 +3773,43 @@ export interface components {
          */
         InviteId: string;
         /**
+         * @description For whom a key speaks.
+         * @enum {string}
+         */
+        KeyKind: "user" | "agent" | "swarm";
+        /**
+         * @description Where a page stands.
+         * @example {
+         *       "hasNextPage": false,
+         *       "hasPrevPage": false,
+         *       "limit": 20,
+         *       "page": 1
+         *     }
+         */
+        ListMeta: {
+            hasNextPage: boolean;
+            hasPrevPage: boolean;
+            /** Format: int64 */
+            limit: number;
+            /** Format: int64 */
+            page: number;
+        };
+        /**
+         * @description Body that asks for one page of a list.
+         * @example {
+         *       "limit": 20,
+         *       "page": 1
+         *     }
+         */
+        ListRequest: {
+            /** Format: int64 */
+            limit?: number | null;
+            /** Format: int64 */
+            page?: number | null;
+            /** @description Part of a name. */
+            query?: string | null;
+        };
+        /**
          * @description Body that signs a person in.
          * @example {
          *       "email": "ada@example.com",
@@ -1248,27 +3825,134 @@ export interface components {
             user: components["schemas"]["User"];
             workspace: components["schemas"]["Workspace"];
         };
+        /**
+         * @description A person of the workspace.
+         * @example {
+         *       "avatarUrl": null,
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "deactivatedAt": null,
+         *       "email": "ada@example.com",
+         *       "id": "019a0000-0000-7000-8000-000000000002",
+         *       "lastLoginAt": null,
+         *       "name": "Ada",
+         *       "role": "admin",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        Member: {
+            avatarUrl: string | null;
+            createdAt: components["schemas"]["Timestamp"];
+            deactivatedAt: components["schemas"]["Timestamp"] | null;
+            email: string;
+            id: components["schemas"]["UserId"];
+            lastLoginAt: components["schemas"]["Timestamp"] | null;
+            name: string | null;
+            role: components["schemas"]["Role"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
         /** @description A text, or one for each broken rule of a body. */
         Message: string | string[];
+        /**
+         * @description Body by which a runtime offers a session.
+         * @example {
+         *       "agentId": "scout",
+         *       "runtimeSessionId": "pty-1",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        OfferSession: {
+            agentId: components["schemas"]["AgentId"];
+            /** Format: int32 */
+            cols?: number | null;
+            /** Format: int32 */
+            rows?: number | null;
+            /** @description Must be on the configured runtime. */
+            runtimeEndpoint?: string | null;
+            runtimeSessionId: string;
+            title?: string | null;
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
         /**
          * Format: uuid
          * @description A page of the knowledge base.
          */
         PageId: string;
-        /** @description One permission. */
+        /**
+         * @description Limits and defaults for the agents of a workspace.
+         * @example {
+         *       "defaultPermissions": [
+         *         "read:pages"
+         *       ],
+         *       "enabled": true,
+         *       "maxAgents": null,
+         *       "maxAgentsPerProject": 10,
+         *       "sendKeyToControlPlane": false
+         *     }
+         */
+        ParallaxSettings: {
+            /** @description What a spawned agent is granted when nobody says otherwise. */
+            defaultPermissions: string[];
+            /** @description Whether agents may come in at all. */
+            enabled: boolean;
+            /**
+             * Format: int32
+             * @description Agents that can act at the same time; null leaves it to the operator.
+             */
+            maxAgents: number | null;
+            /** Format: int32 */
+            maxAgentsPerProject: number;
+            /** @description Whether the control plane is sent an approved agent's key, where it is reached by https (D-20). */
+            sendKeyToControlPlane: boolean;
+        };
+        /**
+         * @description One permission.
+         * @example {
+         *       "category": "read",
+         *       "description": "Read pages",
+         *       "id": "read:pages"
+         *     }
+         */
         Permission: {
             category: components["schemas"]["Category"];
             description: string;
             /** @example read:pages */
             id: string;
         };
-        /** @description The permission catalogue. */
+        /**
+         * @description The permission catalogue.
+         * @example {
+         *       "defaults": [
+         *         "read:pages"
+         *       ],
+         *       "permissions": [
+         *         {
+         *           "category": "read",
+         *           "description": "Read pages",
+         *           "id": "read:pages"
+         *         }
+         *       ]
+         *     }
+         */
         Permissions: {
             /** @description What a spawned agent gets when nobody says otherwise. */
             defaults: string[];
             permissions: components["schemas"]["Permission"][];
         };
-        /** @description The body of every error. */
+        /**
+         * @description The body of every error.
+         * @example {
+         *       "code": "AGENT_NOT_FOUND",
+         *       "detail": "agent not found",
+         *       "message": "agent not found",
+         *       "path": "/api/parallax-agents/scout",
+         *       "requestId": "3e6f6c1e-6b0f-4c36-9d0e-2f2f6d3f8a51",
+         *       "status": 404,
+         *       "statusCode": 404,
+         *       "timestamp": "2026-01-02T03:04:05.678Z",
+         *       "title": "Not Found",
+         *       "type": "about:blank"
+         *     }
+         */
         ProblemBody: {
             /**
              * @description Stable, for programs.
@@ -1294,29 +3978,215 @@ export interface components {
          * @description A project of the knowledge base.
          */
         ProjectId: string;
-        /** @description Answer to an access request without it: no more than the requester knows. */
+        /**
+         * @description Whether a provider's key is there.
+         * @example {
+         *       "available": false,
+         *       "keyPresent": false,
+         *       "source": "none"
+         *     }
+         */
+        Provider: {
+            available: boolean;
+            keyPresent: boolean;
+            /** @example none */
+            source: string;
+        };
+        /**
+         * @description One entry per coding agent.
+         * @example {
+         *       "aider": {
+         *         "available": false,
+         *         "keyPresent": false,
+         *         "source": "none"
+         *       },
+         *       "claude": {
+         *         "available": false,
+         *         "keyPresent": false,
+         *         "source": "none"
+         *       },
+         *       "codex": {
+         *         "available": false,
+         *         "keyPresent": false,
+         *         "source": "none"
+         *       },
+         *       "gemini": {
+         *         "available": false,
+         *         "keyPresent": false,
+         *         "source": "none"
+         *       }
+         *     }
+         */
+        ProviderList: {
+            aider: components["schemas"]["Provider"];
+            claude: components["schemas"]["Provider"];
+            codex: components["schemas"]["Provider"];
+            gemini: components["schemas"]["Provider"];
+        };
+        /**
+         * @description Answer to an access request without it: no more than the requester knows. It has no other field, so
+         *     that in the document no answer is of both kinds.
+         * @example {
+         *       "claimSecret": "agent_claim_…",
+         *       "id": "scout",
+         *       "status": "pending"
+         *     }
+         */
         PublicRequest: {
             claimSecret?: string | null;
             id: components["schemas"]["AgentId"];
             status: components["schemas"]["AgentStatus"];
         };
-        /** @description What anybody may know of the workspace before signing in. */
+        /**
+         * @description What anybody may know of the workspace before signing in.
+         * @example {
+         *       "hostname": null,
+         *       "id": "019a0000-0000-7000-8000-000000000001",
+         *       "logo": null,
+         *       "name": "Acme"
+         *     }
+         */
         PublicWorkspace: {
             hostname: string | null;
             id: components["schemas"]["WorkspaceId"];
             logo: string | null;
             name: string | null;
         };
-        /** @description How many of each were ended. */
+        /**
+         * @description How many of each were ended, and how long it took.
+         * @example {
+         *       "assignments": 3,
+         *       "keys": 1,
+         *       "processesEnded": 1,
+         *       "runs": 1,
+         *       "sessions": 1,
+         *       "sockets": 2,
+         *       "streams": 0,
+         *       "tookMs": 41
+         *     }
+         */
         Receipt: {
             /** Format: int64 */
             assignments: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description API keys that were good until now.
+             */
             keys: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Those of them whose end the runtime has confirmed; others are pursued until it does.
+             */
+            processesEnded: number;
+            /**
+             * Format: int64
+             * @description Processes whose end was asked for.
+             */
             runs: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Terminal sessions.
+             */
             sessions: number;
+            /**
+             * Format: int64
+             * @description Socket.io connections.
+             */
+            sockets: number;
+            /**
+             * Format: int64
+             * @description Streams of MCP sessions.
+             */
+            streams: number;
+            /**
+             * Format: int64
+             * @description From the request to the last thing closed, in milliseconds.
+             */
+            tookMs: number;
+        };
+        /**
+         * @description The newest rows of one agent.
+         * @example {
+         *       "activities": [
+         *         {
+         *           "activityType": "access_approved",
+         *           "createdAt": "2030-01-01T09:00:00.000Z",
+         *           "description": "Scout was approved",
+         *           "id": "019a0000-0000-7000-8000-000000000006",
+         *           "metadata": {
+         *             "agentName": "Scout"
+         *           }
+         *         }
+         *       ]
+         *     }
+         */
+        RecentActivities: {
+            activities: components["schemas"]["RecentActivity"][];
+        };
+        /**
+         * @description One row, as the watch panel reads it.
+         * @example {
+         *       "activityType": "access_approved",
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "description": "Scout was approved",
+         *       "id": "019a0000-0000-7000-8000-000000000006",
+         *       "metadata": {
+         *         "agentName": "Scout"
+         *       }
+         *     }
+         */
+        RecentActivity: {
+            activityType: string;
+            createdAt: components["schemas"]["Timestamp"];
+            description: string | null;
+            id: components["schemas"]["EventId"];
+            metadata: unknown;
+        };
+        /**
+         * @description A page in a list.
+         * @example {
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "creatorId": "019a0000-0000-7000-8000-000000000002",
+         *       "icon": null,
+         *       "id": "019a0000-0000-7000-8000-000000000008",
+         *       "parentPageId": null,
+         *       "slugId": "k3v9x1",
+         *       "space": {
+         *         "id": "019a0000-0000-7000-8000-000000000009",
+         *         "logo": null,
+         *         "name": "General",
+         *         "slug": "general"
+         *       },
+         *       "spaceId": "019a0000-0000-7000-8000-000000000009",
+         *       "title": "Release notes",
+         *       "updatedAt": "2030-01-01T09:00:00.000Z"
+         *     }
+         */
+        RecentPage: {
+            createdAt: components["schemas"]["Timestamp"];
+            creatorId: components["schemas"]["UserId"] | null;
+            icon: string | null;
+            id: components["schemas"]["PageId"];
+            parentPageId: components["schemas"]["PageId"] | null;
+            slugId: string;
+            space: components["schemas"]["SpaceName"];
+            spaceId: components["schemas"]["SpaceId"];
+            title: string | null;
+            updatedAt: components["schemas"]["Timestamp"];
+        };
+        /**
+         * @description Body that asks for recently changed pages.
+         * @example {
+         *       "limit": 20,
+         *       "page": 1
+         *     }
+         */
+        RecentPagesRequest: {
+            /** Format: int64 */
+            limit?: number | null;
+            /** Format: int64 */
+            page?: number | null;
+            spaceId?: components["schemas"]["SpaceId"] | null;
         };
         /**
          * @description Body of a registration by invite.
@@ -1333,11 +4203,13 @@ export interface components {
             agentId: components["schemas"]["AgentId"];
             /** @description The agent's name, 1 to 100 characters; this or `name` must be there. */
             agentName?: string | null;
+            /** Format: uri */
             avatarUrl?: string | null;
             capabilities?: string[];
             /** @description The secret of an access request under this id, if one waits. */
             claimSecret?: string | null;
             description?: string | null;
+            /** Format: uri */
             endpoint?: string | null;
             inviteToken: string;
             metadata?: {
@@ -1349,22 +4221,69 @@ export interface components {
             requestedPermissions?: string[];
         };
         /**
+         * @description Body by which an operator's script makes a key for a person.
+         * @example {
+         *       "name": "Nightly job",
+         *       "userId": "019a0000-0000-7000-8000-000000000002",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        RegisterKey: {
+            name: string;
+            userId: components["schemas"]["UserId"];
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
          * @description A registered agent with its API key, shown this once: in the envelope, and beside it for agents
          *     that read the answer without one.
          */
         RegisteredAgent: {
             agent: components["schemas"]["Agent"];
             data: components["schemas"]["ApprovedAgent"];
+            /** @example mcp_agent_… */
             mcpApiKey: string;
             /** Format: int32 */
             status: number;
             success: boolean;
         };
+        /**
+         * @description A call that was refused.
+         * @example {
+         *       "deleted": true
+         *     }
+         */
+        Rejected: {
+            deleted: boolean;
+        };
+        /**
+         * @description A report of something that went wrong in the page. What it holds is not kept (D-51).
+         * @example {
+         *       "title": "Cannot read properties of undefined"
+         *     }
+         */
+        ReportBug: {
+            title?: string | null;
+        };
+        /**
+         * @description Body by which a runtime reports how a session stands.
+         * @example {
+         *       "loginUrl": "https://example.com/login",
+         *       "status": "login_required"
+         *     }
+         */
+        ReportSession: {
+            loginUrl?: string | null;
+            status: components["schemas"]["SessionStatus"];
+            workspaceId?: components["schemas"]["WorkspaceId"] | null;
+        };
         /** @description Either answer to an access request. */
         Requested: components["schemas"]["RequestedAgent"] | components["schemas"]["PublicRequest"];
         /** @description Answer to an access request with the webhook secret. */
         RequestedAgent: components["schemas"]["Agent"] & {
-            /** @description Collects the key once approved; given when the request is new. */
+            /**
+             * @description Collects the key once approved; given when the request is new.
+             * @example agent_claim_…
+             */
             claimSecret?: string | null;
         };
         /** @description What a revocation ended. */
@@ -1373,11 +4292,63 @@ export interface components {
             success: boolean;
         };
         /**
+         * @description A key that was revoked, with what was closed with it.
+         * @example {
+         *       "message": "API key revoked",
+         *       "receipt": {
+         *         "assignments": 0,
+         *         "keys": 1,
+         *         "processesEnded": 0,
+         *         "runs": 0,
+         *         "sessions": 0,
+         *         "sockets": 2,
+         *         "streams": 0,
+         *         "tookMs": 12
+         *       }
+         *     }
+         */
+        RevokedKey: {
+            message: string;
+            receipt: components["schemas"]["Receipt"];
+        };
+        /**
          * @description What a user may do in the workspace as a whole (REST contract §4.6).
          * @enum {string}
          */
         Role: "owner" | "admin" | "member" | "agent";
-        /** @description One process of a spawned agent. */
+        /**
+         * @description Body of a rotation.
+         * @example {
+         *       "graceSeconds": 3600
+         *     }
+         */
+        RotateKey: {
+            /**
+             * Format: date-time
+             * @description Without it the new key does not expire.
+             */
+            expiresAt?: string | null;
+            /**
+             * Format: int64
+             * @description How long the earlier key stays good beside the new one, up to a week; 0 ends it at once.
+             */
+            graceSeconds?: number;
+        };
+        /**
+         * @description One process of a spawned agent.
+         * @example {
+         *       "agentType": "claude-code",
+         *       "exitCode": null,
+         *       "id": "019a0000-0000-7000-8000-000000000004",
+         *       "loginUrl": null,
+         *       "reason": null,
+         *       "runtimeSessionId": "session-1",
+         *       "startedAt": "2026-01-02T03:04:05.678Z",
+         *       "status": "ready",
+         *       "stoppedAt": null,
+         *       "terminalSessionId": "019a0000-0000-7000-8000-000000000005"
+         *     }
+         */
         Run: {
             /** @description `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`. */
             agentType: string;
@@ -1403,6 +4374,32 @@ export interface components {
          */
         RunPhase: "spawning" | "starting" | "login_required" | "ready" | "stopping" | "stopped" | "failed";
         /**
+         * @description How the workspace's own runtime is authenticated to.
+         * @enum {string}
+         */
+        RuntimeAuthType: "api_key" | "none";
+        /**
+         * @description Whether a runtime answers.
+         * @example {
+         *       "activeAgents": 2,
+         *       "connected": true,
+         *       "latency": 3,
+         *       "version": "0.1.0"
+         *     }
+         */
+        RuntimeHealth: {
+            /** Format: int32 */
+            activeAgents?: number | null;
+            connected: boolean;
+            error?: string | null;
+            /**
+             * Format: int64
+             * @description Milliseconds.
+             */
+            latency?: number | null;
+            version?: string | null;
+        };
+        /**
          * @description Body of a heartbeat.
          * @example {
          *       "activeAgents": 2,
@@ -1419,6 +4416,30 @@ export interface components {
             workspaceId: components["schemas"]["WorkspaceId"];
         };
         /**
+         * @description What a runtime last said of itself; `connected` only while it says so often enough (D-17).
+         * @example {
+         *       "activeAgents": 2,
+         *       "connected": true,
+         *       "lastHeartbeat": "2030-01-01T09:00:00.000Z",
+         *       "version": "0.1.0"
+         *     }
+         */
+        RuntimeStatus: {
+            /**
+             * Format: int32
+             * @default null
+             */
+            activeAgents: number | null;
+            /** @default false */
+            connected: boolean;
+            /** @default null */
+            error: string | null;
+            /** @default null */
+            lastHeartbeat: string | null;
+            /** @default null */
+            version: string | null;
+        };
+        /**
          * Format: uuid
          * @description A terminal session.
          */
@@ -1429,6 +4450,18 @@ export interface components {
          */
         SessionStatus: "pending" | "connecting" | "active" | "login_required" | "disconnected" | "terminated";
         /**
+         * @description Body that replaces an agent's permissions.
+         * @example {
+         *       "permissions": [
+         *         "read:pages",
+         *         "write:pages"
+         *       ]
+         *     }
+         */
+        SetPermissions: {
+            permissions: string[];
+        };
+        /**
          * @description Body that makes the first workspace and its owner.
          * @example {
          *       "email": "ada@example.com",
@@ -1438,16 +4471,64 @@ export interface components {
          *     }
          */
         SetUp: {
+            /** Format: email */
             email: string;
             name: string;
             password: string;
             workspaceName: string;
         };
         /**
+         * @description A space that the caller belongs to.
+         * @example {
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "creatorId": "019a0000-0000-7000-8000-000000000002",
+         *       "defaultRole": "writer",
+         *       "description": null,
+         *       "id": "019a0000-0000-7000-8000-000000000009",
+         *       "logo": null,
+         *       "memberCount": 3,
+         *       "name": "General",
+         *       "slug": "general",
+         *       "updatedAt": "2030-01-01T09:00:00.000Z",
+         *       "visibility": "private",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        Space: {
+            createdAt: components["schemas"]["Timestamp"];
+            creatorId: components["schemas"]["UserId"] | null;
+            defaultRole: string;
+            description: string | null;
+            id: components["schemas"]["SpaceId"];
+            logo: string | null;
+            /** Format: int64 */
+            memberCount: number;
+            name: string | null;
+            slug: string;
+            updatedAt: components["schemas"]["Timestamp"];
+            visibility: string;
+            workspaceId: components["schemas"]["WorkspaceId"];
+        };
+        /**
          * Format: uuid
          * @description A space of the knowledge base.
          */
         SpaceId: string;
+        /**
+         * @description The space that a page is in.
+         * @example {
+         *       "id": "019a0000-0000-7000-8000-000000000009",
+         *       "logo": null,
+         *       "name": "General",
+         *       "slug": "general"
+         *     }
+         */
+        SpaceName: {
+            id: components["schemas"]["SpaceId"];
+            logo: string | null;
+            name: string | null;
+            slug: string;
+        };
         /**
          * @description Body that spawns agents.
          * @example {
@@ -1470,8 +4551,10 @@ export interface components {
             /** Format: int32 */
             count?: number;
             name?: string | null;
-            /** @description What the agents are granted; the catalogue's defaults when absent. */
+            /** @description What the agents are granted; the workspace's defaults when absent. */
             permissions?: string[] | null;
+            projectId?: components["schemas"]["ProjectId"] | null;
+            taskId?: components["schemas"]["TaskId"] | null;
             workspaceId?: components["schemas"]["WorkspaceId"] | null;
         };
         /**
@@ -1495,14 +4578,35 @@ export interface components {
             status: "ready" | "failed" | "requires_login";
             workspaceId: components["schemas"]["WorkspaceId"];
         };
-        /** @description What came of it. */
+        /**
+         * @description What came of it.
+         * @example {
+         *       "spawnedAgents": [
+         *         {
+         *           "id": "3f9c1c8e5b0a4a6d9e21",
+         *           "name": "shell",
+         *           "status": "starting",
+         *           "type": "custom"
+         *         }
+         *       ],
+         *       "success": true
+         *     }
+         */
         Spawned: {
             errors?: string[];
             spawnedAgents: components["schemas"]["SpawnedAgent"][];
             /** @description Whether every agent was started. */
             success: boolean;
         };
-        /** @description One agent that was started. */
+        /**
+         * @description One agent that was started.
+         * @example {
+         *       "id": "3f9c1c8e5b0a4a6d9e21",
+         *       "name": "shell",
+         *       "status": "starting",
+         *       "type": "custom"
+         *     }
+         */
         SpawnedAgent: {
             id: components["schemas"]["AgentId"];
             name: string;
@@ -1515,11 +4619,93 @@ export interface components {
             run: components["schemas"]["Run"];
         };
         /**
+         * @description Whether a subscription is connected.
+         * @example {
+         *       "connected": false,
+         *       "connectedAt": null,
+         *       "expiresAt": null,
+         *       "source": null
+         *     }
+         */
+        Subscription: {
+            connected: boolean;
+            connectedAt: string | null;
+            expiresAt: string | null;
+            source: string | null;
+        };
+        /**
+         * @description One entry per subscription.
+         * @example {
+         *       "anthropic-subscription": {
+         *         "connected": false,
+         *         "connectedAt": null,
+         *         "expiresAt": null,
+         *         "source": null
+         *       },
+         *       "openai-codex": {
+         *         "connected": false,
+         *         "connectedAt": null,
+         *         "expiresAt": null,
+         *         "source": null
+         *       }
+         *     }
+         */
+        SubscriptionList: {
+            "anthropic-subscription": components["schemas"]["Subscription"];
+            "openai-codex": components["schemas"]["Subscription"];
+        };
+        /**
+         * @description Which subscriptions are connected: none.
+         * @example {
+         *       "providers": {
+         *         "anthropic-subscription": {
+         *           "connected": false,
+         *           "connectedAt": null,
+         *           "expiresAt": null,
+         *           "source": null
+         *         },
+         *         "openai-codex": {
+         *           "connected": false,
+         *           "connectedAt": null,
+         *           "expiresAt": null,
+         *           "source": null
+         *         }
+         *       }
+         *     }
+         */
+        SubscriptionStatus: {
+            providers: components["schemas"]["SubscriptionList"];
+        };
+        /**
+         * @description How much a coding swarm may do by itself.
+         * @enum {string}
+         */
+        SwarmPermissionLevel: "readonly" | "standard" | "permissive" | "yolo";
+        /**
          * Format: uuid
          * @description A task of the knowledge base.
          */
         TaskId: string;
-        /** @description A terminal session. */
+        /**
+         * @description A terminal session.
+         * @example {
+         *       "agentId": "scout",
+         *       "cols": 120,
+         *       "connectedUserId": null,
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "id": "019a0000-0000-7000-8000-000000000005",
+         *       "lastActivityAt": null,
+         *       "metadata": {},
+         *       "rows": 40,
+         *       "runtimeEndpoint": "http://127.0.0.1:8081",
+         *       "runtimeSessionId": "session-1",
+         *       "status": "active",
+         *       "terminatedAt": null,
+         *       "title": "Scout",
+         *       "updatedAt": "2026-01-02T03:04:05.678Z",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
         TerminalSession: {
             agentId: components["schemas"]["AgentId"];
             /** Format: int32 */
@@ -1539,8 +4725,59 @@ export interface components {
             updatedAt: components["schemas"]["Timestamp"];
             workspaceId: components["schemas"]["WorkspaceId"];
         };
+        /**
+         * @description One line of a session's log.
+         * @example {
+         *       "content": "ready",
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "id": "019a0000-0000-7000-8000-000000000004",
+         *       "logType": "stdout",
+         *       "sessionId": "019a0000-0000-7000-8000-000000000005"
+         *     }
+         */
+        TerminalSessionLog: {
+            content: string | null;
+            createdAt: components["schemas"]["Timestamp"];
+            /** Format: uuid */
+            id: string;
+            /** @description `stdin`, `stdout`, `stderr` or `system`. */
+            logType: string;
+            sessionId: components["schemas"]["SessionId"];
+        };
+        /**
+         * @description Body that tests a runtime.
+         * @example {}
+         */
+        TestRuntime: {
+            /** @description Base URL; the configured runtime when absent. */
+            endpoint?: string | null;
+        };
         /** Format: date-time */
         Timestamp: string;
+        /**
+         * @description A call that waits.
+         * @example {
+         *       "agentId": "scout",
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "expiresAt": "2030-01-01T09:00:00.000Z",
+         *       "method": "page.delete",
+         *       "params": {
+         *         "pageId": "019a0000-0000-7000-8000-000000000008"
+         *       },
+         *       "requestedBy": "019a0000-0000-7000-8000-000000000002",
+         *       "token": "019a0000-0000-7000-8000-000000000005"
+         *     }
+         */
+        ToolApproval: {
+            agentId: components["schemas"]["AgentId"] | null;
+            createdAt: components["schemas"]["Timestamp"];
+            expiresAt: components["schemas"]["Timestamp"];
+            method: string;
+            params: unknown;
+            requestedBy: components["schemas"]["UserId"] | null;
+            /** @description Names the approval; by itself it permits nothing. */
+            token: components["schemas"]["ApprovalId"];
+        };
         /** @description A tool's answer as MCP clients read it and as Raven's bridge does. */
         ToolReply: components["schemas"]["ToolResult"] & {
             data: components["schemas"]["ToolResult"];
@@ -1554,7 +4791,67 @@ export interface components {
             /** @description Whether the text is an error `{code, message}` rather than a result. */
             isError?: boolean;
         };
-        /** @description The caller's account. */
+        /**
+         * @description Fields to change; what is absent stays.
+         * @example {
+         *       "allowPublicAgentRegistration": true,
+         *       "hostingMode": "local"
+         *     }
+         */
+        UpdateAgentSettings: {
+            allowAgentChat?: boolean | null;
+            allowGoalWrites?: boolean | null;
+            allowPageWrites?: boolean | null;
+            allowProjectWrites?: boolean | null;
+            allowPublicAgentRegistration?: boolean | null;
+            allowResearchWrites?: boolean | null;
+            allowTaskWrites?: boolean | null;
+            autonomySchedule?: components["schemas"]["AutonomySchedule"] | null;
+            /** Format: int32 */
+            chatDraftLimit?: number | null;
+            defaultRegion?: string | null;
+            enableActivityTracking?: boolean | null;
+            enableAutoTriage?: boolean | null;
+            enableAutonomousLoop?: boolean | null;
+            enableDailySummary?: boolean | null;
+            enableGoalAutoLink?: boolean | null;
+            enableMemoryAutoIngest?: boolean | null;
+            enableMemoryInsights?: boolean | null;
+            enablePlannerLoop?: boolean | null;
+            enableProactiveQuestions?: boolean | null;
+            enabled?: boolean | null;
+            hostingMode?: components["schemas"]["HostingMode"] | null;
+            policy?: components["schemas"]["AgentPolicy"] | null;
+            /** @description Kept encrypted and never shown again; an empty text takes it away. */
+            runtimeApiKey?: string | null;
+            runtimeAuthType?: components["schemas"]["RuntimeAuthType"] | null;
+            /** @description Base URL of the workspace's own runtime: the configured one, or on one of the origins that the operator allows. */
+            runtimeEndpoint?: string | null;
+            spaceOverrides?: {
+                [key: string]: unknown;
+            } | null;
+            swarmPermissionLevel?: components["schemas"]["SwarmPermissionLevel"] | null;
+        };
+        /**
+         * @description The caller's account.
+         * @example {
+         *       "avatarUrl": null,
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "deactivatedAt": null,
+         *       "deletedAt": null,
+         *       "email": "ada@example.com",
+         *       "emailVerifiedAt": null,
+         *       "id": "019a0000-0000-7000-8000-000000000002",
+         *       "lastLoginAt": "2026-01-02T03:04:05.678Z",
+         *       "locale": null,
+         *       "name": "Ada",
+         *       "role": "owner",
+         *       "settings": null,
+         *       "timezone": null,
+         *       "updatedAt": "2026-01-02T03:04:05.678Z",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
         User: {
             avatarUrl: string | null;
             createdAt: components["schemas"]["Timestamp"];
@@ -1577,7 +4874,81 @@ export interface components {
          * @description A person, or the account that stands for an agent.
          */
         UserId: string;
-        /** @description The caller's workspace. Of its settings only what every member may know (D-19). */
+        /**
+         * @description The version that runs. We never call out, so the latest is not known.
+         * @example {
+         *       "currentVersion": "0.1.0",
+         *       "latestVersion": "",
+         *       "releaseUrl": ""
+         *     }
+         */
+        Version: {
+            /** @example 0.1.0 */
+            currentVersion: string;
+            /** @example  */
+            latestVersion: string;
+            /** @example  */
+            releaseUrl: string;
+        };
+        /**
+         * @description Agents that may be watched.
+         * @example {
+         *       "agents": [
+         *         {
+         *           "avatarUrl": null,
+         *           "id": "scout",
+         *           "name": "Scout",
+         *           "status": "approved",
+         *           "type": "agent"
+         *         }
+         *       ]
+         *     }
+         */
+        Watchable: {
+            agents: components["schemas"]["WatchableAgent"][];
+        };
+        /**
+         * @description An agent in the list of those that may be watched.
+         * @example {
+         *       "avatarUrl": null,
+         *       "id": "scout",
+         *       "name": "Scout",
+         *       "status": "approved",
+         *       "type": "agent"
+         *     }
+         */
+        WatchableAgent: {
+            avatarUrl: string | null;
+            id: components["schemas"]["AgentId"];
+            name: string;
+            status: components["schemas"]["AgentStatus"];
+            /** @example agent */
+            type: string;
+        };
+        /**
+         * @description The caller's workspace. Of its settings only what every member may know (D-19).
+         * @example {
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "customDomain": null,
+         *       "defaultSpaceId": "019a0000-0000-7000-8000-000000000006",
+         *       "description": null,
+         *       "emailDomains": [],
+         *       "hostname": null,
+         *       "id": "019a0000-0000-7000-8000-000000000001",
+         *       "logo": null,
+         *       "memberCount": 1,
+         *       "name": "Acme",
+         *       "settings": {
+         *         "agent": {
+         *           "allowAgentChat": true,
+         *           "enableActivityTracking": true,
+         *           "enabled": true
+         *         }
+         *       },
+         *       "status": "active",
+         *       "updatedAt": "2026-01-02T03:04:05.678Z"
+         *     }
+         */
         Workspace: {
             createdAt: components["schemas"]["Timestamp"];
             customDomain: string | null;
@@ -1608,6 +4979,990 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    handOffKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Handoff"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_HandedOff"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listApiKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_ApiKeys"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    createApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateKey"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_CreatedKey"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    registerApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegisterKey"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_CreatedKey"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    revokeApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_RevokedKey"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    rotateApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RotateKey"] | null;
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_CreatedKey"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    confirmApproval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecideApproval"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Confirmed"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listApprovals: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_ToolApproval"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    rejectApproval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecideApproval"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Rejected"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getCollabToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_CollabToken"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -1659,6 +6014,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1724,6 +6097,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1809,6 +6200,198 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    reportBug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ReportBug"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_BugReport"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listGroups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ListRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_List_Group"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -1835,7 +6418,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "details": {
+                     *         "database": {
+                     *           "status": "up"
+                     *         }
+                     *       },
+                     *       "error": {},
+                     *       "info": {
+                     *         "database": {
+                     *           "status": "up"
+                     *         }
+                     *       },
+                     *       "status": "ok"
+                     *     }
+                     */
                     "application/json": Record<string, never>;
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description The same, with what is down */
@@ -1844,6 +6452,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "details": {
+                     *         "database": {
+                     *           "status": "down"
+                     *         }
+                     *       },
+                     *       "error": {
+                     *         "database": {
+                     *           "status": "down"
+                     *         }
+                     *       },
+                     *       "info": {},
+                     *       "status": "error"
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -1858,12 +6482,193 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": "ok",
+                     *       "status": 200,
+                     *       "success": true
+                     *     }
+                     */
                     "application/json": components["schemas"]["Envelope_String"];
+                };
+            };
+        };
+    };
+    getGithubStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_IntegrationStatus"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listKnowledgeSources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [],
+                     *       "status": 200,
+                     *       "success": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Envelope_Vec_String"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
         };
@@ -1881,6 +6686,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1916,7 +6722,193 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    queryMemory: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [],
+                     *       "status": 200,
+                     *       "success": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Envelope_Vec_String"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listRecentPages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RecentPagesRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_List_RecentPage"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1941,6 +6933,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1985,6 +6978,24 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -1999,7 +7010,13 @@ export interface operations {
     requestAccess: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Names the request, for example by a UUID: 1 to 255 visible ASCII characters. Sent again by the same
+                 *     caller within 24 hours, it does nothing more and gets the first answer again.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2009,6 +7026,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description Created */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2053,7 +7071,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2064,6 +7085,33 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The `Idempotency-Key` was used with another body. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2095,6 +7143,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2139,7 +7188,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2150,6 +7202,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2168,11 +7238,13 @@ export interface operations {
             };
         };
     };
-    listWorkspaceActivity: {
+    listDailyActivity: {
         parameters: {
             query?: {
-                /** @description 1 to 200. */
-                limit?: number;
+                /** @description How many days back, 1 to 366; 30 when absent. */
+                days?: number;
+                /** @description Counts of this agent only. */
+                agentId?: components["schemas"]["AgentId"];
             };
             header?: never;
             path?: never;
@@ -2180,12 +7252,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Envelope_Vec_Activity"];
+                    "application/json": components["schemas"]["Envelope_Vec_DailyActivity"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */
@@ -2224,7 +7297,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2235,6 +7311,333 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listWorkspaceActivity: {
+        parameters: {
+            query?: {
+                /** @description 1 to 200. */
+                limit?: number;
+                /** @description `nextCursor` of an earlier answer: rows that are older than its last. */
+                cursor?: string;
+                /** @description Comma-separated activity types, such as `access_approved,access_revoked`. */
+                type?: string;
+                /** @description Rows of this agent only. */
+                agentId?: components["schemas"]["AgentId"];
+                /** @description From this instant on. */
+                since?: string;
+                /** @description Before this instant. */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityPage"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    unassign: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                assignmentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Done"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listAvailableAgents: {
+        parameters: {
+            query?: {
+                /** @description Comma-separated: agents with any of these. */
+                capabilities?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Agent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2255,13 +7658,17 @@ export interface operations {
     };
     listInvites: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whether to show revoked invites too. */
+                includeRevoked?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2306,7 +7713,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2317,6 +7727,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2338,7 +7766,13 @@ export interface operations {
     createInvite: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Names the request, for example by a UUID: 1 to 255 visible ASCII characters. Sent again by the same
+                 *     caller within 24 hours, it does nothing more and gets the first answer again.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2348,6 +7782,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description Created */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2392,7 +7827,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2403,6 +7841,33 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The `Idempotency-Key` was used with another body. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2421,7 +7886,111 @@ export interface operations {
             };
         };
     };
-    revokeInvite: {
+    listActiveInvites: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Invite"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getInvite: {
         parameters: {
             query?: never;
             header?: never;
@@ -2432,6 +8001,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2476,7 +8046,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2487,6 +8060,236 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    deleteInvite: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                inviteId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Done"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    revokeInvite: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                inviteId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Invite"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2514,6 +8317,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2558,7 +8362,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2569,6 +8376,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2596,6 +8421,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2640,6 +8466,207 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listProjectAgents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                projectId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Agent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listProjectActivity: {
+        parameters: {
+            query?: {
+                /** @description 1 to 200. */
+                limit?: number;
+                /** @description `nextCursor` of an earlier answer: rows that are older than its last. */
+                cursor?: string;
+                /** @description Comma-separated activity types, such as `access_approved,access_revoked`. */
+                type?: string;
+                /** @description Rows of this agent only. */
+                agentId?: components["schemas"]["AgentId"];
+                /** @description From this instant on. */
+                since?: string;
+                /** @description Before this instant. */
+                until?: string;
+            };
+            header?: never;
+            path: {
+                projectId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityPage"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -2654,7 +8681,13 @@ export interface operations {
     registerAgent: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Names the request, for example by a UUID: 1 to 255 visible ASCII characters. Sent again by the same
+                 *     caller within 24 hours, it does nothing more and gets the first answer again.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2664,6 +8697,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description Created */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2708,7 +8742,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2719,6 +8756,33 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The `Idempotency-Key` was used with another body. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2750,6 +8814,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2803,6 +8868,132 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    testRuntime: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["TestRuntime"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_RuntimeHealth"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -2817,7 +9008,13 @@ export interface operations {
     spawnAgents: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Names the request, for example by a UUID: 1 to 255 visible ASCII characters. Sent again by the same
+                 *     caller within 24 hours, it does nothing more and gets the first answer again.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2827,6 +9024,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description Created */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2871,7 +9069,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2882,6 +9083,33 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The `Idempotency-Key` was used with another body. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2967,6 +9195,213 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listTaskAgents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                taskId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Agent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listWatchableAgents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Watchable"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -2983,12 +9418,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3033,6 +9469,24 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -3049,21 +9503,32 @@ export interface operations {
             query?: {
                 /** @description 1 to 200. */
                 limit?: number;
+                /** @description `nextCursor` of an earlier answer: rows that are older than its last. */
+                cursor?: string;
+                /** @description Comma-separated activity types, such as `access_approved,access_revoked`. */
+                type?: string;
+                /** @description Rows of this agent only. */
+                agentId?: components["schemas"]["AgentId"];
+                /** @description From this instant on. */
+                since?: string;
+                /** @description Before this instant. */
+                until?: string;
             };
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Envelope_Vec_Activity"];
+                    "application/json": components["schemas"]["ActivityPage"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */
@@ -3102,7 +9567,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3113,6 +9581,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3136,7 +9622,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
@@ -3146,6 +9632,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3190,7 +9677,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3201,6 +9691,329 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    assignToProject: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssignProject"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Assignment"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    assignToTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssignTask"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Assignment"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listAssignments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Assignment"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3224,7 +10037,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
@@ -3234,6 +10047,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3278,7 +10092,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3289,6 +10106,566 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listAgentKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_ApiKeys"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    rotateAgentKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RotateKey"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_ApprovedAgent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    revokeAgentKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_RevokedKey"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    setPermissions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetPermissions"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Agent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listRecentAgentActivity: {
+        parameters: {
+            query?: {
+                /** @description 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_RecentActivities"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3312,7 +10689,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
@@ -3322,6 +10699,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3366,7 +10744,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3377,6 +10758,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3400,12 +10799,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3450,7 +10850,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3461,6 +10864,194 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listSpaces: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ListRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_List_Space"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getSubscriptionStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_SubscriptionStatus"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3484,12 +11075,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agentId: string;
+                agentId: components["schemas"]["AgentId"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3534,6 +11126,24 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -3557,6 +11167,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3601,6 +11212,24 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -3612,18 +11241,21 @@ export interface operations {
             };
         };
     };
-    getTerminalSession: {
+    offerTerminalSession: {
         parameters: {
             query?: never;
             header?: never;
-            path: {
-                sessionId: string;
-            };
+            path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OfferSession"];
+            };
+        };
         responses: {
-            200: {
+            /** @description Created */
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3649,6 +11281,15 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description There is no such thing here. */
             404: {
                 headers: {
@@ -3658,8 +11299,38 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3678,17 +11349,22 @@ export interface operations {
             };
         };
     };
-    endTerminalSession: {
+    reportTerminalSession: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                sessionId: string;
+                runtimeSessionId: string;
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReportSession"];
+            };
+        };
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3733,7 +11409,10 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The thing is not in a state that allows this, or a limit is reached. */
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3744,6 +11423,388 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getTerminalSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_TerminalSession"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    endTerminalSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_TerminalSession"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listTerminalSessionLogs: {
+        parameters: {
+            query?: {
+                /** @description 1 to 200; 100 when absent. */
+                limit?: number;
+                /** @description Lines to leave out at the start. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_TerminalSessionLog"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getAgentProviders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_AgentProviders"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3771,6 +11832,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3815,6 +11877,551 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getVersion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Version"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getAgentSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_AgentSettings"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getRuntimeHealth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_RuntimeHealth"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    updateAgentSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["UpdateAgentSettings"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_AgentSettings"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listIntegrations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Integrations"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listMembers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ListRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_List_Member"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
             /** @description The database cannot be reached; try again. */
             503: {
                 headers: {
@@ -3835,6 +12442,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3872,6 +12480,24 @@ export interface operations {
             };
             /** @description The body is longer than 64 KiB. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
