@@ -18,6 +18,9 @@ use crate::{
 /// When the last of 200 sockets should be closed.
 const REVOCATION_AIM_MS: f64 = 100.0;
 
+/// Cores that others may keep busy before the numbers say more of them than of us.
+const DISTURBANCE_CORES_MAX: f64 = 0.1;
+
 /// Digits that mean something: the runs differ by more.
 const DIGITS: i32 = 4;
 
@@ -276,6 +279,10 @@ impl Report {
         let head = ["service by peer", "conns", "requests/s", "req/CPU-s", "p99"];
         text.push('\n');
         text.push_str(&table(&head, &ratios.iter().map(Ratio::cells).collect::<Vec<_>>()));
+        let disturbance = rows.iter().map(|row| row.other_cores.median).fold(0.0, f64::max);
+        if disturbance > DISTURBANCE_CORES_MAX {
+            writeln!(text, "\nOther programs kept up to {disturbance} cores busy: measure again when this machine is idle.")?;
+        }
         let seconds = Some(plan.window.as_secs());
         Self::new(scenario, about.to_owned(), &text, Servers { rows, service_by_peer: ratios }, seconds, stage, plan)
     }
