@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LATENCY_MAX_US: u64 = 60_000_000;
 const DIGITS: u8 = 3;
 
+/// What CPU times are counted in.
+const TICK_SECONDS: f64 = 0.01;
+
 /// What one measurement found.
 pub(crate) struct Run {
     pub(crate) requests_per_second: f64,
@@ -143,6 +146,9 @@ fn summarize(latencies: &Histogram<u64>, before: &Cpu, after: &Cpu, window: Dura
     let load = after.load.saturating_sub(before.load).as_secs_f64();
     let cpu = after.server.saturating_sub(before.server).as_secs_f64();
     let database = after.database.zip(before.database).map(|(after, before)| after.saturating_sub(before).as_secs_f64());
+    // Less than a tick is a rounding error of the subtraction.
+    let others = machine - cpu - load - database.unwrap_or_default();
+    let others = if others < TICK_SECONDS { 0.0 } else { others };
     Run {
         requests_per_second: requests / window.as_secs_f64(),
         p50_ms: ms(latencies.value_at_quantile(0.5)),
@@ -152,6 +158,6 @@ fn summarize(latencies: &Histogram<u64>, before: &Cpu, after: &Cpu, window: Dura
         requests_per_cpu_second: requests / cpu,
         database_cpu_ms: database.map(|cpu| cpu * 1000.0 / requests),
         load_cores: load / window.as_secs_f64(),
-        other_cores: (machine - cpu - load - database.unwrap_or_default()).max(0.0) / window.as_secs_f64(),
+        other_cores: others / window.as_secs_f64(),
     }
 }
