@@ -59,15 +59,19 @@ fn changed_packages() -> Result<BTreeSet<String>> {
     for path in status.lines().filter_map(|line| line.get(3..)) {
         match path.trim_matches('"').split('/').collect::<Vec<_>>().as_slice() {
             ["crates", package, ..] => packages.insert((*package).to_owned()),
+            ["bench", "src" | "Cargo.toml", ..] => packages.insert("bench".to_owned()),
             ["xtask", ..] => packages.insert("xtask".to_owned()),
             ["src" | "tests" | "migrations" | ".sqlx" | "build.rs", ..] => packages.insert("raven-agents".to_owned()),
             ["Cargo.toml" | "Cargo.lock" | "clippy.toml" | "rust-toolchain.toml"] => {
-                packages.extend(["raven-agents", "pty-runtime", "private-postgres", "runtime-protocol", "xtask"].map(str::to_owned));
+                packages
+                    .extend(["raven-agents", "pty-runtime", "private-postgres", "runtime-protocol", "xtask", "bench"].map(str::to_owned));
                 true
             }
             _ => false,
         };
     }
-    packages.retain(|package| package == "raven-agents" || run::root().join("crates").join(package).is_dir() || package == "xtask");
+    let is_there =
+        |package: &str| run::root().join("crates").join(package).is_dir() || ["raven-agents", "xtask", "bench"].contains(&package);
+    packages.retain(|package| is_there(package));
     Ok(packages)
 }

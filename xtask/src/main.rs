@@ -1,5 +1,6 @@
 //! The task runner, `cargo xtask`: people, the hook and CI run the same code.
 
+mod bench;
 mod browser;
 mod check;
 mod database;
@@ -61,6 +62,14 @@ enum Task {
         #[command(subcommand)]
         task: database::Task,
     },
+    /// Measure the release build on this machine: one scenario, or all of them. Needs an idle machine and minutes.
+    Bench {
+        /// `agents-list`, `key-verification` or `revoke`.
+        scenario: Option<String>,
+        /// Passed on to the bench, for example `--runs 1 --dry`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Make every commit run `check --fast` first.
     Hook,
 }
@@ -75,6 +84,7 @@ fn main() -> ExitCode {
         Task::Gen { check: false } => generate::write(),
         Task::Gen { check: true } => generate::check(),
         Task::Db { task } => database::run(task),
+        Task::Bench { scenario, arguments } => bench::bench(&scenario.into_iter().chain(arguments).collect::<Vec<_>>()),
         Task::Hook => hook::install(),
     };
     match done {

@@ -49,6 +49,11 @@ pub(crate) fn install_for_tests() -> Result<()> {
     Ok(())
 }
 
+/// As [`install`], for what the bench compares the service with.
+pub(crate) fn install_for_bench() -> Result<()> {
+    install_in(&run::root().join("bench/peer"))
+}
+
 fn install_in(folder: &Path) -> Result<()> {
     let wanted = modified(&folder.join("package-lock.json"));
     // npm writes this file last, so a broken installation has none.

@@ -1,0 +1,175 @@
+//! Everything that a scenario runs on: a database of its own, the service, and the peer beside it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use private_postgres::{Cluster, Options, default_cache_dir, find_binaries};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::process::Command;
+
+use crate::{machine, program::Program};
+
+/// Both servers sign and check tokens with it.
+const APP_SECRET: &str = "the application secret of the bench, long enough";
+
+/// A folder for temporary files, removed with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// In the system's folder: the user that Postgres runs as under root must get there.
+    fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("raven-bench-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("{} could not be created: check TMPDIR", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("bench: {} is left over ({error}): delete it", self.0.display());
+        }
+    }
+}
+
+/// An empty database on a server of our own, or on the one that `DATABASE_URL` names.
+struct Database {
+    name: String,
+    url: String,
+    version: String,
+    /// Whether a commit waits for the disk: what the server's setting `fsync` says.
+    fsync: String,
+    /// The address that the database was made from, to remove it there; nothing to remove on our own server.
+    foreign: Option<String>,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    async fn create(folder: &Path) -> Result<Self> {
+        let name = format!("raven_bench_{}", std::process::id());
+        let given = std::env::var_os("DATABASE_URL").and_then(|url| url.into_string().ok()).filter(|url| !url.is_empty());
+        let (maintenance, url, cluster) = if let Some(given) = &given {
+            (given.clone(), with_database(given, &name).context("DATABASE_URL must look like postgres://user@host:5432/name")?, None)
+        } else {
+            let folder = folder.to_owned();
+            let cluster = tokio::task::spawn_blocking(move || start_cluster(&folder)).await??;
+            (cluster.url("postgres"), cluster.url(&name), Some(cluster))
+        };
+        let mut connection = PgConnection::connect(&maintenance).await.context("the database server cannot be reached")?;
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(create).execute(&mut connection).await.context("no database could be made")?;
+        let setting = "SELECT current_setting('server_version'), current_setting('fsync')";
+        let (version, fsync) = sqlx::query_as(setting).fetch_one(&mut connection).await?;
+        Ok(Self { name, url, version, fsync, foreign: given, cluster })
+    }
+
+    async fn end(mut self) -> Result<()> {
+        if let Some(foreign) = self.foreign.take() {
+            let mut connection = PgConnection::connect(&foreign).await?;
+            let remove = AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+            sqlx::raw_sql(remove).execute(&mut connection).await.with_context(|| format!("the database {} is left over", self.name))?;
+        }
+        if let Some(mut cluster) = self.cluster.take() {
+            tokio::task::spawn_blocking(move || cluster.stop()).await??;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.foreign.is_some() {
+            eprintln!("bench: the database {} is left over: drop it", self.name);
+        }
+    }
+}
+
+/// A cluster as the product makes its own: what is committed is on disk.
+fn start_cluster(folder: &Path) -> Result<Cluster> {
+    let chosen = std::env::var_os("RAVEN_PG_BIN").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let binaries = find_binaries(chosen.as_deref(), &default_cache_dir()?, &mut |step| eprintln!("    {step}"))?;
+    Ok(Cluster::start(&binaries, folder, &Options::default())?)
+}
+
+/// The address of another database on the same server.
+fn with_database(url: &str, name: &str) -> Option<String> {
+    let (base, parameters) = url.split_once('?').map_or((url, String::new()), |(base, parameters)| (base, format!("?{parameters}")));
+    let (scheme, rest) = base.split_once("://")?;
+    let server = rest.split('/').next()?;
+    Some(format!("{scheme}://{server}/{name}{parameters}"))
+}
+
+/// See the module. Fields are dropped in this order: the servers, then the database, then the folder.
+pub(crate) struct Stage {
+    pub(crate) service: Program,
+    pub(crate) peer: Option<Program>,
+    database: Database,
+    folder: Folder,
+}
+
+impl Stage {
+    /// The service alone.
+    pub(crate) async fn alone(service: &Path) -> Result<Self> {
+        let folder = Folder::create()?;
+        let database = Database::create(&folder.0).await?;
+        let settings = [
+            ("HOST", "127.0.0.1"),
+            ("DATABASE_URL", database.url.as_str()),
+            ("APP_SECRET", APP_SECRET),
+            // Limits would be what is measured.
+            ("RATE_LIMITS", "off"),
+            ("PARALLAX_MAX_AGENTS_PER_WORKSPACE", "1000"),
+            ("LOG_LEVEL", "warn"),
+        ];
+        let mut command = Command::new(service);
+        command.arg("serve");
+        let service = Program::start("raven-agents", command, &settings, "/api/health/live", &folder.0).await?;
+        Ok(Self { service, peer: None, database, folder })
+    }
+
+    /// The service, and the peer on the same database.
+    pub(crate) async fn with_peer(service: &Path) -> Result<Self> {
+        let mut stage = Self::alone(service).await?;
+        let settings = [("DATABASE_URL", stage.database.url.as_str()), ("APP_SECRET", APP_SECRET), ("NODE_ENV", "production")];
+        let mut command = Command::new("node");
+        command.arg(machine::root().join("bench/peer/server.js"));
+        let peer = Program::start("node-peer", command, &settings, "/health", &stage.folder.0).await;
+        stage.peer = Some(peer.context("run `npm ci` in bench/peer, or `cargo xtask bench`, which does that")?);
+        Ok(stage)
+    }
+
+    /// The process id of Postgres, if it is ours.
+    pub(crate) fn database_pid(&self) -> Option<u32> {
+        self.database.cluster.as_ref().and_then(Cluster::pid)
+    }
+
+    /// What the database is, in words.
+    pub(crate) fn database_facts(&self) -> String {
+        format!("Postgres {}, fsync {}", self.database.version, self.database.fsync)
+    }
+
+    /// Ends everything.
+    pub(crate) async fn end(self) -> Result<()> {
+        if let Some(peer) = self.peer {
+            peer.end().await?;
+        }
+        self.service.end().await?;
+        self.database.end().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_database;
+
+    #[test]
+    fn another_database_on_the_same_server_keeps_everything_else() {
+        let changed = |url| with_database(url, "new").unwrap();
+        assert_eq!(changed("postgres://u:p@host:5432/old?sslmode=disable"), "postgres://u:p@host:5432/new?sslmode=disable");
+        assert_eq!(changed("postgres://u@localhost/old?host=/run/x"), "postgres://u@localhost/new?host=/run/x");
+        assert_eq!(with_database("host", "new"), None);
+    }
+}
