@@ -21,7 +21,7 @@ use crate::{
 
 pub use crate::{
     config::{Quota, RateLimits},
-    storage::{StorageError, Tx, key_cache::KeyCache},
+    storage::{StorageError, Tx, access_cache::AccessCache},
 };
 pub use connections::Connections;
 
@@ -59,7 +59,7 @@ pub struct Handles {
     pub policy: Policy,
     pub tokens: Tokens,
     pub settings: Settings,
-    pub key_cache: KeyCache,
+    pub access_cache: AccessCache,
     pub connections: Arc<Connections>,
     pub runtime: Option<RuntimeClient>,
     pub control_plane: Option<ControlPlane>,

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{App, Handles, KeyCache, Settings},
+    app::{AccessCache, App, Handles, Settings},
     config::Config,
     domain::{adoption, settings},
     http, mcp,
@@ -83,7 +83,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             activity_kept: config.activity_kept,
             activity_daily_kept: config.activity_daily_kept,
         },
-        key_cache: KeyCache::default(),
+        access_cache: AccessCache::default(),
         connections: Arc::default(),
         runtime: runtime.clone(),
         control_plane,

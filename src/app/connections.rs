@@ -94,6 +94,10 @@ impl Drop for Connection {
     }
 }
 
+/// Connections that were open at one moment.
+#[derive(Default)]
+pub struct Concerned(Vec<(u64, Kind)>);
+
 /// What was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Closed {
@@ -148,10 +152,18 @@ impl Connections {
         self.state().open.values().any(|entry| entry.holder.is_concerned(subject))
     }
 
+    /// The connections that a change of `subject` concerns, as they are open now.
+    #[must_use]
+    pub fn concerned(&self, subject: &Subject) -> Concerned {
+        let state = self.state();
+        Concerned(state.open.iter().filter(|(_, entry)| entry.holder.is_concerned(subject)).map(|(id, entry)| (*id, entry.kind)).collect())
+    }
+
     /// Closes what may not stay open, now that `subject` stands as it does: everything of one that has
-    /// ended, and what was opened with another role. Waits until it is closed, for a while at most.
-    pub async fn close(&self, subject: &Subject, standing: Standing) -> Closed {
-        let (mut closing, mut closed) = (Vec::new(), Closed::default());
+    /// ended, and what was opened with another role. Waits until it is closed, for a while at most. What
+    /// was open `before` counts as closed by this too, whoever closed it since.
+    pub async fn close(&self, subject: &Subject, standing: Standing, before: Concerned) -> Closed {
+        let mut closing: HashMap<u64, Kind> = before.0.into_iter().collect();
         for (id, entry) in &self.state().open {
             let stays = match standing {
                 Standing::Ended => false,
@@ -160,17 +172,13 @@ impl Connections {
             };
             if !stays && entry.holder.is_concerned(subject) {
                 entry.ended.cancel();
-                closing.push(*id);
-                match entry.kind {
-                    Kind::Socket => closed.sockets += 1,
-                    Kind::Stream => closed.streams += 1,
-                }
+                closing.insert(*id, entry.kind);
             }
         }
         let all_gone = async {
             loop {
                 let changed = self.closed.notified();
-                if closing.iter().all(|id| !self.state().open.contains_key(id)) {
+                if closing.keys().all(|id| !self.state().open.contains_key(id)) {
                     return;
                 }
                 changed.await;
@@ -179,7 +187,8 @@ impl Connections {
         if timeout(CLOSING_PATIENCE, all_gone).await.is_err() {
             tracing::warn!(count = closing.len(), "connections that were told to close are open still");
         }
-        closed
+        let count = |wanted: Kind| u64::try_from(closing.values().filter(|kind| **kind == wanted).count()).unwrap_or(u64::MAX);
+        Closed { sockets: count(Kind::Socket), streams: count(Kind::Stream) }
     }
 
     /// The number of open connections of a kind.
@@ -211,9 +220,13 @@ mod tests {
         let closing = obedient(&all, Holder::Person(ada.clone()));
         let _staying = obedient(&all, Holder::Person(bob.clone()));
         let subject = Subject::User(ada.user);
-        assert_eq!(all.close(&subject, Standing::Person(Role::Admin)).await, Closed::default(), "nothing changed for it");
-        assert_eq!(all.close(&subject, Standing::Person(Role::Member)).await, Closed { sockets: 1, streams: 0 });
+        assert_eq!(
+            all.close(&subject, Standing::Person(Role::Admin), Concerned::default()).await,
+            Closed::default(),
+            "nothing changed for it"
+        );
+        assert_eq!(all.close(&subject, Standing::Person(Role::Member), Concerned::default()).await, Closed { sockets: 1, streams: 0 });
         assert!(closing.await.is_ok() && !all.has(&subject) && all.has(&Subject::User(bob.user)));
-        assert_eq!(all.close(&subject, Standing::Ended).await, Closed::default(), "closed already");
+        assert_eq!(all.close(&subject, Standing::Ended, Concerned::default()).await, Closed::default(), "closed already");
     }
 }

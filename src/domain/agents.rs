@@ -160,9 +160,15 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId, filter: &AgentFilter)
     with_runs(conn, workspace, agents).await
 }
 
+/// An agent with its newest run.
 pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Result<Option<AgentView>, StorageError> {
     let Some(agent) = storage::agents::get(conn, workspace, id).await? else { return Ok(None) };
     Ok(with_runs(conn, workspace, vec![agent]).await?.pop())
+}
+
+/// As [`get`], without its run.
+pub async fn find(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Result<Option<Agent>, StorageError> {
+    storage::agents::get(conn, workspace, id).await
 }
 
 async fn with_runs(conn: &mut Conn, workspace: WorkspaceId, agents: Vec<Agent>) -> Result<Vec<AgentView>, StorageError> {

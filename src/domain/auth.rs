@@ -6,13 +6,13 @@ use sqlx::PgPool;
 
 use crate::{
     model::{
-        actor::Person,
+        actor::{KeyHolder, Person},
         clock::Clock,
         ids::{UserId, WorkspaceId},
         token::Tokens,
         workspace::{Role, User, Workspace},
     },
-    storage::{self, Conn, StorageError, Tx},
+    storage::{self, Conn, StorageError, Tx, access_cache::AccessCache},
 };
 
 /// Cost of password hashes, as the original's.
@@ -72,16 +72,28 @@ pub async fn login(
     Ok(tokens.issue(account.id, workspace, &account.email, now))
 }
 
-/// The person behind an access token: signed by us, not expired, the account active and no agent's.
-pub async fn person(conn: &mut Conn, tokens: &Tokens, token: &str) -> Result<Option<Person>, StorageError> {
+/// The person behind an access token: signed by us, not expired, the account active and no agent's. A
+/// person who was looked up a moment ago costs no query.
+pub async fn person(
+    pool: &PgPool,
+    clock: &Clock,
+    cache: &AccessCache,
+    tokens: &Tokens,
+    token: &str,
+) -> Result<Option<Person>, StorageError> {
     let Some(claims) = tokens.check(token) else { return Ok(None) };
-    let user = storage::users::active(conn, claims.workspace_id, claims.sub).await?;
-    Ok(user.filter(|user| user.role != Role::Agent).map(|user| Person {
-        user: user.id,
-        workspace: user.workspace_id,
-        role: user.role,
-        expires_at: claims.exp,
-    }))
+    let remembered_as = format!("person {} {}", claims.workspace_id, claims.sub);
+    #[expect(clippy::disallowed_methods, reason = "a person who is remembered is checked without a transaction")]
+    let now = clock.at(chrono::Utc::now());
+    if let Some((KeyHolder::Person { person, .. }, _)) = cache.get(&remembered_as, now) {
+        return Ok(Some(Person { expires_at: claims.exp, ..person }));
+    }
+    let ticket = cache.ticket();
+    let user = storage::users::active(&mut *pool.acquire().await?, claims.workspace_id, claims.sub).await?;
+    let Some(user) = user.filter(|user| user.role != Role::Agent) else { return Ok(None) };
+    let person = Person { user: user.id, workspace: user.workspace_id, role: user.role, expires_at: claims.exp };
+    cache.put(ticket, remembered_as, KeyHolder::Person { person: person.clone(), key_id: String::new() }, None);
+    Ok(Some(person))
 }
 
 /// A person's own account and workspace, with the number of people in it.

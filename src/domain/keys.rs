@@ -19,7 +19,7 @@ use crate::{
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::storage::key_cache::KeyCache;
+pub use crate::storage::access_cache::AccessCache;
 
 /// Keys listed at the most.
 const LISTED_MAX: i64 = 200;
@@ -229,7 +229,7 @@ fn check_expiry(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result
 pub async fn verify(
     pool: &PgPool,
     clock: &Clock,
-    cache: &KeyCache,
+    cache: &AccessCache,
     policy: &Policy,
     key: &Secret,
 ) -> Result<Option<KeyHolder>, StorageError> {

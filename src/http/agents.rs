@@ -8,13 +8,13 @@ use super::{
     callers::{Manager, Member},
     input::{self, Body, Param, Params},
     problem::agent_not_found,
-    revocation::{self, Ended},
+    revocation::{Ended, Revocation},
 };
 use crate::{
     app::App,
     domain::{
         agents::{self, AgentFilter},
-        approvals::{self, Grant, Revocation},
+        approvals::{self, Grant},
         settings,
     },
     model::{
@@ -139,9 +139,11 @@ pub(super) async fn revoke(
 ) -> Result<Envelope<Revoked>, Problem> {
     let started = Instant::now();
     let mut tx = app.begin().await?;
-    let Revocation { keys, sessions, assignments, run } = approvals::revoke(&mut tx, &app.policy, &admin, &id, body.reason).await?;
+    let revoked = approvals::revoke(&mut tx, &app.policy, &admin, &id, body.reason).await?;
+    let revocation = Revocation::of(&app, Subject::Agent(admin.workspace(), id), started);
     tx.commit().await?;
-    let ended = revocation::carry_out(&app, Subject::Agent(admin.workspace(), id), run, started).await;
+    let approvals::Revocation { keys, sessions, assignments, run } = revoked;
+    let ended = revocation.carry_out(&app, run).await;
     let receipt = Ended { keys, sessions, assignments, ..ended };
     Ok(Envelope::ok(Revoked { success: true, receipt: receipt.into() }))
 }
@@ -162,7 +164,7 @@ pub(super) async fn set_permissions(
     let mut tx = app.begin().await?;
     let agent = approvals::set_permissions(&mut tx, &admin, &id, granted).await?;
     tx.commit().await?;
-    app.key_cache.forget(&Subject::Agent(admin.workspace(), id));
+    app.access_cache.forget(&Subject::Agent(admin.workspace(), id));
     Ok(Envelope::ok(Agent::full(AgentView { agent, run: None })))
 }
 

@@ -44,13 +44,13 @@ impl FromRequestParts<App> for Member {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token =
             input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE)).ok_or_else(Problem::unauthorized)?;
-        let mut conn = app.read().await?;
-        let person = auth::person(&mut conn, &app.tokens, token).await?;
+        let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
         let person = person.ok_or_else(Problem::unauthorized)?;
-        if app.settings.cloud
-            && workspaces::resolve(&mut conn, Some(input::host_label(&parts.headers).unwrap_or_default())).await? != Some(person.workspace)
-        {
-            return Err(Problem::unauthorized());
+        if app.settings.cloud {
+            let label = input::host_label(&parts.headers).unwrap_or_default();
+            if workspaces::resolve(&mut *app.read().await?, Some(label)).await? != Some(person.workspace) {
+                return Err(Problem::unauthorized());
+            }
         }
         Ok(Self(person))
     }

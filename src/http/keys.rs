@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     callers::{Manager, Member},
     input::{Body, Param},
-    revocation,
+    revocation::{Ended, Revocation},
 };
 use crate::{
     app::App,
@@ -75,7 +75,7 @@ pub(super) async fn rotate(
     let mut tx = app.begin().await?;
     let minted = keys::rotate_own(&mut tx, &admin, &id, rotation(&body)).await?;
     tx.commit().await?;
-    app.key_cache.forget(&Subject::Key(id));
+    app.access_cache.forget(&Subject::Key(id));
     Ok(Envelope::created(created(minted)))
 }
 
@@ -92,13 +92,14 @@ pub(super) async fn revoke(
     let started = Instant::now();
     let mut tx = app.begin().await?;
     let key = keys::revoke_own(&mut tx, &person, &id).await?;
+    let revocation = Revocation::of(&app, Subject::Key(key.id.clone()), started);
     tx.commit().await?;
-    revoked(&app, Subject::Key(key.id), started).await
+    revoked(&app, revocation, key.revoked_at.is_none()).await
 }
 
-async fn revoked(app: &App, subject: Subject, started: Instant) -> Result<Envelope<RevokedKey>, Problem> {
-    let receipt = revocation::carry_out(app, subject, None, started).await;
-    Ok(Envelope::ok(RevokedKey { message: "API key revoked", receipt: revocation::Ended { keys: 1, ..receipt }.into() }))
+async fn revoked(app: &App, revocation: Revocation, was_live: bool) -> Result<Envelope<RevokedKey>, Problem> {
+    let ended = revocation.carry_out(app, None).await;
+    Ok(Envelope::ok(RevokedKey { message: "API key revoked", receipt: Ended { keys: was_live.into(), ..ended }.into() }))
 }
 
 /// Create an API key for somebody.
@@ -180,7 +181,7 @@ pub(super) async fn rotate_agents(
     let mut tx = app.begin().await?;
     let (agent, secret) = keys::rotate(&mut tx, &app.policy, &admin, &id, rotation(&body)).await?;
     tx.commit().await?;
-    app.key_cache.forget(&Subject::Agent(admin.workspace(), id));
+    app.access_cache.forget(&Subject::Agent(admin.workspace(), id));
     let agent = Agent::full(AgentView { agent, run: None });
     Ok(Envelope::ok(ApprovedAgent { agent, mcp_api_key: secret.expose().to_owned() }))
 }
@@ -199,6 +200,7 @@ pub(super) async fn revoke_agents(
     let started = Instant::now();
     let mut tx = app.begin().await?;
     let key = keys::revoke_of_agent(&mut tx, &admin, &id, &key_id).await?;
+    let revocation = Revocation::of(&app, Subject::Key(key.id.clone()), started);
     tx.commit().await?;
-    revoked(&app, Subject::Key(key.id), started).await
+    revoked(&app, revocation, key.revoked_at.is_none()).await
 }

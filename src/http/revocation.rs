@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::{
-    app::{App, StorageError, connections::Closed},
+    app::{
+        App, StorageError,
+        connections::{Closed, Concerned},
+    },
     domain::runs,
     model::{
         actor::{Standing, Subject},
@@ -44,18 +47,32 @@ impl From<Ended> for Receipt {
     }
 }
 
-/// Forgets what is remembered of `subject`, closes its connections and ends its process. Every node
-/// does the first two upon what the database tells it; here nobody has to wait for that.
-pub(super) async fn carry_out(app: &App, subject: Subject, run: Option<Run>, started: Instant) -> Ended {
-    app.key_cache.forget(&subject);
-    let runs = u64::from(run.is_some());
-    // A caller who goes away does not leave it half done.
-    let work = app.spawn({
-        let app = app.clone();
-        async move { tokio::join!(app.connections.close(&subject, Standing::Ended), end_process(&app, run)) }
-    });
-    let (closed, processes) = work.await.unwrap_or_default();
-    Ended { runs, processes, closed, took: started.elapsed(), ..Ended::default() }
+/// A revocation that is about to be committed.
+pub(super) struct Revocation {
+    subject: Subject,
+    started: Instant,
+    open: Concerned,
+}
+
+impl Revocation {
+    /// To be made before the commit: from then on the database tells every node, and what is open is closed.
+    pub(super) fn of(app: &App, subject: Subject, started: Instant) -> Self {
+        Self { open: app.connections.concerned(&subject), subject, started }
+    }
+
+    /// Forgets what is remembered of the subject, closes its connections and ends its process. Every node
+    /// does the first two upon what the database tells it; here nobody has to wait for that.
+    pub(super) async fn carry_out(self, app: &App, run: Option<Run>) -> Ended {
+        app.access_cache.forget(&self.subject);
+        let runs = u64::from(run.is_some());
+        // A caller who goes away does not leave it half done.
+        let work = app.spawn({
+            let (app, subject, open) = (app.clone(), self.subject, self.open);
+            async move { tokio::join!(app.connections.close(&subject, Standing::Ended, open), end_process(&app, run)) }
+        });
+        let (closed, processes) = work.await.unwrap_or_default();
+        Ended { runs, processes, closed, took: self.started.elapsed(), ..Ended::default() }
+    }
 }
 
 /// The number of processes that have ended: one or none.

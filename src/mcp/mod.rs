@@ -47,7 +47,7 @@ impl axum::extract::FromRequestParts<App> for Key {
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
         let key = input::api_key(&parts.headers).map(Secret::presented).ok_or_else(Problem::unauthorized)?;
-        let holder = keys::verify(&app.pool, &app.clock, &app.key_cache, &app.policy, &key).await?;
+        let holder = keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, &key).await?;
         holder.map(Self).ok_or_else(Problem::unauthorized)
     }
 }

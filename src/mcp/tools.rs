@@ -124,8 +124,7 @@ fn own_identity(caller: &AgentCaller, arguments: &Map<String, Value>) -> Result<
 
 /// `agent_profile`: what the service knows of the caller. Needs no permission.
 async fn profile(app: &App, caller: &AgentCaller) -> Result<Result<Value, ToolError>, StorageError> {
-    let Some(view) = agents::get(&mut *app.read().await?, caller.workspace, &caller.agent).await? else { return Ok(Err(gone())) };
-    let agent = view.agent;
+    let Some(agent) = agents::find(&mut *app.read().await?, caller.workspace, &caller.agent).await? else { return Ok(Err(gone())) };
     let (resolved_at, resolved_by) = match &agent.state {
         AgentState::Approved { by, at, .. } => (Some(Timestamp(*at)), *by),
         AgentState::Pending | AgentState::Denied { .. } | AgentState::Revoked { .. } => (None, None),
@@ -155,7 +154,7 @@ async fn my_assignments(app: &App, caller: &AgentCaller, arguments: &Map<String,
         }
     };
     let mut conn = app.read().await?;
-    let Some(view) = agents::get(&mut conn, caller.workspace, &caller.agent).await? else { return Ok(Err(gone())) };
+    let Some(agent) = agents::find(&mut conn, caller.workspace, &caller.agent).await? else { return Ok(Err(gone())) };
     let mut found = assignments::active(&mut conn, caller.workspace, &caller.agent).await?;
     if let Some(wanted) = wanted {
         found.retain(|assignment| matches!(assignment.target, Target::Project(_)) || task_status(assignment) == wanted);
@@ -163,7 +162,7 @@ async fn my_assignments(app: &App, caller: &AgentCaller, arguments: &Map<String,
     let count = |project: bool| found.iter().filter(|assignment| matches!(assignment.target, Target::Project(_)) == project).count();
     Ok(Ok(json!({
         "agentId": caller.agent,
-        "agentName": view.agent.profile.name,
+        "agentName": agent.profile.name,
         "totalProjects": count(true),
         "totalTasks": count(false),
         "assignments": found.iter().map(wire::assignments::Assignment::from).collect::<Vec<_>>(),

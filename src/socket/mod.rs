@@ -153,17 +153,16 @@ impl Credential {
     async fn check(&self, app: &App) -> Result<Option<Holder>, StorageError> {
         match self {
             Self::Token { token, host_label } => Ok(Self::person(app, token, host_label).await?.map(Holder::Person)),
-            Self::Key(key) => Ok(keys::verify(&app.pool, &app.clock, &app.key_cache, &app.policy, key).await?.map(Holder::Key)),
+            Self::Key(key) => Ok(keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, key).await?.map(Holder::Key)),
         }
     }
 
     async fn person(app: &App, token: &str, host_label: &str) -> Result<Option<Person>, StorageError> {
-        let mut conn = app.read().await?;
-        let person = auth::person(&mut conn, &app.tokens, token).await?;
+        let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
         if !app.settings.cloud {
             return Ok(person);
         }
-        let asked = workspaces::resolve(&mut conn, Some(host_label)).await?;
+        let asked = workspaces::resolve(&mut *app.read().await?, Some(host_label)).await?;
         Ok(person.filter(|person| Some(person.workspace) == asked))
     }
 }

@@ -1,6 +1,7 @@
 //! SQL and row conversion. Nothing here decides anything: rules live in `domain`.
 
 pub mod access;
+pub mod access_cache;
 pub mod activity;
 pub mod adoption;
 pub mod agents;
@@ -9,7 +10,6 @@ pub mod db;
 mod filter;
 pub mod idempotency;
 pub mod invites;
-pub mod key_cache;
 pub mod keys;
 pub mod notifications;
 pub mod outbox;

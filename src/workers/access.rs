@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::{
-    app::{App, StorageError},
+    app::{App, StorageError, connections::Concerned},
     domain::standing::{self, AccessListener, AccessNews},
     model::actor::Subject,
 };
 
-/// How often the listener proves that it hears, while verified keys are remembered.
+/// How often the listener proves that it hears, while anybody is remembered.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// Listens for ever. While nobody listens, nothing that is remembered counts.
 pub(super) async fn run(app: App) {
     loop {
         let heard = listen(&app).await;
-        app.key_cache.distrust();
+        app.access_cache.distrust();
         if let Err(error) = heard {
             super::pause_after("access", &error).await;
         }
@@ -46,17 +46,17 @@ async fn hear(app: &App, listener: &mut AccessListener, name: &str, started: Ins
                 // The text is the listener's name and when it sent the message, in milliseconds since it started.
                 let sent_ms = text.strip_prefix(name).and_then(|rest| rest.trim().parse().ok());
                 if let Some(sent_at) = sent_ms.and_then(|ms| started.checked_add(Duration::from_millis(ms))) {
-                    app.key_cache.confirm(sent_at);
+                    app.access_cache.confirm(sent_at);
                 }
             }
         }
     }
 }
 
-/// Sends the listener a message every so often, as long as keys are remembered.
+/// Sends the listener a message every so often, as long as anybody is remembered.
 async fn ping(app: &App, name: &str, started: Instant) -> Result<(), StorageError> {
     loop {
-        app.key_cache.in_use().await;
+        app.access_cache.in_use().await;
         let text = format!("{name} {}", started.elapsed().as_millis());
         standing::ping(&mut *app.read().await?, &text).await?;
         sleep(PING_EVERY).await;
@@ -64,12 +64,12 @@ async fn ping(app: &App, name: &str, started: Instant) -> Result<(), StorageErro
 }
 
 async fn apply(app: &App, subject: &Subject) -> Result<(), StorageError> {
-    app.key_cache.forget(subject);
+    app.access_cache.forget(subject);
     if app.connections.has(subject) {
         let standing = standing::of(&mut *app.read().await?, subject).await?;
         let (app, subject) = (app.clone(), subject.clone());
         // Connections that are slow to close do not keep the next change waiting.
-        app.clone().spawn(async move { app.connections.close(&subject, standing).await });
+        app.clone().spawn(async move { app.connections.close(&subject, standing, Concerned::default()).await });
     }
     Ok(())
 }

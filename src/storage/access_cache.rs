@@ -1,7 +1,7 @@
-//! Keys that were verified a moment ago, so that a busy agent costs no query per call.
+//! Keys and people that were verified a moment ago, so that a busy agent or page costs no query per call.
 //!
 //! What is remembered counts only while the database tells this process of every change: a listener
-//! confirms that with a message to itself ([`KeyCache::confirm`]), and without one in time nothing
+//! confirms that with a message to itself ([`AccessCache::confirm`]), and without one in time nothing
 //! is believed. A look-up that began before a change is not remembered after it ([`Ticket`]).
 
 use std::{
@@ -18,9 +18,9 @@ use tokio::sync::Notify;
 
 use crate::model::actor::{KeyHolder, Subject};
 
-/// Keys remembered at the most; about 300 bytes each.
+/// Keys and people remembered at the most; about 300 bytes each.
 const ENTRIES_MAX: usize = 10_000;
-/// How long a key is remembered. Changes are told at once; this bounds what a bug could do.
+/// How long one is remembered. Changes are told at once; this bounds what a bug could do.
 const TTL: Duration = Duration::from_secs(30);
 /// How long one confirmation counts: a few times the interval at which they are sent.
 const CONFIRMED_FOR: Duration = Duration::from_secs(3);
@@ -47,28 +47,29 @@ pub struct Ticket(u64);
 
 /// See the module.
 #[derive(Default)]
-pub struct KeyCache {
+pub struct AccessCache {
     state: Mutex<State>,
     /// Counts the changes heard of.
     changes: AtomicU64,
     used: Notify,
 }
 
-impl KeyCache {
+impl AccessCache {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is a single step, so a panic elsewhere leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The holder of a key, if known and to be believed. The flag says that its use is to be noted.
+    /// Whoever is remembered under a name, such as a key's hash, if that is to be believed. The flag says
+    /// that the use of a key is to be noted.
     #[must_use]
-    pub fn get(&self, key_hash: &str, now: DateTime<Utc>) -> Option<(KeyHolder, bool)> {
+    pub fn get(&self, name: &str, now: DateTime<Utc>) -> Option<(KeyHolder, bool)> {
         let mut state = self.state();
         let at = Instant::now();
         if state.believed_until.is_none_or(|until| until < at) {
             return None;
         }
-        let entry = state.entries.get_mut(key_hash)?;
+        let entry = state.entries.get_mut(name)?;
         if at - entry.remembered_at > TTL || entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return None;
         }
@@ -86,7 +87,7 @@ impl KeyCache {
     }
 
     /// Remembers what a look-up found, unless something changed since it began.
-    pub fn put(&self, ticket: Ticket, key_hash: String, holder: KeyHolder, expires_at: Option<DateTime<Utc>>) {
+    pub fn put(&self, ticket: Ticket, name: String, holder: KeyHolder, expires_at: Option<DateTime<Utc>>) {
         let at = Instant::now();
         let mut state = self.state();
         if self.changes.load(Ordering::Acquire) != ticket.0 {
@@ -96,13 +97,13 @@ impl KeyCache {
             state.entries.retain(|_, entry| at - entry.remembered_at <= TTL);
         }
         if state.entries.len() < ENTRIES_MAX {
-            state.entries.insert(key_hash, Entry { holder, expires_at, remembered_at: at, touched_at: at });
+            state.entries.insert(name, Entry { holder, expires_at, remembered_at: at, touched_at: at });
         }
         drop(state);
         self.used.notify_one();
     }
 
-    /// Forgets every key whose holder a change concerns.
+    /// Forgets everybody whom a change concerns.
     pub fn forget(&self, subject: &Subject) {
         let mut state = self.state();
         self.changes.fetch_add(1, Ordering::AcqRel);
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn nothing_is_believed_without_a_confirmation_in_time() {
-        let cache = KeyCache::default();
+        let cache = AccessCache::default();
         let workspace = WorkspaceId::generate();
         cache.put(cache.ticket(), "hash".into(), holder(workspace, "scout", "k"), None);
         assert!(cache.get("hash", now()).is_none(), "no listener yet");
@@ -182,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_change_forgets_whom_it_concerns_and_what_was_looked_up_before_it() {
-        let cache = KeyCache::default();
+        let cache = AccessCache::default();
         cache.confirm(Instant::now());
         let workspace = WorkspaceId::generate();
         cache.put(cache.ticket(), "one".into(), holder(workspace, "scout", "k1"), None);
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_expired_key_is_not_remembered_beyond_its_time() {
-        let cache = KeyCache::default();
+        let cache = AccessCache::default();
         cache.confirm(Instant::now());
         cache.put(cache.ticket(), "one".into(), holder(WorkspaceId::generate(), "scout", "k"), Some(now()));
         assert!(cache.get("one", now() - chrono::TimeDelta::seconds(1)).is_some());
