@@ -32,8 +32,8 @@ type FeedQuery = NonNullable<paths['/api/parallax-agents/activity/workspace']['g
 /** Which rows of an activity feed to read. */
 export type ActivityFilter = Pick<FeedQuery, 'type' | 'agentId' | 'since' | 'until'>;
 
-/** Settings to change. The document leaves `parallax` out of this body although the service reads it. */
-export type UpdateSettings = Schemas['UpdateAgentSettings'] & { parallax?: Partial<AgentSettings['parallax']> };
+/** Settings to change; what is absent stays. */
+export type UpdateSettings = Schemas['UpdateAgentSettings'];
 
 /**
  * A refused or failed call; its message is a sentence to show. `status` is 0 when the service was not

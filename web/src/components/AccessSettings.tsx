@@ -25,21 +25,19 @@ export function AccessSettings({ settings, readOnly }: { settings: AgentSettings
   const save = useSaveSettings('Access settings are saved.', () => setDraft({}));
   const maxAgents = draft.maxAgents ?? parallax.maxAgents ?? '';
   const perProject = draft.maxAgentsPerProject ?? parallax.maxAgentsPerProject;
-  // The service has no way back to the operator's limit.
-  const unlimited = maxAgents === '' && parallax.maxAgents != null;
 
   return (
     <SettingsForm
       title="Access"
       readOnly={readOnly}
-      changed={Object.keys(draft).length > 0 && !unlimited && perProject !== ''}
+      changed={Object.keys(draft).length > 0 && perProject !== ''}
       save={save}
       onSubmit={() => save.mutate(toUpdate(draft))}
       onReset={() => setDraft({})}
     >
       <Switch
         label="Agents may come in"
-        description="Off, nobody registers, asks for access or is spawned. Agents that are in stay, and who waits can still be approved."
+        description="Off, nobody registers, asks for access, is approved or spawned. Agents that are in stay."
         disabled={readOnly}
         checked={draft.enabled ?? parallax.enabled}
         onChange={(event) => change({ enabled: event.currentTarget.checked })}
@@ -59,11 +57,7 @@ export function AccessSettings({ settings, readOnly }: { settings: AgentSettings
           max={AGENTS_MAX}
           allowDecimal={false}
           readOnly={readOnly}
-          error={
-            unlimited
-              ? 'A limit that was set can be changed, not taken away.'
-              : fieldError(save.error, 'parallax.maxAgents')
-          }
+          error={fieldError(save.error, 'parallax.maxAgents')}
           value={maxAgents}
           onChange={(value) => change({ maxAgents: value })}
         />
@@ -95,7 +89,8 @@ function toUpdate({ enabled, isPublic, maxAgents, maxAgentsPerProject, defaultPe
     allowPublicAgentRegistration: isPublic,
     parallax: {
       enabled,
-      maxAgents: count(maxAgents),
+      // 0 leaves it to the operator.
+      maxAgents: maxAgents === '' ? 0 : count(maxAgents),
       maxAgentsPerProject: count(maxAgentsPerProject),
       defaultPermissions,
     },
