@@ -39,6 +39,14 @@ CREATE TRIGGER raven_user_changed AFTER UPDATE ON users FOR EACH ROW
     EXECUTE FUNCTION raven_access_changed('user');
 CREATE TRIGGER raven_user_deleted AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION raven_access_changed('user');
 
+CREATE FUNCTION raven_workspace_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('raven_access', 'workspace ' || OLD.id::text || ' ' || OLD.id::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER raven_workspace_deleted AFTER UPDATE ON workspaces FOR EACH ROW
+    WHEN (OLD.deleted_at IS DISTINCT FROM NEW.deleted_at) EXECUTE FUNCTION raven_workspace_changed();
+
 -- Decisions on their way to the control plane, one row each, kept until delivered or given up.
 CREATE TABLE control_plane_notifications (
     id uuid PRIMARY KEY DEFAULT gen_uuid_v7(),
@@ -64,6 +72,8 @@ CREATE INDEX control_plane_notifications_due_idx ON control_plane_notifications 
 -- Ids of signed webhooks that were taken in, so that none counts twice.
 CREATE TABLE webhook_deliveries (
     id varchar PRIMARY KEY,
-    received_at timestamptz NOT NULL DEFAULT now()
+    -- When its latest attempt began; one that never ends is given up after a while.
+    received_at timestamptz NOT NULL DEFAULT now(),
+    taken_in_at timestamptz
 );
 CREATE INDEX webhook_deliveries_received_idx ON webhook_deliveries (received_at);

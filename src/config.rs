@@ -389,6 +389,10 @@ impl Config {
         {
             reader.refuse("PARALLAX_CONTROL_PLANE_URL", &format!("must be an absolute http or https URL, got {url:?}"), ());
         }
+        if self.control_plane.as_ref().is_some_and(|url| !url.starts_with("https://") && !is_on_this_machine(url)) {
+            // The shared secret goes along with every notification (D-20).
+            reader.refuse("PARALLAX_CONTROL_PLANE_URL", "must be https, unless the control plane is on this machine", ());
+        }
         if self.key_registration_token.as_ref().is_some_and(|token| token.chars().count() < SHARED_SECRET_CHARS_MIN) {
             reader.refuse("API_KEY_REGISTRATION_TOKEN", &format!("must have at least {SHARED_SECRET_CHARS_MIN} characters"), ());
         }
@@ -438,6 +442,12 @@ fn web_origin(text: &str) -> Option<String> {
 /// Reads a network, or an address as the network of that address alone.
 fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn is_on_this_machine(url: &str) -> bool {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn method_name(text: &str) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Every connection that stays open, by whom it belongs to, so that it can be closed with their access.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -41,6 +41,7 @@ impl Holder {
         match (self, subject) {
             (Self::Key(holder), subject) => subject.concerns(holder),
             (Self::Person(person), Subject::User(user)) => person.user == *user,
+            (Self::Person(person), Subject::Workspace(workspace)) => person.workspace == *workspace,
             (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
         }
     }
@@ -124,24 +125,29 @@ impl Connections {
 
     /// The people and agents, keys included, that have a connection open.
     #[must_use]
-    pub fn subjects(&self) -> Vec<Subject> {
-        let mut subjects: Vec<Subject> = Vec::new();
-        let mut add = |subject: Subject| {
-            if !subjects.contains(&subject) {
-                subjects.push(subject);
-            }
-        };
+    pub fn subjects(&self) -> HashSet<Subject> {
+        let mut subjects = HashSet::new();
         for entry in self.state().open.values() {
-            match &entry.holder {
-                Holder::Person(person) => add(Subject::User(person.user)),
+            let workspace = match &entry.holder {
+                Holder::Person(person) => {
+                    subjects.insert(Subject::User(person.user));
+                    person.workspace
+                }
                 Holder::Key(holder) => {
-                    add(Subject::Key(holder.key_id().to_owned()));
+                    subjects.insert(Subject::Key(holder.key_id().to_owned()));
                     match holder {
-                        KeyHolder::Agent(agent) => add(Subject::Agent(agent.workspace, agent.agent.clone())),
-                        KeyHolder::Person { person, .. } => add(Subject::User(person.user)),
+                        KeyHolder::Agent(agent) => {
+                            subjects.extend([Subject::Agent(agent.workspace, agent.agent.clone()), Subject::User(agent.user)]);
+                            agent.workspace
+                        }
+                        KeyHolder::Person { person, .. } => {
+                            subjects.insert(Subject::User(person.user));
+                            person.workspace
+                        }
                     }
                 }
-            }
+            };
+            subjects.insert(Subject::Workspace(workspace));
         }
         subjects
     }
@@ -187,6 +193,8 @@ impl Connections {
         if timeout(CLOSING_PATIENCE, all_gone).await.is_err() {
             tracing::warn!(count = closing.len(), "connections that were told to close are open still");
         }
+        // What is open still does not count as closed.
+        closing.retain(|id, _| !self.state().open.contains_key(id));
         let count = |wanted: Kind| u64::try_from(closing.values().filter(|kind| **kind == wanted).count()).unwrap_or(u64::MAX);
         Closed { sockets: count(Kind::Socket), streams: count(Kind::Stream) }
     }

@@ -52,19 +52,20 @@ pub struct Retention {
     pub daily: Option<TimeDelta>,
 }
 
-/// Counts what was not counted yet, then deletes what is older than its retention. Returns how many
-/// rows were deleted, and whether there may be more.
-pub async fn maintain(tx: &mut Tx, retention: Retention) -> Result<(u64, bool), StorageError> {
-    let now: DateTime<Utc> = tx.now();
+/// Counts what was not counted yet and forgets counts that are older than their retention. Returns
+/// before when rows have been counted and are to be deleted.
+pub async fn roll_up(tx: &mut Tx, retention: Retention) -> Result<Option<DateTime<Utc>>, StorageError> {
+    let now = tx.now();
     let purged = retention.rows.map(|kept| now - kept);
     storage::activity::roll_up(tx.conn(), purged).await?;
-    let deleted = match purged {
-        Some(before) => storage::activity::purge(tx.conn(), before, PURGED_AT_ONCE).await?,
-        None => 0,
-    };
-    let more = i64::try_from(deleted).is_ok_and(|deleted| deleted >= PURGED_AT_ONCE);
     if let Some(kept) = retention.daily {
         storage::activity::purge_daily(tx.conn(), (now - kept).date_naive()).await?;
     }
-    Ok((deleted, more))
+    Ok(purged)
+}
+
+/// Deletes some of the rows before `before`. Returns how many, and whether there may be more.
+pub async fn purge(tx: &mut Tx, before: DateTime<Utc>) -> Result<(u64, bool), StorageError> {
+    let deleted = storage::activity::purge(tx.conn(), before, PURGED_AT_ONCE).await?;
+    Ok((deleted, i64::try_from(deleted).is_ok_and(|deleted| deleted >= PURGED_AT_ONCE)))
 }

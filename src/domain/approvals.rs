@@ -75,9 +75,8 @@ pub async fn approve(tx: &mut Tx, policy: &Policy, admin: &Admin, id: &AgentId, 
     if !grant.beyond_request && !unasked.is_empty() {
         return Err(ApprovalError::Exceeds(unasked.to_strings()));
     }
-    let claimable = agent.claim_secret_hash.is_some();
     let mut approved = admit(tx, policy, &rules, &Approver::Admin(admin.user()), agent, grant.permissions).await?;
-    if claimable {
+    if approved.agent.claim_secret_hash.is_some() {
         let place = agents::seal_place(&approved.agent);
         approved.agent.unclaimed_key = Some(policy.sealer.seal(&place, &approved.key));
         storage::agents::save(tx.conn(), &approved.agent).await?;

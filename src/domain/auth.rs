@@ -9,7 +9,7 @@ use crate::{
         actor::{KeyHolder, Person},
         clock::Clock,
         ids::{UserId, WorkspaceId},
-        token::Tokens,
+        token::{Claims, Tokens},
         workspace::{Role, User, Workspace},
     },
     storage::{self, Conn, StorageError, Tx, access_cache::AccessCache},
@@ -89,11 +89,24 @@ pub async fn person(
         return Ok(Some(Person { expires_at: claims.exp, ..person }));
     }
     let ticket = cache.ticket();
-    let user = storage::users::active(&mut *pool.acquire().await?, claims.workspace_id, claims.sub).await?;
-    let Some(user) = user.filter(|user| user.role != Role::Agent) else { return Ok(None) };
-    let person = Person { user: user.id, workspace: user.workspace_id, role: user.role, expires_at: claims.exp };
+    let Some(person) = look_up(&mut *pool.acquire().await?, &claims).await? else { return Ok(None) };
     cache.put(ticket, remembered_as, KeyHolder::Person { person: person.clone(), key_id: String::new() }, None);
     Ok(Some(person))
+}
+
+/// As [`person`], asking the database whatever is remembered: for what must not be decided by a role that
+/// somebody had a moment ago.
+pub async fn person_now(conn: &mut Conn, tokens: &Tokens, token: &str) -> Result<Option<Person>, StorageError> {
+    match tokens.check(token) {
+        Some(claims) => look_up(conn, &claims).await,
+        None => Ok(None),
+    }
+}
+
+async fn look_up(conn: &mut Conn, claims: &Claims) -> Result<Option<Person>, StorageError> {
+    let user = storage::users::active(conn, claims.workspace_id, claims.sub).await?;
+    let person = |user: User| Person { user: user.id, workspace: user.workspace_id, role: user.role, expires_at: claims.exp };
+    Ok(user.filter(|user| user.role != Role::Agent).map(person))
 }
 
 /// A person's own account and workspace, with the number of people in it.

@@ -42,6 +42,8 @@ pub enum KeyError {
     ExpiryPast,
     #[error("a person may hold at most {limit} API keys")]
     LimitReached { limit: u32 },
+    #[error("the workspace has reached its limit of {limit} agents")]
+    AgentLimit { limit: u32 },
     /// No person of the workspace who may hold a key.
     #[error("no such person in the workspace")]
     UserUnknown,
@@ -84,15 +86,24 @@ pub struct Rotation {
 
 /// Gives an approved agent a new key. Every earlier one ends, at once or after the grace period.
 ///
-/// Records [`EventKind::KeyRotated`]. Errors: `AgentNotFound`, `Illegal` (not approved), `ExpiryPast`, `Storage`.
+/// Records [`EventKind::KeyRotated`].
+/// Errors: `AgentNotFound`, `Illegal` (not approved), `ExpiryPast`, `AgentLimit` (it had no good key), `Storage`.
 pub async fn rotate(tx: &mut Tx, policy: &Policy, admin: &Admin, id: &AgentId, rotation: Rotation) -> Result<(Agent, Secret), KeyError> {
     let now = tx.now();
     check_expiry(rotation.expires_at, now)?;
+    // The workspace before the agent, as everywhere: an agent without a good key may not act, and counts from now on.
+    let rules = storage::workspaces::lock(tx.conn(), admin.workspace()).await?.ok_or(KeyError::AgentNotFound)?;
     let found = storage::agents::lock(tx.conn(), admin.workspace(), id).await?;
     let mut agent = found.filter(|agent| agent.id == *id).ok_or(KeyError::AgentNotFound)?;
     let status = agent.state.status();
     if status != AgentStatus::Approved {
         return Err(IllegalTransition { from: status, action: "rotate the key" }.into());
+    }
+    let limit = rules.agents_max(policy.agents_per_workspace_max);
+    if storage::keys::count_of_agent(tx.conn(), agent.workspace, &agent.id).await? == 0
+        && storage::agents::count_acting(tx.conn(), agent.workspace).await? >= i64::from(limit)
+    {
+        return Err(KeyError::AgentLimit { limit });
     }
     let current = match &agent.api_key_id {
         Some(id) => storage::keys::lock(tx.conn(), agent.workspace, id).await?,
@@ -160,15 +171,22 @@ async fn issue(
 ) -> Result<Minted, KeyError> {
     let now = tx.now();
     check_expiry(expires_at, now)?;
-    storage::users::lock(tx.conn(), workspace, user).await?;
-    if storage::keys::count_of_person(tx.conn(), workspace, user).await? >= i64::from(KEYS_PER_PERSON_MAX) {
-        return Err(KeyError::LimitReached { limit: KEYS_PER_PERSON_MAX });
-    }
+    room_for_one(tx, workspace, user).await?;
     let key = NewKey::for_person(workspace, user, name, expires_at);
     storage::keys::insert(tx.conn(), &key, now).await?;
     let kind = EventKind::KeyCreated { key_id: key.id.clone(), key_name: key.name.clone(), user_id: user };
     events::record(tx, Event { workspace, agent: None, actor, kind }).await?;
     Ok(Minted { key_id: key.id, name: key.name, secret: key.secret })
+}
+
+/// Keeps everyone else from making keys for the person meanwhile.
+async fn room_for_one(tx: &mut Tx, workspace: WorkspaceId, user: UserId) -> Result<(), KeyError> {
+    let now = tx.now();
+    storage::users::lock(tx.conn(), workspace, user).await?;
+    if storage::keys::count_of_person(tx.conn(), workspace, user, now).await? >= i64::from(KEYS_PER_PERSON_MAX) {
+        return Err(KeyError::LimitReached { limit: KEYS_PER_PERSON_MAX });
+    }
+    Ok(())
 }
 
 /// A person's own keys, newest first.
@@ -185,15 +203,18 @@ pub async fn revoke_own(tx: &mut Tx, person: &Person, key_id: &str) -> Result<Ap
     Ok(key)
 }
 
-/// Replaces a live key of the person's own; the old one stays good for the grace period.
+/// Replaces a live key of the person's own that was not replaced before; the old one stays good for the grace period.
 ///
 /// Records [`EventKind::KeyCreated`].
-/// Errors: `NotFound`, `ExpiryPast`, `Storage`.
+/// Errors: `NotFound`, `ExpiryPast`, `LimitReached`, `Storage`.
 pub async fn rotate_own(tx: &mut Tx, admin: &Admin, key_id: &str, rotation: Rotation) -> Result<Minted, KeyError> {
     let now = tx.now();
     check_expiry(rotation.expires_at, now)?;
+    if rotation.grace > TimeDelta::zero() {
+        room_for_one(tx, admin.workspace(), admin.user()).await?;
+    }
     let old = lock_own(tx, admin.person(), key_id).await?;
-    if !old.is_live(now) {
+    if !old.is_live(now) || storage::keys::is_replaced(tx.conn(), &old.id).await? {
         return Err(KeyError::NotFound);
     }
     let key = NewKey::for_person(old.workspace, old.user, old.name.clone(), rotation.expires_at.or(old.expires_at));
@@ -240,17 +261,20 @@ pub async fn verify(
     #[expect(clippy::disallowed_methods, reason = "a key that is remembered is checked without a transaction")]
     let now = clock.at(Utc::now());
     if let Some((holder, touch)) = cache.get(&hash, now) {
-        if touch {
-            storage::keys::touch(&mut *pool.acquire().await?, holder.key_id()).await?;
-        }
-        return Ok(Some(holder));
+        let live = !touch || storage::keys::touch(&mut *pool.acquire().await?, holder.key_id()).await?;
+        return Ok(live.then_some(holder));
     }
     let mut conn = pool.acquire().await?;
     let ticket = cache.ticket();
     let Some(verified) = storage::keys::verify(&mut conn, &hash, clock.offset()).await? else { return Ok(None) };
-    if verified.use_is_stale {
-        storage::keys::touch(&mut conn, verified.holder.key_id()).await?;
+    if verified.use_is_stale && !storage::keys::touch(&mut conn, verified.holder.key_id()).await? {
+        return Ok(None);
     }
     cache.put(ticket, hash, verified.holder.clone(), verified.expires_at);
     Ok(Some(verified.holder))
+}
+
+/// As [`verify`], asking the database whatever is remembered, and leaving no trace of use.
+pub async fn verify_now(conn: &mut Conn, clock: &Clock, key: &Secret) -> Result<Option<KeyHolder>, StorageError> {
+    Ok(storage::keys::verify(conn, &key.hash(), clock.offset()).await?.map(|verified| verified.holder))
 }

@@ -266,7 +266,12 @@ pub async fn stop(tx: &mut Tx, admin: &Admin, agent: &AgentId) -> Result<Run, St
 
 /// Ends a terminal session at once and the process behind it soon.
 pub async fn end_session(tx: &mut Tx, session: &TerminalSession, by: UserId) -> Result<(), StorageError> {
-    request_stop(tx, session.workspace, &session.agent, Some(by), "terminal session ended").await?;
+    let run = request_stop(tx, session.workspace, &session.agent, Some(by), "terminal session ended").await?;
+    if run.is_none() {
+        // A session that a runtime offered by itself has no run whose end would be on record.
+        let kind = EventKind::TerminalEnded { session_id: session.id };
+        events::record(tx, Event { workspace: session.workspace, agent: Some(session.agent.clone()), actor: Some(by), kind }).await?;
+    }
     terminals::cut_of_agent(tx, session.workspace, &session.agent).await?;
     Ok(())
 }

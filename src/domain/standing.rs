@@ -23,6 +23,7 @@ pub async fn of(conn: &mut Conn, subject: &Subject) -> Result<Standing, StorageE
             let found = storage::agents::get(conn, *workspace, agent).await?;
             found.is_some_and(|agent| agent.state.status() == AgentStatus::Approved)
         }
+        Subject::Workspace(workspace) => storage::workspaces::get(conn, *workspace).await?.is_some(),
         Subject::Key(id) => storage::keys::is_live(conn, id).await?,
     };
     Ok(if good { Standing::Good } else { Standing::Ended })

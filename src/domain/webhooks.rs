@@ -46,14 +46,14 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// Notes a delivery before it is taken in; `false` when it was taken in before.
+/// Notes a delivery before it is taken in; `false` when it was taken in before, or is being taken in.
 pub async fn begin(conn: &mut Conn, id: &str) -> Result<bool, StorageError> {
-    storage::webhooks::note(conn, id).await
+    storage::webhooks::begin(conn, id).await
 }
 
-/// Takes back [`begin`] for a delivery that was refused, so that its sender may try again.
-pub async fn undo(conn: &mut Conn, id: &str) -> Result<(), StorageError> {
-    storage::webhooks::forget(conn, id).await
+/// Notes that a delivery was taken in; one that was refused may be tried again by its sender.
+pub async fn end(conn: &mut Conn, id: &str, taken_in: bool) -> Result<(), StorageError> {
+    if taken_in { storage::webhooks::taken_in(conn, id).await } else { storage::webhooks::forget(conn, id).await }
 }
 
 /// Forgets deliveries that are too old to be repeated; returns how many.

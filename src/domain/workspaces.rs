@@ -70,6 +70,8 @@ pub async fn add_person(tx: &mut Tx, workspace: WorkspaceId, person: &NewPerson,
         },
     )?;
     storage::users::join_default_group(tx.conn(), workspace, user).await?;
+    let kind = EventKind::UserChanged { user_id: user, change: format!("added as {}", role.as_str()) };
+    events::record(tx, Event::within(workspace, None, kind)).await?;
     Ok(user)
 }
 

@@ -11,7 +11,7 @@ use axum::{
 };
 use subtle::ConstantTimeEq as _;
 
-use super::webhooks::Verified;
+use super::webhooks::Signature;
 use crate::{
     app::App,
     domain::{auth, workspaces},
@@ -42,8 +42,7 @@ impl FromRequestParts<App> for Member {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let token =
-            input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE)).ok_or_else(Problem::unauthorized)?;
+        let token = token(parts).ok_or_else(Problem::unauthorized)?;
         let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
         let person = person.ok_or_else(Problem::unauthorized)?;
         if app.settings.cloud {
@@ -56,6 +55,10 @@ impl FromRequestParts<App> for Member {
     }
 }
 
+fn token(parts: &Parts) -> Option<&str> {
+    input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE))
+}
+
 /// A signed-in owner or admin; other members get 403.
 pub(super) struct Manager(pub(super) Admin);
 
@@ -63,7 +66,13 @@ impl FromRequestParts<App> for Manager {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Member(person) = Member::from_request_parts(parts, app).await?;
+        let Member(mut person) = Member::from_request_parts(parts, app).await?;
+        if !parts.method.is_safe() {
+            // What an admin changes is not decided by a role that they had a moment ago.
+            let token = token(parts).ok_or_else(Problem::unauthorized)?;
+            let now = auth::person_now(&mut *app.read().await?, &app.tokens, token).await?;
+            person = now.ok_or_else(Problem::unauthorized)?;
+        }
         Admin::from_person(person).map(Self).ok_or_else(Problem::forbidden)
     }
 }
@@ -127,8 +136,10 @@ pub(super) fn subscriber(extensions: &Extensions, headers: &HeaderMap, app: &App
 /// Whether the caller shares our webhook secret, by showing it or by having signed with it; `None` when
 /// neither is tried.
 pub(super) fn webhook_secret(extensions: &Extensions, headers: &HeaderMap, app: &App) -> Option<bool> {
-    if extensions.get::<Verified>().is_some() {
-        return Some(true);
+    match extensions.get::<Signature>() {
+        Some(Signature::Good(_)) => return Some(true),
+        Some(Signature::Bad) => return Some(false),
+        None => {}
     }
     let presented = headers.get(WEBHOOK_SECRET_HEADER)?;
     let known = app.settings.webhook_secret.as_deref().unwrap_or_default();

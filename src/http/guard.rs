@@ -38,13 +38,14 @@ pub(super) async fn workspace_exists(State(app): State<App>, request: Request, n
     next.run(request).await
 }
 
-/// Refuses changes that another site's page makes with our cookie (D-63): a browser says where the
-/// page came from. Requests with a bearer token or without a cookie are no browser's own.
+/// Refuses changes that another site's page makes (D-63), with our cookie or to get one: a browser says
+/// where the page came from. A request that proves itself in a header is no browser's own.
 pub(super) async fn same_origin(State(app): State<App>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let by_cookie = input::bearer(headers).is_none() && input::cookie(headers, input::SESSION_COOKIE).is_some();
-    if changes && by_cookie && !input::is_own_origin(headers, &app.settings.app_url, &app.settings.cors_origins) {
+    let proven = input::api_key(headers).is_some() || headers.contains_key(super::callers::WEBHOOK_SECRET_HEADER);
+    if changes && !proven && !input::is_own_origin(headers, &app.settings.app_url, &app.settings.cors_origins) {
         return Problem::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", "the request comes from another site").into_response();
     }
     // A form of another site cannot send JSON without a browser asking us first.

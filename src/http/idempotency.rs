@@ -163,9 +163,10 @@ async fn run(app: App, attempt: Attempt, request: Request, next: Next, path: Str
 }
 
 /// Whether the same request would be answered the same: not by a fault of ours, and not when all that
-/// was wrong is who asks or when.
+/// was wrong is who asks or when, such as at a limit.
 fn is_final(status: StatusCode) -> bool {
-    let about_now = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
+    let about_now =
+        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS);
     !status.is_server_error() && !about_now
 }
 
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn only_answers_that_would_be_given_again_are_final() {
         for (status, expected) in
-            [(201, true), (400, true), (409, true), (401, false), (403, false), (429, false), (500, false), (503, false)]
+            [(201, true), (400, true), (409, false), (401, false), (403, false), (429, false), (500, false), (503, false)]
         {
             assert_eq!(is_final(StatusCode::from_u16(status).unwrap()), expected, "{status}");
         }

@@ -30,11 +30,12 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     http::{HeaderMap, Method, Uri},
     middleware,
     routing::get,
 };
+use tower::ServiceExt as _;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -50,6 +51,20 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What search engines may read: nothing, since all of it is behind a sign-in (REST contract §2.9).
 const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
+
+/// A request whose path has no slash at its end and none twice, which mean nothing (REST contract §0.3).
+fn plain(mut request: Request) -> Request {
+    let path = request.uri().path();
+    if !path.starts_with("/api/") || !(path.ends_with('/') || path.contains("//")) {
+        return request;
+    }
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(uri) = format!("/{}{query}", segments.join("/")).parse() {
+        *request.uri_mut() = uri;
+    }
+    request
+}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -190,16 +205,18 @@ pub fn router(app: App, others: OpenApiRouter<App>, client: Option<Client>) -> R
     let router = pages
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
-        .layer(middleware::from_fn_with_state(app.clone(), webhooks::verify))
+        .layer(middleware::from_fn_with_state(app.clone(), webhooks::once))
         .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
         .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
         // Before anything that asks the database.
         .layer(middleware::from_fn_with_state((app.clone(), limits), limits::keep))
+        .layer(middleware::from_fn_with_state(app.clone(), webhooks::check))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::render))
         .layer(middleware::from_fn(guard::security_headers))
         .with_state(app);
+    let router = Router::new().fallback(async move |request: Request| router.oneshot(plain(request)).await);
     // A browser asks before it sends; that goes no further than here.
     match cross_origin {
         Some(cross_origin) => router.layer(cross_origin),

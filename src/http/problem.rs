@@ -192,6 +192,7 @@ impl From<KeyError> for Problem {
             KeyError::Illegal(illegal) => illegal.into(),
             KeyError::ExpiryPast => Self::invalid("expiresAt", "must be in the future"),
             KeyError::LimitReached { .. } => Self::new(StatusCode::CONFLICT, "API_KEY_LIMIT_REACHED", error.to_string()),
+            KeyError::AgentLimit { .. } => Self::new(StatusCode::CONFLICT, "AGENT_LIMIT_REACHED", error.to_string()),
             KeyError::UserUnknown => Self::invalid("userId", "is no person of the workspace who may hold a key"),
             KeyError::Storage(storage) => storage.into(),
         }

@@ -73,6 +73,7 @@ pub(super) async fn heartbeat(
 
 /// Header and body must name the same workspace, where both do.
 pub(super) fn check_workspace(headers: &axum::http::HeaderMap, workspace: WorkspaceId) -> Result<(), Problem> {
-    let differs = headers.get("x-workspace-id").is_some_and(|header| header.as_bytes() != workspace.to_string().as_bytes());
-    if differs { Err(Problem::forbidden()) } else { Ok(()) }
+    let Some(header) = headers.get("x-workspace-id") else { return Ok(()) };
+    let named = header.to_str().ok().and_then(|text| text.parse::<WorkspaceId>().ok());
+    if named == Some(workspace) { Ok(()) } else { Err(Problem::forbidden()) }
 }

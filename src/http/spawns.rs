@@ -103,9 +103,17 @@ async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope
             }
         }
     }
-    let mut tx = app.begin().await?;
-    spawns::record_order(&mut tx, &admin, &order, spawned.iter().map(|agent| agent.id.clone()).collect(), errors.clone()).await?;
-    tx.commit().await?;
+    let recorded = async {
+        let mut tx = app.begin().await?;
+        let ids = spawned.iter().map(|agent| agent.id.clone()).collect();
+        spawns::record_order(&mut tx, &admin, &order, ids, errors.clone()).await?;
+        tx.commit().await
+    };
+    // The agents run: that their order could not be recorded does not make it a failure (D-15).
+    if let Err(error) = recorded.await {
+        let error: StorageError = error;
+        tracing::error!(error = &error as &dyn std::error::Error, "an order of agents is not in the activity feed");
+    }
     Ok(Envelope::created(Spawned { success: errors.is_empty(), spawned_agents: spawned, errors }))
 }
 

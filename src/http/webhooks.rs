@@ -9,7 +9,7 @@ use axum::{
 };
 use chrono::Utc;
 
-use super::BODY_BYTES_MAX;
+use super::{BODY_BYTES_MAX, problem};
 use crate::{
     app::{App, StorageError},
     domain::webhooks::{self, Signed},
@@ -23,13 +23,16 @@ const TIMESTAMP: &str = "x-webhook-timestamp";
 /// Unique to the delivery.
 const ID: &str = "x-webhook-id";
 
-/// Says that a request carried a good signature.
-#[derive(Clone, Copy)]
-pub(super) struct Verified;
+/// What became of the signature of a request that carries one.
+#[derive(Clone)]
+pub(super) enum Signature {
+    /// Good, for the delivery of this id.
+    Good(String),
+    Bad,
+}
 
-/// Checks the signature of a request that carries one. A delivery counts once: the same id again is
-/// answered 409 and changes nothing, unless the first was refused.
-pub(super) async fn verify(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Checks the signature of a request that carries one, before it is counted among strangers' requests.
+pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     if !request.headers().contains_key(SIGNATURE) {
         return next.run(request).await;
     }
@@ -37,23 +40,8 @@ pub(super) async fn verify(State(app): State<App>, request: Request, next: Next)
     let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else {
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 64 KiB").into_response();
     };
-    let Some(id) = genuine(&app, &parts.headers, &bytes) else { return Problem::unauthorized().into_response() };
-    match begin(&app, &id).await {
-        Ok(true) => {}
-        Ok(false) => {
-            return Problem::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", "a delivery with this X-Webhook-Id was taken in already")
-                .into_response();
-        }
-        Err(error) => return Problem::from(error).into_response(),
-    }
-    parts.extensions.insert(Verified);
-    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
-    if !response.status().is_success()
-        && let Err(error) = undo(&app, &id).await
-    {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a refused webhook delivery cannot be repeated");
-    }
-    response
+    parts.extensions.insert(genuine(&app, &parts.headers, &bytes).map_or(Signature::Bad, Signature::Good));
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
 }
 
 /// The id of the delivery, if its signature is good.
@@ -66,10 +54,42 @@ fn genuine(app: &App, headers: &HeaderMap, body: &[u8]) -> Option<String> {
     webhooks::is_genuine(&delivery, secret, now).then(|| delivery.id.to_owned())
 }
 
+/// Has a signed delivery count once: the same id again is answered 409 and changes nothing, unless the
+/// first was refused or never came to its end. One whose signature is bad is refused.
+pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = match request.extensions().get::<Signature>() {
+        None => return next.run(request).await,
+        Some(Signature::Bad) => return Problem::unauthorized().into_response(),
+        Some(Signature::Good(id)) => id.clone(),
+    };
+    // A sender who hangs up does not leave its delivery half taken in.
+    let work = app.spawn({
+        let app = app.clone();
+        async move { take_in(&app, &id, request, next).await }
+    });
+    work.await.unwrap_or_else(|_| problem::internal().into_response())
+}
+
+async fn take_in(app: &App, id: &str, request: Request, next: Next) -> Response {
+    match begin(app, id).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let message = "a delivery with this X-Webhook-Id was taken in already";
+            return Problem::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", message).into_response();
+        }
+        Err(error) => return Problem::from(error).into_response(),
+    }
+    let response = next.run(request).await;
+    if let Err(error) = end(app, id, response.status().is_success()).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "what became of a webhook delivery is not noted");
+    }
+    response
+}
+
 async fn begin(app: &App, id: &str) -> Result<bool, StorageError> {
     webhooks::begin(&mut *app.read().await?, id).await
 }
 
-async fn undo(app: &App, id: &str) -> Result<(), StorageError> {
-    webhooks::undo(&mut *app.read().await?, id).await
+async fn end(app: &App, id: &str, taken_in: bool) -> Result<(), StorageError> {
+    webhooks::end(&mut *app.read().await?, id, taken_in).await
 }

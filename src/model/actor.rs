@@ -75,11 +75,13 @@ impl KeyHolder {
 }
 
 /// Whose rights have changed, so that whatever was decided for them before counts no more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Agent(WorkspaceId, AgentId),
     Key(String),
     User(UserId),
+    /// Everybody in it.
+    Workspace(WorkspaceId),
 }
 
 impl Subject {
@@ -92,6 +94,8 @@ impl Subject {
             (Self::Key(id), holder) => id == holder.key_id(),
             (Self::User(user), KeyHolder::Agent(caller)) => *user == caller.user,
             (Self::User(user), KeyHolder::Person { person, .. }) => *user == person.user,
+            (Self::Workspace(workspace), KeyHolder::Agent(caller)) => *workspace == caller.workspace,
+            (Self::Workspace(workspace), KeyHolder::Person { person, .. }) => *workspace == person.workspace,
         }
     }
 }

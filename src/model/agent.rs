@@ -170,7 +170,9 @@ impl Agent {
             Approver::Invite { id, .. } => Some(*id),
             Approver::Admin(_) | Approver::Spawn(_) => self.invite_id,
         };
-        Ok(Self { state: AgentState::Approved { granted, by: by.user(), at }, invite_id, updated_at: at, ..self })
+        // Whoever had the secret before a revocation is not to collect the key of what comes after it.
+        let claim_secret_hash = self.claim_secret_hash.filter(|_| self.state.status() != AgentStatus::Revoked);
+        Ok(Self { state: AgentState::Approved { granted, by: by.user(), at }, invite_id, claim_secret_hash, updated_at: at, ..self })
     }
 
     /// Refuses a pending agent.

@@ -129,6 +129,8 @@ pub enum EventKind {
     RunLoginRequired { agent: AgentBrief, login_url: Option<String>, runtime_session_id: Option<String> },
     #[serde(rename = "run.stop_requested")]
     RunStopRequested { reason: String },
+    #[serde(rename = "terminal.ended")]
+    TerminalEnded { session_id: SessionId },
     #[serde(rename = "run.stopped")]
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
     #[serde(rename = "run.failed")]
@@ -190,6 +192,7 @@ impl EventKind {
             Self::RunReady { .. } => "run.ready",
             Self::RunLoginRequired { .. } => "run.login_required",
             Self::RunStopRequested { .. } => "run.stop_requested",
+            Self::TerminalEnded { .. } => "terminal.ended",
             Self::RunStopped { .. } => "run.stopped",
             Self::RunFailed { .. } => "run.failed",
             Self::TerminalChanged { .. } => "terminal.changed",
@@ -332,6 +335,9 @@ impl EventKind {
                 ("spawn_failed", format!("{} failed", agent.name), json!({"agentName": agent.name, "error": error}))
             }
             Self::RunStopRequested { reason } => ("stop_requested", "A stop was requested".to_owned(), json!({"reason": reason})),
+            Self::TerminalEnded { session_id } => {
+                ("terminal_ended", "A terminal session was ended".to_owned(), json!({"sessionId": session_id, "endedBy": actor}))
+            }
             Self::TerminalChanged { .. } => return None,
         };
         let (project, task) = if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {

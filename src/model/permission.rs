@@ -80,6 +80,12 @@ impl PermissionSet {
         if unknown.is_empty() { Ok(Self(known)) } else { Err(UnknownPermissions(unknown)) }
     }
 
+    /// Reads what is stored. A permission that this version does not know grants nothing here.
+    #[must_use]
+    pub fn known<S: AsRef<str>>(strings: &[S]) -> Self {
+        Self(strings.iter().filter_map(|text| find(text.as_ref())).collect())
+    }
+
     /// What a spawned agent gets when nobody says otherwise.
     #[must_use]
     pub fn defaults() -> Self {

@@ -115,15 +115,20 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
             host_label: input::host_label(headers).unwrap_or_default().to_owned(),
         },
     };
+    let ticket = app.access_cache.ticket();
     match credential.check(app).await {
         Ok(holder) => {
             let holder = holder?;
             let gone = Gone(CancellationToken::new());
-            socket.extensions.insert(holder.clone());
             socket.extensions.insert(gone.clone());
             let left = gone.0.clone();
             socket.on_disconnect(async move || left.cancel());
             let connection = app.connections.enter(Kind::Socket, holder.clone());
+            // Whoever changed rights before this was entered could not close it.
+            if app.access_cache.changed_since(ticket) && !credential.still_admits(app, &holder).await {
+                return None;
+            }
+            socket.extensions.insert(holder.clone());
             keep_checking(app, socket.clone(), credential, role(&holder), connection, gone);
             Some(holder)
         }
@@ -157,6 +162,20 @@ impl Credential {
         }
     }
 
+    /// As [`Self::check`], asking the database whatever is remembered.
+    async fn check_now(&self, app: &App) -> Result<Option<Holder>, StorageError> {
+        let mut conn = app.read().await?;
+        match self {
+            Self::Token { token, .. } => Ok(auth::person_now(&mut conn, &app.tokens, token).await?.map(Holder::Person)),
+            Self::Key(key) => Ok(keys::verify_now(&mut conn, &app.clock, key).await?.map(Holder::Key)),
+        }
+    }
+
+    /// Whether the one who was just let in may stay. While the database is away nobody is let in.
+    async fn still_admits(&self, app: &App, holder: &Holder) -> bool {
+        matches!(self.check_now(app).await, Ok(Some(now)) if role(&now) == role(holder))
+    }
+
     async fn person(app: &App, token: &str, host_label: &str) -> Result<Option<Person>, StorageError> {
         let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
         if !app.settings.cloud {
@@ -180,7 +199,7 @@ fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted:
                 () = gone.0.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
             }
-            match credential.check(&app).await {
+            match credential.check_now(&app).await {
                 Ok(Some(holder)) if role(&holder) == admitted => {}
                 Ok(Some(_) | None) => return refuse(&socket),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),

@@ -55,6 +55,7 @@ fn parse(payload: &str) -> Option<AccessNews> {
     let subject = match kind {
         "agent" => Subject::Agent(workspace.parse::<WorkspaceId>().ok()?, id.parse().ok()?),
         "key" => Subject::Key(id.to_owned()),
+        "workspace" => Subject::Workspace(id.parse::<WorkspaceId>().ok()?),
         "user" => Subject::User(id.parse::<UserId>().ok()?),
         _ => return None,
     };

@@ -86,6 +86,12 @@ impl AccessCache {
         Ticket(self.changes.load(Ordering::Acquire))
     }
 
+    /// Whether something changed since: what was looked up then may be wrong by now.
+    #[must_use]
+    pub fn changed_since(&self, ticket: Ticket) -> bool {
+        self.changes.load(Ordering::Acquire) != ticket.0
+    }
+
     /// Remembers what a look-up found, unless something changed since it began.
     pub fn put(&self, ticket: Ticket, name: String, holder: KeyHolder, expires_at: Option<DateTime<Utc>>) {
         let at = Instant::now();

@@ -51,16 +51,13 @@ impl TryFrom<Row> for Agent {
 
     fn try_from(row: Row) -> Result<Self, StorageError> {
         let corrupt = |column| StorageError::Corrupt { table: "parallax_agents", column, id: row.id.clone() };
-        let permissions = |strings: &[String], column| PermissionSet::parse(strings).map_err(|_| corrupt(column));
         let resolved_at = row.resolved_at.ok_or_else(|| corrupt("resolved_at"));
         let resolved_by = row.resolved_by.map(UserId);
         let state = match AgentStatus::parse(&row.status).ok_or_else(|| corrupt("status"))? {
             AgentStatus::Pending => AgentState::Pending,
-            AgentStatus::Approved => AgentState::Approved {
-                granted: permissions(&row.granted_permissions, "granted_permissions")?,
-                by: resolved_by,
-                at: resolved_at?,
-            },
+            AgentStatus::Approved => {
+                AgentState::Approved { granted: PermissionSet::known(&row.granted_permissions), by: resolved_by, at: resolved_at? }
+            }
             AgentStatus::Denied => {
                 AgentState::Denied { reason: row.denial_reason.clone().unwrap_or_default(), by: resolved_by, at: resolved_at? }
             }
@@ -76,7 +73,7 @@ impl TryFrom<Row> for Agent {
             workspace: WorkspaceId(row.workspace_id),
             id: row.id.parse().map_err(|_| corrupt("id"))?,
             profile: Profile {
-                requested: permissions(&row.requested_permissions, "requested_permissions")?,
+                requested: PermissionSet::known(&row.requested_permissions),
                 name: row.name,
                 description: row.description,
                 avatar_url: row.avatar_url,

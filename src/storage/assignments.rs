@@ -89,7 +89,8 @@ pub async fn lock_place(conn: &mut Conn, workspace: WorkspaceId, target: Target)
     let space = match target {
         Target::Project(id) => {
             let query = sqlx::query_scalar!(
-                "SELECT space_id FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE",
+                "SELECT p.space_id FROM projects p JOIN spaces s ON s.id = p.space_id
+                 WHERE p.workspace_id = $1 AND p.id = $2 AND p.deleted_at IS NULL AND s.deleted_at IS NULL FOR NO KEY UPDATE OF p",
                 workspace.0,
                 id.0
             );
@@ -105,7 +106,8 @@ pub async fn place(conn: &mut Conn, workspace: WorkspaceId, target: Target) -> R
     let space = match target {
         Target::Project(id) => {
             let query = sqlx::query_scalar!(
-                "SELECT space_id FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL",
+                "SELECT p.space_id FROM projects p JOIN spaces s ON s.id = p.space_id
+                 WHERE p.workspace_id = $1 AND p.id = $2 AND p.deleted_at IS NULL AND s.deleted_at IS NULL",
                 workspace.0,
                 id.0
             );
@@ -113,8 +115,8 @@ pub async fn place(conn: &mut Conn, workspace: WorkspaceId, target: Target) -> R
         }
         Target::Task(id) => {
             let query = sqlx::query_scalar!(
-                "SELECT t.space_id FROM tasks t LEFT JOIN projects p ON p.id = t.project_id
-                 WHERE t.workspace_id = $1 AND t.id = $2 AND t.deleted_at IS NULL AND p.deleted_at IS NULL",
+                "SELECT t.space_id FROM tasks t JOIN spaces s ON s.id = t.space_id LEFT JOIN projects p ON p.id = t.project_id
+                 WHERE t.workspace_id = $1 AND t.id = $2 AND t.deleted_at IS NULL AND p.deleted_at IS NULL AND s.deleted_at IS NULL",
                 workspace.0,
                 id.0
             );

@@ -31,11 +31,7 @@ impl TryFrom<Row> for Invite {
     type Error = StorageError;
 
     fn try_from(row: Row) -> Result<Self, StorageError> {
-        let permissions = PermissionSet::parse(&row.permissions).map_err(|_| StorageError::Corrupt {
-            table: "agent_invites",
-            column: "permissions",
-            id: row.id.to_string(),
-        })?;
+        let permissions = PermissionSet::known(&row.permissions);
         Ok(Self {
             id: InviteId(row.id),
             workspace: WorkspaceId(row.workspace_id),

@@ -86,6 +86,7 @@ pub async fn verify(conn: &mut Conn, key_hash: &str, clock_offset: TimeDelta) ->
                   (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute') AS "use_is_stale!"
            FROM mcp_api_keys k
            JOIN users u ON u.id = k.user_id AND u.workspace_id = k.workspace_id
+           JOIN workspaces w ON w.id = k.workspace_id AND w.deleted_at IS NULL
            LEFT JOIN parallax_agents a ON a.workspace_id = k.workspace_id AND a.id = k.agent_id AND a.status = 'approved'
            WHERE k.hashed_key = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR now() + $2::interval < k.expires_at)
              AND u.deleted_at IS NULL AND u.deactivated_at IS NULL
@@ -104,7 +105,7 @@ pub async fn verify(conn: &mut Conn, key_hash: &str, clock_offset: TimeDelta) ->
                 agent: agent.parse().map_err(|_| corrupt("agent_id"))?,
                 user,
                 key_id: row.id.clone(),
-                permissions: PermissionSet::parse(granted).map_err(|_| corrupt("agent_id"))?,
+                permissions: PermissionSet::known(granted),
             }),
             _ => KeyHolder::Person {
                 person: Person {
@@ -132,16 +133,19 @@ pub async fn is_live(conn: &mut Conn, id: &str) -> Result<bool, StorageError> {
     Ok(live)
 }
 
-/// Notes that a key was used, at most once a minute however often it is.
-pub async fn touch(conn: &mut Conn, key_id: &str) -> Result<(), StorageError> {
-    sqlx::query!(
-        "UPDATE mcp_api_keys SET last_used_at = now()
-         WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
+/// Notes that a key was used, at most once a minute however often it is. `false` when it was revoked
+/// while this waited for its row.
+pub async fn touch(conn: &mut Conn, key_id: &str) -> Result<bool, StorageError> {
+    let live = sqlx::query_scalar!(
+        r#"UPDATE mcp_api_keys SET last_used_at = now()
+           WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+           RETURNING revoked_at IS NULL AS "live!""#,
         key_id
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(())
+    // Somebody else noted it meanwhile.
+    Ok(live.unwrap_or(true))
 }
 
 /// Keys of an agent, newest first, revoked ones included.
@@ -189,16 +193,35 @@ pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: &str) -> Result<O
     row.map(TryInto::try_into).transpose()
 }
 
-/// The number of a person's keys that are not revoked.
-pub async fn count_of_person(conn: &mut Conn, workspace: WorkspaceId, user: UserId) -> Result<i64, StorageError> {
+/// The number of a person's keys that are good.
+pub async fn count_of_person(conn: &mut Conn, workspace: WorkspaceId, user: UserId, now: DateTime<Utc>) -> Result<i64, StorageError> {
     let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM mcp_api_keys WHERE workspace_id = $1 AND user_id = $2 AND kind = 'user' AND revoked_at IS NULL"#,
+        r#"SELECT count(*) AS "count!" FROM mcp_api_keys WHERE workspace_id = $1 AND user_id = $2 AND kind = 'user' AND revoked_at IS NULL AND (expires_at IS NULL OR $3 < expires_at)"#,
         workspace.0,
-        user.0
+        user.0,
+        now
     )
     .fetch_one(conn)
     .await?;
     Ok(count)
+}
+
+/// The number of an agent's keys that are good.
+pub async fn count_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<i64, StorageError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM mcp_api_keys WHERE workspace_id = $1 AND agent_id = $2 AND revoked_at IS NULL"#,
+        workspace.0,
+        agent.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}
+
+/// Whether another key has taken this one's place.
+pub async fn is_replaced(conn: &mut Conn, id: &str) -> Result<bool, StorageError> {
+    let replaced = sqlx::query_scalar!(r#"SELECT replaced_by IS NOT NULL AS "replaced!" FROM mcp_api_keys WHERE id = $1"#, id);
+    Ok(replaced.fetch_optional(conn).await?.unwrap_or(false))
 }
 
 /// Revokes one key; `false` when it was revoked before or is not here.

@@ -9,6 +9,8 @@ use crate::model::{
     notification::{Decision, Notification},
 };
 
+/// Seconds for which a notification that was taken is nobody else's: longer than a delivery may last.
+const TAKEN_SECONDS: i32 = 30;
 /// Seconds before the second attempt; each further pause is twice as long.
 const PAUSE_SECONDS: i32 = 1;
 /// Seconds between two attempts at the most.
@@ -35,13 +37,13 @@ pub async fn insert(conn: &mut Conn, notification: &Notification, at: DateTime<U
     Ok(())
 }
 
-/// Takes up to `limit` notifications that are due, and sets when each is due again if its delivery is
-/// never confirmed. Of one agent only the oldest is due, so that decisions arrive in their order.
+/// Takes up to `limit` notifications that are due, for a while: whoever took them says what came of it, or
+/// is gone. Of one agent only the oldest is due, so that decisions arrive in their order.
 pub async fn take_due(conn: &mut Conn, limit: i64) -> Result<Vec<Notification>, StorageError> {
     let rows = sqlx::query!(
         r#"UPDATE control_plane_notifications n
            SET attempts = attempts + 1,
-               next_attempt_at = now() + make_interval(secs => least($2::int * power(2, least(n.attempts, 20)), $3::int))
+               next_attempt_at = now() + make_interval(secs => $2::float8)
            WHERE id IN (
                SELECT id FROM control_plane_notifications d
                WHERE delivered_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= now()
@@ -50,10 +52,9 @@ pub async fn take_due(conn: &mut Conn, limit: i64) -> Result<Vec<Notification>, 
                                    AND e.delivered_at IS NULL AND e.given_up_at IS NULL)
                ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED)
            RETURNING id, event_id, workspace_id, agent_id, decision, body, key_enc, attempts,
-                     (created_at < now() - make_interval(hours => $4::int)) AS "last_attempt!""#,
+                     (created_at < now() - make_interval(hours => $3::int)) AS "last_attempt!""#,
         limit,
-        PAUSE_SECONDS,
-        PAUSE_SECONDS_MAX,
+        f64::from(TAKEN_SECONDS),
         TRIED_FOR_HOURS
     )
     .fetch_all(conn)
@@ -84,15 +85,18 @@ pub async fn delivered(conn: &mut Conn, id: Uuid) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Notes why a delivery failed; with `give_up` it is not tried again and its key is forgotten.
+/// Notes why a delivery failed and when it is due again; with `give_up` it is not tried again and its key is forgotten.
 pub async fn failed(conn: &mut Conn, id: Uuid, error: &str, give_up: bool) -> Result<(), StorageError> {
     sqlx::query!(
         "UPDATE control_plane_notifications
-         SET last_error = $2, given_up_at = CASE WHEN $3 THEN now() END, key_enc = CASE WHEN $3 THEN NULL ELSE key_enc END
+         SET last_error = $2, next_attempt_at = now() + make_interval(secs => least($4::float8 * power(2, least(attempts - 1, 20)), $5::float8)),
+             given_up_at = CASE WHEN $3 THEN now() END, key_enc = CASE WHEN $3 THEN NULL ELSE key_enc END
          WHERE id = $1",
         id,
         error,
-        give_up
+        give_up,
+        f64::from(PAUSE_SECONDS),
+        f64::from(PAUSE_SECONDS_MAX)
     )
     .execute(conn)
     .await?;

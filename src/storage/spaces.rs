@@ -14,7 +14,8 @@ pub async fn role_of(conn: &mut Conn, workspace: WorkspaceId, user: UserId, spac
     let roles = sqlx::query_scalar!(
         "SELECT m.role FROM space_members m JOIN spaces s ON s.id = m.space_id
          WHERE s.workspace_id = $1 AND s.id = $3 AND s.deleted_at IS NULL AND m.deleted_at IS NULL
-           AND (m.user_id = $2 OR m.group_id IN (SELECT group_id FROM group_users WHERE user_id = $2))",
+           AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id
+                                                 WHERE x.user_id = $2 AND g.deleted_at IS NULL))",
         workspace.0,
         user.0,
         space.0

@@ -58,7 +58,8 @@ pub async fn active(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Resu
         Row,
         r#"SELECT id, workspace_id AS "workspace_id!", name, email, email_verified_at, avatar_url, role, locale, timezone, settings, agent_id,
                   last_login_at, deactivated_at, created_at, updated_at
-           FROM users WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL AND deactivated_at IS NULL"#,
+           FROM users WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL AND deactivated_at IS NULL
+             AND EXISTS (SELECT 1 FROM workspaces w WHERE w.id = $1 AND w.deleted_at IS NULL)"#,
         workspace.0,
         id.0
     )
@@ -153,7 +154,7 @@ pub async fn of_agent(conn: &mut Conn, agent: &Agent) -> Result<UserId, StorageE
         "INSERT INTO users (id, workspace_id, name, email, role, email_verified_at, locale, avatar_url, agent_id)
          VALUES ($1, $2, $3, $4, 'agent', now(), 'en-US', $5, $6)
          ON CONFLICT (workspace_id, agent_id) WHERE agent_id IS NOT NULL AND deleted_at IS NULL
-         DO UPDATE SET name = excluded.name, avatar_url = excluded.avatar_url, updated_at = now()
+         DO UPDATE SET name = excluded.name, avatar_url = excluded.avatar_url, deactivated_at = NULL, updated_at = now()
          RETURNING id",
         id.0,
         agent.workspace.0,

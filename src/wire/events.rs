@@ -53,6 +53,7 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::NotificationGivenUp { .. }
         | EventKind::AgentsSpawned { .. }
         | EventKind::RunStopRequested { .. }
+        | EventKind::TerminalEnded { .. }
         | EventKind::TerminalChanged { .. } => return None,
     };
     if let Some(fields) = payload.as_object_mut() {

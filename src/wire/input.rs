@@ -143,6 +143,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Param<T
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // As in a query: Postgres takes no NUL in a text.
+        if parts.uri.path().contains("%00") {
+            return Err(Problem::invalid("path", "must not contain the character U+0000"));
+        }
         let Path(value) =
             Path::<T>::from_request_parts(parts, state).await.map_err(|_| Problem::invalid("path", "has an id that is not valid"))?;
         Ok(Self(value))

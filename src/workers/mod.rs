@@ -94,6 +94,7 @@ impl EventSink for Machinery {
                 | EventKind::ApprovalDecided { .. }
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
+                | EventKind::TerminalEnded { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }

@@ -23,16 +23,17 @@ pub(super) async fn run(app: App) {
 
 async fn round(app: &App) -> Result<(), StorageError> {
     let retention = Retention { rows: app.settings.activity_kept, daily: app.settings.activity_daily_kept };
-    loop {
+    let mut tx = app.begin().await?;
+    let mut purged = activity::roll_up(&mut tx, retention).await?;
+    tx.commit().await?;
+    while let Some(before) = purged {
         let mut tx = app.begin().await?;
-        let (deleted, more) = activity::maintain(&mut tx, retention).await?;
+        let (deleted, more) = activity::purge(&mut tx, before).await?;
         tx.commit().await?;
         if deleted > 0 {
             tracing::info!(deleted, "activity older than its retention was deleted");
         }
-        if !more {
-            break;
-        }
+        purged = more.then_some(before);
     }
     let mut tx = app.begin().await?;
     let forgotten = [notifications::prune(&mut tx).await?, tool_approvals::prune(&mut tx).await?, webhooks::prune(tx.conn()).await?];

@@ -189,6 +189,22 @@ async fn a_revocation_takes_back_a_key_that_waits_to_be_claimed(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_claim_secret_from_before_a_revocation_collects_no_later_key(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let owner = world.owner().await;
+    let secret = world.pending_agent("scout").await;
+    owner.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    assert!(claim(&world, "scout", &secret).await.expect(StatusCode::OK)["data"]["mcpApiKey"].is_string());
+    owner.revoke("scout").await.expect(StatusCode::OK);
+    // An account that was shut comes back with its agent: an approval that gave a dead key would be none.
+    sqlx::query("UPDATE users SET deactivated_at = now() WHERE agent_id = 'scout'").execute(&pool).await.unwrap();
+    let again = owner.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    claim(&world, "scout", &secret).await.expect_problem(StatusCode::FORBIDDEN, "CLAIM_REFUSED");
+    world.with_key(again["data"]["mcpApiKey"].as_str().unwrap()).tool("agent_profile", json!({})).await.expect(StatusCode::OK);
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn the_limit_of_agents_holds_under_parallel_approvals(pool: PgPool) {
     let mut tight = config(None);
     tight.agents_per_workspace_max = 3;

@@ -1,7 +1,7 @@
 //! The activity feed: pages, filters, counts and retention.
 
 use chrono::TimeDelta;
-use raven_agents::domain::activity::{Retention, maintain};
+use raven_agents::domain::activity::{Retention, purge, roll_up};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -104,6 +104,15 @@ async fn the_feed_tells_who_did_what_and_can_be_narrowed(pool: PgPool) {
     world.end().await;
 }
 
+/// What is done once an hour.
+async fn maintain(world: &World, retention: Retention) {
+    let mut tx = world.begin().await;
+    if let Some(before) = roll_up(&mut tx, retention).await.unwrap() {
+        purge(&mut tx, before).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
 /// D-61.
 #[sqlx::test]
 async fn rows_and_counts_outlive_the_agent_until_their_retention_ends(pool: PgPool) {
@@ -116,9 +125,7 @@ async fn rows_and_counts_outlive_the_agent_until_their_retention_ends(pool: PgPo
     let month = Retention { rows: Some(TimeDelta::days(30)), daily: Some(TimeDelta::days(90)) };
     for _ in 0..2 {
         // Twice is the same as once.
-        let mut tx = world.begin().await;
-        maintain(&mut tx, month).await.unwrap();
-        tx.commit().await.unwrap();
+        maintain(&world, month).await;
     }
     let rows = all_pages(&owner, "/parallax-agents/activity/workspace?", 50).await;
     assert!(rows.iter().all(|row| row["agentId"] != "scout") && rows.iter().any(|row| row["agentId"] == "later"));
@@ -128,9 +135,7 @@ async fn rows_and_counts_outlive_the_agent_until_their_retention_ends(pool: PgPo
     assert_eq!(counts, [("access_approved", 1), ("access_requested", 1)]);
 
     world.clock.advance(TimeDelta::days(91));
-    let mut tx = world.begin().await;
-    maintain(&mut tx, month).await.unwrap();
-    tx.commit().await.unwrap();
+    maintain(&world, month).await;
     assert_eq!(owner.get("/parallax-agents/activity/daily?days=366").await.expect(StatusCode::OK)["data"], json!([]));
     world.end().await;
 }

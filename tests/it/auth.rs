@@ -228,3 +228,16 @@ async fn bad_input_names_the_field_and_changes_nothing(pool: PgPool) {
     assert_eq!(workspaces, 0);
     running.stop().await;
 }
+
+/// D-63: another site's page signs nobody in or up, also without a cookie to begin with.
+#[sqlx::test]
+async fn another_sites_page_changes_nothing_even_without_a_cookie(pool: PgPool) {
+    let world = World::new(pool).await;
+    let body = json!({"email": "owner@acme.example", "password": PASSWORD});
+    for path in ["/auth/login", "/auth/setup", "/parallax-agents/register"] {
+        let foreign = world.anonymous().with_header("origin", "http://evil.example").post(path, body.clone()).await;
+        foreign.expect_problem(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN");
+    }
+    world.anonymous().with_header("origin", &world.base).post("/auth/login", body).await.expect(StatusCode::OK);
+    world.end().await;
+}

@@ -114,6 +114,31 @@ async fn a_change_that_nobody_heard_of_counts_once_somebody_listens_again(pool: 
     world.end().await;
 }
 
+/// D-07: one that is let in at the very moment of the revocation is let in for no longer than that.
+#[sqlx::test]
+async fn a_socket_that_opens_while_its_agent_is_revoked_does_not_stay(pool: PgPool) {
+    let world = told_only(pool.clone()).await;
+    let owner = world.owner().await;
+    for round in 0..5 {
+        let id = format!("agent-{round}");
+        let key = world.approved_agent(&id).await;
+        // Nobody has used the key yet, so whoever comes in has to wait for the row that the revocation holds.
+        let opening = (0..10).map(|number| {
+            let (base, key) = (world.base.clone(), key.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(number)).await;
+                Socket::connect_with_key(&base, &key).await
+            })
+        });
+        let opening: Vec<_> = opening.collect();
+        owner.revoke(&id).await.expect(StatusCode::OK);
+        for socket in opening {
+            socket.await.unwrap().until_closed().await;
+        }
+    }
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn connections_that_come_and_go_leave_nothing_behind(pool: PgPool) {
     let world = told_only(pool).await;

@@ -227,7 +227,19 @@ async fn unknown_paths_and_methods_answer_in_the_shape_of_all_errors(pool: PgPoo
     }
     owner.get("/parallax-agents?status=happy").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
     owner.get("/parallax-agents?capabilities=%00").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
-    owner.get("/parallax-agents/%00").await.expect(StatusCode::BAD_REQUEST);
+    for (method, path) in [
+        (Method::GET, "/parallax-agents/%00"),
+        (Method::DELETE, "/api-keys/%00"),
+        (Method::POST, "/api-keys/%00/rotate"),
+        (Method::DELETE, "/parallax-agents/scout/keys/%00"),
+    ] {
+        owner.call(method, path, None).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    }
+    let report = world.control_plane().post("/terminal/sessions/%00/status", json!({"status": "active"})).await;
+    report.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    for path in ["/parallax-agents/", "//parallax-agents", "/parallax-agents//available/?capabilities=x"] {
+        owner.get(path).await.expect(StatusCode::OK);
+    }
     let problem = owner.get("/nowhere").await;
     assert_eq!(problem.headers["x-request-id"], problem.body["requestId"].as_str().unwrap());
     assert!(problem.body["message"].is_string() && problem.body["path"] == "/api/nowhere");

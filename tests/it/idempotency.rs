@@ -105,10 +105,15 @@ async fn errors_about_the_request_are_repeated_and_others_are_tried_again(pool: 
     let token = owner.invite(None).await;
     world.anonymous().register(&token, "scout").await.expect(StatusCode::CREATED);
     let agent = repeating(world.anonymous());
-    let taken = agent.register(&token, "scout").await.expect_problem(StatusCode::CONFLICT, "AGENT_ID_TAKEN");
-    let again = agent.register(&token, "scout").await;
+    let bad = agent.register(&token, "no id").await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    let again = agent.register(&token, "no id").await;
     assert!(is_replayed(&again));
-    assert_eq!(again.body, taken, "with the id of the first request");
+    assert_eq!(again.body, bad, "with the id of the first request");
+
+    // What was in the way may be gone by now.
+    let agent = world.anonymous().with_header("idempotency-key", "another");
+    agent.register(&token, "scout").await.expect_problem(StatusCode::CONFLICT, "AGENT_ID_TAKEN");
+    assert!(!is_replayed(&agent.register(&token, "scout").await));
 
     // Who asks is looked at anew each time.
     create_invite(&repeating(world.anonymous()), "ci").await.expect(StatusCode::UNAUTHORIZED);

@@ -123,9 +123,12 @@ async fn an_expired_key_is_refused_also_when_it_is_remembered(pool: PgPool) {
         assert!(is_good(&world, &key).await);
     }
     let rotate = format!("/api-keys/{id}/rotate");
-    let same_end = owner.post(&rotate, json!({"graceSeconds": 60})).await.expect(StatusCode::CREATED)["data"]["key"].clone();
+    let same_end = owner.post(&rotate, json!({"graceSeconds": 60})).await.expect(StatusCode::CREATED)["data"].clone();
+    owner.post(&rotate, json!({"graceSeconds": 60})).await.expect_problem(StatusCode::NOT_FOUND, "API_KEY_NOT_FOUND");
+    let rotate = format!("/api-keys/{}/rotate", same_end["id"].as_str().unwrap());
     let later = json!({"graceSeconds": 60, "expiresAt": expires + TimeDelta::hours(1)});
     let later = owner.post(&rotate, later).await.expect(StatusCode::CREATED)["data"]["key"].clone();
+    let same_end = &same_end["key"];
     world.clock.advance(TimeDelta::minutes(61));
     assert!(!is_good(&world, &key).await);
     assert!(!is_good(&world, same_end.as_str().unwrap()).await, "it ends when the first would have");
@@ -213,6 +216,70 @@ async fn the_last_use_is_written_once_a_minute_at_the_most(pool: PgPool) {
     world.owner().await.post(path, json!({"permissions": ["read:tasks"]})).await.expect(StatusCode::OK);
     assert!(is_good(&world, &key).await);
     assert!(last_use().await >= first);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn rotating_does_not_lead_around_a_limit(pool: PgPool) {
+    let mut settings = config(None);
+    settings.agents_per_workspace_max = 2;
+    let world = World::with_config(pool, settings, None).await;
+    let owner = world.owner().await;
+    world.approved_agent("first").await;
+    let key = owner.get("/parallax-agents/first/keys").await.expect(StatusCode::OK)["data"]["keys"][0]["id"].clone();
+    owner.delete(&format!("/parallax-agents/first/keys/{}", key.as_str().unwrap())).await.expect(StatusCode::OK);
+    world.approved_agent("second").await;
+    world.approved_agent("third").await;
+    owner.post("/parallax-agents/first/keys/rotate", json!({})).await.expect_problem(StatusCode::CONFLICT, "AGENT_LIMIT_REACHED");
+    owner.post("/parallax-agents/second/keys/rotate", json!({})).await.expect(StatusCode::OK);
+
+    let (mut id, _) = own_key(&owner, json!({"name": "Chain"})).await;
+    let mut rotations = 0;
+    loop {
+        let rotated = owner.post(&format!("/api-keys/{id}/rotate"), json!({"graceSeconds": 3600})).await;
+        if rotated.status != StatusCode::CREATED {
+            rotated.expect_problem(StatusCode::CONFLICT, "API_KEY_LIMIT_REACHED");
+            break;
+        }
+        id = rotated.body["data"]["id"].as_str().unwrap().to_owned();
+        rotations += 1;
+    }
+    assert_eq!(rotations, 49, "with the first key they are as many as one person may hold");
+    world.clock.advance(TimeDelta::hours(2));
+    own_key(&owner, json!({"name": "Later"})).await;
+    world.end().await;
+}
+
+/// §1.2: with the workspace everything in it is gone.
+#[sqlx::test]
+async fn nothing_opens_a_workspace_that_is_deleted(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let owner = world.owner().await;
+    let key = world.approved_agent("scout").await;
+    assert!(is_good(&world, &key).await);
+    owner.get("/parallax-agents").await.expect(StatusCode::OK);
+    sqlx::query("UPDATE workspaces SET deleted_at = now()").execute(&pool).await.unwrap();
+    let closed = async || {
+        let person = owner.get("/parallax-agents").await.status;
+        (!is_good(&world, &key).await && person != StatusCode::OK).then_some(())
+    };
+    world.until("all doors are closed", closed).await;
+    world.end().await;
+}
+
+/// A later version's permission, or one that somebody wrote by hand, grants nothing and hides nothing.
+#[sqlx::test]
+async fn a_stored_permission_that_is_not_known_grants_nothing(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let key = world.approved_agent("scout").await;
+    sqlx::query("UPDATE parallax_agents SET granted_permissions = '{read:pages,fly:moon}'").execute(&pool).await.unwrap();
+    let granted = async || {
+        let profile = world.with_key(&key).tool("agent_profile", json!({})).await.tool_text();
+        (profile["grantedPermissions"] == json!(["read:pages"])).then_some(())
+    };
+    world.until("it is left out", granted).await;
+    let listed = world.owner().await.get("/parallax-agents").await.expect(StatusCode::OK);
+    assert_eq!(listed["data"][0]["grantedPermissions"], json!(["read:pages"]));
     world.end().await;
 }
 

@@ -59,6 +59,32 @@ async fn two_deliveries_of_one_id_at_once_are_taken_in_once(pool: PgPool) {
     world.end().await;
 }
 
+#[sqlx::test]
+async fn a_delivery_whose_sender_hangs_up_is_taken_in_all_the_same(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query("SELECT id FROM workspaces FOR UPDATE").execute(&mut *holder).await.unwrap();
+    let (now, body) = (Utc::now().timestamp(), world.access_request("scout"));
+    let cut_off = signed(&world, "d1", now, WEBHOOK_SECRET, &body);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), cut_off).await.is_err(), "it waits for the workspace");
+    holder.rollback().await.unwrap();
+    let asked = async || (world.activities("access_requested", Some("scout")).await == 1).then_some(());
+    world.until("it is taken in", asked).await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_delivery_that_the_process_did_not_survive_may_come_again(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let (now, body) = (Utc::now().timestamp(), world.access_request("scout"));
+    let begun = "INSERT INTO webhook_deliveries (id, received_at) VALUES ('d1', now() - interval '61 seconds'), ('d2', now())";
+    sqlx::query(begun).execute(&pool).await.unwrap();
+    signed(&world, "d2", now, WEBHOOK_SECRET, &body).await.expect_problem(StatusCode::CONFLICT, "WEBHOOK_REPLAYED");
+    signed(&world, "d1", now, WEBHOOK_SECRET, &body).await.expect(StatusCode::CREATED);
+    signed(&world, "d1", now, WEBHOOK_SECRET, &body).await.expect_problem(StatusCode::CONFLICT, "WEBHOOK_REPLAYED");
+    world.end().await;
+}
+
 /// D-01: missing configuration fails closed.
 #[sqlx::test]
 async fn without_a_configured_secret_no_signature_is_good(pool: PgPool) {
@@ -93,6 +119,8 @@ async fn a_runtime_offers_and_reports_sessions_only_with_the_secret_and_only_its
     nobody["agentId"] = json!("nobody");
     world.control_plane().post(path, nobody).await.expect_problem(StatusCode::NOT_FOUND, "AGENT_NOT_FOUND");
 
+    let upper = world.control_plane().with_header("x-workspace-id", &world.workspace.to_string().to_uppercase());
+    upper.post(path, offer("pty-1")).await.expect(StatusCode::CREATED);
     let second = world.control_plane().post(path, offer("pty-4")).await.expect(StatusCode::CREATED)["data"].clone();
     let first = owner.get(&format!("/terminal/sessions/{}", made["id"].as_str().unwrap())).await.expect(StatusCode::OK);
     assert_eq!(first["data"]["status"], "terminated", "the agent's earlier session ends");
@@ -104,6 +132,9 @@ async fn a_runtime_offers_and_reports_sessions_only_with_the_secret_and_only_its
     let ended = report("pty-4", json!({"status": "terminated"})).await.expect(StatusCode::OK);
     assert_eq!((&ended["data"]["id"], ended["data"]["terminatedAt"].is_string()), (&second["id"], true));
     report("pty-4", json!({"status": "active"})).await.expect_problem(StatusCode::CONFLICT, "SESSION_TERMINATED");
+    let third = world.control_plane().post(path, offer("pty-5")).await.expect(StatusCode::CREATED)["data"]["id"].clone();
+    owner.delete(&format!("/terminal/sessions/{}", third.as_str().unwrap())).await.expect(StatusCode::OK);
+    assert_eq!(world.activities("terminal_ended", Some("scout")).await, 1);
     let logs = owner.get(&format!("/terminal/sessions/{}/logs", second["id"].as_str().unwrap())).await.expect(StatusCode::OK);
     assert_eq!(logs["data"], json!([]));
     world.end().await;
