@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::support::{APP_SECRET, PASSWORD, World, program::raven_agents};
+use crate::support::{
+    APP_SECRET, PASSWORD, World,
+    program::{database_url, raven_agents},
+};
 
 /// A database as the original leaves it, with the rows that are hard to take over.
 const ORIGINAL: &str = include_str!("original_database.sql");
@@ -567,9 +570,7 @@ async fn a_database_of_ours_from_before_takeovers_is_left_as_it_is(pool: PgPool)
 
 /// Runs the program on the database behind `pool`; what it wrote to standard output.
 async fn run(pool: &PgPool, arguments: &[&str], settings: &[(&str, &str)]) -> String {
-    let options = pool.connect_options();
-    let url =
-        format!("postgres://{}@{}:{}/{}", options.get_username(), options.get_host(), options.get_port(), options.get_database().unwrap());
+    let url = database_url(pool);
     let settings: Vec<(&str, &str)> = settings.iter().copied().chain([("DATABASE_URL", url.as_str())]).collect();
     let output = raven_agents(arguments, &settings).output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

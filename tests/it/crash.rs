@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 use crate::support::{
     APP_SECRET, DEADLINE, LocalRuntime, RUNTIME_TOKEN, WEBHOOK_SECRET,
-    program::{Program, free_port, raven_agents, set_up},
+    program::{Program, database_url, free_port, raven_agents, set_up},
     terminal::Socket,
 };
 
@@ -25,12 +25,7 @@ impl Service {
 
     /// With a runtime that may be there or not.
     async fn start_at(pool: &PgPool, endpoint: &str) -> Self {
-        let options = pool.connect_options();
-        let (host, database) = (options.get_host().to_owned(), options.get_database().unwrap().to_owned());
-        let socket = options.get_socket().map(|path| path.display().to_string());
-        let authority = socket.clone().map_or(host, |_| "localhost".to_owned());
-        let query = socket.map(|path| format!("?host={}", path.replace('/', "%2F"))).unwrap_or_default();
-        let url = format!("postgres://{}@{authority}:{}/{database}{query}", options.get_username(), options.get_port());
+        let url = database_url(pool);
         let port = free_port();
         let command = raven_agents(
             &["serve"],

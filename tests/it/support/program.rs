@@ -40,6 +40,16 @@ pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Where the program finds the database behind `pool`, over a Unix socket too.
+pub(crate) fn database_url(pool: &sqlx::PgPool) -> String {
+    let options = pool.connect_options();
+    let socket = options.get_socket().map(|path| path.display().to_string());
+    let authority = socket.as_ref().map_or_else(|| options.get_host().to_owned(), |_| "localhost".to_owned());
+    let query = socket.map(|path| format!("?host={}", path.replace('/', "%2F"))).unwrap_or_default();
+    let database = options.get_database().unwrap();
+    format!("postgres://{}@{authority}:{}/{database}{query}", options.get_username(), options.get_port())
+}
+
 /// The service's program with nothing set but what is given.
 pub(crate) fn raven_agents(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raven-agents"));
