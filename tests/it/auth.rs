@@ -89,7 +89,11 @@ async fn a_deactivated_persons_token_is_worth_nothing(pool: PgPool) {
     let ada = world.admin("ada").await;
     ada.get("/parallax-agents").await.expect(StatusCode::OK);
     sqlx::query("UPDATE users SET deactivated_at = now() WHERE name = 'ada'").execute(&world.pool).await.unwrap();
-    ada.get("/parallax-agents").await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    // What she would change is refused at once, and what she reads as soon as the news has come.
+    let invite = json!({"name": "ci", "permissions": ["read:pages"]});
+    ada.post("/parallax-agents/invites", invite).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    let refused = async || (ada.get("/parallax-agents").await.status == StatusCode::UNAUTHORIZED).then_some(());
+    world.until("she is out", refused).await;
     world.end().await;
 }
 
