@@ -43,7 +43,12 @@ impl FromRequestParts<App> for Member {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = token(parts).ok_or_else(Problem::unauthorized)?;
-        let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
+        let person = if parts.method.is_safe() {
+            auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?
+        } else {
+            // What somebody changes is not decided by a role that they had a moment ago.
+            auth::person_now(&mut *app.read().await?, &app.tokens, token).await?
+        };
         let person = person.ok_or_else(Problem::unauthorized)?;
         if app.settings.cloud {
             let label = input::host_label(&parts.headers).unwrap_or_default();
@@ -66,13 +71,7 @@ impl FromRequestParts<App> for Manager {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Member(mut person) = Member::from_request_parts(parts, app).await?;
-        if !parts.method.is_safe() {
-            // What an admin changes is not decided by a role that they had a moment ago.
-            let token = token(parts).ok_or_else(Problem::unauthorized)?;
-            let now = auth::person_now(&mut *app.read().await?, &app.tokens, token).await?;
-            person = now.ok_or_else(Problem::unauthorized)?;
-        }
+        let Member(person) = Member::from_request_parts(parts, app).await?;
         Admin::from_person(person).map(Self).ok_or_else(Problem::forbidden)
     }
 }
