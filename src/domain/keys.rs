@@ -25,8 +25,6 @@ pub use crate::storage::access_cache::AccessCache;
 const LISTED_MAX: i64 = 200;
 /// Keys that one person may hold at the same time.
 pub const KEYS_PER_PERSON_MAX: u32 = 50;
-/// How long a rotated key may stay good beside its successor.
-pub const GRACE_MAX: TimeDelta = TimeDelta::days(7);
 
 /// Why a key was not made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +59,7 @@ pub struct Minted {
 /// Gives an agent its key, makes its account if it has none, and revokes every earlier key. The row
 /// of the agent must exist; the caller saves it with the key's id.
 pub(super) async fn mint(tx: &mut Tx, policy: &Policy, agent: &mut Agent) -> Result<Secret, StorageError> {
-    let now = tx.now();
-    storage::keys::revoke_of_agent(tx.conn(), agent.workspace, &agent.id, now).await?;
+    revoke_all(tx, agent.workspace, &agent.id).await?;
     add(tx, policy, agent, None).await
 }
 
@@ -172,6 +169,18 @@ async fn issue(
     let now = tx.now();
     check_expiry(expires_at, now)?;
     room_for_one(tx, workspace, user).await?;
+    Ok(store(tx, workspace, user, actor, name, expires_at).await?)
+}
+
+async fn store(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    user: UserId,
+    actor: Option<UserId>,
+    name: String,
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<Minted, StorageError> {
+    let now = tx.now();
     let key = NewKey::for_person(workspace, user, name, expires_at);
     storage::keys::insert(tx.conn(), &key, now).await?;
     let kind = EventKind::KeyCreated { key_id: key.id.clone(), key_name: key.name.clone(), user_id: user };
@@ -217,12 +226,10 @@ pub async fn rotate_own(tx: &mut Tx, admin: &Admin, key_id: &str, rotation: Rota
     if !old.is_live(now) || storage::keys::is_replaced(tx.conn(), &old.id).await? {
         return Err(KeyError::NotFound);
     }
-    let key = NewKey::for_person(old.workspace, old.user, old.name.clone(), rotation.expires_at.or(old.expires_at));
-    storage::keys::insert(tx.conn(), &key, now).await?;
-    storage::keys::supersede(tx.conn(), old.workspace, &old.id, &key.id, now + rotation.grace, now).await?;
-    let created = EventKind::KeyCreated { key_id: key.id.clone(), key_name: key.name.clone(), user_id: old.user };
-    events::record(tx, Event { workspace: old.workspace, agent: None, actor: Some(admin.user()), kind: created }).await?;
-    Ok(Minted { key_id: key.id, name: key.name, secret: key.secret })
+    let expires_at = rotation.expires_at.or(old.expires_at);
+    let minted = store(tx, old.workspace, old.user, Some(admin.user()), old.name, expires_at).await?;
+    storage::keys::supersede(tx.conn(), old.workspace, &old.id, &minted.key_id, now + rotation.grace, now).await?;
+    Ok(minted)
 }
 
 async fn lock_own(tx: &mut Tx, person: &Person, key_id: &str) -> Result<ApiKey, KeyError> {

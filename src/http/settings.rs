@@ -54,10 +54,7 @@ pub(super) async fn update(
 #[utoipa::path(post, path = "/api/workspace/agent-settings/runtime-health", operation_id = "getRuntimeHealth", tag = "settings",
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<RuntimeHealth>), PersonErrors))]
 pub(super) async fn runtime_health(State(app): State<App>, _: Member) -> Envelope<RuntimeHealth> {
-    Envelope::ok(match &app.runtime {
-        Some(runtime) => health_of(health::probe(runtime).await),
-        None => not_configured(),
-    })
+    Envelope::ok(configured(&app).await)
 }
 
 /// Test a runtime.
@@ -73,10 +70,7 @@ pub(super) async fn test_runtime(
     Body(body): Body<TestRuntime>,
 ) -> Result<Envelope<RuntimeHealth>, Problem> {
     let Some(endpoint) = body.endpoint.filter(|endpoint| !endpoint.trim().is_empty()) else {
-        return Ok(Envelope::ok(match &app.runtime {
-            Some(runtime) => health_of(health::probe(runtime).await),
-            None => not_configured(),
-        }));
+        return Ok(Envelope::ok(configured(&app).await));
     };
     check_endpoint(&app, "endpoint", &endpoint)?;
     let probed = match app.runtime.as_ref().filter(|runtime| runtime.endpoint() == endpoint.trim_end_matches('/')) {
@@ -96,6 +90,13 @@ fn check_endpoint(app: &App, field: &str, endpoint: &str) -> Result<(), Problem>
     Err(Problem::invalid(field, "must be the configured runtime or on an origin named in AGENT_RUNTIME_ALLOWED_ORIGINS"))
 }
 
+async fn configured(app: &App) -> RuntimeHealth {
+    match &app.runtime {
+        Some(runtime) => health_of(health::probe(runtime).await),
+        None => failed("no agent runtime is configured"),
+    }
+}
+
 fn health_of(probed: Option<health::Probed>) -> RuntimeHealth {
     match probed {
         Some(probed) => RuntimeHealth {
@@ -107,10 +108,6 @@ fn health_of(probed: Option<health::Probed>) -> RuntimeHealth {
         },
         None => failed("the runtime does not answer"),
     }
-}
-
-fn not_configured() -> RuntimeHealth {
-    failed("no agent runtime is configured")
 }
 
 fn failed(error: &str) -> RuntimeHealth {

@@ -1,7 +1,6 @@
 //! Signed webhooks: an alternative to sending the shared secret itself.
 
 use axum::{
-    body::{Body, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, StatusCode},
     middleware::Next,
@@ -9,7 +8,7 @@ use axum::{
 };
 use chrono::Utc;
 
-use super::{BODY_BYTES_MAX, problem};
+use super::{input, problem};
 use crate::{
     app::{App, StorageError},
     domain::webhooks::{self, Signed},
@@ -36,12 +35,13 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     if !request.headers().contains_key(SIGNATURE) {
         return next.run(request).await;
     }
-    let (mut parts, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 64 KiB").into_response();
+    let (mut request, body) = match input::buffered(request).await {
+        Ok(buffered) => buffered,
+        Err(refused) => return refused.into_response(),
     };
-    parts.extensions.insert(genuine(&app, &parts.headers, &bytes).map_or(Signature::Bad, Signature::Good));
-    next.run(Request::from_parts(parts, Body::from(bytes))).await
+    let signature = genuine(&app, request.headers(), &body).map_or(Signature::Bad, Signature::Good);
+    request.extensions_mut().insert(signature);
+    next.run(request).await
 }
 
 /// The id of the delivery, if its signature is good.
