@@ -46,11 +46,11 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId, user: UserId, page: &
         r#"SELECT s.id, s.name, s.description, s.slug, s.logo, s.visibility, s.default_role, s.creator_id, s.created_at, s.updated_at,
                   (SELECT count(*) FROM users u WHERE u.workspace_id = s.workspace_id AND u.deleted_at IS NULL AND u.role IS DISTINCT FROM 'agent'
                      AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                                  AND (m.user_id = u.id OR m.group_id IN (SELECT group_id FROM group_users WHERE user_id = u.id)))) AS "member_count!"
+                                  AND (m.user_id = u.id OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = u.id AND g.deleted_at IS NULL)))) AS "member_count!"
            FROM spaces s
            WHERE s.workspace_id = $1 AND s.deleted_at IS NULL AND ($3::text IS NULL OR position(lower($3) in lower(coalesce(s.name, ''))) > 0)
              AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                          AND (m.user_id = $2 OR m.group_id IN (SELECT group_id FROM group_users WHERE user_id = $2)))
+                          AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))
            ORDER BY s.name, s.id LIMIT $4 OFFSET $5"#,
         workspace.0,
         user.0,
@@ -110,7 +110,7 @@ pub async fn recent_pages(
          FROM pages p JOIN spaces s ON s.id = p.space_id
          WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND s.deleted_at IS NULL AND ($3::uuid IS NULL OR p.space_id = $3)
            AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                        AND (m.user_id = $2 OR m.group_id IN (SELECT group_id FROM group_users WHERE user_id = $2)))
+                        AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))
          ORDER BY p.updated_at DESC, p.id DESC LIMIT $4 OFFSET $5",
         workspace.0,
         user.0,

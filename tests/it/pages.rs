@@ -76,6 +76,22 @@ async fn the_lists_hold_what_the_caller_belongs_to(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_deleted_group_opens_no_space_to_its_people(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let member = world.member("mel").await;
+    let page = "INSERT INTO pages (slug_id, title, space_id, workspace_id) SELECT 'abc', 'Notes', default_space_id, id FROM workspaces";
+    sqlx::query(page).execute(&pool).await.unwrap();
+    let count = async |path: &str| {
+        let body = member.post(path, json!({})).await.expect(StatusCode::OK);
+        body["data"]["items"].as_array().unwrap().len()
+    };
+    assert_eq!((count("/spaces").await, count("/pages/recent").await), (1, 1));
+    sqlx::query("UPDATE groups SET deleted_at = now()").execute(&pool).await.unwrap();
+    assert_eq!((count("/spaces").await, count("/pages/recent").await), (0, 0));
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn a_collaboration_token_signs_nobody_in(pool: PgPool) {
     let world = World::new(pool).await;
     let token = world.owner().await.post("/auth/collab-token", json!({})).await.expect(StatusCode::OK)["data"]["token"].clone();
