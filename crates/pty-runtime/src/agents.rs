@@ -11,7 +11,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
-use runtime_protocol::{AgentHandle, AgentStatus, CallbackStatus, EventName, SpawnCallback};
+use runtime_protocol::{AgentHandle, AgentStatus, CallbackStatus, ContextFile, EventName, SpawnCallback};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     callbacks::Callbacks,
     config::Config,
+    context_files,
     event_stream::EventLog,
     lock::lock,
     problem::Problem,
@@ -43,17 +44,23 @@ const TURN_SETTLE: Duration = Duration::from_millis(1500);
 const TYPED_CHARS_MAX: usize = 200;
 
 /// An agent to start: a request after every check that needs no agent.
+#[derive(Clone)]
 pub(crate) struct Order {
     pub(crate) id: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) agent_type: &'static str,
     pub(crate) capabilities: Vec<String>,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) reports_to: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread_id: Option<String>,
     pub(crate) callback_url: Option<Url>,
     pub(crate) command: Option<String>,
     pub(crate) args: Vec<String>,
     pub(crate) env: HashMap<String, String>,
     pub(crate) workdir: Option<PathBuf>,
+    pub(crate) context_files: Vec<ContextFile>,
     pub(crate) size: Size,
 }
 
@@ -63,11 +70,18 @@ pub(crate) struct Agent {
     /// The canonical name of its type.
     pub(crate) kind: &'static str,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread_id: Option<String>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
     capabilities: Vec<String>,
     endpoint: String,
     callback_url: Option<Url>,
+    reports_to: Option<String>,
+    /// What a restart starts again: without the context files, which lie in the agent's folder by
+    /// then. Holds secrets in its environment, so nothing of it is ever shown.
+    order: Order,
     started_at: DateTime<Utc>,
     state: watch::Sender<State>,
     /// Set before the agent leaves `pending`.
@@ -97,6 +111,10 @@ impl Agent {
             status: state.status,
             capabilities: self.capabilities.clone(),
             workspace_id: self.workspace_id.clone(),
+            role: self.role.clone(),
+            reports_to: self.reports_to.clone(),
+            execution_id: self.execution_id.clone(),
+            thread_id: self.thread_id.clone(),
             runtime_session_id: Some(self.runtime_session_id.clone()),
             endpoint: Some(self.endpoint.clone()),
             pid: self.process.get().map(Process::pid),
@@ -294,13 +312,19 @@ impl Agents {
     ///
     /// Errors: `Invalid` and `CliNotFound` before anything happened; `AgentExists`, `MaxAgents`
     /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
-    pub(crate) async fn spawn(self: &Arc<Self>, order: Order) -> Result<Arc<Agent>, Problem> {
+    pub(crate) async fn spawn(self: &Arc<Self>, mut order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
+        let context_files = std::mem::take(&mut order.context_files);
         let agent = Arc::new(Agent {
             name,
             kind: order.agent_type,
             workspace_id: order.workspace_id.clone(),
+            role: order.role.clone(),
+            reports_to: order.reports_to.clone(),
+            execution_id: order.execution_id.clone(),
+            thread_id: order.thread_id.clone(),
+            order: order.clone(),
             runtime_session_id: Uuid::new_v4().to_string(),
             output: Arc::new(Output::new()),
             capabilities: order.capabilities.clone(),
@@ -324,6 +348,7 @@ impl Agents {
         let (config, output) = (Arc::clone(&self.config), Arc::clone(&agent.output));
         let starting = tokio::task::spawn_blocking(move || {
             let launch = launch(&config, &order, &id, program)?;
+            context_files::write(&launch.cwd, &context_files)?;
             Process::start(&launch, &output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
@@ -509,6 +534,19 @@ impl Agents {
             Ok(_) => Ok(()),
             Err(_) => Err(Problem::Timeout(agent.id.clone())),
         }
+    }
+
+    /// Ends an agent and starts it again as it was ordered, with the same id.
+    ///
+    /// Errors: as [`Agents::stop`] and [`Agents::spawn`]; after one of the latter the agent stays stopped.
+    pub(crate) async fn restart(self: &Arc<Self>, agent: &Agent, patience: Patience) -> Result<Arc<Agent>, Problem> {
+        self.stop(agent, patience, "restart").await?;
+        self.spawn(Order { id: Some(agent.id.clone()), name: Some(agent.name.clone()), ..agent.order.clone() }).await
+    }
+
+    /// Takes an agent that has ended off the list.
+    pub(crate) fn forget(&self, agent: &Arc<Agent>) {
+        lock(&self.listed).agents.retain(|_, other| !Arc::ptr_eq(other, agent));
     }
 
     /// Refuses new agents and ends all there are, at the same time.

@@ -3,9 +3,12 @@
 //! Read in this order:
 //!
 //! - `config`: every setting, checked once
-//! - `server`: binds the parts together, starts and stops them
-//! - `routes`: the REST surface; `problem` is how each of its failures looks
+//! - `server`: binds the parts together, starts and stops them; `accept` takes connections in
+//! - `routes`: the REST surface, with `thread_routes` and `output_stream`; `problem` is how each of its
+//!   failures looks
 //! - `agents`: which agents exist and what state each is in
+//! - `threads`: agents that were started for an objective
+//! - `keys` and `context_files`: what is typed and written for an agent by name
 //! - `process`: one program on one pseudo-terminal; `ring` holds what it printed
 //! - `socket`: the WebSocket handshake; `terminal_socket` and `event_stream` speak over it
 //! - `callbacks`: what is posted to the control plane without being asked
@@ -13,12 +16,16 @@
 //! Nothing here decides anything from what an agent prints, except when it looks ready: an
 //! agent has ended when the operating system says so, never before.
 
+mod accept;
 mod agents;
 mod callbacks;
 mod config;
+mod context_files;
 mod event_stream;
 mod extract;
+mod keys;
 mod lock;
+mod output_stream;
 mod problem;
 mod process;
 mod replies;
@@ -28,6 +35,8 @@ mod server;
 mod socket;
 mod terminal_socket;
 mod text;
+mod thread_routes;
+mod threads;
 mod workdir;
 
 pub use config::{BadSettings, Config, Secret, Settings};

@@ -14,6 +14,10 @@ use crate::lock::lock;
 /// screens of 80 by 24, and the default ten agents together cost 10 MiB.
 pub(crate) const RING_BYTES: usize = 1024 * 1024;
 
+/// Lines whose time of arrival is kept per agent: as many as one request for logs can ask for, at
+/// 16 bytes each.
+pub(crate) const LINES_TIMED_MAX: usize = 10_000;
+
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Progress {
@@ -44,11 +48,36 @@ pub(crate) struct Output {
 struct Held {
     start: u64,
     bytes: VecDeque<u8>,
+    /// Where each of the last lines begins, and when its first byte came. A line whose beginning
+    /// has fallen out stays until its end has too.
+    lines: VecDeque<(u64, DateTime<Utc>)>,
+    in_line: bool,
 }
 
 impl Held {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
+    }
+
+    /// Notes the lines that begin in `bytes`, which come next.
+    fn note_lines(&mut self, bytes: &[u8], now: DateTime<Utc>) {
+        let mut at = self.end();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.in_line {
+                if self.lines.len() == LINES_TIMED_MAX {
+                    self.lines.pop_front();
+                }
+                self.lines.push_back((at, now));
+            }
+            self.in_line = !line.ends_with(b"\n");
+            at += line.len() as u64;
+        }
+    }
+
+    fn forget_lines(&mut self) {
+        while self.lines.get(1).is_some_and(|(next, _)| *next <= self.start) {
+            self.lines.pop_front();
+        }
     }
 }
 
@@ -58,17 +87,20 @@ impl Output {
     }
 
     pub(crate) fn append(&self, bytes: &[u8]) {
+        let now = Utc::now();
         let end = {
             let mut held = lock(&self.held);
+            held.note_lines(bytes, now);
             held.bytes.extend(bytes);
             let excess = held.bytes.len().saturating_sub(RING_BYTES);
             held.bytes.drain(..excess);
             held.start += excess as u64;
+            held.forget_lines();
             held.end()
         };
         self.progress.send_modify(|progress| {
             progress.end = end;
-            progress.last_at = Some(Utc::now());
+            progress.last_at = Some(now);
         });
     }
 
@@ -109,6 +141,13 @@ impl Output {
         Found::Bytes(bytes)
     }
 
+    /// Everything held, and the times of its last lines, oldest first; an empty line behind the
+    /// last line feed has none.
+    pub(crate) fn timed(&self) -> (Vec<u8>, Vec<DateTime<Utc>>) {
+        let held = lock(&self.held);
+        (held.bytes.iter().copied().collect(), held.lines.iter().map(|(_, at)| *at).collect())
+    }
+
     /// Everything held, and the offset of its first byte.
     pub(crate) fn all(&self) -> (u64, Vec<u8>) {
         let held = lock(&self.held);
@@ -135,6 +174,22 @@ mod tests {
         }
         assert!(seen == printed);
         assert_eq!(output.read(cursor, 1), Found::UpToDate);
+    }
+
+    #[test]
+    fn each_line_has_one_time_however_its_pieces_come() {
+        let output = Output::new();
+        for piece in ["one", " more\ntwo\n", "\n", "last"] {
+            output.append(piece.as_bytes());
+        }
+        let (bytes, times) = output.timed();
+        assert_eq!((bytes.split(|byte| *byte == b'\n').count(), times.len()), (4, 4));
+        assert!(times.is_sorted());
+        output.append(&b"x\n".repeat(2 * LINES_TIMED_MAX));
+        assert_eq!(output.timed().1.len(), LINES_TIMED_MAX);
+        // One line longer than the ring keeps its time, and no other.
+        output.append(&vec![b'y'; 2 * RING_BYTES]);
+        assert_eq!(output.timed().1.len(), 1);
     }
 
     #[test]

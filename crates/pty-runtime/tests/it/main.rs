@@ -7,10 +7,16 @@ mod callbacks;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod general;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod security;
 #[cfg(test)]
+mod surface;
+#[cfg(test)]
 mod terminal;
+#[cfg(test)]
+mod threads;
 #[cfg(test)]
 mod world;
