@@ -68,12 +68,12 @@ impl Kept {
     }
 }
 
-/// Whom an event concerns.
+/// Whom an event concerns, each by its id.
 pub(crate) struct Concerned<'a> {
-    pub(crate) agent_id: &'a str,
-    pub(crate) thread_id: Option<&'a str>,
-    pub(crate) workspace_id: Option<&'a str>,
-    pub(crate) runtime_session_id: Option<&'a str>,
+    pub(crate) agent: &'a str,
+    pub(crate) thread: Option<&'a str>,
+    pub(crate) workspace: Option<&'a str>,
+    pub(crate) runtime_session: Option<&'a str>,
 }
 
 /// One event as it is kept.
@@ -98,10 +98,10 @@ impl EventLog {
 
     pub(crate) fn record(&self, event: EventName, agent: &Agent, data: Value) {
         let concerned = Concerned {
-            agent_id: &agent.id,
-            thread_id: agent.thread_id.as_deref(),
-            workspace_id: agent.workspace_id.as_deref(),
-            runtime_session_id: Some(&agent.runtime_session_id),
+            agent: &agent.id,
+            thread: agent.thread_id.as_deref(),
+            workspace: agent.workspace_id.as_deref(),
+            runtime_session: Some(&agent.runtime_session_id),
         };
         self.record_for(event, &concerned, data);
     }
@@ -115,16 +115,16 @@ impl EventLog {
             timestamp: Some(Utc::now()),
             seq: Some(seq),
             boot_id: Some(self.boot_id.clone()),
-            workspace_id: concerned.workspace_id.map(Into::into),
-            runtime_session_id: concerned.runtime_session_id.map(Into::into),
+            workspace_id: concerned.workspace.map(Into::into),
+            runtime_session_id: concerned.runtime_session.map(Into::into),
         };
         kept.push(Recorded {
             event,
             text: json!(frame).to_string().into(),
             seq,
-            agent_id: concerned.agent_id.into(),
-            thread_id: concerned.thread_id.map(Into::into),
-            workspace_id: concerned.workspace_id.map(Into::into),
+            agent_id: concerned.agent.into(),
+            thread_id: concerned.thread.map(Into::into),
+            workspace_id: concerned.workspace.map(Into::into),
         });
         self.latest.send_replace(seq);
     }
@@ -428,8 +428,8 @@ fn now() -> String {
 mod tests {
     use super::*;
 
-    fn concerned(agent_id: &str) -> Concerned<'_> {
-        Concerned { agent_id, thread_id: None, workspace_id: None, runtime_session_id: None }
+    fn concerned(agent: &str) -> Concerned<'_> {
+        Concerned { agent, thread: None, workspace: None, runtime_session: None }
     }
 
     #[tokio::test]

@@ -79,10 +79,11 @@ impl Stage {
         match (&self.ended, &self.agent) {
             (Some((status, _)), _) => *status,
             (None, None) => ThreadStatus::Pending,
-            (None, Some(agent)) => match ThreadStatus::from(agent.status()) {
-                ThreadStatus::Starting | ThreadStatus::Ready | ThreadStatus::Running if self.blocked => ThreadStatus::Blocked,
-                status => status,
-            },
+            (None, Some(agent)) => {
+                let status = ThreadStatus::from(agent.status());
+                let waits = self.blocked && matches!(status, ThreadStatus::Starting | ThreadStatus::Ready | ThreadStatus::Running);
+                if waits { ThreadStatus::Blocked } else { status }
+            }
         }
     }
 }
@@ -256,6 +257,10 @@ impl Threads {
                         return;
                     }
                     let before = std::mem::replace(&mut status, state.borrow_and_update().status);
+                    if before != status && matches!(status, AgentStatus::Ready | AgentStatus::Busy) {
+                        // It goes on, so somebody answered, be it in the terminal.
+                        thread.answered();
+                    }
                     if status == AgentStatus::Ready && !std::mem::replace(&mut told_objective, true) {
                         self.tell_objective(thread, agent);
                     } else if before == AgentStatus::Busy && status == AgentStatus::Ready {
@@ -372,10 +377,10 @@ impl Threads {
             data,
         };
         let concerned = Concerned {
-            agent_id: &thread.agent_id,
-            thread_id: Some(&thread.id),
-            workspace_id: thread.workspace_id.as_deref(),
-            runtime_session_id: stage.agent.as_ref().map(|agent| agent.runtime_session_id.as_str()),
+            agent: &thread.agent_id,
+            thread: Some(&thread.id),
+            workspace: thread.workspace_id.as_deref(),
+            runtime_session: stage.agent.as_ref().map(|agent| agent.runtime_session_id.as_str()),
         };
         self.events.record_for(EventName::ThreadEvent, &concerned, json!({ "thread": thread.describe(stage), "event": event }));
     }

@@ -96,7 +96,7 @@ async fn crafted_requests_are_refused_and_harm_nothing() {
         format!("GET /api/agents HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(200)),
         format!("GET /{} HTTP/1.1\r\n{host}\r\n", "a".repeat(70_000)),
         format!("GET /api/agents/{id}/stream HTTP/1.1\r\n{host}Last-Event-ID: -1\r\n\r\n"),
-        format!("POST /api/spawn HTTP/1.1\r\n{host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        format!("POST /api/spawn HTTP/1.1\r\n{host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         format!("POST /api/spawn HTTP/1.1\r\n{host}Content-Length: -1\r\n\r\n"),
         format!("POST /api/spawn HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
         format!("POST /api/threads HTTP/1.1\r\n{host}Content-Length: 2\r\n\r\n[]"),

@@ -75,7 +75,7 @@ async fn health_is_always_200_and_readiness_says_no_while_it_drains() {
     let shutdown = tokio::spawn(world.runtime.shutdown());
     eventually("not ready", async || {
         let ready = reply(client.get(format!("{url}/api/ready"))).await;
-        if ready.status == 503 { Ok(assert_eq!(ready.body["code"], "SHUTTING_DOWN")) } else { Err(ready.status) }
+        if ready.status == 503 && ready.body["code"] == "SHUTTING_DOWN" { Ok(()) } else { Err(ready.status) }
     })
     .await;
     let health = reply(client.get(format!("{url}/api/health"))).await;
@@ -137,16 +137,17 @@ async fn agents_are_listed_by_status_type_and_role() {
     world.until_status(&shell, "ready").await;
     world.until_status(&reviewer, "ready").await;
 
-    let ids = async |query: &str| -> Vec<String> {
+    let ids = async |query: &str| {
         let list = world.get(&format!("/api/agents{query}")).await.body;
         assert_eq!(list["count"], list["agents"].as_array().unwrap().len());
-        list["agents"].as_array().unwrap().iter().map(|agent| agent["id"].as_str().unwrap().to_owned()).collect()
+        let ids: Vec<_> = list["agents"].as_array().unwrap().iter().map(|agent| agent["id"].as_str().unwrap()).collect();
+        ids.join(" ")
     };
-    assert_eq!(ids("?status=stopped").await, [gone.clone()]);
-    assert_eq!(ids("?role=reviewer").await, [reviewer.clone()]);
-    assert_eq!(ids("?type=echo").await, [shell.clone()]);
-    assert_eq!(ids("?type=echo&type=custom&status=ready").await, [reviewer.clone(), shell]);
-    assert_eq!(ids("?type=claude-code").await, [""; 0]);
+    assert_eq!(ids("?status=stopped").await, gone);
+    assert_eq!(ids("?role=reviewer").await, reviewer);
+    assert_eq!(ids("?type=echo").await, shell);
+    assert_eq!(ids("?type=echo&type=custom&status=ready").await, format!("{reviewer} {shell}"));
+    assert_eq!(ids("?type=claude-code").await, "");
     let handle = world.get(&format!("/agents/{reviewer}")).await.body;
     assert_eq!((&handle["role"], &handle["reportsTo"], &handle["executionId"]), (&json!("reviewer"), &json!("boss"), &json!("exec-1")));
 }
@@ -221,6 +222,26 @@ async fn context_files_stay_in_the_agents_folder() {
     let refused = world.post("/api/agents", &repository).await;
     assert_eq!((refused.status, refused.body["code"].as_str()), (400, Some("INVALID_REQUEST")));
     assert!(refused.body["error"].as_str().unwrap().contains("repoUrl"));
+}
+
+#[tokio::test]
+async fn the_document_of_the_routes_names_no_other_ones() {
+    let world = World::new().await;
+    let document = include_str!("../../../../docs/runtime.md");
+    let mut named = 0;
+    for line in document.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let Some((method, rest)) = line.split_once(' ').filter(|(method, _)| ["GET", "POST", "DELETE"].contains(method)) else {
+            continue;
+        };
+        let path = rest.split(['`', '?']).next().unwrap().replace(":id", "x");
+        for prefix in if path.starts_with("/ws") || path == "/" { &[""][..] } else { &["", "/api"][..] } {
+            let url = world.url(&format!("{prefix}{path}"));
+            let answer = reply(world.client.request(method.parse().unwrap(), url)).await;
+            assert!(!["NOT_FOUND", "METHOD_NOT_ALLOWED"].contains(&answer.body["code"].as_str().unwrap_or_default()), "{line}");
+        }
+        named += 1;
+    }
+    assert!(named > 20, "{named}");
 }
 
 /// Reads server-sent events.
