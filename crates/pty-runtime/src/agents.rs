@@ -60,7 +60,7 @@ pub(crate) struct Order {
     pub(crate) args: Vec<String>,
     pub(crate) env: HashMap<String, String>,
     pub(crate) workdir: Option<PathBuf>,
-    pub(crate) context_files: Vec<ContextFile>,
+    pub(crate) context_files: Arc<[ContextFile]>,
     pub(crate) size: Size,
 }
 
@@ -315,7 +315,7 @@ impl Agents {
     pub(crate) async fn spawn(self: &Arc<Self>, mut order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
-        let context_files = std::mem::take(&mut order.context_files);
+        let context_files = std::mem::replace(&mut order.context_files, [].into());
         let agent = Arc::new(Agent {
             name,
             kind: order.agent_type,

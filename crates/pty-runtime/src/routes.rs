@@ -271,16 +271,19 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
     if !(1..=config.max_agents).contains(&count) {
         return Err(Problem::invalid("count", format!("must be from 1 to {}", config.max_agents)));
     }
-    let options = Value::Object(request.config.clone());
-    let options: Options = serde_path_to_error::deserialize(options).map_err(|error| invalid_member("config.", &error))?;
+    let mut options: Options = serde_path_to_error::deserialize(&request.config).map_err(|error| invalid_member("config.", &error))?;
     let callback_url = request.callback_url.as_deref().map(|url| callbacks::allowed_target(config, url)).transpose()?;
+    // One copy for all, since they may be large.
+    context_files::check("config.contextFiles", &options.context_files)?;
+    let context_files: Arc<[ContextFile]> = std::mem::take(&mut options.context_files).into();
     (1..=count)
         .map(|number| {
             let name = request.name.as_ref().map(|name| if count == 1 { name.clone() } else { format!("{name}-{number}") });
             let id = request.id.clone().filter(|_| count == 1);
             let capabilities = request.capabilities.clone();
             let order = order(id, name, &request.agent_type, capabilities, options.clone())?;
-            Ok(Order { workspace_id: workspace_id.map(Into::into), callback_url: callback_url.clone(), ..order })
+            let (workspace_id, callback_url) = (workspace_id.map(Into::into), callback_url.clone());
+            Ok(Order { workspace_id, callback_url, context_files: Arc::clone(&context_files), ..order })
         })
         .collect()
 }
@@ -342,7 +345,7 @@ pub(crate) fn order(
         args: options.args,
         env,
         workdir: options.workdir,
-        context_files: options.context_files,
+        context_files: options.context_files.into(),
         size: size.ok_or_else(|| Problem::invalid("config.cols and config.rows", "must be at most 1000 and 500, and positive"))?,
     })
 }

@@ -25,6 +25,8 @@ use crate::{
 const AGENTS_END_WITHIN: Duration = Duration::from_secs(3);
 /// How long killed agents get to disappear after that.
 const KILLED_WITHIN: Duration = Duration::from_secs(1);
+/// How long threads get to tell of the end of their agents after that.
+const THREADS_TOLD_WITHIN: Duration = Duration::from_millis(250);
 /// How long sockets and requests get to end after that.
 const SOCKETS_CLOSE_WITHIN: Duration = Duration::from_millis(1500);
 /// How often stopped agents and ended threads that have been listed long enough are forgotten.
@@ -121,6 +123,9 @@ impl Handle {
         let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
         if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
             tracing::error!("some agents were left behind");
+        }
+        if timeout(THREADS_TOLD_WITHIN, self.app.threads.all_told()).await.is_err() {
+            tracing::warn!("some threads did not tell of their end");
         }
         self.app.closing.cancel();
         self.app.tasks.close();

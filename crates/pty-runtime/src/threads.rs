@@ -147,13 +147,15 @@ pub(crate) struct Threads {
     agents: Arc<Agents>,
     events: Arc<EventLog>,
     tasks: TaskTracker,
+    /// One task per thread that has not ended.
+    followers: TaskTracker,
     closing: CancellationToken,
     listed: Mutex<HashMap<String, Arc<Thread>>>,
 }
 
 impl Threads {
     pub(crate) fn new(agents: Arc<Agents>, events: Arc<EventLog>, tasks: TaskTracker, closing: CancellationToken) -> Self {
-        Self { agents, events, tasks, closing, listed: Mutex::default() }
+        Self { agents, events, tasks, followers: TaskTracker::new(), closing, listed: Mutex::default() }
     }
 
     /// In the order of their start.
@@ -173,6 +175,12 @@ impl Threads {
 
     pub(crate) fn forget_old(&self) {
         forget_old(&mut lock(&self.listed));
+    }
+
+    /// Waits until the end of every thread is told, once all agents have ended.
+    pub(crate) async fn all_told(&self) {
+        self.followers.close();
+        self.followers.wait().await;
     }
 
     /// Lists a thread and then starts its agent, so that nothing that happens to it goes untold.
@@ -210,7 +218,7 @@ impl Threads {
             Ok(agent) => {
                 lock(&thread.stage).agent = Some(Arc::clone(&agent));
                 let (threads, its) = (Arc::clone(self), Arc::clone(&thread));
-                self.tasks.spawn(async move {
+                self.followers.spawn(async move {
                     tokio::select! { () = threads.closing.cancelled() => {}, () = threads.follow(&its, &agent, follower) => {} }
                 });
                 Ok(thread)

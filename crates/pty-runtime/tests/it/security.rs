@@ -155,6 +155,37 @@ async fn every_refusal_is_json_with_a_code() {
     }
 }
 
+#[tokio::test]
+async fn no_door_to_an_agent_opens_for_another_workspace() {
+    let world = World::new().await;
+    let id = world.script("read line; echo got $line").await;
+    world.until_status(&id, "ready").await;
+    let handshake = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
+    for (method, path, body) in [
+        ("GET", format!("/agents/{id}"), json!({})),
+        ("GET", format!("/agents/{id}/logs"), json!({})),
+        ("GET", format!("/agents/{id}/logs?format=json"), json!({})),
+        ("GET", format!("/agents/{id}/output"), json!({})),
+        ("GET", format!("/agents/{id}/stream"), json!({})),
+        ("GET", format!("/ws/agents/{id}/terminal"), json!({})),
+        ("POST", format!("/agents/{id}/send"), json!({ "message": "hi" })),
+        ("POST", format!("/agents/{id}/keys"), json!({ "keys": "enter" })),
+        ("POST", format!("/agents/{id}/restart"), json!({})),
+        ("POST", format!("/agents/{id}/stop"), json!({})),
+        ("POST", "/stop".to_owned(), json!({ "agentId": id })),
+        ("DELETE", format!("/agents/{id}"), json!({})),
+    ] {
+        let mut request = world.client.request(method.parse().unwrap(), world.url(&path)).header("x-workspace-id", "w2").json(&body);
+        if path.starts_with("/ws") {
+            request = handshake.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        }
+        let refused = reply(request).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (403, Some("FORBIDDEN")), "{method} {path} {}", refused.body);
+    }
+    assert_eq!(world.get(&format!("/agents/{id}")).await.body["status"], "ready");
+}
+
 /// Fragments that requests are made of, whole ones and broken ones.
 const FRAGMENTS: [&[u8]; 40] = [
     b"GET ",

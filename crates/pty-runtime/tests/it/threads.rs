@@ -196,3 +196,15 @@ async fn a_listener_on_one_thread_hears_of_no_other() {
     let frame = until_thread_event(&mut events, "thread_started").await;
     assert_eq!(frame["data"]["thread"]["id"], "t-2");
 }
+
+#[tokio::test]
+async fn a_shutdown_tells_of_the_end_of_threads() {
+    let world = World::new().await;
+    let mut events = world.events("").await;
+    assert_eq!(world.post("/api/threads", &thread()).await.status, 201);
+    until_thread_event(&mut events, "thread_ready").await;
+    world.runtime.shutdown().await;
+    let stopped = until_thread_event(&mut events, "thread_stopped").await;
+    assert_eq!(stopped["data"]["event"]["data"]["reason"], "runtime shutdown");
+    assert_eq!(events.read_to_end().await, Some(1001));
+}
