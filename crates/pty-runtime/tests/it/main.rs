@@ -11,6 +11,8 @@ mod program;
 #[cfg(test)]
 mod security;
 #[cfg(test)]
+mod supervisor;
+#[cfg(test)]
 mod terminal;
 #[cfg(test)]
 mod world;
