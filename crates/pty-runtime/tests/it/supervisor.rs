@@ -130,7 +130,8 @@ fn folder() -> TempDir {
 async fn a_killed_runtime_costs_no_line_of_an_agent_that_goes_on() {
     let root = folder();
     let first = Program::start(root.path(), &[]).await;
-    let counting = "i=0; while [ ! -e stop ]; do i=$((i+1)); echo line $i.; sleep 0.002; done; echo done; sleep 1000";
+    // Quiet at first, so that it is ready soon.
+    let counting = "echo up; sleep 0.3; i=0; while [ ! -e stop ]; do i=$((i+1)); echo line $i.; sleep 0.002; done; echo done; sleep 1000";
     first.spawn("counter", scripted(counting)).await;
     let before = first.until_status("counter", "ready").await;
     let mut viewer = first.terminal("counter", "").await;
@@ -287,6 +288,29 @@ async fn agents_are_kept_over_an_orderly_restart_where_that_is_wanted() {
     let sent = second.post("/api/agents/kept/send", &json!({ "message": "echo $((40 + 2)) still" })).await;
     assert_eq!(sent.status, 200, "{}", sent.body);
     second.terminal("kept", "").await.until("42 still").await;
+}
+
+#[tokio::test]
+async fn a_message_printed_while_no_runtime_was_there_is_told_by_the_next_and_no_other() {
+    let root = folder();
+    let first = Program::start(root.path(), &[]).await;
+    let script = "echo '{\"n\":1}'; while [ ! -e go ]; do sleep 0.01; done; echo '{\"n\":2}'; touch gone; read -r line; echo \"$line\"";
+    let mut request = scripted(script);
+    request["config"]["mode"] = json!("structured");
+    first.spawn("teller", request).await;
+    let told = first.events().await.until_event("message").await;
+    assert_eq!(told["data"]["message"]["metadata"], json!({ "n": 1 }));
+    first.crash().await;
+    fs::write(root.path().join("teller/go"), "").unwrap();
+    eventually("the second message", async || fs::read(root.path().join("teller/gone"))).await;
+
+    let second = Program::start(root.path(), &[]).await;
+    let mut events = second.events().await;
+    assert_eq!(events.until_event("message").await["data"]["message"]["metadata"], json!({ "n": 2 }));
+    let sent = second.post("/api/agents/teller/send", &json!({ "message": "{\"n\":3}" })).await;
+    assert_eq!(sent.status, 200, "{}", sent.body);
+    assert_eq!(events.until_event("message").await["data"]["message"]["content"], "{\"n\":3}");
+    events.until_event("agent_stopped").await;
 }
 
 #[tokio::test]
