@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::problem::Problem;
+use crate::{problem::Problem, records};
 
 /// Files per agent: a memory file, settings of its tools, and room to spare.
 const FILES_MAX: usize = 64;
@@ -60,11 +60,13 @@ pub(crate) fn write(folder: &Path, files: &[ContextFile]) -> Result<(), Problem>
     Ok(())
 }
 
-/// Relative, of plain names only, and with a name at its end.
+/// Relative, of plain names only, with a name at its end, and not in the runtime's own folder, which
+/// an agent's may hold.
 fn is_inside(path: &str) -> bool {
+    let own = Path::new(path).starts_with(records::FOLDER);
     let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     let depth = Path::new(path).components().count();
-    plain && (1..=DEPTH_MAX).contains(&depth) && path.len() <= PATH_BYTES_MAX && !path.contains('\0') && !path.ends_with('/')
+    plain && !own && (1..=DEPTH_MAX).contains(&depth) && path.len() <= PATH_BYTES_MAX && !path.contains('\0') && !path.ends_with('/')
 }
 
 fn write_one(folder: &Path, file: &ContextFile) -> Result<(), Errno> {
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_path_that_could_lead_outside_is_refused() {
-        for path in ["", "/etc/passwd", "..", "../x", "a/../b", "./a", "a/", "a\0b", &"a/".repeat(20), &"a".repeat(2000)] {
+        for path in ["", "/etc/passwd", "..", "../x", "a/../b", "./a", "a/", "a\0b", ".runtime/x", &"a/".repeat(20), &"a".repeat(2000)] {
             assert!(check("contextFiles", &[file(path)]).is_err(), "{path:?}");
         }
         for path in ["CLAUDE.md", ".mcp.json", "notes/today/plan.md", "a//b", "..."] {

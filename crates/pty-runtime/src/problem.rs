@@ -27,6 +27,8 @@ pub(crate) enum Problem {
     MethodNotAllowed(String),
     #[error("agent {0:?} already exists")]
     AgentExists(String),
+    #[error("agent {0:?} was started by an earlier runtime, which alone knew its environment; spawn it anew")]
+    CannotRestart(String),
     #[error("thread {0:?} already exists")]
     ThreadExists(String),
     #[error("agent {0:?} has stopped")]
@@ -74,6 +76,7 @@ impl Problem {
             Self::RouteNotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::AgentExists(_) => (StatusCode::CONFLICT, "AGENT_EXISTS"),
+            Self::CannotRestart(_) => (StatusCode::CONFLICT, "CANNOT_RESTART"),
             Self::ThreadExists(_) => (StatusCode::CONFLICT, "THREAD_EXISTS"),
             Self::AgentStopped(_) => (StatusCode::CONFLICT, "AGENT_STOPPED"),
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),

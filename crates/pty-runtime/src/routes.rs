@@ -12,8 +12,8 @@ use axum::{
 };
 use bytes::Bytes;
 use runtime_protocol::{
-    AgentHandle, AgentList, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest, SpawnedAgent,
-    TERMINAL_PROTOCOL, canonical_agent_type,
+    AgentHandle, AgentList, AgentMetrics, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest,
+    SpawnedAgent, TERMINAL_PROTOCOL, canonical_agent_type,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -26,9 +26,11 @@ use crate::{
     context_files,
     event_stream::{self, Filter, Form},
     extract::{BODY_BYTES_MAX, Json, Named, Params, Workspace, invalid_member},
-    keys, output_stream,
+    keys,
+    limits::{self, Limits},
+    output_stream,
     problem::Problem,
-    process::{Input, Size},
+    process::{Input, Mode, Size},
     server::App,
     socket::{self, Goodbye, Handshake},
     terminal_socket::{self, Framing, Start},
@@ -50,6 +52,9 @@ const AFTER_ESCAPE: Duration = Duration::from_millis(60);
 /// Lines that one request for logs gets at the most; the ring rarely holds more.
 const TAIL_MAX: usize = 10_000;
 const TAIL_DEFAULT: usize = 100;
+
+/// Longest time that an agent may be given, in seconds: a year.
+const PERIOD_SECONDS_MAX: u64 = 365 * 24 * 3600;
 
 pub(crate) type Shared = State<Arc<App>>;
 
@@ -73,6 +78,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .route("/threads", get(thread_routes::list).post(thread_routes::create))
             .route("/threads/{id}", get(thread_routes::show).delete(thread_routes::stop))
             .route("/threads/{id}/send", post(thread_routes::send))
+            .route("/agents/{id}/metrics", get(metrics))
+            .route("/agents/{id}/input/end", post(end_input))
             .method_not_allowed_fallback(method_not_allowed)
     };
     Router::new()
@@ -153,6 +160,8 @@ async fn describe(app: Shared, workspace: Workspace, params: Params, request: Re
             "logs": "/api/agents/:id/logs",
             "output": "/api/agents/:id/output",
             "stream": "/api/agents/:id/stream",
+            "metrics": "/api/agents/:id/metrics",
+            "endInput": "/api/agents/:id/input/end",
             "restart": "/api/agents/:id/restart",
             "threads": "/api/threads",
             "executionResources": "/api/executions/:id/resources",
@@ -258,12 +267,49 @@ pub(crate) struct Options {
     pub(crate) workdir: Option<PathBuf>,
     pub(crate) cols: Option<u16>,
     pub(crate) rows: Option<u16>,
+    pub(crate) mode: Mode,
+    pub(crate) resources: Resources,
+    /// In seconds without input or output.
+    pub(crate) idle_timeout: Option<u64>,
+    pub(crate) auto_restart: bool,
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
     pub(crate) context_files: Vec<ContextFile>,
     pub(crate) repo_url: Option<String>,
     pub(crate) branch: Option<String>,
+}
+
+/// What an agent may use; amounts are numbers or text, as `limits` reads them.
+#[derive(Clone, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Resources {
+    memory: Option<Value>,
+    cpu: Option<Value>,
+    processes: Option<Value>,
+    /// In seconds from the start.
+    timeout: Option<u64>,
+}
+
+impl Resources {
+    fn limits(&self) -> Result<Limits, Problem> {
+        Ok(Limits {
+            memory_bytes: amount("resources.memory", "bytes such as 2Gi, 16Mi at the least", self.memory.as_ref(), limits::memory)?,
+            cpus: amount("resources.cpu", "a number of CPUs from 0.01 to 4096", self.cpu.as_ref(), limits::cpus)?,
+            processes: amount("resources.processes", "a number from 1 to 1000000", self.processes.as_ref(), limits::processes)?,
+        })
+    }
+}
+
+fn amount<T>(field: &str, form: &str, given: Option<&Value>, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, Problem> {
+    given.map(|value| read(value).ok_or_else(|| Problem::invalid(field, format!("must be {form}, not {value}")))).transpose()
+}
+
+fn period(field: &str, seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
+    if seconds.is_some_and(|seconds| !(1..=PERIOD_SECONDS_MAX).contains(&seconds)) {
+        return Err(Problem::invalid(field, format!("must be seconds from 1 to {PERIOD_SECONDS_MAX}")));
+    }
+    Ok(seconds.map(Duration::from_secs))
 }
 
 fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -> Result<Vec<Order>, Problem> {
@@ -321,6 +367,9 @@ pub(crate) fn order(
     if options.args.iter().any(|arg| arg.contains('\0')) {
         return Err(Problem::invalid("config.args", "must not contain NUL"));
     }
+    if options.auto_restart {
+        return Err(Problem::invalid("autoRestart", "is not offered by this runtime: an agent's program is started once"));
+    }
     let env_bytes: usize = options.env.iter().map(|(name, value)| name.len() + value.len()).sum();
     if env_bytes + options.args.iter().map(String::len).sum::<usize>() > LAUNCH_BYTES_MAX {
         return Err(Problem::invalid("config.env and config.args", format!("must be at most {LAUNCH_BYTES_MAX} bytes")));
@@ -346,6 +395,10 @@ pub(crate) fn order(
         env,
         workdir: options.workdir,
         context_files: options.context_files.into(),
+        mode: options.mode,
+        limits: options.resources.limits()?,
+        lifetime: period("resources.timeout", options.resources.timeout)?,
+        idle_timeout: period("idleTimeout", options.idle_timeout)?,
         size: size.ok_or_else(|| Problem::invalid("config.cols and config.rows", "must be at most 1000 and 500, and positive"))?,
     })
 }
@@ -575,7 +628,7 @@ async fn logs(Named(agent): Named, params: Params) -> Result<Response, Problem> 
         Some("json") => {
             // The times are those of the last lines; whatever is before them has lost its own.
             let untimed = output.split_inclusive('\n').count().saturating_sub(times.len());
-            let timestamp = |feeds: usize| feeds.checked_sub(untimed).and_then(|index| times.get(index)).copied();
+            let timestamp = |feeds: usize| feeds.checked_sub(untimed).and_then(|index| *times.get(index)?);
             let entry = |(feeds, message)| LogEntry { timestamp: timestamp(feeds), level: "info".into(), message };
             let entries: Vec<_> = lines.into_iter().map(entry).collect();
             Ok(axum::Json(LogEntries { count: entries.len(), entries }).into_response())
@@ -586,6 +639,17 @@ async fn logs(Named(agent): Named, params: Params) -> Result<Response, Problem> 
 
 async fn output(Named(agent): Named) -> axum::Json<Value> {
     axum::Json(json!({ "output": String::from_utf8_lossy(&agent.output.all().1) }))
+}
+
+async fn metrics(Named(agent): Named) -> Result<axum::Json<AgentMetrics>, Problem> {
+    // Reads a file per process of the host.
+    let metrics = tokio::task::spawn_blocking(move || agent.metrics()).await;
+    metrics.map(axum::Json).map_err(|error| Problem::Internal(error.to_string()))
+}
+
+async fn end_input(Named(agent): Named) -> Result<StatusCode, Problem> {
+    agent.end_input().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn event_socket(State(app): Shared, workspace: Workspace, params: Params, request: Request) -> Result<Response, Problem> {

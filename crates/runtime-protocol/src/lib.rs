@@ -11,8 +11,8 @@ mod terminal;
 mod thread;
 
 pub use agent::{
-    AgentHandle, AgentList, AgentStatus, ContextFile, ErrorBody, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply,
-    SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type,
+    AgentHandle, AgentLimits, AgentList, AgentMetrics, AgentStatus, ContextFile, ErrorBody, Health, LogEntries, LogEntry,
+    MinimalSpawnRequest, SpawnReply, SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type,
 };
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};

@@ -9,9 +9,15 @@ mod events;
 #[cfg(test)]
 mod general;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod security;
+#[cfg(test)]
+mod structured;
+#[cfg(test)]
+mod supervisor;
 #[cfg(test)]
 mod surface;
 #[cfg(test)]
