@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -26,12 +29,16 @@ use crate::{
 
 /// Events kept for listeners that come back, about 1 KiB each: hours of a busy host, 10 MiB.
 const EVENTS_KEPT: usize = 10_000;
+/// Bytes that they may have together, since a message of an agent may be long.
+const EVENT_BYTES_KEPT: usize = 16 * 1024 * 1024;
 /// Events handed to a listener at once, so that the lock is never held for long.
 const BATCH: usize = 64;
 
 pub(crate) struct EventLog {
     boot_id: String,
     kept: Mutex<VecDeque<Arc<Recorded>>>,
+    /// Bytes of all events kept.
+    bytes: AtomicUsize,
     latest: watch::Sender<u64>,
 }
 
@@ -48,7 +55,7 @@ struct Missed;
 
 impl EventLog {
     pub(crate) fn new() -> Self {
-        Self { boot_id: Uuid::new_v4().to_string(), kept: Mutex::default(), latest: watch::Sender::new(0) }
+        Self { boot_id: Uuid::new_v4().to_string(), kept: Mutex::default(), bytes: AtomicUsize::new(0), latest: watch::Sender::new(0) }
     }
 
     pub(crate) fn record(&self, event: EventName, agent: &Agent, data: Value) {
@@ -63,10 +70,14 @@ impl EventLog {
             workspace_id: agent.workspace_id.clone(),
             runtime_session_id: Some(agent.runtime_session_id.clone()),
         };
-        let text = json!(frame).to_string().into();
-        if kept.len() == EVENTS_KEPT {
-            kept.pop_front();
+        let text: Utf8Bytes = json!(frame).to_string().into();
+        let mut bytes = self.bytes.load(Ordering::Relaxed) + text.len();
+        while kept.len() == EVENTS_KEPT || bytes > EVENT_BYTES_KEPT {
+            let Some(oldest) = kept.pop_front() else { break };
+            bytes -= oldest.text.len();
         }
+        // Only ever changed with the lock on `kept` held.
+        self.bytes.store(bytes, Ordering::Relaxed);
         kept.push_back(Arc::new(Recorded { seq, agent_id: agent.id.clone(), workspace_id: agent.workspace_id.clone(), text }));
         self.latest.send_replace(seq);
     }

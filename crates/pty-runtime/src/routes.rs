@@ -10,14 +10,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use runtime_protocol::{AgentHandle, AgentList, Health, SpawnReply, SpawnRequest, SpawnedAgent, TERMINAL_PROTOCOL, canonical_agent_type};
+use runtime_protocol::{AgentHandle, AgentList, Health, SpawnReply, SpawnRequest, SpawnedAgent, TERMINAL_PROTOCOL};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    adapter::Preset,
     agents::{Agent, Order, Patience},
     callbacks,
-    config::Config,
+    config::{ANSWER_TIMEOUT_MS, Config},
     event_stream::{self, Filter},
     extract::{BODY_BYTES_MAX, Json, Named, Params, Workspace, invalid_member},
     problem::Problem,
@@ -49,6 +50,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .route("/agents/{id}", get(show).delete(stop))
             .route("/agents/{id}/stop", post(stop))
             .route("/agents/{id}/send", post(send))
+            .route("/agents/{id}/pause", post(pause))
+            .route("/agents/{id}/resume", post(resume))
             .route("/agents/{id}/logs", get(logs))
             .route("/agents/{id}/output", get(output))
             .method_not_allowed_fallback(method_not_allowed)
@@ -174,7 +177,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
             Ok(agent) => reply.agents.push(SpawnedAgent {
                 id: agent.id.clone(),
                 name: Some(agent.name.clone()),
-                agent_type: Some(agent.kind.into()),
+                agent_type: Some(agent.kind().into()),
                 status: Some(agent.status()),
                 runtime_session_id: Some(agent.runtime_session_id.clone()),
                 runtime_endpoint: Some(agent.endpoint().into()),
@@ -193,7 +196,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
 
 /// The members of a spawn's `config` that mean something here; others belong to other runtimes.
 #[derive(Clone, Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Options {
     command: Option<String>,
     args: Vec<String>,
@@ -201,6 +204,16 @@ struct Options {
     workdir: Option<PathBuf>,
     cols: Option<u16>,
     rows: Option<u16>,
+    credentials: Map<String, Value>,
+    approval_preset: Option<String>,
+    adapter_config: AdapterConfig,
+}
+
+/// What a spawn says to the adapter.
+#[derive(Clone, Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct AdapterConfig {
+    approval_preset: Option<String>,
 }
 
 fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -> Result<Vec<Order>, Problem> {
@@ -216,7 +229,7 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
             let name = request.name.as_ref().map(|name| if count == 1 { name.clone() } else { format!("{name}-{number}") });
             let id = request.id.clone().filter(|_| count == 1);
             let capabilities = request.capabilities.clone();
-            let order = order(id, name, &request.agent_type, capabilities, options.clone())?;
+            let order = order(config, id, name, &request.agent_type, capabilities, options.clone())?;
             Ok(Order { workspace_id: workspace_id.map(Into::into), callback_url: callback_url.clone(), ..order })
         })
         .collect()
@@ -224,13 +237,20 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
 
 /// Everything about one agent that both ways to ask for it have in common, checked.
 fn order(
+    config: &Config,
     id: Option<String>,
     name: Option<String>,
     agent_type: &str,
     capabilities: Vec<String>,
-    options: Options,
+    mut options: Options,
 ) -> Result<Order, Problem> {
-    let canonical = canonical_agent_type(agent_type).ok_or_else(|| Problem::UnsupportedType(agent_type.into()))?;
+    let adapter = config.adapters.find(agent_type).ok_or_else(|| Problem::UnsupportedType(agent_type.into()))?;
+    let preset = options.adapter_config.approval_preset.as_deref().or(options.approval_preset.as_deref());
+    let preset = preset.map(Preset::named).transpose()?.unwrap_or_default();
+    adapter.check_arguments(preset, &options.args)?;
+    for (name, value) in adapter.credentials(&options.credentials)? {
+        options.env.entry(name).or_insert(value);
+    }
     if let Some(id) = &id {
         // It names a folder too, so no part of a path and nothing hidden.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -260,7 +280,8 @@ fn order(
     Ok(Order {
         id,
         name,
-        agent_type: canonical,
+        adapter,
+        preset,
         capabilities,
         workspace_id: None,
         callback_url: None,
@@ -286,8 +307,6 @@ struct AgentConfig {
     agent_type: String,
     #[serde(default)]
     capabilities: Vec<String>,
-    #[serde(default)]
-    credentials: Map<String, Value>,
 }
 
 async fn create(
@@ -298,10 +317,7 @@ async fn create(
     let invalid = |error| invalid_member("", &error);
     let config: AgentConfig = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let options = serde_path_to_error::deserialize(&body).map_err(invalid)?;
-    if !config.credentials.is_empty() {
-        return Err(Problem::invalid("credentials", "are not applied by this runtime; pass them in env"));
-    }
-    let order = order(config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
+    let order = order(&app.config, config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
     let order = Order { workspace_id, ..order };
     let agents = Arc::clone(&app.agents);
     let spawning = app.tasks.spawn(async move { agents.spawn(order).await });
@@ -329,13 +345,36 @@ async fn stop(State(app): Shared, Named(agent): Named, params: Params) -> Result
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct SendRequest {
     message: String,
+    #[serde(default)]
+    expect_response: bool,
+    /// In milliseconds.
+    timeout: Option<u64>,
 }
 
-async fn send(Named(agent): Named, Json(request): Json<SendRequest>) -> Result<axum::Json<Value>, Problem> {
-    agent.send(&request.message).await?;
-    Ok(axum::Json(json!({ "sent": true })))
+async fn send(State(app): Shared, Named(agent): Named, Json(request): Json<SendRequest>) -> Result<axum::Json<Value>, Problem> {
+    if let Some(millis) = request.timeout.filter(|millis| !ANSWER_TIMEOUT_MS.contains(millis)) {
+        return Err(Problem::invalid("timeout", format!("must be from 1 to {}, got {millis}", ANSWER_TIMEOUT_MS.end())));
+    }
+    if !request.expect_response {
+        agent.send(&request.message).await?;
+        return Ok(axum::Json(json!({ "sent": true })));
+    }
+    let limit = request.timeout.map_or(app.config.answer_timeout, Duration::from_millis);
+    let response = agent.ask(&request.message, limit).await?;
+    Ok(axum::Json(json!({ "sent": true, "response": response })))
+}
+
+async fn pause(Named(agent): Named) -> Result<axum::Json<AgentHandle>, Problem> {
+    agent.pause(true)?;
+    Ok(axum::Json(agent.handle()))
+}
+
+async fn resume(Named(agent): Named) -> Result<axum::Json<AgentHandle>, Problem> {
+    agent.pause(false)?;
+    Ok(axum::Json(agent.handle()))
 }
 
 async fn logs(Named(agent): Named, params: Params) -> Result<axum::Json<Value>, Problem> {
@@ -377,7 +416,14 @@ async fn terminal_socket(
     let handshake = Handshake::check(&mut request, Some(TERMINAL_PROTOCOL))?;
     let negotiated = handshake.protocol.is_some() || params.text("framing") == Some("binary");
     let framing = if negotiated { Framing::Negotiated } else { Framing::Default };
+    let from_screen = match params.text("start") {
+        None => false,
+        Some("snapshot") if negotiated => true,
+        Some(_) => return Err(Problem::invalid("start", "must be snapshot, with the negotiated framing")),
+    };
+    let snapshots = from_screen || (negotiated && params.flag("snapshots")? == Some(true));
     let start = match (params.number("since", 0..=u64::MAX)?, params.flag("replay")?) {
+        _ if from_screen => Start::Snapshot,
         (Some(offset), _) => Start::Offset(offset),
         (None, Some(true)) => Start::Oldest,
         (None, Some(false)) => Start::Live,
@@ -400,5 +446,5 @@ async fn terminal_socket(
         }
     };
     let closing = app.closing.clone();
-    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, closing)))
+    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, snapshots, closing)))
 }

@@ -33,6 +33,11 @@ impl Decoder {
         text
     }
 
+    /// The bytes of a code point that is not finished yet.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// What an unfinished code point comes to when nothing more follows.
     pub(crate) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }

@@ -4,11 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::login::Login;
+
 /// Body of `POST /api/spawn` (dialect D1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpawnRequest {
-    /// `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`; aliases as [`canonical_agent_type`].
+    /// `claude`, `codex`, `gemini`, `aider`, `custom`, `echo` or whatever else the runtime has an adapter for, with their aliases.
     pub agent_type: String,
     #[serde(default = "one")]
     pub count: u32,
@@ -18,7 +20,8 @@ pub struct SpawnRequest {
     pub capabilities: Vec<String>,
     #[serde(default)]
     pub permissions: Vec<String>,
-    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`.
+    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `credentials`, `approvalPreset`
+    /// (also in `adapterConfig`).
     #[serde(default)]
     pub config: Map<String, Value>,
     pub workspace_id: String,
@@ -94,6 +97,12 @@ pub struct AgentHandle {
     /// Name of the signal that ended the process, such as `SIGKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// What the agent waits for while it is `authenticating`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Whether the runtime's automatic answers to the agent's questions are off.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// Reply to `GET /api/agents`.

@@ -7,6 +7,8 @@
 mod agent;
 mod callback;
 mod event;
+mod login;
+mod message;
 mod terminal;
 
 pub use agent::{
@@ -14,4 +16,6 @@ pub use agent::{
 };
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};
+pub use login::{Login, LoginMethod};
+pub use message::{AgentMessage, BlockingPrompt, Direction, MessageKind};
 pub use terminal::{Control, TERMINAL_PROTOCOL, default_framing};
