@@ -178,9 +178,9 @@ impl Sign {
         self.0.iter().all(|pattern| pattern.is_match(text))
     }
 
-    /// Where the first pattern matches, if all do.
+    /// Where the first pattern matches last, if all do.
     pub(crate) fn place(&self, text: &str) -> Option<usize> {
-        let place = self.0.first()?.find(text)?.start();
+        let place = self.0.first()?.find_iter(text).last()?.start();
         self.is_in(text).then_some(place)
     }
 }
@@ -537,7 +537,11 @@ mod tests {
             let adapter = adapters.find(name).unwrap();
             for preset in [Preset::Readonly, Preset::Standard, Preset::Permissive, Preset::Autonomous] {
                 let own = adapter.arguments(Path::new(name), preset);
-                assert_eq!(adapter.check_arguments(preset, &own).is_ok(), adapter.check_arguments(Preset::Standard, &own).is_ok() || preset == Preset::Autonomous, "{name} {preset:?} {own:?}");
+                assert_eq!(
+                    adapter.check_arguments(preset, &own).is_ok(),
+                    adapter.check_arguments(Preset::Standard, &own).is_ok() || preset == Preset::Autonomous,
+                    "{name} {preset:?} {own:?}"
+                );
             }
         }
         let claude = adapters.find("claude").unwrap();
@@ -557,7 +561,8 @@ mod tests {
         given.sort_unstable();
         assert_eq!(given, names);
         assert_eq!(env["GEMINI_API_KEY"], "g");
-        for bad in [json!({ "anthropicKey": "a" }), json!({ "password": "p" }), json!({ "googleKey": 1 }), json!({ "custom": { "A": 1 } })] {
+        for bad in [json!({ "anthropicKey": "a" }), json!({ "password": "p" }), json!({ "googleKey": 1 }), json!({ "custom": { "A": 1 } })]
+        {
             assert!(matches!(gemini.credentials(&map(&bad)), Err(Problem::Invalid(_))), "{bad}");
         }
     }
@@ -580,7 +585,10 @@ mod tests {
             (format!("ready = [\"(\"]\n{SMALLEST}"), "ready[0]"),
             (format!("aliases = [\"claude\"]\n{SMALLEST}"), "aliases"),
             (format!("{SMALLEST}[credentials]\nroot = {{ A = \"{{key}}\" }}\n"), "credentials.root"),
-            (format!("{SMALLEST}[[prompt]]\npattern = \"x\"\nkind = \"permission\"\nwhen = \"running\"\nanswer = [\"y\"]\n"), "prompt[0].answer"),
+            (
+                format!("{SMALLEST}[[prompt]]\npattern = \"x\"\nkind = \"permission\"\nwhen = \"running\"\nanswer = [\"y\"]\n"),
+                "prompt[0].answer",
+            ),
             (format!("{SMALLEST}[structured]\narguments = []\ninput = \"x\"\n"), "structured.input"),
             (SMALLEST.replace("latest_ms = 1\n", ""), "latest_ms"),
         ] {

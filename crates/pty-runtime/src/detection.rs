@@ -197,12 +197,11 @@ impl Detection {
             };
             return times.latest.is_some_and(|latest| self.due(now, self.started_at + latest)) || settled;
         }
-        let text = self.view.lines.join("\n");
-        if self.printed_at.is_none() || any(&self.adapter.not_ready, &text) {
+        if self.printed_at.is_none() || self.is_held_up() || self.shows_work() {
             self.ready_seen = None;
             return false;
         }
-        if any(&self.adapter.ready, &text) {
+        if any(&self.adapter.ready, &self.view.lines.join("\n")) {
             let since = *self.ready_seen.get_or_insert(now);
             return self.due(now, self.changed_at + times.settle) || self.due(now, since + READY_AT_LAST);
         }
@@ -210,6 +209,13 @@ impl Detection {
         // A login ends with a screen that is ready, never with one that nobody knows.
         let unknown = times.unrecognised.filter(|_| self.phase == Phase::Starting);
         unknown.is_some_and(|quiet| self.due(now, self.changed_at + quiet))
+    }
+
+    /// Whether the program shows that it is not ready. What is above its prompt is over.
+    fn is_held_up(&self) -> bool {
+        let (start, lines) = self.bottom(QUESTION_LINES);
+        let from = self.prompt_line().map_or(0, |line| line.saturating_sub(start));
+        any(&self.adapter.not_ready, &lines[from..].join("\n"))
     }
 
     fn shows_work(&self) -> bool {
@@ -224,7 +230,7 @@ impl Detection {
         }
         let quiet_since = self.changed_at.max(self.phase_since);
         let text = self.view.lines.join("\n");
-        if any(&self.adapter.not_ready, &self.bottom(WORK_LINES).1.join("\n")) || self.shows_work() {
+        if self.is_held_up() || self.shows_work() {
             return self.due(now, quiet_since + WORK_STALE);
         }
         let settle = if any(&self.adapter.complete, &text) { TURN_SETTLE } else { times.turn_quiet };
@@ -387,7 +393,7 @@ fn adds_to(told: &Login, now: &Login) -> bool {
     (told.login_url.is_none() && now.login_url.is_some()) || (now.device_code.is_some() && told.device_code != now.device_code)
 }
 
-/// The line in which the sign's first pattern matches, and its number.
+/// The line in which the sign's first pattern matches last, and its number.
 fn line_of<'a>(sign: &Sign, lines: &'a [String]) -> Option<(usize, &'a str)> {
     let text = lines.join("\n");
     let number = text[..sign.place(&text)?].matches('\n').count();

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -50,7 +50,7 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    pub(crate) fn new(adapter: std::sync::Arc<Adapter>, size: Size) -> Self {
+    pub(crate) fn new(adapter: Arc<Adapter>, size: Size) -> Self {
         Self { follower: Mutex::new(Follower::new(adapter, size)), turn: tokio::sync::Mutex::default(), asking: AtomicUsize::new(0) }
     }
 
@@ -61,7 +61,7 @@ impl Following {
 
 /// Screen, detection and turns of one agent, without clock and without I/O.
 pub(crate) struct Follower {
-    adapter: std::sync::Arc<Adapter>,
+    adapter: Arc<Adapter>,
     screen: Screen,
     /// Made when the agent is first looked at.
     detection: Option<Detection>,
@@ -69,13 +69,13 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(adapter: std::sync::Arc<Adapter>, size: Size) -> Self {
+    pub(crate) fn new(adapter: Arc<Adapter>, size: Size) -> Self {
         Self { adapter, screen: Screen::new(size), detection: None, turns: Turns::default() }
     }
 
     /// Starts to judge an agent that is in `phase`.
     pub(crate) fn begin(&mut self, phase: Phase, now: Instant) {
-        self.detection = Some(Detection::new(std::sync::Arc::clone(&self.adapter), phase, now));
+        self.detection = Some(Detection::new(Arc::clone(&self.adapter), phase, now));
     }
 
     /// Notes that `message` goes to the agent now.
@@ -195,9 +195,10 @@ impl Agent {
             follower.message_sent(Instant::now(), &self.output, message, reply);
             self.becomes(AgentStatus::Ready, AgentStatus::Busy);
         }
-        place.send(Input::Message { text, pause });
+        // Recorded first: the message may well end the agent.
         let inbound = follower.turns.message(&self.id, Direction::Inbound, message, false, Utc::now());
         self.events.record(EventName::Message, self, json!({ "message": inbound }));
+        place.send(Input::Message { text, pause });
         Ok(())
     }
 

@@ -22,6 +22,8 @@ mod config;
 mod detection;
 mod event_stream;
 mod extract;
+#[cfg(test)]
+mod fixtures;
 mod following;
 mod lock;
 mod login;

@@ -68,7 +68,9 @@ fn addresses(rows: &[Row], cols: usize) -> Vec<Url> {
     for (index, text) in texts.iter().enumerate() {
         for (start, _) in text.match_indices("http") {
             let mut piece = token(&text[start..]);
-            if !piece.starts_with("http://") && !piece.starts_with("https://") {
+            let address = piece.starts_with("http://") || piece.starts_with("https://");
+            // In parentheses it is the source of an error, such as a request that failed.
+            if !address || text[..start].ends_with('(') {
                 continue;
             }
             let mut whole = piece.to_owned();
@@ -165,6 +167,7 @@ mod tests {
         let both = rows(&["docs: https://example.com/help.", "login: https://claude.ai/login"]);
         assert_eq!(address(&both, 80, &hosts()), Some(Address { url: "https://claude.ai/login".into(), verified: true }));
         assert_eq!(address(&both[..1], 80, &hosts()), Some(Address { url: "https://example.com/help".into(), verified: false }));
+        assert_eq!(address(&rows(&["request failed (https://claude.ai/token)"]), 80, &hosts()), None);
         assert_eq!(address(&rows(&["javascript:alert(1) ftp://claude.ai httpd"]), 80, &hosts()), None);
     }
 

@@ -465,7 +465,10 @@ mod tests {
 
     #[test]
     fn wrapped_rows_are_joined_and_frames_and_spinners_are_gone() {
-        let screen = shown("\u{256d}\u{2500}\u{256e}\r\n\u{2502} \u{2733} one   two \u{2502}\r\n0123456789abcdefghijKLM\r\n".as_bytes(), size(20, 8));
+        let screen = shown(
+            "\u{256d}\u{2500}\u{256e}\r\n\u{2502} \u{2733} one   two \u{2502}\r\n0123456789abcdefghijKLM\r\n".as_bytes(),
+            size(20, 8),
+        );
         let view = screen.view();
         assert_eq!(view.lines[..3], ["", "one two", "0123456789abcdefghijKLM"]);
         assert_eq!(view.line_rows[..4], [0, 1, 2, 4]);

@@ -48,14 +48,7 @@ pub(crate) enum Start {
 
 /// Serves one viewer until either side has enough, or the runtime is `closing`. With `snapshots`
 /// a viewer that fell behind gets the screen as it stands.
-pub(crate) async fn serve(
-    socket: Socket,
-    agent: Arc<Agent>,
-    framing: Framing,
-    start: Start,
-    snapshots: bool,
-    closing: CancellationToken,
-) {
+pub(crate) async fn serve(socket: Socket, agent: Arc<Agent>, framing: Framing, start: Start, snapshots: bool, closing: CancellationToken) {
     let (mut sink, mut stream) = socket.split();
     let (ask_pong, pong_asked) = mpsc::channel(1);
     let goodbye = tokio::select! {

@@ -15,6 +15,9 @@ const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Characters of a message by which its echo is found; programs wrap or shorten longer ones.
 const ECHO_CHARS: usize = 40;
 
+/// What programs put before the place where they take their input.
+const PROMPT_SIGNS: [char; 9] = ['❯', '›', '>', '$', '#', '%', '!', '*', '»'];
+
 /// The messages of one agent, and its turn if one is open.
 #[derive(Default)]
 pub(crate) struct Turns {
@@ -95,14 +98,17 @@ pub(crate) struct Closed {
 /// What is in `after` and was not in `before`: the answer to `message`.
 fn answer(before: &[String], after: &[String], message: &str, adapter: &Adapter) -> String {
     let same = before.iter().zip(after).take_while(|(old, new)| old == new).count();
-    let mut lines = after_echo(&after[same..], message);
-    if let Some(prompt) = &adapter.prompt_line {
-        let last = lines.iter().rposition(|line| prompt.is_match(&spaced(line)));
-        lines = &lines[..last.unwrap_or(lines.len())];
-    }
-    let kept = lines.iter().filter(|line| !adapter.leave_out.iter().any(|pattern| pattern.is_match(&spaced(line))));
+    let is_prompt = |line: &String| adapter.prompt_line.as_ref().is_some_and(|prompt| prompt.is_match(&spaced(line)));
+    let mut lines = &after[same..];
+    lines = &lines[..lines.iter().rposition(is_prompt).unwrap_or(lines.len())];
+    lines = match echo(lines, message) {
+        Some(echo) => after_echo(&lines[echo..], message),
+        // What a person typed stands where the program showed its prompt.
+        None if message.is_empty() => &lines[lines.iter().rposition(is_prompt).map_or(0, |typed| typed + 1)..],
+        None => lines,
+    };
     let mut text: Vec<String> = Vec::new();
-    for line in kept {
+    for line in lines.iter().filter(|line| !adapter.leave_out.iter().any(|pattern| pattern.is_match(&spaced(line)))) {
         let line = adapter.bullet.as_ref().map_or(line.as_str().into(), |bullet| bullet.replace(line, ""));
         // Where frames were taken out, one empty line is enough.
         if !(line.trim().is_empty() && text.last().is_none_or(String::is_empty)) {
@@ -115,28 +121,36 @@ fn answer(before: &[String], after: &[String], message: &str, adapter: &Adapter)
     text.join("\n")
 }
 
-/// The lines after the echo of `message`, or all where it is not found.
+/// The line that repeats the beginning of `message`. Programs that draw everything anew repeat it
+/// more than once, behind the sign of their prompt; what comes after the last one is the answer.
+fn echo(lines: &[String], message: &str) -> Option<usize> {
+    let sought = beginning(message.lines().map(spaced).find(|part| !part.is_empty())?);
+    let prompted = |line: &String| {
+        let line = spaced(line);
+        line.find(&sought).is_some_and(|at| line[..at].trim_end().ends_with(PROMPT_SIGNS))
+    };
+    lines.iter().rposition(prompted).or_else(|| lines.iter().position(|line| spaced(line).contains(&sought)))
+}
+
+/// What follows the echo of `message` with which `lines` begin.
 fn after_echo<'a>(lines: &'a [String], message: &str) -> &'a [String] {
-    let mut parts = message.lines().map(spaced).filter(|part| !part.is_empty());
-    let Some(first) = parts.next() else {
-        return lines;
-    };
-    let sought: String = first.chars().take(ECHO_CHARS).collect();
-    let Some(echo) = lines.iter().position(|line| spaced(line).contains(&sought)) else {
-        return lines;
-    };
-    let mut end = echo + 1;
-    // The rest of the message: the lines that it has itself, and those that a program broke it into.
     let whole = spaced(message);
+    let mut parts = message.lines().map(spaced).filter(|part| !part.is_empty()).skip(1);
+    let mut end = 1;
+    // The rest of the message: the lines that it has itself, and those that a program broke it into.
     while let Some(line) = lines.get(end).map(|line| spaced(line)).filter(|line| !line.is_empty()) {
-        let of_message = parts.next().is_some_and(|part| line.contains(part.chars().take(ECHO_CHARS).collect::<String>().as_str()));
-        let broken_off = first.chars().count() > ECHO_CHARS && whole.ends_with(&line);
+        let of_message = parts.next().is_some_and(|part| line.contains(&beginning(part)));
+        let broken_off = whole.chars().count() > ECHO_CHARS && whole.ends_with(&line);
         if !of_message && !broken_off {
             break;
         }
         end += 1;
     }
-    &lines[end..]
+    &lines[end.min(lines.len())..]
+}
+
+fn beginning(text: String) -> String {
+    if text.chars().count() <= ECHO_CHARS { text } else { text.chars().take(ECHO_CHARS).collect() }
 }
 
 /// `text` with any run of spaces as one.
@@ -161,6 +175,7 @@ mod tests {
             ("old\necho>", "old\necho> date\nSat\n\n\nNov\necho>", "date", "Sat\n\nNov"),
             ("old\necho>", "old\necho> date\necho>", "date", ""),
             ("echo>", "echo> a\nb\nc: a\nb", "a\nb", "c: a\nb"),
+            ("echo>", "echo> yes\nyes\nyes\necho>", "yes", "yes\nyes"),
             ("x", "x\nanswer without an echo", "", "answer without an echo"),
         ] {
             assert_eq!(answer(&lines(before), &lines(after), message, &echo), text, "{after:?}");

@@ -1,6 +1,8 @@
 //! The runtime through its public doors: real sockets, real terminals, real processes.
 
 #[cfg(test)]
+mod adapters;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod callbacks;
@@ -12,5 +14,7 @@ mod program;
 mod security;
 #[cfg(test)]
 mod terminal;
+#[cfg(test)]
+mod turns;
 #[cfg(test)]
 mod world;
