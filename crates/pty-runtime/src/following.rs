@@ -204,9 +204,10 @@ impl Agent {
 
     /// Why there is no turn, as the agent stands.
     fn no_turn(&self) -> Problem {
-        match self.status() {
-            AgentStatus::Authenticating => Problem::AuthRequired(self.id.clone()),
-            _ => Problem::AgentStopped(self.id.clone()),
+        if self.status() == AgentStatus::Authenticating {
+            Problem::AuthRequired(self.id.clone())
+        } else {
+            Problem::AgentStopped(self.id.clone())
         }
     }
 }

@@ -192,7 +192,7 @@ impl Screen {
         if lines.is_empty() {
             return;
         }
-        lines.iter().for_each(|line| drawing.push_str(line));
+        drawing.extend(lines);
         // Moves them above the screen, which the rest then fills from its first row.
         drawing.push_str(&"\n".repeat(usize::from(self.size.rows) - 1));
         drawing.push_str("\u{1b}[H");
@@ -236,12 +236,11 @@ impl View {
         let (mut lines, mut line_rows) = (Vec::<String>::new(), Vec::new());
         let mut open = false;
         for (index, row) in rows.iter().enumerate() {
-            match lines.last_mut().filter(|_| open) {
-                Some(line) => line.push_str(&row.text),
-                None => {
-                    lines.push(row.text.clone());
-                    line_rows.push(index);
-                }
+            if let Some(line) = lines.last_mut().filter(|_| open) {
+                line.push_str(&row.text);
+            } else {
+                lines.push(row.text.clone());
+                line_rows.push(index);
             }
             open = row.wrapped;
         }

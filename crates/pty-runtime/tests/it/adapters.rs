@@ -50,7 +50,7 @@ fn scouts() -> (tempfile::TempDir, Adapters) {
     (folder, adapters)
 }
 
-fn scout(config: Value) -> Value {
+fn scout(config: &Value) -> Value {
     json!({ "agentType": "scouting", "workspaceId": "w1", "config": config })
 }
 
@@ -63,7 +63,7 @@ async fn a_login_is_told_once_with_all_that_it_takes_and_ready_ends_it() {
     tokio::spawn(async move { axum::serve(receiver, app).await });
     let world = World::with(|config| config.adapters = scouts().1).await;
     let mut events = world.events("").await;
-    let mut request = scout(json!({}));
+    let mut request = scout(&json!({}));
     request["callbackUrl"] = json!(url);
     let id = world.spawn(&request).await;
 
@@ -102,7 +102,7 @@ async fn a_login_is_told_once_with_all_that_it_takes_and_ready_ends_it() {
 async fn a_startup_question_is_answered_and_told_but_never_after_the_first_ready() {
     let world = World::with(|config| config.adapters = scouts().1).await;
     let mut events = world.events("").await;
-    let id = world.spawn(&scout(json!({ "adapterConfig": { "approvalPreset": "permissive" } }))).await;
+    let id = world.spawn(&scout(&json!({ "adapterConfig": { "approvalPreset": "permissive" } }))).await;
     let asked = events.until_event("blocking_prompt").await["data"].clone();
     let prompt = json!({ "type": "trust", "prompt": "Trust this folder?", "options": ["Yes"], "canAutoRespond": true });
     assert_eq!((&asked["prompt"], &asked["autoResponded"], &asked["agent"]["id"]), (&prompt, &json!(true), &json!(id)));
@@ -120,7 +120,7 @@ async fn a_startup_question_is_answered_and_told_but_never_after_the_first_ready
 async fn a_paused_agent_is_not_answered_until_it_is_resumed() {
     let world = World::with(|config| config.adapters = scouts().1).await;
     let mut events = world.events("").await;
-    let id = world.spawn(&scout(json!({ "approvalPreset": "permissive" }))).await;
+    let id = world.spawn(&scout(&json!({ "approvalPreset": "permissive" }))).await;
     for _ in 0..2 {
         let paused = world.post(&format!("/api/agents/{id}/pause"), &json!({})).await;
         assert_eq!((paused.status, &paused.body["paused"]), (200, &json!(true)), "{}", paused.body);
@@ -141,7 +141,7 @@ async fn preset_environment_and_credentials_reach_the_program() {
         "approvalPreset": "readonly",
         "credentials": { "openaiKey": "key-1", "githubToken": "token-1", "custom": { "OWN": "own-1" } },
     });
-    let id = world.spawn(&scout(config)).await;
+    let id = world.spawn(&scout(&config)).await;
     world.until_logs(&id, "readonly here key-1 token-1 own-1").await;
     for (config, named) in [
         (json!({ "approvalPreset": "root" }), "approvalPreset"),
@@ -151,7 +151,7 @@ async fn preset_environment_and_credentials_reach_the_program() {
         (json!({ "credentials": { "custom": { "A=B": "k" } } }), "config.env"),
         (json!({ "args": ["--anything"] }), "config.args"),
     ] {
-        let refused = world.post("/api/spawn", &scout(config)).await;
+        let refused = world.post("/api/spawn", &scout(&config)).await;
         assert_eq!((refused.status, &refused.body["code"]), (400, &json!("INVALID_REQUEST")), "{}", refused.body);
         assert!(refused.body["error"].as_str().unwrap().contains(named), "{}", refused.body);
     }
