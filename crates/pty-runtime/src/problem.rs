@@ -50,6 +50,12 @@ pub(crate) enum Problem {
     Timeout(String),
     #[error("agent {0:?} takes no input at the moment")]
     InputTimeout(String),
+    #[error("agent {0:?} did not answer in time")]
+    NoAnswer(String),
+    #[error("agent {0:?} waits for a login")]
+    AuthRequired(String),
+    #[error("{0} callers wait for this agent already")]
+    TooManyWaiting(usize),
     #[error("the runtime failed: {0}")]
     Internal(String),
 }
@@ -85,7 +91,9 @@ impl Problem {
             Self::MaxAgents(_) => (StatusCode::TOO_MANY_REQUESTS, "MAX_AGENTS"),
             Self::SpawnFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "SPAWN_FAILED"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN"),
-            Self::Timeout(_) | Self::InputTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "TIMEOUT"),
+            Self::Timeout(_) | Self::InputTimeout(_) | Self::NoAnswer(_) => (StatusCode::GATEWAY_TIMEOUT, "TIMEOUT"),
+            Self::AuthRequired(_) => (StatusCode::CONFLICT, "AUTH_REQUIRED"),
+            Self::TooManyWaiting(_) => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_WAITING"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
         }
     }

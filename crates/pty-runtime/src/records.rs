@@ -12,7 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use runtime_protocol::AgentStatus;
+use runtime_protocol::{AgentStatus, Login};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{process::Mode, session::Identity, supervisor_protocol::End};
@@ -43,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) status: AgentStatus,
     pub(crate) was_ready: bool,
+    pub(crate) login: Option<Login>,
+    pub(crate) paused: bool,
     pub(crate) stop_reason: Option<String>,
 }
 

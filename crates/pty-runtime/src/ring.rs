@@ -165,6 +165,12 @@ impl Output {
         lock(&self.held).lines.iter_mut().for_each(|(_, at)| *at = None);
     }
 
+    /// Adds what was printed next.
+    #[cfg(test)]
+    pub(crate) fn print(&self, bytes: &[u8]) {
+        self.append(self.bounds().1, bytes);
+    }
+
     /// Sets when the last output came, where that was before this runtime started.
     pub(crate) fn came_last_at(&self, last_at: Option<DateTime<Utc>>) {
         self.progress.send_modify(|progress| progress.last_at = last_at);

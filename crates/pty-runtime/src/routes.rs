@@ -13,16 +13,17 @@ use axum::{
 use bytes::Bytes;
 use runtime_protocol::{
     AgentHandle, AgentList, AgentMetrics, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest,
-    SpawnedAgent, TERMINAL_PROTOCOL, canonical_agent_type,
+    SpawnedAgent, TERMINAL_PROTOCOL,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    adapter::Preset,
     agents::{Agent, Order, Patience},
     callbacks,
-    config::Config,
+    config::{ANSWER_TIMEOUT_MS, Config},
     context_files,
     event_stream::{self, Filter, Form},
     extract::{BODY_BYTES_MAX, Json, Named, Params, Workspace, invalid_member},
@@ -69,6 +70,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .route("/agents/{id}", get(show).delete(stop))
             .route("/agents/{id}/stop", post(stop))
             .route("/agents/{id}/send", post(send))
+            .route("/agents/{id}/pause", post(pause))
+            .route("/agents/{id}/resume", post(resume))
             .route("/agents/{id}/logs", get(logs))
             .route("/agents/{id}/output", get(output))
             .route("/agents/{id}/stream", get(output_stream::stream))
@@ -240,7 +243,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
             Ok(agent) => reply.agents.push(SpawnedAgent {
                 id: agent.id.clone(),
                 name: Some(agent.name.clone()),
-                agent_type: Some(agent.kind.into()),
+                agent_type: Some(agent.kind().into()),
                 status: Some(agent.status()),
                 runtime_session_id: Some(agent.runtime_session_id.clone()),
                 runtime_endpoint: Some(agent.endpoint().into()),
@@ -278,6 +281,16 @@ pub(crate) struct Options {
     pub(crate) context_files: Vec<ContextFile>,
     pub(crate) repo_url: Option<String>,
     pub(crate) branch: Option<String>,
+    pub(crate) credentials: Map<String, Value>,
+    pub(crate) approval_preset: Option<String>,
+    pub(crate) adapter_config: AdapterConfig,
+}
+
+/// What a spawn says to the adapter.
+#[derive(Clone, Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct AdapterConfig {
+    approval_preset: Option<String>,
 }
 
 /// What an agent may use; amounts are numbers or text, as `limits` reads them.
@@ -327,7 +340,7 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
             let name = request.name.as_ref().map(|name| if count == 1 { name.clone() } else { format!("{name}-{number}") });
             let id = request.id.clone().filter(|_| count == 1);
             let capabilities = request.capabilities.clone();
-            let order = order(id, name, &request.agent_type, capabilities, options.clone())?;
+            let order = order(config, id, name, &request.agent_type, capabilities, options.clone())?;
             let (workspace_id, callback_url) = (workspace_id.map(Into::into), callback_url.clone());
             Ok(Order { workspace_id, callback_url, context_files: Arc::clone(&context_files), ..order })
         })
@@ -336,13 +349,20 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
 
 /// Everything about one agent that both ways to ask for it have in common, checked.
 pub(crate) fn order(
+    config: &Config,
     id: Option<String>,
     name: Option<String>,
     agent_type: &str,
     capabilities: Vec<String>,
-    options: Options,
+    mut options: Options,
 ) -> Result<Order, Problem> {
-    let canonical = canonical_agent_type(agent_type).ok_or_else(|| Problem::UnsupportedType(agent_type.into()))?;
+    let adapter = config.adapters.find(agent_type).ok_or_else(|| Problem::UnsupportedType(agent_type.into()))?;
+    let preset = options.adapter_config.approval_preset.as_deref().or(options.approval_preset.as_deref());
+    let preset = preset.map(Preset::named).transpose()?.unwrap_or_default();
+    adapter.check_arguments(preset, &options.args)?;
+    for (name, value) in adapter.credentials(&options.credentials)? {
+        options.env.entry(name).or_insert(value);
+    }
     id.as_deref().map(|id| plain_id("id", id)).transpose()?;
     options.execution_id.as_deref().map(|id| plain_id("executionId", id)).transpose()?;
     for (field, text) in [("role", &options.role), ("reportsTo", &options.reports_to)] {
@@ -382,7 +402,8 @@ pub(crate) fn order(
     Ok(Order {
         id,
         name,
-        agent_type: canonical,
+        adapter,
+        preset,
         capabilities,
         workspace_id: None,
         role: options.role,
@@ -427,8 +448,6 @@ struct AgentConfig {
     agent_type: String,
     #[serde(default)]
     capabilities: Vec<String>,
-    #[serde(default)]
-    credentials: Map<String, Value>,
 }
 
 async fn create(
@@ -439,10 +458,7 @@ async fn create(
     let invalid = |error| invalid_member("", &error);
     let config: AgentConfig = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let options = serde_path_to_error::deserialize(&body).map_err(invalid)?;
-    if !config.credentials.is_empty() {
-        return Err(Problem::invalid("credentials", "are not applied by this runtime; pass them in env"));
-    }
-    let order = order(config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
+    let order = order(&app.config, config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
     let order = Order { workspace_id, ..order };
     let agents = Arc::clone(&app.agents);
     let spawning = app.tasks.spawn(async move { agents.spawn(order).await });
@@ -455,7 +471,7 @@ async fn list(State(app): Shared, workspace: Workspace, params: Params) -> axum:
         let status = json!(agent.status());
         workspace.sees(agent)
             && params.admit("status", status.as_str())
-            && admits_type(&params, "type", agent.kind)
+            && admits_type(&app.config, &params, "type", agent.kind())
             && params.admit("role", agent.role.as_deref())
     };
     let agents: Vec<_> = app.agents.list().iter().filter(|agent| wanted(agent)).map(|agent| agent.handle()).collect();
@@ -463,9 +479,9 @@ async fn list(State(app): Shared, workspace: Workspace, params: Params) -> axum:
 }
 
 /// Whether agents of type `kind` are among those asked for, in whichever spelling.
-pub(crate) fn admits_type(params: &Params, name: &str, kind: &str) -> bool {
+pub(crate) fn admits_type(config: &Config, params: &Params, name: &str, kind: &str) -> bool {
     let mut asked = params.texts(name).peekable();
-    asked.peek().is_none() || asked.any(|spelling| canonical_agent_type(spelling).unwrap_or(spelling) == kind)
+    asked.peek().is_none() || asked.any(|spelling| config.adapters.find(spelling).map_or(spelling == kind, |adapter| adapter.name == kind))
 }
 
 async fn show(Named(agent): Named) -> axum::Json<AgentHandle> {
@@ -554,13 +570,36 @@ async fn release_execution(
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct SendRequest {
     message: String,
+    #[serde(default)]
+    expect_response: bool,
+    /// In milliseconds.
+    timeout: Option<u64>,
 }
 
-async fn send(Named(agent): Named, Json(request): Json<SendRequest>) -> Result<axum::Json<Value>, Problem> {
-    agent.send(&request.message).await?;
-    Ok(axum::Json(json!({ "sent": true })))
+async fn send(State(app): Shared, Named(agent): Named, Json(request): Json<SendRequest>) -> Result<axum::Json<Value>, Problem> {
+    if let Some(millis) = request.timeout.filter(|millis| !ANSWER_TIMEOUT_MS.contains(millis)) {
+        return Err(Problem::invalid("timeout", format!("must be from 1 to {}, got {millis}", ANSWER_TIMEOUT_MS.end())));
+    }
+    if !request.expect_response {
+        agent.send(&request.message).await?;
+        return Ok(axum::Json(json!({ "sent": true })));
+    }
+    let limit = request.timeout.map_or(app.config.answer_timeout, Duration::from_millis);
+    let response = agent.ask(&request.message, limit).await?;
+    Ok(axum::Json(json!({ "sent": true, "response": response })))
+}
+
+async fn pause(Named(agent): Named) -> Result<axum::Json<AgentHandle>, Problem> {
+    agent.pause(true)?;
+    Ok(axum::Json(agent.handle()))
+}
+
+async fn resume(Named(agent): Named) -> Result<axum::Json<AgentHandle>, Problem> {
+    agent.pause(false)?;
+    Ok(axum::Json(agent.handle()))
 }
 
 /// One key or several, by name.
@@ -683,7 +722,14 @@ async fn terminal_socket(
     let handshake = Handshake::check(&mut request, Some(TERMINAL_PROTOCOL))?;
     let negotiated = handshake.protocol.is_some() || params.text("framing") == Some("binary");
     let framing = if negotiated { Framing::Negotiated } else { Framing::Default };
+    let from_screen = match params.text("start") {
+        None => false,
+        Some("snapshot") if negotiated => true,
+        Some(_) => return Err(Problem::invalid("start", "must be snapshot, with the negotiated framing")),
+    };
+    let snapshots = from_screen || (negotiated && params.flag("snapshots")? == Some(true));
     let start = match (params.number("since", 0..=u64::MAX)?, params.flag("replay")?) {
+        _ if from_screen => Start::Snapshot,
         (Some(offset), _) => Start::Offset(offset),
         (None, Some(true)) => Start::Oldest,
         (None, Some(false)) => Start::Live,
@@ -706,5 +752,5 @@ async fn terminal_socket(
         }
     };
     let closing = app.closing.clone();
-    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, closing)))
+    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, snapshots, closing)))
 }

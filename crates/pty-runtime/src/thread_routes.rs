@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     agents::Order,
+    config::Config,
     extract::{Json, NamedThread, Params, Workspace},
     problem::Problem,
     routes::{self, KeyNames, Options, Shared},
@@ -27,7 +28,7 @@ pub(crate) async fn create(
     Workspace(workspace_id): Workspace,
     Json(request): Json<ThreadRequest>,
 ) -> Result<(StatusCode, axum::Json<ThreadHandle>), Problem> {
-    let order = thread_order(request, workspace_id)?;
+    let order = thread_order(&app.config, request, workspace_id)?;
     let threads = Arc::clone(&app.threads);
     // On a task of its own: a caller that hangs up must not leave half a start behind.
     let starting = app.tasks.spawn(async move { threads.start(order).await });
@@ -42,7 +43,7 @@ pub(crate) async fn list(State(app): Shared, workspace: Workspace, params: Param
             && params.admit("executionId", Some(&thread.execution_id))
             && params.admit("status", status.as_str())
             && params.admit("role", thread.role())
-            && routes::admits_type(&params, "agentType", thread.agent_type())
+            && routes::admits_type(&app.config, &params, "agentType", thread.agent_type())
     });
     let threads: Vec<_> = threads.map(|thread| thread.handle()).collect();
     axum::Json(ThreadList { count: threads.len(), threads })
@@ -91,7 +92,7 @@ pub(crate) async fn send(
     Ok(axum::Json(json!({ "sent": true })))
 }
 
-fn thread_order(request: ThreadRequest, workspace_id: Option<String>) -> Result<ThreadOrder, Problem> {
+fn thread_order(config: &Config, request: ThreadRequest, workspace_id: Option<String>) -> Result<ThreadOrder, Problem> {
     request.id.as_deref().map(|id| routes::plain_id("id", id)).transpose()?;
     let objective_fits = (1..=OBJECTIVE_BYTES_MAX).contains(&request.objective.len()) && !request.objective.trim().is_empty();
     if !objective_fits || request.objective.contains('\0') {
@@ -106,6 +107,7 @@ fn thread_order(request: ThreadRequest, workspace_id: Option<String>) -> Result<
     }
     let options = Options {
         role: request.role,
+        approval_preset: request.approval_preset,
         execution_id: Some(request.execution_id.clone()),
         env: preparation.env.unwrap_or(request.env),
         workdir: workspace.as_ref().map(folder).transpose()?.flatten(),
@@ -114,7 +116,7 @@ fn thread_order(request: ThreadRequest, workspace_id: Option<String>) -> Result<
     };
     // By convention of the clients the first file is the one that the agent keeps its notes in.
     let memory_file = options.context_files.first().map(|file| file.path.clone()).unwrap_or_default();
-    let agent = routes::order(None, Some(request.name), &request.agent_type, Vec::new(), options)?;
+    let agent = routes::order(config, None, Some(request.name), &request.agent_type, Vec::new(), options)?;
     Ok(ThreadOrder {
         id: request.id,
         execution_id: request.execution_id,

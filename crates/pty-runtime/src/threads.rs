@@ -56,7 +56,7 @@ pub(crate) struct Thread {
     pub(crate) workspace_id: Option<String>,
     pub(crate) execution_id: String,
     agent_id: String,
-    agent_type: &'static str,
+    agent_type: String,
     role: Option<String>,
     objective: String,
     workspace: Option<Map<String, Value>>,
@@ -101,8 +101,8 @@ impl Thread {
         self.role.as_deref()
     }
 
-    pub(crate) fn agent_type(&self) -> &'static str {
-        self.agent_type
+    pub(crate) fn agent_type(&self) -> &str {
+        &self.agent_type
     }
 
     /// The agent that works on the thread.
@@ -125,7 +125,7 @@ impl Thread {
             execution_id: self.execution_id.clone(),
             runtime_name: RUNTIME_NAME.into(),
             agent_id: Some(self.agent_id.clone()),
-            agent_type: self.agent_type.into(),
+            agent_type: self.agent_type.clone(),
             role: self.role.clone(),
             status: stage.status(),
             workspace: self.workspace.clone(),
@@ -203,7 +203,7 @@ impl Threads {
             workspace_id: agent_order.workspace_id.clone(),
             execution_id,
             agent_id,
-            agent_type: agent_order.agent_type,
+            agent_type: agent_order.adapter.name.clone(),
             role: agent_order.role.clone(),
             objective,
             workspace,

@@ -4,11 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::login::Login;
+
 /// Body of `POST /api/spawn` (dialect D1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpawnRequest {
-    /// `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`; aliases as [`canonical_agent_type`].
+    /// `claude`, `codex`, `gemini`, `aider`, `custom`, `echo` or whatever else the runtime has an adapter for, with their aliases.
     pub agent_type: String,
     #[serde(default = "one")]
     pub count: u32,
@@ -19,7 +21,8 @@ pub struct SpawnRequest {
     #[serde(default)]
     pub permissions: Vec<String>,
     /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `role`, `reportsTo`,
-    /// `executionId`, `contextFiles` (a list of [`ContextFile`]).
+    /// `executionId`, `contextFiles` (a list of [`ContextFile`]), `credentials`, `approvalPreset` (also in `adapterConfig`),
+    /// `mode`, `resources`, `idleTimeout`.
     #[serde(default)]
     pub config: Map<String, Value>,
     pub workspace_id: String,
@@ -173,6 +176,12 @@ pub struct AgentHandle {
     /// Our extension: the limits in force; none where nothing is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<AgentLimits>,
+    /// What the agent waits for while it is `authenticating`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Whether the runtime's automatic answers to the agent's questions are off.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What holds an agent back, with everything that it starts.

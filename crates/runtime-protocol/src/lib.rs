@@ -7,6 +7,8 @@
 mod agent;
 mod callback;
 mod event;
+mod login;
+mod message;
 mod terminal;
 mod thread;
 
@@ -16,5 +18,7 @@ pub use agent::{
 };
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};
+pub use login::{Login, LoginMethod};
+pub use message::{AgentMessage, BlockingPrompt, Direction, MessageKind};
 pub use terminal::{Control, TERMINAL_PROTOCOL, default_framing};
 pub use thread::{ThreadEvent, ThreadEventType, ThreadHandle, ThreadList, ThreadPreparation, ThreadRequest, ThreadStatus};

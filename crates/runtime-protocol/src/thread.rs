@@ -28,6 +28,9 @@ pub struct ThreadRequest {
     pub env: HashMap<String, String>,
     #[serde(default)]
     pub context_files: Vec<ContextFile>,
+    /// How much the agent may do without asking: `readonly`, `standard`, `permissive` or `autonomous`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_preset: Option<String>,
     /// What a control plane made ready beforehand; its members take the place of those above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preparation: Option<ThreadPreparation>,

@@ -18,7 +18,7 @@ async fn a_message_can_be_sent_and_each_command_is_answered() {
     let mut socket = Viewer::open(world.socket("/ws")).await;
     let command = json!({ "type": "send", "agentId": id, "message": "hello" });
     socket.send(command.to_string().into()).await;
-    let answer = socket.event().await;
+    let answer = answered(&mut socket).await;
     assert_eq!((&answer["type"], &answer["agentId"]), (&json!("sent"), &json!(id)));
     world.until_logs(&id, "got hello").await;
     for (command, code) in [
@@ -30,8 +30,18 @@ async fn a_message_can_be_sent_and_each_command_is_answered() {
         ("{".into(), "INVALID_REQUEST"),
     ] {
         socket.send(command.clone().into()).await;
-        let answer = socket.event().await;
+        let answer = answered(&mut socket).await;
         assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(code)), "{command}");
+    }
+}
+
+/// The answer to a command, between the events.
+async fn answered(socket: &mut Viewer) -> Value {
+    loop {
+        let frame = socket.event().await;
+        if frame["event"].is_null() {
+            return frame;
+        }
     }
 }
 
@@ -62,11 +72,12 @@ async fn a_listener_of_one_agent_hears_the_short_names_too() {
         let mut names: Vec<Value> = Vec::new();
         while names.last().is_none_or(|name| name != last) {
             let frame = socket.event().await;
-            assert_eq!(frame["data"]["agent"]["id"], *id);
+            let of = if frame["event"] == "message" { &frame["data"]["message"]["agentId"] } else { &frame["data"]["agent"]["id"] };
+            assert_eq!(*of, *id);
             names.push(frame["event"].clone());
         }
         names
     };
-    assert_eq!(names(&mut one, "stopped").await, ["agent_started", "agent_ready", "ready", "agent_stopped", "stopped"]);
-    assert_eq!(names(&mut all, "agent_stopped").await, ["agent_started", "agent_ready", "agent_stopped"]);
+    assert_eq!(names(&mut one, "stopped").await, ["agent_started", "agent_ready", "ready", "message", "agent_stopped", "stopped"]);
+    assert_eq!(names(&mut all, "agent_stopped").await, ["agent_started", "agent_ready", "message", "agent_stopped"]);
 }

@@ -1,6 +1,8 @@
 //! The runtime through its public doors: real sockets, real terminals, real processes.
 
 #[cfg(test)]
+mod adapters;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod callbacks;
@@ -24,5 +26,7 @@ mod surface;
 mod terminal;
 #[cfg(test)]
 mod threads;
+#[cfg(test)]
+mod turns;
 #[cfg(test)]
 mod world;
