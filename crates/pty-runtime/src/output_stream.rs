@@ -124,7 +124,7 @@ impl Reading {
     /// One event whose id is the offset behind the last code point that is in it.
     fn event(&mut self, kind: &str, content: &str) -> Bytes {
         self.heartbeats.reset();
-        let offset = self.cursor - self.decoder.waiting() as u64;
+        let offset = self.cursor - self.decoder.pending().len() as u64;
         let timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
         let data = json!({ "id": offset.to_string(), "type": kind, "content": content, "timestamp": timestamp });
         format!("id: {offset}\ndata: {data}\n\n").into()

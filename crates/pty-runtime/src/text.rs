@@ -33,9 +33,9 @@ impl Decoder {
         text
     }
 
-    /// How many bytes still wait for the rest of their code point.
-    pub(crate) fn waiting(&self) -> usize {
-        self.pending.len()
+    /// The bytes of a code point that is not finished yet.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.pending
     }
 
     /// What an unfinished code point comes to when nothing more follows.
