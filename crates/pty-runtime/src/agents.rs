@@ -204,8 +204,8 @@ impl Agent {
         let folder = lock(&self.folder);
         let record = self.record();
         if !record.status.is_final()
-            && folder.exists()
             && let Err(error) = record.write(&folder)
+            && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(agent.id = self.id, %error, "agent is not recorded");
         }
@@ -839,7 +839,15 @@ impl Agents {
     /// Ends all agents without waiting: for a runtime that is dropped rather than shut down.
     pub(crate) fn kill_all(&self) {
         lock(&self.listed).draining = true;
-        self.list().iter().filter_map(|agent| agent.process.get()).for_each(Process::kill);
+        for agent in self.list() {
+            if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
+                process.kill();
+                process.release();
+                // Nobody is there any more to hear of the end.
+                process.detach();
+                records::remove(&lock(&agent.folder));
+            }
+        }
     }
 }
 

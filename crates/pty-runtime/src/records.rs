@@ -22,6 +22,8 @@ pub(crate) const FOLDER: &str = ".runtime";
 const AGENT: &str = "agent.json";
 const PROCESSES: &str = "processes.json";
 const EXIT: &str = "exit.json";
+/// Extension of a folder that is being removed.
+const GONE: &str = "gone";
 
 /// An agent as the next runtime has to know it.
 #[derive(Serialize, Deserialize)]
@@ -96,9 +98,16 @@ impl Records {
         self.agents.join(session)
     }
 
-    /// The folders of all agents that an earlier runtime left.
+    /// The folders of all agents that an earlier runtime left. What it did not get round to removing
+    /// is removed.
     pub(crate) fn folders(&self) -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(&self.agents)?.map(|entry| Ok(entry?.path())).collect()
+        let all = fs::read_dir(&self.agents)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+        let (gone, left): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|folder| folder.extension().is_some_and(|extension| extension == GONE));
+        for folder in gone {
+            fs::remove_dir_all(folder)?;
+        }
+        Ok(left)
     }
 }
 
@@ -139,7 +148,9 @@ pub(crate) fn read_exit(folder: &Path) -> Option<End> {
 
 /// Removes an agent's folder; whoever finds it gone has nothing left to do.
 pub(crate) fn remove(folder: &Path) {
-    match fs::remove_dir_all(folder) {
+    // Renamed first: whoever is about to write into it then finds nothing, and cannot be in the way.
+    let gone = folder.with_extension(GONE);
+    match fs::rename(folder, &gone).and_then(|()| fs::remove_dir_all(&gone)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(%error, folder = %folder.display(), "folder of an agent was not removed");
         }

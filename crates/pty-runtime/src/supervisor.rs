@@ -66,6 +66,10 @@ const HELD_UP_WITHIN: Duration = Duration::from_millis(50);
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
+/// Pause after measuring, as a multiple of the time that it took: a host with thousands of processes
+/// gives a tenth of one CPU for it at the most.
+const MEASURE_SHARE: u32 = 10;
+
 /// How long a connection may take to read an answer of at most 64 KiB, before it is dropped.
 const ANSWER_WITHIN: Duration = Duration::from_mins(10);
 
@@ -76,6 +80,8 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 #[must_use]
 pub fn supervise() -> ExitCode {
     leave_session();
+    // Before there are threads, so that all of them leave it to the one that waits for it.
+    hold_back_term();
     let launched = protocol::read::<Launch>(&mut io::stdin().lock()).context("no launch").and_then(|(launch, _)| Supervisor::start(launch));
     let (supervisor, listener) = match launched {
         Ok(started) => started,
@@ -144,7 +150,7 @@ struct Connection {
 }
 
 impl Supervisor {
-    fn start(launch: Launch) -> anyhow::Result<(Arc<Self>, UnixListener)> {
+    fn start(mut launch: Launch) -> anyhow::Result<(Arc<Self>, UnixListener)> {
         let name = launch.folder.file_name().and_then(|name| name.to_str()).context("no folder")?;
         let cage = Arc::new(Cage::new(launch.limits, launch.cgroup.as_deref(), name));
         let listener = protocol::bind(&launch.folder).context("no socket")?;
@@ -156,9 +162,13 @@ impl Supervisor {
         let streams = started.inspect_err(|_| cage.tear_down())?;
         let pid = i32::try_from(streams.child.id()).context("no process id")?;
         let processes = Processes { supervisor: i32::try_from(std::process::id()).ok().and_then(Identity::of), program: Identity::of(pid) };
+        let interactive_shell = launch.mode == Mode::Terminal && is_interactive_shell(&launch);
+        // The program has them; they would only take memory here, and hold secrets.
+        launch.env = Vec::new();
+        launch.args = Vec::new();
         let supervisor = Arc::new(Self {
             pid,
-            interactive_shell: launch.mode == Mode::Terminal && is_interactive_shell(&launch),
+            interactive_shell,
             cage,
             terminal: streams.terminal.map(Mutex::new),
             inputs,
@@ -212,6 +222,8 @@ impl Supervisor {
         on_a_thread(move || its.type_inputs(writer, &to_type))?;
         let its = Arc::clone(self);
         on_a_thread(move || its.wait(child))?;
+        let its = Arc::clone(self);
+        on_a_thread(move || its.end_when_told())?;
         let its = Arc::clone(self);
         on_a_thread(move || its.watch())
     }
@@ -536,46 +548,66 @@ impl Supervisor {
         self.changed.notify_all();
     }
 
+    /// Ends the program before this process when somebody ends this process.
+    fn end_when_told(&self) {
+        wait_for_term();
+        self.end_because("its supervisor was told to end");
+    }
+
     /// Holds the program to its deadlines and its limits, and this process to its purpose.
     fn watch(&self) {
         let limits = self.cage.to_watch();
         let measures = limits.memory_bytes.is_some() || limits.processes.is_some();
         let started_at = Instant::now();
+        let mut pause = if measures { MEASURE_EVERY } else { WATCH_EVERY };
         loop {
-            thread::sleep(if measures { MEASURE_EVERY } else { WATCH_EVERY });
-            let mut state = self.lock();
-            let orphaned = state.unattended_since.is_some_and(|since| since.elapsed() >= self.launch.orphan_timeout);
-            if state.end.is_some() {
-                if orphaned || (state.connection.is_none() && !self.launch.folder.exists()) {
+            thread::sleep(pause);
+            let (ended, reason) = {
+                let state = self.lock();
+                (state.end.is_some(), state.reason)
+            };
+            if ended {
+                if self.orphaned() {
                     exit(0);
                 }
-                continue;
-            }
-            if state.reason.is_none() {
-                let over = |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| since.elapsed() >= limit);
-                let reason = if over(self.launch.lifetime, started_at) {
-                    Some("timeout")
-                } else if over(self.launch.idle_timeout, state.active_at) {
-                    Some("idle timeout")
-                } else if orphaned {
-                    Some("no runtime")
-                } else {
-                    None
-                };
-                state.reason = reason.map(|reason| (reason, Instant::now()));
-                if reason.is_some() {
-                    drop(state);
-                    self.ask_to_end();
-                } else if measures && let Some(reason) = exceeded(limits, self.pid) {
-                    state.reason = Some((reason, Instant::now()));
-                    drop(state);
+            } else if let Some((_, since)) = reason {
+                if since.elapsed() >= END_WITHIN {
                     self.signal(libc::SIGKILL);
                 }
-            } else if state.reason.is_some_and(|(_, since)| since.elapsed() >= END_WITHIN) {
-                drop(state);
-                self.signal(libc::SIGKILL);
+            } else if let Some(reason) = self.overdue(started_at) {
+                self.end_because(reason);
+            } else if measures {
+                let begun = Instant::now();
+                if let Some(reason) = exceeded(limits, self.pid) {
+                    self.lock().reason = Some((reason, Instant::now()));
+                    self.signal(libc::SIGKILL);
+                }
+                pause = MEASURE_EVERY.max(begun.elapsed() * MEASURE_SHARE);
             }
         }
+    }
+
+    fn overdue(&self, started_at: Instant) -> Option<&'static str> {
+        let over = |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| since.elapsed() >= limit);
+        if over(self.launch.lifetime, started_at) {
+            Some("timeout")
+        } else if over(self.launch.idle_timeout, self.lock().active_at) {
+            Some("idle timeout")
+        } else {
+            self.orphaned().then_some("no runtime")
+        }
+    }
+
+    /// Whether no runtime has come for too long, or none can ever come again.
+    fn orphaned(&self) -> bool {
+        let unattended_since = self.lock().unattended_since;
+        unattended_since.is_some_and(|since| since.elapsed() >= self.launch.orphan_timeout || !self.launch.folder.exists())
+    }
+
+    /// Asks the program to end, for a reason that is told with its end; the first one counts.
+    fn end_because(&self, reason: &'static str) {
+        self.lock().reason.get_or_insert((reason, Instant::now()));
+        self.ask_to_end();
     }
 }
 
@@ -657,7 +689,8 @@ fn command(launch: &Launch) -> Command {
 fn start(mut command: Command, cage: &Arc<Cage>, on_terminal: bool) -> anyhow::Result<Child> {
     let cage = Arc::clone(cage);
     let prepare = move || {
-        // SAFETY: all of these take numbers only and may be called between fork and exec.
+        // SAFETY: all of these take numbers, or a set that is valid for the call, and may be called
+        // between fork and exec.
         unsafe {
             if libc::setsid() == -1 {
                 return Err(io::Error::last_os_error());
@@ -668,6 +701,9 @@ fn start(mut command: Command, cage: &Arc<Cage>, on_terminal: bool) -> anyhow::R
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
                 libc::signal(signal, libc::SIG_DFL);
             }
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         }
         cage.enter()
     };
@@ -697,6 +733,31 @@ fn leave_session() {
     // runtime's group already.
     unsafe {
         libc::setsid();
+    }
+}
+
+/// Keeps SIGTERM from ending this process at once; `start` takes that back for the program.
+#[expect(unsafe_code, reason = "the standard library does not hold signals back")]
+fn hold_back_term() {
+    // SAFETY: the set is valid for the duration of the calls; an all-zero set is initialized by the first.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Waits until SIGTERM comes, which [`hold_back_term`] keeps for this.
+#[expect(unsafe_code, reason = "the standard library does not wait for signals")]
+fn wait_for_term() {
+    // SAFETY: as above; `taken` is valid for writes during the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        let mut taken = 0;
+        libc::sigwait(&raw const set, &raw mut taken);
     }
 }
 

@@ -264,6 +264,31 @@ async fn an_agent_without_a_runtime_is_ended_after_a_while() {
 }
 
 #[tokio::test]
+async fn an_agent_that_no_runtime_can_find_again_is_ended() {
+    let root = folder();
+    let program = Program::start(root.path(), &[]).await;
+    let agent = program.spawn("stray", scripted("sleep 1000")).await;
+    let its_supervisor = supervisor(root.path());
+    program.crash().await;
+    drop(root);
+    until_gone(agent["pid"].as_u64().unwrap()).await;
+    until_gone(its_supervisor).await;
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_told_to_end_ends_its_agent_first() {
+    let root = folder();
+    let program = Program::start(root.path(), &[]).await;
+    program.spawn("brief", scripted("trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")).await;
+    program.until_status("brief", "ready").await;
+    let its_supervisor = supervisor(root.path());
+    send_signal("TERM", u32::try_from(its_supervisor).unwrap()).await;
+    let stopped = program.until_status("brief", "stopped").await;
+    assert_eq!(stopped["exitCode"], 3);
+    until_gone(its_supervisor).await;
+}
+
+#[tokio::test]
 async fn two_runtimes_never_share_a_folder() {
     let root = folder();
     let _first = Program::start(root.path(), &[]).await;
