@@ -125,7 +125,7 @@ impl Agent {
             return self.send_line(message).await;
         }
         let message = plain(message)?;
-        self.post(&message, None).await
+        self.post(&message, None).await.map(drop)
     }
 
     /// Tells a structured program something, in one line of its input: as it is where the caller or the
@@ -188,22 +188,19 @@ impl Agent {
                 Ok(state) => state.status,
                 Err(_) => return Err(Problem::AgentStopped(self.id.clone())),
             };
-            if status == AgentStatus::Ready && !self.following.follower().turns.is_open() {
-                let (reply, answer) = oneshot::channel();
-                self.post(message, Some(reply)).await?;
-                return Ok(answer);
-            }
             if status != AgentStatus::Ready {
                 return Err(self.no_turn());
             }
-            // Somebody else's message came first; its turn shows as a change of state.
-            if state.changed().await.is_err() {
-                return Err(Problem::AgentStopped(self.id.clone()));
+            let (reply, answer) = oneshot::channel();
+            if self.post(message, Some(reply)).await? {
+                return Ok(answer);
             }
         }
     }
 
-    async fn post(&self, message: &str, reply: Option<oneshot::Sender<AgentMessage>>) -> Result<(), Problem> {
+    /// Queues `message`. With a `reply` only if the agent is ready for a turn of its own; returns
+    /// whether it was.
+    async fn post(&self, message: &str, reply: Option<oneshot::Sender<AgentMessage>>) -> Result<bool, Problem> {
         let input = self.input()?;
         let chars = message.chars().count();
         let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
@@ -217,6 +214,9 @@ impl Agent {
         if status == AgentStatus::Authenticating {
             return Err(Problem::AuthRequired(self.id.clone()));
         }
+        if reply.is_some() && status != AgentStatus::Ready {
+            return Ok(false);
+        }
         if matches!(status, AgentStatus::Ready | AgentStatus::Busy) {
             follower.message_sent(Instant::now(), &self.output, message, reply);
             self.becomes(AgentStatus::Ready, AgentStatus::Busy);
@@ -225,7 +225,7 @@ impl Agent {
         let inbound = follower.turns.message(&self.id, Direction::Inbound, message, false, Utc::now());
         self.events.record(EventName::Message, self, json!({ "message": inbound }));
         place.send(Input::Message { text, pause });
-        Ok(())
+        Ok(true)
     }
 
     /// Why there is no turn, as the agent stands.
@@ -305,7 +305,8 @@ impl Agents {
         let mut answers = Vec::new();
         let wake_at = {
             let mut follower = agent.following.follower();
-            let findings = follower.look(Instant::now(), &agent.output, agent.size(), !agent.is_paused());
+            let automation = !agent.is_paused() && agent.status() != AgentStatus::Stopping;
+            let findings = follower.look(Instant::now(), &agent.output, agent.size(), automation);
             for finding in findings {
                 answers.extend(self.carry_out(agent, &mut follower, finding));
             }
