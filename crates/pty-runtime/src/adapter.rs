@@ -17,7 +17,7 @@ use runtime_protocol::LoginMethod;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::problem::Problem;
+use crate::{problem::Problem, process::Mode};
 
 const BUILT_IN: [(&str, &str); 7] = [
     ("claude.toml", include_str!("../adapters/claude.toml")),
@@ -152,6 +152,7 @@ pub(crate) struct Adapter {
     pub(crate) logins: Vec<LoginSign>,
     pub(crate) prompts: Vec<PromptSign>,
     pub(crate) times: Times,
+    structured: Option<Structured>,
 }
 
 /// How long things take with one program.
@@ -229,11 +230,21 @@ impl Adapter {
     }
 
     /// The arguments for `program` that the adapter gives by itself.
-    pub(crate) fn arguments(&self, program: &Path, preset: Preset) -> Vec<String> {
+    pub(crate) fn arguments(&self, program: &Path, preset: Preset, mode: Mode) -> Vec<String> {
+        let structured = self.structured.iter().filter(|_| mode == Mode::Structured).flat_map(|structured| &structured.arguments);
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let its = self.command_arguments.get(name).into_iter().flatten();
         let approved = self.approval.get(&preset).into_iter().flatten();
-        self.arguments.iter().chain(its).chain(approved).cloned().collect()
+        // Last, since it may begin with a command of the program's own.
+        self.arguments.iter().chain(its).chain(approved).chain(structured).cloned().collect()
+    }
+
+    /// The line that tells a structured program `message`; the message itself where the adapter has no form for it.
+    pub(crate) fn structured_line(&self, message: &str) -> String {
+        match self.structured.as_ref().and_then(|structured| structured.input.as_ref()) {
+            Some(input) => input.replace(MESSAGE, &Value::from(message).to_string()),
+            None => message.to_owned(),
+        }
     }
 
     /// Errors: `Invalid` for an argument that would give more rights than `preset` does.
@@ -305,6 +316,7 @@ impl Adapter {
             approval: described.approval,
             autonomous_only: described.autonomous_only,
             login_hosts: described.login_hosts,
+            structured: described.structured,
         })
     }
 }
@@ -393,12 +405,12 @@ struct PromptText {
 }
 
 /// How the program is started without a terminal, to speak in lines of JSON.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Structured {
     arguments: Vec<String>,
-    /// One line of input, with the message as a JSON text at its place.
-    input: String,
+    /// One line of input, with the message as a JSON text at its place. Without it the message is the line.
+    input: Option<String>,
 }
 
 fn twice() -> u8 {
@@ -423,7 +435,9 @@ impl Description {
             return Err("latest_ms: is needed where no pattern of ready tells".into());
         }
         match &self.structured {
-            Some(structured) if !structured.input.contains(MESSAGE) => Err(format!("structured.input: must have {MESSAGE}")),
+            Some(structured) if structured.input.as_ref().is_some_and(|input| !input.contains(MESSAGE)) => {
+                Err(format!("structured.input: must have {MESSAGE}"))
+            }
             Some(structured) if structured.arguments.iter().any(|arg| arg.contains('\0')) => {
                 Err("structured.arguments: must not contain NUL".into())
             }
@@ -535,7 +549,7 @@ mod tests {
         let adapters = Adapters::built_in();
         let skips = |name: &str, preset| {
             let adapter = adapters.find(name).unwrap();
-            adapter.check_arguments(Preset::Standard, &adapter.arguments(Path::new(name), preset)).is_err()
+            adapter.check_arguments(Preset::Standard, &adapter.arguments(Path::new(name), preset, Mode::Terminal)).is_err()
         };
         for name in ["claude", "codex", "gemini", "aider"] {
             assert!(!skips(name, Preset::Readonly) && !skips(name, Preset::Standard) && skips(name, Preset::Autonomous), "{name}");
@@ -543,7 +557,7 @@ mod tests {
         assert!(!skips("claude", Preset::Permissive) && !skips("codex", Preset::Permissive) && !skips("gemini", Preset::Permissive));
         let claude = adapters.find("claude").unwrap();
         let skip = ["--dangerously-skip-permissions".to_owned()];
-        assert_eq!(claude.arguments(Path::new("claude"), Preset::Autonomous), skip);
+        assert_eq!(claude.arguments(Path::new("claude"), Preset::Autonomous, Mode::Terminal), skip);
         assert!(claude.check_arguments(Preset::Permissive, &skip).is_err());
         assert!(Preset::named("root").is_err());
     }

@@ -1,17 +1,19 @@
 //! Which agents exist, what state each is in, and the only ways to change it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
+    thread,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
-use runtime_protocol::{AgentHandle, AgentStatus, CallbackStatus, EventName, Login, SpawnCallback};
+use runtime_protocol::{AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, ContextFile, EventName, Login, SpawnCallback};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -24,12 +26,18 @@ use crate::{
     adapter::{Adapter, Preset},
     callbacks::Callbacks,
     config::Config,
+    context_files,
     event_stream::EventLog,
     following::Following,
+    limits::{Limits, Means},
     lock::lock,
     problem::Problem,
-    process::{Exit, Input, Launch, Process, Size},
+    process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
+    records::{self, Record, Records},
     ring::Output,
+    session,
+    structured::Lines,
+    threads::ThreadRecord,
     workdir,
 };
 
@@ -40,7 +48,12 @@ const STOPPED_KEPT_MAX: usize = 100;
 /// How long a killed process may take to disappear before the stop is reported as failed.
 const KILLED_WITHIN: Duration = Duration::from_secs(3);
 
+/// Supervisors of an earlier runtime that are spoken with at the same time; one that does not answer
+/// takes two seconds.
+const ADOPTED_AT_ONCE: usize = 32;
+
 /// An agent to start: a request after every check that needs no agent.
+#[derive(Clone)]
 pub(crate) struct Order {
     pub(crate) id: Option<String>,
     pub(crate) name: Option<String>,
@@ -48,12 +61,21 @@ pub(crate) struct Order {
     pub(crate) preset: Preset,
     pub(crate) capabilities: Vec<String>,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) reports_to: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) callback_url: Option<Url>,
     pub(crate) command: Option<String>,
     pub(crate) args: Vec<String>,
     pub(crate) env: HashMap<String, String>,
     pub(crate) workdir: Option<PathBuf>,
+    pub(crate) context_files: Arc<[ContextFile]>,
     pub(crate) size: Size,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 pub(crate) struct Agent {
@@ -61,17 +83,30 @@ pub(crate) struct Agent {
     pub(crate) name: String,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
+    pub(crate) mode: Mode,
     pub(crate) following: Following,
     pub(crate) events: Arc<EventLog>,
     capabilities: Vec<String>,
     endpoint: String,
     callback_url: Option<Url>,
+    reports_to: Option<String>,
+    /// What a restart starts again: without the context files, which lie in the agent's folder by
+    /// then. Holds secrets in its environment, so nothing of it is ever shown or kept for the next
+    /// runtime, which has none of it.
+    order: Option<Order>,
     started_at: DateTime<Utc>,
     state: watch::Sender<State>,
     /// Set before the agent leaves `pending`.
     process: OnceLock<Process>,
+    /// Where the next runtime reads of it; locked while that is written.
+    folder: Mutex<PathBuf>,
+    /// When the CPU time was last asked for, and what it was in seconds.
+    measured: Mutex<Option<(Instant, f64)>>,
 }
 
 #[derive(Clone)]
@@ -83,7 +118,7 @@ pub(crate) struct State {
     pub(crate) was_ready: bool,
     paused: bool,
     error: Option<String>,
-    stop_reason: Option<&'static str>,
+    stop_reason: Option<Cow<'static, str>>,
     ended_at: Option<Instant>,
 }
 
@@ -100,6 +135,10 @@ impl Agent {
             status: state.status,
             capabilities: self.capabilities.clone(),
             workspace_id: self.workspace_id.clone(),
+            role: self.role.clone(),
+            reports_to: self.reports_to.clone(),
+            execution_id: self.execution_id.clone(),
+            thread_id: self.thread_id().map(Into::into),
             runtime_session_id: Some(self.runtime_session_id.clone()),
             endpoint: Some(self.endpoint.clone()),
             pid: self.process.get().map(Process::pid),
@@ -108,8 +147,71 @@ impl Agent {
             error: state.error.clone(),
             exit_code: state.exit.as_ref().and_then(Exit::code),
             signal: state.exit.as_ref().and_then(Exit::signal).map(Into::into),
+            limits: self.process.get().and_then(limits_in_force),
             login: state.login.clone().filter(|_| state.status == AgentStatus::Authenticating),
             paused: state.paused,
+        }
+    }
+
+    /// What the agent has used so far; only the time where it has ended or the host does not tell.
+    pub(crate) fn metrics(&self) -> AgentMetrics {
+        let ended_at = self.state.borrow().ended_at;
+        let since_end = ended_at.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        let age = (Utc::now() - self.started_at).to_std().unwrap_or_default().as_secs_f64();
+        let output_bytes = self.output.progress().end;
+        let uptime = (age - since_end).max(0.0);
+        let alive = self.process.get().filter(|_| ended_at.is_none());
+        let Some(usage) = alive.and_then(|process| session::usage(process.session())) else {
+            return AgentMetrics { uptime, output_bytes, ..AgentMetrics::default() };
+        };
+        let mut measured = lock(&self.measured);
+        let (period, before) = measured.map_or((age, 0.0), |(at, seconds)| (at.elapsed().as_secs_f64(), seconds));
+        *measured = Some((Instant::now(), usage.cpu_seconds));
+        // The kernel counts in hundredths of a second, so a shorter period says nothing.
+        let cpu_percent = (usage.cpu_seconds - before).max(0.0) / period.max(0.01) * 100.0;
+        AgentMetrics {
+            uptime,
+            cpu_seconds: Some(usage.cpu_seconds),
+            cpu_percent: Some(cpu_percent),
+            memory_bytes: Some(usage.memory_bytes),
+            processes: Some(usage.processes),
+            output_bytes,
+        }
+    }
+
+    fn record(&self) -> Record {
+        let state = self.state.borrow();
+        Record {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            kind: self.adapter.name.clone(),
+            mode: self.mode,
+            workspace_id: self.workspace_id.clone(),
+            role: self.role.clone(),
+            reports_to: self.reports_to.clone(),
+            execution_id: self.execution_id.clone(),
+            thread: self.thread.as_deref().cloned(),
+            runtime_session_id: self.runtime_session_id.clone(),
+            capabilities: self.capabilities.clone(),
+            callback_url: self.callback_url.as_ref().map(ToString::to_string),
+            started_at: self.started_at,
+            status: state.status,
+            was_ready: state.was_ready,
+            login: state.login.clone(),
+            paused: state.paused,
+            stop_reason: state.stop_reason.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Keeps how the agent stands for the next runtime, unless it has ended: then its folder is gone.
+    fn keep(&self) {
+        let folder = lock(&self.folder);
+        let record = self.record();
+        if !record.status.is_final()
+            && let Err(error) = record.write(&folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(agent.id = self.id, %error, "agent is not recorded");
         }
     }
 
@@ -120,6 +222,16 @@ impl Agent {
 
     pub(crate) fn status(&self) -> AgentStatus {
         self.state.borrow().status
+    }
+
+    /// Whether it has ever been ready.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.state.borrow().was_ready
+    }
+
+    /// The thread that it was started for.
+    pub(crate) fn thread_id(&self) -> Option<&str> {
+        self.thread.as_ref().map(|thread| thread.id.as_str())
     }
 
     pub(crate) fn endpoint(&self) -> &str {
@@ -144,6 +256,16 @@ impl Agent {
     /// Errors: `AgentStopped` once the program has ended.
     pub(crate) fn input(&self) -> Result<mpsc::Sender<Input>, Problem> {
         self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
+    }
+
+    /// Ends a structured program's input, as one-shot programs expect.
+    ///
+    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`.
+    pub(crate) async fn end_input(&self) -> Result<(), Problem> {
+        if self.mode != Mode::Structured {
+            return Err(Problem::invalid("agent", "its input is a terminal, which has no end"));
+        }
+        self.input()?.send(Input::End).await.map_err(|_| Problem::AgentStopped(self.id.clone()))
     }
 
     /// Switches the automatic answers to the agent's questions off or on; its process goes on.
@@ -173,6 +295,16 @@ impl Agent {
     }
 }
 
+fn limits_in_force(process: &Process) -> Option<AgentLimits> {
+    let restraint = process.restraint();
+    let by = match restraint.by? {
+        Means::Cgroup => "cgroup",
+        Means::Rlimit => "rlimit",
+    };
+    let Limits { memory_bytes, cpus, processes } = restraint.limits;
+    Some(AgentLimits { memory_bytes, cpus, processes, by: by.into() })
+}
+
 /// How patient a stop is.
 #[derive(Clone, Copy)]
 pub(crate) enum Patience {
@@ -188,6 +320,9 @@ pub(crate) struct Agents {
     callbacks: Callbacks,
     tasks: TaskTracker,
     closing: CancellationToken,
+    records: Records,
+    /// The program that supervises each agent.
+    supervisor: PathBuf,
     listed: Mutex<Listed>,
 }
 
@@ -221,8 +356,9 @@ impl Agents {
         callbacks: Callbacks,
         tasks: TaskTracker,
         closing: CancellationToken,
+        (records, supervisor): (Records, PathBuf),
     ) -> Self {
-        Self { config, endpoint, events, callbacks, tasks, closing, listed: Mutex::default() }
+        Self { config, endpoint, events, callbacks, tasks, closing, records, supervisor, listed: Mutex::default() }
     }
 
     /// In the order of their start.
@@ -252,16 +388,27 @@ impl Agents {
     ///
     /// Errors: `Invalid` and `CliNotFound` before anything happened; `AgentExists`, `MaxAgents`
     /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
-    pub(crate) async fn spawn(self: &Arc<Self>, order: Order) -> Result<Arc<Agent>, Problem> {
+    pub(crate) async fn spawn(self: &Arc<Self>, mut order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        let session_id = Uuid::new_v4().to_string();
+        let folder = self.records.folder(&session_id);
         let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.adapter.name, id.chars().take(8).collect::<String>()));
+        let context_files = std::mem::replace(&mut order.context_files, [].into());
         let agent = Arc::new(Agent {
             name,
             following: Following::new(Arc::clone(&order.adapter), order.size),
             events: Arc::clone(&self.events),
             adapter: Arc::clone(&order.adapter),
             workspace_id: order.workspace_id.clone(),
-            runtime_session_id: Uuid::new_v4().to_string(),
+            role: order.role.clone(),
+            reports_to: order.reports_to.clone(),
+            execution_id: order.execution_id.clone(),
+            thread: order.thread.clone(),
+            order: Some(order.clone()),
+            runtime_session_id: session_id,
+            mode: order.mode,
+            folder: Mutex::new(folder.clone()),
+            measured: Mutex::default(),
             output: Arc::new(Output::new()),
             capabilities: order.capabilities.clone(),
             endpoint: self.endpoint.clone(),
@@ -283,10 +430,12 @@ impl Agents {
         let program = program(&self.config, &order)?;
         self.insert(&agent)?;
 
-        let (config, output) = (Arc::clone(&self.config), Arc::clone(&agent.output));
+        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
         let starting = tokio::task::spawn_blocking(move || {
-            let launch = launch(&config, &order, &id, program)?;
-            Process::start(&launch, &output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+            its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
+            let launch = launch(&agents.config, &order, &id, program, folder)?;
+            context_files::write(&launch.cwd, &context_files)?;
+            Process::start(&agents.supervisor, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
         let waiter = match started {
@@ -303,17 +452,136 @@ impl Agents {
             state.status = AgentStatus::Starting;
             Some((EventName::AgentStarted, json!({})))
         });
-        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
-        if let Err(error) = waiter.wait(move |exit| agents.ended(&its, &exit)) {
+        if let Err(error) = self.attend(&agent, waiter) {
             let problem = Problem::SpawnFailed(error.to_string());
             self.start_failed(&agent, &problem);
             return Err(problem);
         }
-        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
+        Ok(agent)
+    }
+
+    /// Follows a running agent until its end.
+    fn attend(self: &Arc<Self>, agent: &Arc<Agent>, waiter: Waiter) -> io::Result<()> {
+        let (agents, its) = (Arc::clone(self), Arc::clone(agent));
+        waiter.wait(self.listener(agent), move |end| agents.ended(&its, &end))?;
+        let (agents, its) = (Arc::clone(self), Arc::clone(agent));
         self.tasks.spawn(async move {
             tokio::select! { () = agents.closing.cancelled() => {}, () = agents.follow(&its) => {} }
         });
-        Ok(agent)
+        let (closing, its) = (self.closing.clone(), Arc::clone(agent));
+        self.tasks.spawn(async move {
+            let mut state = its.watch();
+            while closing.run_until_cancelled(state.changed()).await.is_some_and(|changed| changed.is_ok()) && !its.status().is_final() {
+                its.keep();
+            }
+        });
+        Ok(())
+    }
+
+    /// Tells every message that a structured program prints.
+    fn listener(&self, agent: &Arc<Agent>) -> Option<Listener> {
+        if agent.mode != Mode::Structured {
+            return None;
+        }
+        let (events, its, mut lines) = (Arc::clone(&self.events), Arc::clone(agent), Lines::new());
+        Some(Box::new(move |offset, bytes, seen| {
+            for line in lines.take(offset, bytes, seen) {
+                let message = json!({
+                    // The same, if it is told again by the next runtime.
+                    "id": format!("{}-msg-{}", its.id, line.offset),
+                    "agentId": its.id,
+                    "direction": "outbound",
+                    "type": "response",
+                    "content": line.text,
+                    "metadata": line.value,
+                    "timestamp": Utc::now(),
+                });
+                events.record(EventName::Message, &its, json!({ "message": message }));
+            }
+        }))
+    }
+
+    /// Takes over every agent that an earlier runtime left, as it stands. Blocks, for two seconds
+    /// where a supervisor does not answer. Called before anything is served.
+    pub(crate) fn adopt(self: &Arc<Self>) -> io::Result<()> {
+        for folders in self.records.folders()?.chunks(ADOPTED_AT_ONCE) {
+            thread::scope(|scope| {
+                let connecting: Vec<_> = folders
+                    .iter()
+                    .map(|folder| {
+                        let output = Arc::new(Output::new());
+                        (folder, Arc::clone(&output), scope.spawn(move || Process::connect(folder, &output)))
+                    })
+                    .collect();
+                for (folder, output, connection) in connecting {
+                    let connection = connection.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the connection failed")));
+                    self.take_over(folder, output, connection);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn take_over(self: &Arc<Self>, folder: &Path, output: Arc<Output>, connection: anyhow::Result<(Process, Waiter)>) {
+        let record = Record::read(folder).and_then(|record| Some((self.config.adapters.find(&record.kind)?, record)));
+        let Some((adapter, record)) = record else {
+            tracing::warn!(folder = %folder.display(), "folder of an unknown agent is removed");
+            process::abandon(folder);
+            records::remove(folder);
+            return;
+        };
+        let status = if record.status == AgentStatus::Pending { AgentStatus::Starting } else { record.status };
+        let agent = Arc::new(Agent {
+            id: record.id,
+            name: record.name,
+            following: Following::new(Arc::clone(&adapter), connection.as_ref().map_or(Size::DEFAULT, |(process, _)| process.size())),
+            events: Arc::clone(&self.events),
+            adapter,
+            workspace_id: record.workspace_id,
+            role: record.role,
+            reports_to: record.reports_to,
+            execution_id: record.execution_id,
+            thread: record.thread.map(Arc::new),
+            order: None,
+            runtime_session_id: record.runtime_session_id,
+            output,
+            mode: record.mode,
+            capabilities: record.capabilities,
+            endpoint: self.endpoint.clone(),
+            callback_url: record.callback_url.as_deref().and_then(|url| Url::parse(url).ok()),
+            started_at: record.started_at,
+            state: watch::Sender::new(State {
+                status,
+                exit: None,
+                error: None,
+                was_ready: record.was_ready,
+                login: record.login,
+                paused: record.paused,
+                stop_reason: record.stop_reason.map(Cow::Owned),
+                ended_at: None,
+            }),
+            process: OnceLock::new(),
+            folder: Mutex::new(folder.to_owned()),
+            measured: Mutex::default(),
+        });
+        lock(&self.listed).agents.insert(agent.id.clone(), Arc::clone(&agent));
+        let attended = connection.and_then(|(process, waiter)| {
+            let process = agent.process.get_or_init(|| process);
+            if status == AgentStatus::Stopping {
+                process.kill();
+            }
+            Ok(self.attend(&agent, waiter)?)
+        });
+        match attended {
+            Ok(()) => tracing::info!(agent.id, "agent was adopted"),
+            Err(error) => {
+                tracing::warn!(agent.id, error = format!("{error:#}"), "agent could not be adopted");
+                let end = process::abandon(folder);
+                records::remove(folder);
+                agent.output.finish();
+                self.ended(&agent, &end);
+            }
+        }
     }
 
     /// One critical section, so that of two with the same id, or for the last place, one loses.
@@ -338,6 +606,7 @@ impl Agents {
             process.kill();
             process.release();
         }
+        records::remove(&lock(&agent.folder));
         // Off the list first: a caller that heard of the failure may use the id again.
         lock(&self.listed).agents.retain(|_, other| !Arc::ptr_eq(other, agent));
         let error = problem.to_string();
@@ -349,7 +618,8 @@ impl Agents {
         self.call_back(agent, CallbackStatus::Failed, Some(error));
     }
 
-    fn ended(&self, agent: &Agent, exit: &Exit) {
+    fn ended(&self, agent: &Agent, end: &End) {
+        let exit = &end.exit;
         if let Some(process) = agent.process.get() {
             process.release();
         }
@@ -358,7 +628,7 @@ impl Agents {
             if state.status.is_final() {
                 return None;
             }
-            let reason = match (state.stop_reason, exit) {
+            let reason = match (state.stop_reason.as_deref().or(end.reason.as_deref()), exit) {
                 (Some(reason), _) => reason.to_owned(),
                 (None, Exit::Code(0)) => "normal exit".to_owned(),
                 (None, Exit::Code(code)) => format!("exit code {code}"),
@@ -379,7 +649,7 @@ impl Agents {
     /// Changes an agent's state and records the event for it as one step, so that events tell
     /// the states in the order in which they were. Returns whether anything changed.
     pub(crate) fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
-        agent.state.send_if_modified(|state| {
+        let changed = agent.state.send_if_modified(|state| {
             let Some((event, mut data)) = change(state) else {
                 return false;
             };
@@ -387,7 +657,11 @@ impl Agents {
             data["agent"] = json!(agent.describe(state));
             self.events.record(event, agent, data);
             true
-        })
+        });
+        if changed {
+            agent.keep();
+        }
+        changed
     }
 
     pub(crate) fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
@@ -424,7 +698,7 @@ impl Agents {
             let live = !gone(state);
             if live {
                 state.status = AgentStatus::Stopping;
-                state.stop_reason.get_or_insert(reason);
+                state.stop_reason.get_or_insert(Cow::Borrowed(reason));
             }
             live
         });
@@ -444,6 +718,21 @@ impl Agents {
         }
     }
 
+    /// Ends an agent and starts it again as it was ordered, with the same id.
+    ///
+    /// Errors: `CannotRestart` for an agent that an earlier runtime started; as [`Agents::stop`] and
+    /// [`Agents::spawn`], after one of the latter the agent stays stopped.
+    pub(crate) async fn restart(self: &Arc<Self>, agent: &Agent, patience: Patience) -> Result<Arc<Agent>, Problem> {
+        let order = agent.order.clone().ok_or_else(|| Problem::CannotRestart(agent.id.clone()))?;
+        self.stop(agent, patience, "restart").await?;
+        self.spawn(Order { id: Some(agent.id.clone()), name: Some(agent.name.clone()), ..order }).await
+    }
+
+    /// Takes an agent that has ended off the list.
+    pub(crate) fn forget(&self, agent: &Arc<Agent>) {
+        lock(&self.listed).agents.retain(|_, other| !Arc::ptr_eq(other, agent));
+    }
+
     /// Refuses new agents and ends all there are, at the same time.
     pub(crate) async fn drain(&self, patience: Patience) {
         lock(&self.listed).draining = true;
@@ -455,10 +744,24 @@ impl Agents {
         futures_util::future::join_all(stops).await;
     }
 
+    /// Refuses new agents and leaves those there are to the next runtime.
+    pub(crate) fn leave_all(&self) {
+        lock(&self.listed).draining = true;
+        self.list().iter().filter_map(|agent| agent.process.get()).for_each(Process::detach);
+    }
+
     /// Ends all agents without waiting: for a runtime that is dropped rather than shut down.
     pub(crate) fn kill_all(&self) {
         lock(&self.listed).draining = true;
-        self.list().iter().filter_map(|agent| agent.process.get()).for_each(Process::kill);
+        for agent in self.list() {
+            if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
+                process.kill();
+                process.release();
+                // Nobody is there any more to hear of the end.
+                process.detach();
+                records::remove(&lock(&agent.folder));
+            }
+        }
     }
 }
 
@@ -492,7 +795,7 @@ fn on_path(config: &Config, command: &str) -> Result<PathBuf, Problem> {
     found.ok_or_else(|| Problem::CliNotFound(command.into()))
 }
 
-fn launch(config: &Config, order: &Order, id: &str, program: PathBuf) -> Result<Launch, Problem> {
+fn launch(config: &Config, order: &Order, id: &str, program: PathBuf, folder: PathBuf) -> Result<Launch, Problem> {
     let home = workdir::under(&config.workdir_root, Path::new(id))?;
     let cwd = match &order.workdir {
         Some(workdir) => workdir::under(&config.workdir_root, workdir)?,
@@ -509,7 +812,20 @@ fn launch(config: &Config, order: &Order, id: &str, program: PathBuf) -> Result<
     // What viewers understand, whatever the request or the runtime's own terminal says.
     env.insert("TERM".into(), "xterm-256color".into());
     env.insert("COLORTERM".into(), "truecolor".into());
-    let mut args = order.adapter.arguments(&program, order.preset);
+    let mut args = order.adapter.arguments(&program, order.preset, order.mode);
     args.extend(order.args.iter().cloned());
-    Ok(Launch { program, args, env: env.into_iter().collect(), cwd, size: order.size })
+    Ok(Launch {
+        folder,
+        mode: order.mode,
+        program,
+        args,
+        env: env.into_iter().collect(),
+        cwd,
+        size: order.size,
+        limits: order.limits.within(config.agent_limits),
+        cgroup: config.cgroup.clone(),
+        lifetime: order.lifetime,
+        idle_timeout: order.idle_timeout,
+        orphan_timeout: config.orphan_timeout,
+    })
 }

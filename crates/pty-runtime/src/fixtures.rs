@@ -64,7 +64,7 @@ impl Play {
             self.wait_until(at);
             now = at;
             match step {
-                Step::Prints(text) => self.output.append(text.as_bytes()),
+                Step::Prints(text) => self.output.print(text.as_bytes()),
                 Step::Sent { send } => {
                     self.tell(at, &format!("sent {send:?}"));
                     self.follower.message_sent(self.time(at), &self.output, &send, None);

@@ -16,7 +16,7 @@ use runtime_protocol::{AgentMessage, AgentStatus, BlockingPrompt, CallbackStatus
 use serde_json::{Value, json};
 use tokio::{
     sync::oneshot,
-    time::{sleep, sleep_until, timeout_at},
+    time::{sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     detection::{Detection, Finding, Phase},
     lock::lock,
     problem::Problem,
-    process::{Input, Size},
+    process::{Input, Mode, Size},
     ring::Output,
     screen::{Screen, Snapshot},
     text,
@@ -121,15 +121,41 @@ impl Agent {
     /// Control characters are taken out, so that a message cannot press keys. Records the `message`.
     /// Errors: `Invalid` when nothing is left of it, `AuthRequired`, `AgentStopped`.
     pub(crate) async fn send(&self, message: &str) -> Result<(), Problem> {
+        if self.mode == Mode::Structured {
+            return self.send_line(message).await;
+        }
         let message = plain(message)?;
         self.post(&message, None).await.map(drop)
+    }
+
+    /// Tells a structured program something, in one line of its input: as it is where the caller or the
+    /// program's adapter has no other form.
+    async fn send_line(&self, message: &str) -> Result<(), Problem> {
+        let message = message.trim_end_matches(['\n', '\r']);
+        if message.trim().is_empty() {
+            return Err(Problem::invalid("message", "must not be empty"));
+        }
+        // Whoever sends an object speaks the program's own language.
+        let is_object = serde_json::from_str::<Value>(message).is_ok_and(|value| value.is_object());
+        let line = if is_object { message.to_owned() } else { self.adapter.structured_line(message) };
+        if line.contains(['\n', '\r']) {
+            return Err(Problem::invalid("message", "must be one line"));
+        }
+        let stopped = |_| Problem::AgentStopped(self.id.clone());
+        self.input()?.send(Input::Keys(format!("{line}\n").into())).await.map_err(stopped)?;
+        self.becomes(AgentStatus::Ready, AgentStatus::Busy);
+        Ok(())
     }
 
     /// Sends `message` when the agent is ready for it, and waits for the text of the turn that
     /// follows, `limit` at the most for both. Others who ask wait until that turn is over.
     ///
-    /// Errors: as for [`Self::send`], `TooManyWaiting`, and `NoAnswer` when the time is over.
+    /// Errors: as for [`Self::send`], `Invalid` for a structured program, whose answers are events;
+    /// `TooManyWaiting`, and `NoAnswer` when the time is over.
     pub(crate) async fn ask(&self, message: &str, limit: Duration) -> Result<AgentMessage, Problem> {
+        if self.mode == Mode::Structured {
+            return Err(Problem::invalid("expectResponse", "is not offered for structured programs: their answers are events"));
+        }
         let message = plain(message)?;
         let deadline = tokio::time::Instant::now() + limit;
         let _place = Place::take(&self.following.asking)?;
@@ -215,6 +241,9 @@ impl Agent {
 impl Agents {
     /// Follows an agent until it ends.
     pub(crate) async fn follow(&self, agent: &Agent) {
+        if agent.mode == Mode::Structured {
+            return self.follow_structured(agent).await;
+        }
         let (mut output, mut state) = (agent.output.subscribe(), agent.watch());
         let phase = match agent.status() {
             AgentStatus::Ready => Phase::Ready,
@@ -252,6 +281,23 @@ impl Agents {
         follower.turns.abandon(&mut follower.screen);
         // What is still asked for is read from the ring again; the model is not worth its memory.
         follower.screen = Screen::new(agent.size());
+    }
+
+    /// A structured program takes messages from its start; it is busy until it has been quiet for a while.
+    async fn follow_structured(&self, agent: &Agent) {
+        self.is_ready(agent);
+        let (mut output, mut state) = (agent.output.subscribe(), agent.watch());
+        loop {
+            let status = match state.wait_for(|state| state.status == AgentStatus::Busy || state.status.is_final()).await {
+                Ok(state) => state.status,
+                Err(_) => return,
+            };
+            if status.is_final() {
+                return;
+            }
+            while timeout(agent.adapter.times.turn_quiet, output.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
+            agent.becomes(AgentStatus::Busy, AgentStatus::Ready);
+        }
     }
 
     /// Looks once and does what follows from it. Gives the time to look again.

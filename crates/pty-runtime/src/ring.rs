@@ -1,7 +1,8 @@
 //! The last bytes that one agent printed, at their absolute offsets.
 //!
-//! The terminal's reader appends and never waits for anyone. Each viewer keeps a cursor of its
-//! own and pulls; one that falls behind loses bytes, and is told so, but slows nobody down.
+//! A [`Ring`] is filled by the supervisor, which reads what the program prints and never waits for
+//! anyone. The runtime pulls from it into an [`Output`] of its own, and each viewer pulls from that
+//! with a cursor: whoever falls behind loses bytes, and is told so, but slows nobody down.
 
 use std::{collections::VecDeque, sync::Mutex};
 
@@ -13,6 +14,10 @@ use crate::lock::lock;
 /// Output kept per agent for late and slow viewers, in bytes: 1 MiB is about 500 full plain
 /// screens of 80 by 24, and the default ten agents together cost 10 MiB.
 pub(crate) const RING_BYTES: usize = 1024 * 1024;
+
+/// Lines whose time of arrival is kept per agent: as many as one request for logs can ask for, at
+/// 24 bytes each.
+pub(crate) const LINES_TIMED_MAX: usize = 10_000;
 
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
@@ -35,6 +40,63 @@ pub(crate) enum Found {
     },
 }
 
+/// The newest [`RING_BYTES`] of a stream; memory is taken as it fills, and never more than that.
+#[derive(Default)]
+pub(crate) struct Ring {
+    start: u64,
+    bytes: VecDeque<u8>,
+}
+
+impl Ring {
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        let excess = (self.bytes.len() + bytes.len()).saturating_sub(RING_BYTES);
+        let dropped = excess.min(self.bytes.len());
+        self.bytes.drain(..dropped);
+        self.start += excess as u64;
+        let kept = &bytes[excess - dropped..];
+        let needed = self.bytes.len() + kept.len();
+        if needed > self.bytes.capacity() {
+            let capacity = needed.max(self.bytes.capacity() * 2).min(RING_BYTES);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend(kept);
+    }
+
+    /// Forgets everything before `offset`, which lies at the end or behind it.
+    fn skip_to(&mut self, offset: u64) {
+        if offset > self.end() {
+            self.bytes.clear();
+            self.start = offset;
+        }
+    }
+
+    /// At most `most` bytes from offset `from` on.
+    pub(crate) fn read(&self, from: u64, most: usize) -> Found {
+        if from < self.start {
+            return Found::Lost { start: self.start };
+        }
+        let skip = usize::try_from(from - self.start).unwrap_or(usize::MAX);
+        if skip >= self.bytes.len() {
+            return Found::UpToDate;
+        }
+        let until = self.bytes.len().min(skip + most);
+        let (front, back) = self.bytes.as_slices();
+        let mut bytes = Vec::with_capacity(until - skip);
+        bytes.extend_from_slice(&front[skip.min(front.len())..until.min(front.len())]);
+        bytes.extend_from_slice(&back[skip.saturating_sub(front.len())..until.saturating_sub(front.len())]);
+        Found::Bytes(bytes)
+    }
+}
+
+/// What the runtime's viewers read: the output of one agent as its supervisor handed it over.
 pub(crate) struct Output {
     held: Mutex<Held>,
     progress: watch::Sender<Progress>,
@@ -42,13 +104,40 @@ pub(crate) struct Output {
 
 #[derive(Default)]
 struct Held {
-    start: u64,
-    bytes: VecDeque<u8>,
+    ring: Ring,
+    /// Where each of the last lines begins, and when its first byte came, as far as that is known. A
+    /// line whose beginning has fallen out stays until its end has too.
+    lines: VecDeque<(u64, Option<DateTime<Utc>>)>,
+    in_line: bool,
 }
 
 impl Held {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+    fn append(&mut self, offset: u64, bytes: &[u8], now: DateTime<Utc>) {
+        if offset > self.ring.end() {
+            self.lines.clear();
+            self.in_line = false;
+        }
+        self.ring.skip_to(offset);
+        self.note_lines(bytes, now);
+        self.ring.append(bytes);
+        while self.lines.get(1).is_some_and(|(next, _)| *next <= self.ring.start()) {
+            self.lines.pop_front();
+        }
+    }
+
+    /// Notes the lines that begin in `bytes`, which come next.
+    fn note_lines(&mut self, bytes: &[u8], now: DateTime<Utc>) {
+        let mut at = self.ring.end();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.in_line {
+                if self.lines.len() == LINES_TIMED_MAX {
+                    self.lines.pop_front();
+                }
+                self.lines.push_back((at, Some(now)));
+            }
+            self.in_line = !line.ends_with(b"\n");
+            at += line.len() as u64;
+        }
     }
 }
 
@@ -57,19 +146,34 @@ impl Output {
         Self { held: Mutex::default(), progress: watch::Sender::default() }
     }
 
-    pub(crate) fn append(&self, bytes: &[u8]) {
+    /// Adds what was printed at `offset`; what was missed before it stays a gap.
+    pub(crate) fn append(&self, offset: u64, bytes: &[u8]) {
+        let now = Utc::now();
         let end = {
             let mut held = lock(&self.held);
-            held.bytes.extend(bytes);
-            let excess = held.bytes.len().saturating_sub(RING_BYTES);
-            held.bytes.drain(..excess);
-            held.start += excess as u64;
-            held.end()
+            held.append(offset, bytes, now);
+            held.ring.end()
         };
         self.progress.send_modify(|progress| {
             progress.end = end;
-            progress.last_at = Some(Utc::now());
+            progress.last_at = Some(now);
         });
+    }
+
+    /// Gives up the times of the lines so far, which an earlier runtime saw come.
+    pub(crate) fn forget_times(&self) {
+        lock(&self.held).lines.iter_mut().for_each(|(_, at)| *at = None);
+    }
+
+    /// Adds what was printed next.
+    #[cfg(test)]
+    pub(crate) fn print(&self, bytes: &[u8]) {
+        self.append(self.bounds().1, bytes);
+    }
+
+    /// Sets when the last output came, where that was before this runtime started.
+    pub(crate) fn came_last_at(&self, last_at: Option<DateTime<Utc>>) {
+        self.progress.send_modify(|progress| progress.last_at = last_at);
     }
 
     pub(crate) fn finish(&self) {
@@ -88,31 +192,25 @@ impl Output {
     /// The offsets of the oldest byte held and of the next one to come.
     pub(crate) fn bounds(&self) -> (u64, u64) {
         let held = lock(&self.held);
-        (held.start, held.end())
+        (held.ring.start(), held.ring.end())
     }
 
     /// At most `most` bytes from offset `from` on.
     pub(crate) fn read(&self, from: u64, most: usize) -> Found {
+        lock(&self.held).ring.read(from, most)
+    }
+
+    /// Everything held, and the times of its last lines, oldest first; an empty line behind the
+    /// last line feed has none.
+    pub(crate) fn timed(&self) -> (Vec<u8>, Vec<Option<DateTime<Utc>>>) {
         let held = lock(&self.held);
-        if from < held.start {
-            return Found::Lost { start: held.start };
-        }
-        let skip = usize::try_from(from - held.start).unwrap_or(usize::MAX);
-        if skip >= held.bytes.len() {
-            return Found::UpToDate;
-        }
-        let until = held.bytes.len().min(skip + most);
-        let (front, back) = held.bytes.as_slices();
-        let mut bytes = Vec::with_capacity(until - skip);
-        bytes.extend_from_slice(&front[skip.min(front.len())..until.min(front.len())]);
-        bytes.extend_from_slice(&back[skip.saturating_sub(front.len())..until.saturating_sub(front.len())]);
-        Found::Bytes(bytes)
+        (held.ring.bytes.iter().copied().collect(), held.lines.iter().map(|(_, at)| *at).collect())
     }
 
     /// Everything held, and the offset of its first byte.
     pub(crate) fn all(&self) -> (u64, Vec<u8>) {
         let held = lock(&self.held);
-        (held.start, held.bytes.iter().copied().collect())
+        (held.ring.start, held.ring.bytes.iter().copied().collect())
     }
 }
 
@@ -122,28 +220,62 @@ mod tests {
 
     #[test]
     fn reading_in_pieces_gives_every_byte_once_even_around_the_rings_edge() {
-        let output = Output::new();
+        let mut ring = Ring::default();
         let (mut cursor, mut seen, mut printed) = (0, Vec::new(), Vec::new());
         for round in 0..40_u8 {
             let chunk = vec![round; RING_BYTES / 10 + usize::from(round)];
-            output.append(&chunk);
+            ring.append(&chunk);
             printed.extend(chunk);
-            while let Found::Bytes(bytes) = output.read(cursor, 32 * 1024) {
+            while let Found::Bytes(bytes) = ring.read(cursor, 32 * 1024) {
                 cursor += bytes.len() as u64;
                 seen.extend(bytes);
             }
         }
         assert!(seen == printed);
-        assert_eq!(output.read(cursor, 1), Found::UpToDate);
+        assert_eq!(ring.read(cursor, 1), Found::UpToDate);
+        assert!(ring.bytes.capacity() <= RING_BYTES, "{}", ring.bytes.capacity());
+    }
+
+    #[test]
+    fn each_line_has_one_time_however_its_pieces_come() {
+        let output = Output::new();
+        for piece in ["one", " more\ntwo\n", "\n", "last"] {
+            output.append(output.bounds().1, piece.as_bytes());
+        }
+        let (bytes, times) = output.timed();
+        assert_eq!((bytes.split(|byte| *byte == b'\n').count(), times.len()), (4, 4));
+        assert!(times.is_sorted() && times[0].is_some());
+        output.append(output.bounds().1, &b"x\n".repeat(2 * LINES_TIMED_MAX));
+        assert_eq!(output.timed().1.len(), LINES_TIMED_MAX);
+        // One line longer than the ring keeps its time, and no other.
+        output.append(output.bounds().1, &vec![b'y'; 2 * RING_BYTES]);
+        assert_eq!(output.timed().1.len(), 1);
+        output.forget_times();
+        assert_eq!(output.timed().1, [None]);
+        // After a gap nothing is known of the line that it lies in.
+        output.append(output.bounds().1 + 9, b"rest\nnext");
+        assert_eq!(output.timed().1.len(), 2);
     }
 
     #[test]
     fn a_cursor_that_fell_out_is_told_where_to_go_on() {
+        let mut ring = Ring::default();
+        ring.append(&vec![1; RING_BYTES]);
+        ring.append(&[2; 10]);
+        assert_eq!(ring.read(9, 5), Found::Lost { start: 10 });
+        assert_eq!(ring.read(RING_BYTES as u64, 99), Found::Bytes(vec![2; 10]));
+        assert_eq!((ring.start(), ring.end()), (10, RING_BYTES as u64 + 10));
+        ring.append(&vec![3; RING_BYTES + 7]);
+        assert_eq!((ring.start(), ring.end()), (RING_BYTES as u64 + 17, 2 * RING_BYTES as u64 + 17));
+    }
+
+    #[test]
+    fn output_goes_on_at_the_offset_that_it_is_given() {
         let output = Output::new();
-        output.append(&vec![1; RING_BYTES]);
-        output.append(&[2; 10]);
-        assert_eq!(output.read(9, 5), Found::Lost { start: 10 });
-        assert_eq!(output.read(RING_BYTES as u64, 99), Found::Bytes(vec![2; 10]));
-        assert_eq!(output.bounds(), (10, RING_BYTES as u64 + 10));
+        output.append(0, b"before");
+        output.append(100, b"after");
+        assert_eq!(output.bounds(), (100, 105));
+        assert_eq!(output.read(3, 9), Found::Lost { start: 100 });
+        assert_eq!(output.all(), (100, b"after".to_vec()));
     }
 }

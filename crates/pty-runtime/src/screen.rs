@@ -456,7 +456,7 @@ mod tests {
 
     fn shown(bytes: &[u8], at: Size) -> Screen {
         let output = Output::new();
-        output.append(bytes);
+        output.print(bytes);
         let mut screen = Screen::new(at);
         screen.catch_up(&output, at);
         screen
@@ -506,11 +506,11 @@ mod tests {
         let at = size(80, 24);
         let output = Output::new();
         let mut screen = Screen::new(at);
-        output.append(b"\x1b[?2004h\x1b[?1049h");
+        output.print(b"\x1b[?2004h\x1b[?1049h");
         screen.catch_up(&output, at);
         for bytes in [RING_BYTES / 2, 3 * RING_BYTES] {
-            output.append(&vec![b'x'; bytes]);
-            output.append(b"\r\nthe end");
+            output.print(&vec![b'x'; bytes]);
+            output.print(b"\r\nthe end");
             assert!(screen.catch_up(&output, at));
             assert_eq!(screen.view().lines.last().map(String::as_str), Some("the end"));
             assert_eq!((screen.terminal.active_screen_kind(), screen.modes.set.len()), (ScreenKind::Alternate, 1));
@@ -524,12 +524,12 @@ mod tests {
         let mut screen = Screen::new(at);
         screen.start_record();
         for line in 0..2000 {
-            output.append(format!("line {line}\r\n").as_bytes());
+            output.print(format!("line {line}\r\n").as_bytes());
         }
         screen.catch_up(&output, at);
         assert_eq!((screen.lines()[0].as_str(), screen.record_is_cut()), ("line 0", false));
         for _ in 0..40 {
-            output.append(&b"0123456789 123456789 12345678\r\n".repeat(200));
+            output.print(&b"0123456789 123456789 12345678\r\n".repeat(200));
             screen.catch_up(&output, at);
         }
         assert!(screen.record_is_cut());
@@ -557,7 +557,7 @@ mod tests {
             let mut screen = Screen::new(size(80, 24));
             screen.start_record();
             for (bytes, cols, rows) in pieces {
-                output.append(&bytes);
+                output.print(&bytes);
                 screen.catch_up(&output, size(cols, rows));
                 let view = screen.view();
                 prop_assert!(view.rows.len() <= usize::from(rows));

@@ -1,43 +1,57 @@
 //! Binds the parts of one runtime together, starts them and stops them again.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::serve::ListenerExt;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    accept::{self, Bounds},
     agents::{Agents, Patience},
     callbacks::Courier,
     config::Config,
     event_stream::EventLog,
+    limits,
+    records::{FolderError, Records},
     replies::Replies,
     routes,
+    threads::Threads,
 };
 
 /// How long agents get to end by themselves at shutdown, before they are killed.
 const AGENTS_END_WITHIN: Duration = Duration::from_secs(3);
 /// How long killed agents get to disappear after that.
 const KILLED_WITHIN: Duration = Duration::from_secs(1);
+/// How long threads get to tell of the end of their agents after that.
+const THREADS_TOLD_WITHIN: Duration = Duration::from_millis(250);
 /// How long sockets and requests get to end after that.
 const SOCKETS_CLOSE_WITHIN: Duration = Duration::from_millis(1500);
-/// How often stopped agents that have been listed long enough are forgotten.
+/// How often stopped agents and ended threads that have been listed long enough are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 /// What every request gets.
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) agents: Arc<Agents>,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) replies: Replies,
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,
+    pub(crate) started: Instant,
 }
 
 /// The runtime; see [`Runtime::start`].
 pub struct Runtime;
 
-/// A running runtime. Dropping it kills its agents; [`Handle::shutdown`] is the friendly way.
+/// A running runtime. Dropping it kills its agents, unless they are to be kept; [`Handle::shutdown`]
+/// is the friendly way.
 pub struct Handle {
     app: Arc<App>,
     address: SocketAddr,
@@ -52,11 +66,18 @@ pub enum StartError {
     Exposed(SocketAddr),
     #[error("HTTP client for callbacks cannot be built")]
     Client(#[source] reqwest::Error),
+    #[error("the program raven-runtime, which supervises agents, is not at {0}: build or install it there")]
+    Program(PathBuf),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("agents of an earlier start cannot be adopted")]
+    Adoption(#[source] io::Error),
 }
 
 impl Runtime {
     /// Starts serving on `listener`; any number of runtimes may live in one process.
     /// `config.host` and `config.port` are for whoever made the listener and are not read here.
+    /// Agents that an earlier runtime left under the same root are adopted before the first request.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
@@ -64,6 +85,18 @@ impl Runtime {
         let address = listener.local_addr().map_err(StartError::Address)?;
         if config.token.is_none() && !address.ip().is_loopback() {
             return Err(StartError::Exposed(address));
+        }
+        let program = config.program.clone().unwrap_or_else(|| PathBuf::from("raven-runtime"));
+        if !program.is_file() {
+            return Err(StartError::Program(program));
+        }
+        let records = Records::open(&config.workdir_root)?;
+        let mut config = config;
+        if let Some(folder) = &config.cgroup
+            && let Err(error) = limits::prepare_cgroup(folder)
+        {
+            tracing::warn!(%error, folder = %folder.display(), "no cgroups for agents, so limits are kept per process");
+            config.cgroup = None;
         }
         // Another part of the same process may have chosen a provider already; any will do.
         if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -74,34 +107,32 @@ impl Runtime {
         let events = Arc::new(EventLog::new());
         let endpoint = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (courier, callbacks) = Courier::start(Arc::clone(&config), tasks.clone(), closing.clone()).map_err(StartError::Client)?;
-        let agents =
-            Arc::new(Agents::new(Arc::clone(&config), endpoint.clone(), Arc::clone(&events), callbacks, tasks.clone(), closing.clone()));
+        let (own, log, kept) = (Arc::clone(&config), Arc::clone(&events), (records, program));
+        let agents = Arc::new(Agents::new(own, endpoint.clone(), log, callbacks, tasks.clone(), closing.clone(), kept));
+        agents.adopt().map_err(StartError::Adoption)?;
         // The address, since unlike the boot id it stays the same over restarts.
         tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));
-        tasks.spawn(forget_old_agents(Arc::clone(&agents), closing.clone()));
-        let app = Arc::new(App { config, agents, events, replies: Replies::default(), tasks, closing });
-        app.tasks.spawn(serve(listener, Arc::clone(&app)));
+        let threads = Arc::new(Threads::new(Arc::clone(&agents), Arc::clone(&events), tasks.clone(), closing.clone()));
+        threads.adopt();
+        tasks.spawn(forget_old(Arc::clone(&agents), Arc::clone(&threads), closing.clone()));
+        let (replies, started) = (Replies::default(), Instant::now());
+        let app = Arc::new(App { config, agents, threads, events, replies, tasks, closing, started });
+        app.tasks.spawn(accept::serve(
+            listener,
+            routes::router(Arc::clone(&app)),
+            Bounds::default(),
+            app.tasks.clone(),
+            app.closing.clone(),
+        ));
         Ok(Handle { app, address })
     }
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>) {
-    // Keystrokes and their echoes are small packets that must not wait to be joined.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection keeps its delay");
-        }
-    });
-    let closing = app.closing.clone();
-    if let Err(error) = axum::serve(listener, routes::router(app)).with_graceful_shutdown(closing.cancelled_owned()).await {
-        tracing::error!(%error, "server ended");
-    }
-}
-
-async fn forget_old_agents(agents: Arc<Agents>, closing: CancellationToken) {
+async fn forget_old(agents: Arc<Agents>, threads: Arc<Threads>, closing: CancellationToken) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     while closing.run_until_cancelled(ticks.tick()).await.is_some() {
         agents.forget_old();
+        threads.forget_old();
     }
 }
 
@@ -112,11 +143,19 @@ impl Handle {
     }
 
     /// Refuses new agents, ends all there are, then closes every socket with 1001; takes less
-    /// than 6 s. Agents end first, so that listeners still hear how.
+    /// than 6 s. Agents end first, so that listeners still hear how. With `config.keep_agents` they
+    /// are left to the next runtime instead.
     pub async fn shutdown(self) {
-        let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
-        if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
-            tracing::error!("some agents were left behind");
+        if self.app.config.keep_agents {
+            self.app.agents.leave_all();
+        } else {
+            let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
+            if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
+                tracing::error!("some agents were left behind");
+            }
+            if timeout(THREADS_TOLD_WITHIN, self.app.threads.all_told()).await.is_err() {
+                tracing::warn!("some threads did not tell of their end");
+            }
         }
         self.app.closing.cancel();
         self.app.tasks.close();
@@ -128,7 +167,9 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.app.agents.kill_all();
+        if !self.app.config.keep_agents {
+            self.app.agents.kill_all();
+        }
         self.app.closing.cancel();
         self.app.tasks.close();
     }

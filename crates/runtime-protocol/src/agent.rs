@@ -20,8 +20,9 @@ pub struct SpawnRequest {
     pub capabilities: Vec<String>,
     #[serde(default)]
     pub permissions: Vec<String>,
-    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `credentials`, `approvalPreset`
-    /// (also in `adapterConfig`).
+    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `role`, `reportsTo`,
+    /// `executionId`, `contextFiles` (a list of [`ContextFile`]), `credentials`, `approvalPreset` (also in `adapterConfig`),
+    /// `mode`, `resources`, `idleTimeout`.
     #[serde(default)]
     pub config: Map<String, Value>,
     pub workspace_id: String,
@@ -34,6 +35,69 @@ pub struct SpawnRequest {
 
 fn one() -> u32 {
     1
+}
+
+/// Body of `POST /spawn` in the dialect D3; told from [`SpawnRequest`] by its `agentId`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MinimalSpawnRequest {
+    pub agent_id: String,
+    pub agent_type: String,
+    pub workspace_id: String,
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    #[serde(default)]
+    pub env: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+}
+
+impl From<MinimalSpawnRequest> for SpawnRequest {
+    fn from(minimal: MinimalSpawnRequest) -> Self {
+        let mut config = Map::new();
+        config.insert("env".into(), Value::Object(minimal.env));
+        if let Some(workdir) = minimal.workdir {
+            config.insert("workdir".into(), Value::String(workdir));
+        }
+        Self {
+            agent_type: minimal.agent_type,
+            count: 1,
+            name: None,
+            capabilities: minimal.capabilities,
+            permissions: Vec::new(),
+            config,
+            workspace_id: minimal.workspace_id,
+            callback_url: None,
+            id: Some(minimal.agent_id),
+        }
+    }
+}
+
+/// A file that an agent finds in its folder when it starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContextFile {
+    /// Relative to the agent's folder, without `..`.
+    pub path: String,
+    pub content: String,
+}
+
+/// Reply to `GET /api/agents/:id/logs?format=json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LogEntries {
+    pub entries: Vec<LogEntry>,
+    #[serde(default)]
+    pub count: usize,
+}
+
+/// One line that an agent printed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// When the first byte of the line came; absent where that is not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<DateTime<Utc>>,
+    /// Always `info` in ours, since a terminal has no levels.
+    pub level: String,
+    pub message: String,
 }
 
 /// Reply to `POST /api/spawn`.
@@ -79,6 +143,18 @@ pub struct AgentHandle {
     pub capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
+    /// What the agent is in its team; free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Whom the agent reports to; free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports_to: Option<String>,
+    /// The execution that the agent works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<String>,
+    /// The managed thread that the agent was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_session_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,12 +173,53 @@ pub struct AgentHandle {
     /// Name of the signal that ended the process, such as `SIGKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// Our extension: the limits in force; none where nothing is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<AgentLimits>,
     /// What the agent waits for while it is `authenticating`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
     /// Whether the runtime's automatic answers to the agent's questions are off.
     #[serde(default)]
     pub paused: bool,
+}
+
+/// What holds an agent back, with everything that it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentLimits {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// CPUs' worth of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// `cgroup` or `rlimit`.
+    pub by: String,
+}
+
+/// Reply to `GET /api/agents/:id/metrics`. Sums over all processes of the agent; what the host does
+/// not tell, or is over with the agent's end, is left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentMetrics {
+    /// Seconds that the agent has lived.
+    pub uptime: f64,
+    /// Seconds of CPU time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Per cent of one CPU since the last time that this was asked, or since the start; 200 is two CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// Resident memory that is not shared, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// Bytes printed since the start.
+    #[serde(default)]
+    pub output_bytes: u64,
 }
 
 /// Reply to `GET /api/agents`.
@@ -147,6 +264,9 @@ pub struct Health {
     pub version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_agents: Option<u32>,
+    /// Whole seconds since the runtime process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<u64>,
 }
 
 fn yes() -> bool {
