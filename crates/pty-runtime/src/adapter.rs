@@ -235,13 +235,14 @@ impl Adapter {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let its = self.command_arguments.get(name).into_iter().flatten();
         let approved = self.approval.get(&preset).into_iter().flatten();
-        self.arguments.iter().chain(its).chain(structured).chain(approved).cloned().collect()
+        // Last, since it may begin with a command of the program's own.
+        self.arguments.iter().chain(its).chain(approved).chain(structured).cloned().collect()
     }
 
     /// The line that tells a structured program `message`; the message itself where the adapter has no form for it.
     pub(crate) fn structured_line(&self, message: &str) -> String {
-        match &self.structured {
-            Some(structured) => structured.input.replace(MESSAGE, &Value::from(message).to_string()),
+        match self.structured.as_ref().and_then(|structured| structured.input.as_ref()) {
+            Some(input) => input.replace(MESSAGE, &Value::from(message).to_string()),
             None => message.to_owned(),
         }
     }
@@ -408,8 +409,8 @@ struct PromptText {
 #[serde(deny_unknown_fields)]
 struct Structured {
     arguments: Vec<String>,
-    /// One line of input, with the message as a JSON text at its place.
-    input: String,
+    /// One line of input, with the message as a JSON text at its place. Without it the message is the line.
+    input: Option<String>,
 }
 
 fn twice() -> u8 {
@@ -434,7 +435,9 @@ impl Description {
             return Err("latest_ms: is needed where no pattern of ready tells".into());
         }
         match &self.structured {
-            Some(structured) if !structured.input.contains(MESSAGE) => Err(format!("structured.input: must have {MESSAGE}")),
+            Some(structured) if structured.input.as_ref().is_some_and(|input| !input.contains(MESSAGE)) => {
+                Err(format!("structured.input: must have {MESSAGE}"))
+            }
             Some(structured) if structured.arguments.iter().any(|arg| arg.contains('\0')) => {
                 Err("structured.arguments: must not contain NUL".into())
             }

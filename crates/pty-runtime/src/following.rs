@@ -65,12 +65,14 @@ pub(crate) struct Follower {
     screen: Screen,
     /// Made when the agent is first looked at.
     detection: Option<Detection>,
+    /// How far the output was when the detection last heard of it; snapshots read further.
+    heard: u64,
     turns: Turns,
 }
 
 impl Follower {
     pub(crate) fn new(adapter: Arc<Adapter>, size: Size) -> Self {
-        Self { adapter, screen: Screen::new(size), detection: None, turns: Turns::default() }
+        Self { adapter, screen: Screen::new(size), detection: None, heard: 0, turns: Turns::default() }
     }
 
     /// Starts to judge an agent that is in `phase`.
@@ -89,12 +91,12 @@ impl Follower {
 
     /// Looks at what the agent shows; `automation` as for [`Detection::look`].
     pub(crate) fn look(&mut self, now: Instant, output: &Output, size: Size, automation: bool) -> Vec<Finding> {
-        let before = self.screen.offset();
         self.screen.catch_up(output, size);
         let Some(detection) = &mut self.detection else {
             return Vec::new();
         };
-        if self.screen.offset() > before {
+        if self.screen.offset() > self.heard {
+            self.heard = self.screen.offset();
             detection.printed(now);
         }
         let findings = detection.look(now, self.screen.view(), automation);
@@ -411,4 +413,24 @@ impl Drop for Place<'_> {
 fn plain(message: &str) -> Result<String, Problem> {
     let message = text::plain(message).trim().to_owned();
     if message.is_empty() { Err(Problem::invalid("message", "must not be empty")) } else { Ok(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::Adapters;
+
+    #[test]
+    fn output_that_a_snapshot_read_first_still_counts_as_printed() {
+        let (start, output) = (Instant::now(), Output::new());
+        let mut follower = Follower::new(Adapters::built_in().find("custom").unwrap(), Size::DEFAULT);
+        let at = |millis| start + Duration::from_millis(millis);
+        follower.begin(Phase::Ready, start);
+        follower.message_sent(start, &output, "go", None);
+        output.append(0, b"still at it");
+        follower.screen.catch_up(&output, Size::DEFAULT);
+        assert_eq!(follower.look(at(1400), &output, Size::DEFAULT, true), []);
+        assert_eq!(follower.look(at(1600), &output, Size::DEFAULT, true), []);
+        assert_eq!(follower.look(at(2900), &output, Size::DEFAULT, true), [Finding::TurnComplete]);
+    }
 }
