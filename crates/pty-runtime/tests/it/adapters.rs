@@ -127,7 +127,7 @@ async fn a_thread_tells_of_its_login_and_of_what_it_is_asked() {
                 }
                 // Nobody has to do anything about a question that was answered.
                 "thread_blocked" => {
-                    assert_eq!((&told["event"]["data"]["autoResponded"], &told["thread"]["status"]), (&json!(true), &json!("starting")))
+                    assert_eq!((&told["event"]["data"]["autoResponded"], &told["thread"]["status"]), (&json!(true), &json!("starting")));
                 }
                 _ => {}
             }
