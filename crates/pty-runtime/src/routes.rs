@@ -163,6 +163,8 @@ async fn describe(app: Shared, workspace: Workspace, params: Params, request: Re
             "logs": "/api/agents/:id/logs",
             "output": "/api/agents/:id/output",
             "stream": "/api/agents/:id/stream",
+            "pause": "/api/agents/:id/pause",
+            "resume": "/api/agents/:id/resume",
             "metrics": "/api/agents/:id/metrics",
             "endInput": "/api/agents/:id/input/end",
             "restart": "/api/agents/:id/restart",
