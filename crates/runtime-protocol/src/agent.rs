@@ -18,7 +18,8 @@ pub struct SpawnRequest {
     pub capabilities: Vec<String>,
     #[serde(default)]
     pub permissions: Vec<String>,
-    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`.
+    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `mode` (`terminal` or
+    /// `structured`), `resources` (`memory`, `cpu`, `processes`, `timeout` in seconds), `idleTimeout` in seconds.
     #[serde(default)]
     pub config: Map<String, Value>,
     pub workspace_id: String,

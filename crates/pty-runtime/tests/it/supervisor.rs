@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
     time::{Instant, timeout},
 };
-use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
+use tokio_tungstenite::tungstenite::ClientRequestBuilder;
 
 use crate::world::{Reply, SOON, Viewer, eventually, reply, scripted};
 
@@ -343,12 +343,15 @@ async fn a_stopped_runtime_neither_stalls_an_agent_nor_fills_its_supervisor() {
     const BYTES: u64 = 64 * 1024 * 1024;
     let root = folder();
     let program = Program::start(root.path(), &[]).await;
-    let flood = format!("read line; stty raw; head -c {BYTES} /dev/zero | tr '\\0' x; touch flooded; printf END; sleep 1000");
+    let flood = format!(
+        "echo up; while [ ! -e go ]; do sleep 0.01; done; stty raw; head -c {BYTES} /dev/zero | tr '\\0' x; touch flooded; printf END; sleep 1000"
+    );
     program.spawn("flood", scripted(&flood)).await;
     let its_supervisor = supervisor(root.path());
     let mut viewer = program.terminal("flood", "").await;
-    viewer.send(Message::binary("\r")).await;
+    viewer.until("up").await;
     program.signal("STOP").await;
+    fs::write(root.path().join("flood/go"), "").unwrap();
     let deadline = Instant::now() + SOON;
     while !root.path().join("flood/flooded").exists() {
         assert!(Instant::now() < deadline, "the agent waits for its runtime");
