@@ -318,10 +318,28 @@ mod tests {
             log_level: Some("loud".into()),
             callback_url: Some("file:///etc/passwd".into()),
             workdir_root: Some("/tmp".into()),
+            inherit_env: Some("HTTPS_PROXY, RUNTIME_TOKEN".into()),
+            keep_agents: Some("maybe".into()),
+            orphan_timeout: Some("0".into()),
+            agent_memory: Some("lots".into()),
+            agent_cpu: Some("-1".into()),
+            agent_processes: Some("1.5".into()),
             ..Settings::default()
         };
         let BadSettings(reasons) = Config::from_settings(settings).unwrap_err();
-        let named = ["RUNTIME_PORT", "RUNTIME_TOKEN", "MAX_AGENTS", "LOG_LEVEL", "CALLBACK_URL"];
+        let named = [
+            "RUNTIME_PORT",
+            "RUNTIME_TOKEN",
+            "MAX_AGENTS",
+            "LOG_LEVEL",
+            "CALLBACK_URL",
+            "RUNTIME_INHERIT_ENV",
+            "RUNTIME_KEEP_AGENTS",
+            "RUNTIME_ORPHAN_TIMEOUT",
+            "RUNTIME_AGENT_MEMORY",
+            "RUNTIME_AGENT_CPU",
+            "RUNTIME_AGENT_PROCESSES",
+        ];
         assert_eq!(reasons.len(), named.len(), "{reasons:?}");
         assert!(named.iter().zip(&reasons).all(|(name, reason)| reason.starts_with(name)), "{reasons:?}");
     }

@@ -8,8 +8,9 @@
 //! - `agents`: which agents exist and what state each is in
 //! - `process`: one program, through its supervisor; `ring` holds what it printed, and `structured`
 //!   finds messages in it
-//! - `supervisor`: the process that holds one agent's terminal, and `supervisor_protocol` what it says;
-//!   `session` knows an agent's processes, `limits` bounds them, `records` keeps what outlives a runtime
+//! - `supervisor`: the process that holds one agent's terminal, and `supervisor_protocol` how the two speak
+//! - `program`: starts what a supervisor supervises; `session` knows its processes, `limits` bounds them
+//! - `records`: what outlives the runtime; `note` is what a supervisor logs
 //! - `socket`: the WebSocket handshake; `terminal_socket` and `event_stream` speak over it
 //! - `callbacks`: what is posted to the control plane without being asked
 //!
@@ -23,8 +24,10 @@ mod event_stream;
 mod extract;
 mod limits;
 mod lock;
+mod note;
 mod problem;
 mod process;
+mod program;
 mod records;
 mod replies;
 mod ring;

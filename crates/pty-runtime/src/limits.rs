@@ -18,6 +18,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::note::note;
+
 /// The least memory that a program can be expected to start in: 16 MiB.
 const MEMORY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// A hundredth of a CPU: the kernel gives out no shorter slices than 1 ms in 100 ms.
@@ -151,7 +153,7 @@ impl Cage {
     /// Makes a group named `name` below `cgroup`, or prepares what can be done without.
     pub(crate) fn new(limits: Limits, cgroup: Option<&Path>, name: &str) -> Self {
         let group = cgroup.filter(|_| limits.any()).and_then(|parent| {
-            Group::new(limits, parent, name).inspect_err(|error| eprintln!("no cgroup, so limits per process: {error}")).ok()
+            Group::new(limits, parent, name).inspect_err(|error| note(format_args!("no cgroup, so limits per process: {error}"))).ok()
         });
         if group.is_some() {
             let restraint = Restraint { limits, by: Some(Means::Cgroup) };
@@ -214,7 +216,7 @@ impl Cage {
             removed = fs::remove_dir(&group.folder);
         }
         if let Err(error) = removed {
-            eprintln!("the group {} stays: {error}", group.folder.display());
+            note(format_args!("the group {} stays: {error}", group.folder.display()));
         }
     }
 }

@@ -31,6 +31,8 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         .env("RUNTIME_TOKEN", "token-of-the-runtime")
         .env("PARALLAX_WEBHOOK_SECRET", "secret-of-the-callbacks")
         .env("OWNERS_KEY", "key-of-the-owner")
+        .env("COMPANY_PROXY", "proxy for agents")
+        .env("RUNTIME_INHERIT_ENV", "COMPANY_PROXY")
         .env("RUNTIME_WORKDIR_ROOT", root.path())
         .spawn()
         .unwrap();
@@ -60,7 +62,7 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         if output.contains("END") { Ok(output) } else { Err(output) }
     })
     .await;
-    assert!(!output.contains("-of-the-"), "{output}");
+    assert!(!output.contains("-of-the-") && output.contains("proxy for agents"), "{output}");
 
     let events = ClientRequestBuilder::new(format!("ws://{address}/ws/events").parse().unwrap());
     let (mut events, _) = connect_async(events.with_header("authorization", "Bearer token-of-the-runtime")).await.unwrap();

@@ -1,6 +1,6 @@
 //! Agents outlive the runtime: the program itself is killed, stopped and started again.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -286,6 +286,33 @@ async fn a_supervisor_that_is_told_to_end_ends_its_agent_first() {
     let stopped = program.until_status("brief", "stopped").await;
     assert_eq!(stopped["exitCode"], 3);
     until_gone(its_supervisor).await;
+}
+
+#[tokio::test]
+async fn nobody_else_may_enter_an_agents_folder_and_no_secret_of_it_is_there() {
+    let root = folder();
+    let program = Program::start(root.path(), &[]).await;
+    let mut request = scripted("echo up; sleep 1000; : argument-of-the-agent");
+    request["config"]["env"] = json!({ "MCP_API_KEY": "key-of-the-agent" });
+    program.spawn("secretive", request).await;
+    program.until_status("secretive", "ready").await;
+    let its_supervisor = supervisor(root.path());
+    for told in ["cmdline", "environ"] {
+        let told = fs::read(format!("/proc/{its_supervisor}/{told}")).unwrap();
+        assert!(!String::from_utf8_lossy(&told).contains("-of-the-agent"));
+    }
+    let folder = fs::read_dir(root.path().join(".runtime/agents")).unwrap().next().unwrap().unwrap().path();
+    for folder in [root.path().join(".runtime"), root.path().join(".runtime/agents"), folder.clone()] {
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700, "{}", folder.display());
+    }
+    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["agent.json", "processes.json", "socket", "supervisor.log"]);
+    for name in names {
+        let file = folder.join(&name);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600, "{name}");
+        assert!(!fs::read_to_string(&file).is_ok_and(|text| text.contains("-of-the-agent")), "{name}");
+    }
 }
 
 #[tokio::test]
