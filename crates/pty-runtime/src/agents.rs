@@ -351,8 +351,6 @@ pub(crate) struct Agents {
     tasks: TaskTracker,
     closing: CancellationToken,
     records: Records,
-    /// The program that supervises each agent.
-    supervisor: PathBuf,
     listed: Mutex<Listed>,
 }
 
@@ -386,9 +384,9 @@ impl Agents {
         callbacks: Callbacks,
         tasks: TaskTracker,
         closing: CancellationToken,
-        (records, supervisor): (Records, PathBuf),
+        records: Records,
     ) -> Self {
-        Self { config, endpoint, events, callbacks, tasks, closing, records, supervisor, listed: Mutex::default() }
+        Self { config, endpoint, events, callbacks, tasks, closing, records, listed: Mutex::default() }
     }
 
     /// In the order of their start.
@@ -454,7 +452,7 @@ impl Agents {
         let starting = tokio::task::spawn_blocking(move || {
             its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
             let launch = launch(&agents.config, &order, &id, program, folder)?;
-            Process::start(&agents.supervisor, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+            Process::start(&agents.config.program, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
         let waiter = match started {

@@ -20,6 +20,8 @@ const INHERITED: [&str; 7] = ["PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME
 /// Variables that hold the runtime's own secrets: no setting hands them to agents.
 const NEVER_INHERITED: [&str; 2] = ["RUNTIME_TOKEN", "PARALLAX_WEBHOOK_SECRET"];
 
+const PROGRAM: &str = "raven-runtime";
+
 /// How long an agent may live without a runtime, which alone could stop it.
 const ORPHAN_TIMEOUT: Duration = Duration::from_hours(1);
 
@@ -104,7 +106,7 @@ pub struct Config {
     /// The part of the runtime's own environment that agents see.
     pub inherited_env: Vec<(String, String)>,
     /// The program `raven-runtime`, which supervises each agent.
-    pub program: Option<PathBuf>,
+    pub program: PathBuf,
     /// Whether agents outlive an orderly end of the runtime.
     pub keep_agents: bool,
     pub orphan_timeout: Duration,
@@ -131,7 +133,7 @@ impl Config {
             commands: vec!["bash".into(), "sh".into()],
             heartbeat_every: Duration::from_secs(30),
             inherited_env: inherited_env(&[]),
-            program: program_beside(),
+            program: program_beside().unwrap_or_else(|| PathBuf::from(PROGRAM)),
             keep_agents: false,
             orphan_timeout: ORPHAN_TIMEOUT,
             agent_limits: Limits::default(),
@@ -245,7 +247,7 @@ fn limit<T>(
 /// Tests run from a folder below the one in which programs are built.
 fn program_beside() -> Option<PathBuf> {
     let own = env::current_exe().ok()?;
-    own.ancestors().skip(1).take(2).map(|folder| folder.join("raven-runtime")).find(|program| program.is_file())
+    own.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
 }
 
 /// An empty variable means the same as none: compose files and unit files write it that way.

@@ -26,13 +26,32 @@ use crate::{
 
 /// Events kept for listeners that come back, about 1 KiB each: hours of a busy host, 10 MiB.
 const EVENTS_KEPT: usize = 10_000;
+/// Bytes of events kept: an event with a message of a structured agent can have 2 MiB by itself.
+const EVENT_BYTES_KEPT: usize = 32 * 1024 * 1024;
 /// Events handed to a listener at once, so that the lock is never held for long.
 const BATCH: usize = 64;
 
 pub(crate) struct EventLog {
     boot_id: String,
-    kept: Mutex<VecDeque<Arc<Recorded>>>,
+    kept: Mutex<Kept>,
     latest: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Kept {
+    events: VecDeque<Arc<Recorded>>,
+    /// Of the texts of all of them.
+    bytes: usize,
+}
+
+impl Kept {
+    fn push(&mut self, event: Recorded) {
+        self.bytes += event.text.len();
+        self.events.push_back(Arc::new(event));
+        while self.events.len() > EVENTS_KEPT || (self.bytes > EVENT_BYTES_KEPT && self.events.len() > 1) {
+            self.bytes -= self.events.pop_front().map_or(0, |oldest| oldest.text.len());
+        }
+    }
 }
 
 struct Recorded {
@@ -64,10 +83,7 @@ impl EventLog {
             runtime_session_id: Some(agent.runtime_session_id.clone()),
         };
         let text = json!(frame).to_string().into();
-        if kept.len() == EVENTS_KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(Arc::new(Recorded { seq, agent_id: agent.id.clone(), workspace_id: agent.workspace_id.clone(), text }));
+        kept.push(Recorded { seq, agent_id: agent.id.clone(), workspace_id: agent.workspace_id.clone(), text });
         self.latest.send_replace(seq);
     }
 
@@ -76,7 +92,7 @@ impl EventLog {
     fn cursor(&self, since: Option<u64>) -> u64 {
         let kept = lock(&self.kept);
         let latest = *self.latest.borrow();
-        let oldest = kept.front().map_or(latest, |event| event.seq - 1);
+        let oldest = kept.events.front().map_or(latest, |event| event.seq - 1);
         match since {
             None => latest,
             Some(since) if since > latest => oldest,
@@ -86,11 +102,11 @@ impl EventLog {
 
     fn after(&self, cursor: u64) -> Result<Vec<Arc<Recorded>>, Missed> {
         let kept = lock(&self.kept);
-        let Some(oldest) = kept.front().map(|event| event.seq) else {
+        let Some(oldest) = kept.events.front().map(|event| event.seq) else {
             return Ok(Vec::new());
         };
         let skip = (cursor + 1).checked_sub(oldest).ok_or(Missed)?;
-        Ok(kept.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(BATCH).cloned().collect())
+        Ok(kept.events.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(BATCH).cloned().collect())
     }
 }
 
@@ -207,4 +223,24 @@ async fn listen(stream: &mut Stream, ask_pong: mpsc::Sender<()>) -> Goodbye {
 
 fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_many_nor_large_events_take_more_than_their_place() {
+        let event = |seq, text: &str| Recorded { seq, agent_id: String::new(), workspace_id: None, text: text.to_owned().into() };
+        let mut kept = Kept::default();
+        for seq in 0..EVENTS_KEPT as u64 + 10 {
+            kept.push(event(seq, "small"));
+        }
+        assert_eq!((kept.events.len(), kept.bytes), (EVENTS_KEPT, 5 * EVENTS_KEPT));
+        let large = "x".repeat(EVENT_BYTES_KEPT / 4);
+        for seq in 0..10 {
+            kept.push(event(seq, &large));
+        }
+        assert_eq!((kept.events.len(), kept.bytes), (4, EVENT_BYTES_KEPT));
+    }
 }

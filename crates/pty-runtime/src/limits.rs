@@ -205,6 +205,13 @@ impl Cage {
         if self.group.is_some() { Limits::default() } else { self.restraint.limits }
     }
 
+    /// Whether the kernel ended the group because it wanted more memory than it may have.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let events = self.group.as_ref().and_then(|group| fs::read_to_string(group.folder.join("memory.events")).ok());
+        let killed = events.as_deref().and_then(|events| events.lines().find_map(|line| line.strip_prefix("oom_kill ")));
+        killed.is_some_and(|count| count != "0")
+    }
+
     /// Ends whatever is left in the group, if there is one, and removes it.
     pub(crate) fn tear_down(&self) {
         let Some(group) = &self.group else { return };
@@ -230,6 +237,11 @@ impl Group {
                 fs::write(folder.join("memory.max"), bytes.to_string())?;
                 // All of an agent ends together: half of one is of no use to anybody.
                 fs::write(folder.join("memory.oom.group"), "1")?;
+                // Hosts without swap, or without accounts of it, do not have this.
+                let swap = folder.join("memory.swap.max");
+                if swap.exists() {
+                    fs::write(swap, "0")?;
+                }
             }
             if let Some(cpus) = limits.cpus {
                 fs::write(folder.join("cpu.max"), format!("{:.0} {CPU_PERIOD_MICROS:.0}", cpus * CPU_PERIOD_MICROS))?;

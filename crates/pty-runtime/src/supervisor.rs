@@ -74,6 +74,9 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(10);
 /// Pause after a connection that could not be taken, such as for want of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// Why an agent was ended that used too much memory, whoever found that out.
+const MEMORY_LIMIT: &str = "memory limit";
+
 /// Supervises the program that standard input describes; returns only when that fails.
 #[must_use]
 pub fn supervise() -> ExitCode {
@@ -530,8 +533,9 @@ impl Supervisor {
             note(format_args!("the program was not reaped: {error}"));
         }
         state.reaped = true;
+        let reason = state.reason.map(|(reason, _)| reason).or_else(|| self.cage.ran_out_of_memory().then_some(MEMORY_LIMIT));
         self.cage.tear_down();
-        let end = End { exit: exit_status, reason: state.reason.map(|(reason, _)| reason.to_owned()) };
+        let end = End { exit: exit_status, reason: reason.map(Into::into) };
         if !state.released
             && let Err(error) = records::write_exit(&self.launch.folder, &end)
         {
@@ -624,7 +628,7 @@ fn exceeded(limits: Limits, session: i32) -> Option<&'static str> {
     if limits.processes.is_some_and(|most| usage.processes > most) {
         return Some("process limit");
     }
-    limits.memory_bytes.is_some_and(|most| usage.memory_bytes > most).then_some("memory limit")
+    limits.memory_bytes.is_some_and(|most| usage.memory_bytes > most).then_some(MEMORY_LIMIT)
 }
 
 fn hang_up(stream: &UnixStream) {

@@ -3,9 +3,11 @@
 use std::process::Stdio;
 
 use futures_util::StreamExt;
+use pty_runtime::{Config, Runtime};
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
     process::Command,
     time::timeout,
 };
@@ -77,6 +79,15 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         }
     }
     assert_eq!(close, Some(1001));
+}
+
+#[tokio::test]
+async fn a_runtime_without_its_program_says_where_it_looked() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = Config::new(root.path().into());
+    config.program = root.path().join("raven-runtime");
+    let refused = Runtime::start(config, TcpListener::bind("127.0.0.1:0").await.unwrap()).err().unwrap().to_string();
+    assert!(refused.contains(&root.path().join("raven-runtime").display().to_string()), "{refused}");
 }
 
 #[tokio::test]
