@@ -203,7 +203,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 42] = [
+pub const SETTINGS: [&str; 49] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -232,6 +232,13 @@ pub const SETTINGS: [&str; 42] = [
     "RUNTIME_ADAPTERS_DIR",
     "DEFAULT_TIMEOUT",
     "RUNTIME_WORKDIR_ROOT",
+    "RUNTIME_INHERIT_ENV",
+    "RUNTIME_KEEP_AGENTS",
+    "RUNTIME_ORPHAN_TIMEOUT",
+    "RUNTIME_AGENT_MEMORY",
+    "RUNTIME_AGENT_CPU",
+    "RUNTIME_AGENT_PROCESSES",
+    "RUNTIME_CGROUP",
     "MAX_AGENTS",
     "CALLBACK_URL",
     "RUNTIME_PUBLIC_URL",

@@ -84,6 +84,16 @@ async fn the_operators_limits_hold_for_every_agent() {
 }
 
 #[tokio::test]
+async fn limits_hold_where_the_named_folder_is_no_cgroup() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(|config| config.cgroup = Some(folder.path().into())).await;
+    let id = world.spawn(&limited("ulimit -d; sleep 1000", json!({ "memory": "64Mi" }))).await;
+    let agent = world.get(&format!("/api/agents/{id}")).await.body;
+    assert_eq!(agent["limits"], json!({ "memoryBytes": 64 << 20, "by": "rlimit" }));
+    world.until_logs(&id, "65536").await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_granted_is_refused() {
     let world = World::new().await;
     for (member, value, named) in [
