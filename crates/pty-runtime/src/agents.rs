@@ -753,10 +753,7 @@ impl Agents {
         lock(&self.listed).draining = true;
         for agent in self.list() {
             if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
-                process.kill();
-                process.release();
-                // Nobody is there any more to hear of the end.
-                process.detach();
+                process.end_unheard();
                 records::remove(&lock(&agent.folder));
             }
         }
