@@ -11,6 +11,7 @@ pub mod ids;
 pub mod invite;
 pub mod key;
 pub mod limit;
+pub mod login;
 pub mod notification;
 pub mod origin;
 pub mod permission;

@@ -105,6 +105,7 @@ impl Agent {
             error: state.error.clone(),
             exit_code: state.exit.as_ref().and_then(Exit::code),
             signal: state.exit.as_ref().and_then(Exit::signal).map(Into::into),
+            login: None,
         }
     }
 

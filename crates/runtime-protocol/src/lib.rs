@@ -7,6 +7,7 @@
 mod agent;
 mod callback;
 mod event;
+mod login;
 mod terminal;
 
 pub use agent::{
@@ -14,4 +15,5 @@ pub use agent::{
 };
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};
+pub use login::{Login, LoginMethod};
 pub use terminal::{Control, TERMINAL_PROTOCOL, default_framing};
