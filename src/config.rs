@@ -445,7 +445,8 @@ fn web_origin(text: &str) -> Option<String> {
 
 /// Reads a host name, without scheme and port.
 fn host_name(text: &str) -> Option<String> {
-    let is_name = text.contains(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    let is_name =
+        text.contains(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
     is_name.then(|| text.to_ascii_lowercase())
 }
 

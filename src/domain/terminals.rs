@@ -225,23 +225,12 @@ pub(super) async fn cut_of_agent(tx: &mut Tx, workspace: WorkspaceId, agent: &Ag
     Ok(true)
 }
 
-async fn change(
-    tx: &mut Tx,
-    session: &TerminalSession,
-    status: SessionStatus,
-    login: &Login,
-    drain: bool,
-) -> Result<(), StorageError> {
+async fn change(tx: &mut Tx, session: &TerminalSession, status: SessionStatus, login: &Login, drain: bool) -> Result<(), StorageError> {
     let now = tx.now();
     if !storage::terminals::set_status(tx.conn(), session.id, status, login.url.as_deref(), now).await? {
         return Ok(());
     }
-    let kind = EventKind::TerminalChanged {
-        session_id: session.id,
-        status: status.as_str().to_owned(),
-        login: login.clone(),
-        drain,
-    };
+    let kind = EventKind::TerminalChanged { session_id: session.id, status: status.as_str().to_owned(), login: login.clone(), drain };
     events::record(tx, Event { workspace: session.workspace, agent: Some(session.agent.clone()), actor: None, kind }).await?;
     Ok(())
 }

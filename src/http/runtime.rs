@@ -9,11 +9,7 @@ use crate::{
         runs::{self, Report},
         workspaces::{self, Heartbeat},
     },
-    model::{
-        ids::WorkspaceId,
-        login::LoginHint,
-        run::RunNews,
-    },
+    model::{ids::WorkspaceId, login::LoginHint, run::RunNews},
     wire::{
         envelope::{Done, Envelope},
         problem::{PersonErrors, Problem, ProblemBody},

@@ -399,7 +399,12 @@ mod tests {
 
     #[test]
     fn the_stored_form_carries_the_name_and_reads_back() {
-        let kind = EventKind::TerminalChanged { session_id: SessionId::generate(), status: "active".into(), login: Login::default(), drain: false };
+        let kind = EventKind::TerminalChanged {
+            session_id: SessionId::generate(),
+            status: "active".into(),
+            login: Login::default(),
+            drain: false,
+        };
         let stored = serde_json::to_value(&kind).unwrap();
         assert_eq!(stored["name"], kind.name());
         assert!(serde_json::from_value::<EventKind>(stored).is_ok());

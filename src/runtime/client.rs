@@ -70,6 +70,12 @@ impl RuntimeError {
         }
     }
 
+    /// Whether nothing was heard of the runtime at all.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
     /// Whether the runtime says that it does not know the agent.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -639,7 +645,10 @@ mod tests {
         );
         request.count = 1;
         let one = body_of_one(SpawnRoute::BareOrder, &request, 1);
-        assert_eq!((&one["agentId"], &one["agentType"], &one["name"], &one["workspaceId"]), (&json!("x"), &json!("claude"), &json!("crew"), &json!("w")));
+        assert_eq!(
+            (&one["agentId"], &one["agentType"], &one["name"], &one["workspaceId"]),
+            (&json!("x"), &json!("claude"), &json!("crew"), &json!("w"))
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::client::origin_of;
 #[must_use]
 pub fn is_this(endpoint: &str) -> bool {
     let Some((origin, address)) = origin_of(endpoint) else { return false };
-    address.is_some_and(|address| address.is_loopback()) || origin.split("//").nth(1).is_some_and(|host| host.split(':').next() == Some("localhost"))
+    address.is_some_and(|address| address.is_loopback())
+        || origin.split("//").nth(1).is_some_and(|host| host.split(':').next() == Some("localhost"))
 }
 
 /// Whether the process of this id lives, as far as it can be seen: not for a runtime elsewhere, and not on

@@ -15,11 +15,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{
-        self, Message,
-        error::ProtocolError,
-        protocol::WebSocketConfig,
-    },
+    tungstenite::{self, Message, error::ProtocolError, protocol::WebSocketConfig},
 };
 
 use super::{Backoff, CONNECT_TIMEOUT, RuntimeClient, RuntimeError};
@@ -189,7 +185,9 @@ impl<'a> Intake<'a> {
 /// Whether an event moves a run. What agents say to each other is of no use here, and there may be much of it.
 fn concerns_life(event: &EventFrame) -> bool {
     match event.event {
-        EventName::AgentStarted | EventName::AgentReady | EventName::AgentStopped | EventName::AgentError | EventName::LoginRequired => true,
+        EventName::AgentStarted | EventName::AgentReady | EventName::AgentStopped | EventName::AgentError | EventName::LoginRequired => {
+            true
+        }
         EventName::Message | EventName::Question | EventName::ThreadEvent | EventName::BlockingPrompt | EventName::Unknown(_) => false,
     }
 }

@@ -236,8 +236,7 @@ impl Seat {
         emit(&self.socket, "attached", &attached).await;
         emit(&self.socket, "clear", &()).await;
         let socket = self.socket.clone();
-        let login = (session.status == SessionStatus::LoginRequired)
-            .then(|| StatusChange::new(session.status, session.login));
+        let login = (session.status == SessionStatus::LoginRequired).then(|| StatusChange::new(session.status, session.login));
         let show = self.app.tasks.spawn(async move {
             show(&socket, &mut viewer, login).await;
         });

@@ -138,6 +138,14 @@ pub async fn lock_live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: 
     row.map(TryInto::try_into).transpose()
 }
 
+/// As [`lock_live_of_agent`], without keeping others from changing it.
+pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<Run>, StorageError> {
+    let row = select_runs!("WHERE r.workspace_id = $1 AND r.agent_id = $2 AND r.stopped_at IS NULL", workspace.0, agent.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
 /// Every run on a runtime that has not ended, oldest first.
 pub async fn live_on(conn: &mut Conn, endpoint: &str) -> Result<Vec<Run>, StorageError> {
     let rows =
