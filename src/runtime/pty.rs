@@ -557,9 +557,9 @@ mod tests {
         assert_eq!(viewer.next().await, None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn output_shows_that_a_process_lives_and_silence_only_counts_while_it_would_be_heard() {
-        let (on_its_way, silence) = (Duration::from_millis(500), Duration::from_secs(3));
+        let (on_its_way, silence) = (Duration::from_millis(200), Duration::from_millis(400));
         let terminal = terminal();
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Nothing);
         terminal.set_connected(true);
@@ -571,8 +571,8 @@ mod tests {
                 terminal.output(terminal.end(), Bytes::from_static(b"x"));
             }
         };
-        assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(400)).0, Heard::Silence, "it was on its way");
-        assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(600)).0, Heard::Output);
+        assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(50)).0, Heard::Silence, "it was on its way");
+        assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(300)).0, Heard::Output);
         terminal.notice("our own words do not count");
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
     }
