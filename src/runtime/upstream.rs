@@ -7,12 +7,17 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use runtime_protocol::{Control, TERMINAL_PROTOCOL, default_framing};
 use serde_json::Value;
 use tokio::{
+    net::TcpStream,
     sync::mpsc,
     time::{Instant, interval, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
-    connect_async_with_config,
-    tungstenite::{self, Message, http::header::SEC_WEBSOCKET_PROTOCOL, protocol::WebSocketConfig},
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{
+        self, Message,
+        error::{ProtocolError, SubProtocolError},
+        protocol::WebSocketConfig,
+    },
 };
 
 use super::{
@@ -93,9 +98,10 @@ pub(super) async fn run(
     };
     let connecting = async {
         let mut backoff = Backoff::default();
+        let mut framing = Framing::Negotiated;
         loop {
             reporter.report(SessionNews::Dialing).await;
-            let ended = connect(terminal, runtime, &mut inputs, &reporter, &mut backoff).await;
+            let ended = connect(terminal, runtime, &mut inputs, &reporter, &mut backoff, &mut framing).await;
             terminal.set_connected(false);
             let delay = match ended {
                 // The event stream and the reconciler tell how it ended; here there is nothing left to read.
@@ -135,17 +141,17 @@ async fn connect(
     inputs: &mut mpsc::Receiver<Input>,
     reporter: &Reporter<'_>,
     backoff: &mut Backoff,
+    framing: &mut Framing,
 ) -> Result<Ended, tungstenite::Error> {
-    let spec = terminal.spec();
-    let request = runtime
-        .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &format!("since={}", terminal.end()), Some(TERMINAL_PROTOCOL))?
-        .with_header("x-workspace-id", spec.workspace.to_string());
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let connecting = connect_async_with_config(request, Some(config), true);
-    let (socket, response) =
-        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let agreed = response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|protocol| protocol == TERMINAL_PROTOCOL);
-    let framing = if agreed { Framing::Negotiated } else { Framing::Default };
+    let socket = match dial(terminal, runtime, *framing).await {
+        // It does not know our framing, and will not as long as the agent lives.
+        Err(tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol))) => {
+            *framing = Framing::Default;
+            dial(terminal, runtime, *framing).await?
+        }
+        dialed => dialed?,
+    };
+    let framing = *framing;
     let (sink, mut stream) = socket.split();
     backoff.connected();
     let first = match framing {
@@ -158,7 +164,7 @@ async fn connect(
     };
     terminal.set_unsupported(false);
     if framing == Framing::Default && terminal.end() > 0 {
-        tracing::info!(session.id = %spec.session, "terminal output may have been missed");
+        tracing::info!(session.id = %terminal.spec().session, "terminal output may have been missed");
         terminal.notice(GAP_NOTICE);
     }
     if let Some(output) = first {
@@ -173,6 +179,24 @@ async fn connect(
         ended = read(terminal, stream, framing) => ended,
         ended = write(terminal, sink, inputs, framing) => ended,
     }
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Opens the terminal's socket; offering our framing to a runtime that does not answer the offer is an error.
+async fn dial(terminal: &Terminal, runtime: &RuntimeClient, framing: Framing) -> Result<Socket, tungstenite::Error> {
+    let spec = terminal.spec();
+    let (query, protocol) = match framing {
+        Framing::Negotiated => (format!("since={}", terminal.end()), Some(TERMINAL_PROTOCOL)),
+        Framing::Default => (String::new(), None),
+    };
+    let request = runtime
+        .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &query, protocol)?
+        .with_header("x-workspace-id", spec.workspace.to_string());
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let connecting = connect_async_with_config(request, Some(config), true);
+    let (socket, _) = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    Ok(socket)
 }
 
 /// What the first frame of a connection without our framing is.
