@@ -106,8 +106,8 @@ async fn the_original_is_worked_with_as_with_ours(pool: PgPool) {
     first.emit("input", json!("echo first\n")).await;
     second.emit("input", json!("echo second\n")).await;
     for terminal in [&mut first, &mut second] {
-        terminal.until_shows("\r\nfirst").await;
-        terminal.until_shows("\r\nsecond").await;
+        terminal.until_shows("\rfirst\r\n").await;
+        terminal.until_shows("\rsecond\r\n").await;
     }
     second.emit("input", json!(": {{x")).await;
     first.until_shows(": {{x").await;
