@@ -212,10 +212,11 @@ async fn complete_login(tx: &mut Tx, login_hosts: &[String], mut run: Run, hint:
     }
 }
 
-/// Decides a reported end. One that was decided meanwhile, or whose run is over, stays as it is.
-pub async fn judge(tx: &mut Tx, id: RunId, verdict: Verdict) -> Result<(), StorageError> {
-    let Some(mut run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(()) };
-    let Some(report) = run.stop_report.clone().filter(|_| !run.status.is_final()) else { return Ok(()) };
+/// Decides a reported end; whether the run is over by that. One that was decided meanwhile, or whose run is over,
+/// stays as it is.
+pub async fn judge(tx: &mut Tx, id: RunId, verdict: Verdict) -> Result<bool, StorageError> {
+    let Some(mut run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(false) };
+    let Some(report) = run.stop_report.clone().filter(|_| !run.status.is_final()) else { return Ok(false) };
     match verdict {
         Verdict::Ended => {
             let exit_code = report.exit_code();
@@ -228,7 +229,7 @@ pub async fn judge(tx: &mut Tx, id: RunId, verdict: Verdict) -> Result<(), Stora
         }
         Verdict::Unknown => {}
     }
-    Ok(())
+    Ok(verdict == Verdict::Ended)
 }
 
 /// Looks into a reported end: output after it shows that the process lives, and so does the process itself where
@@ -390,13 +391,11 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, endpoint: &str, event: &EventF
     let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     let workspace = event.workspace_id.clone().or_else(|| text(agent, "workspaceId"));
     let run = storage::runs::lock_by_runtime_agent(tx.conn(), endpoint, &id).await?;
-    match run.filter(|run| is_of(workspace.as_deref(), run)) {
-        Some(run) => hear(tx, &policy.login_hosts, run, report).await,
-        None => {
-            tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
-            Ok(None)
-        }
-    }
+    let Some(run) = run.filter(|run| is_of(workspace.as_deref(), run)) else {
+        tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
+        return Ok(None);
+    };
+    hear(tx, &policy.login_hosts, run, report).await
 }
 
 /// What an event says of its agent, if it says anything of its life.

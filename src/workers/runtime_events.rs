@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     app::{App, StorageError},
-    domain::runs::{self, FollowUp, LinkNews, Verdict},
+    domain::runs::{self, FollowUp, LinkNews},
     model::run::Run,
 };
 
@@ -76,13 +76,14 @@ async fn look_into(app: &App, run: &Run) {
     tracing::info!(agent.id = %run.agent, ?verdict, "the runtime told of an end that it cannot know");
     let judged = async {
         let mut tx = app.begin().await?;
-        runs::judge(&mut tx, run.id, verdict).await?;
-        tx.commit().await
+        let is_over = runs::judge(&mut tx, run.id, verdict).await?;
+        tx.commit().await?;
+        Ok(is_over)
     };
     match judged.await {
         // What was believed by its silence must not go on unseen.
-        Ok(()) if verdict == Verdict::Ended => end(app, run).await,
-        Ok(()) => {}
+        Ok(true) => end(app, run).await,
+        Ok(false) => {}
         Err(error) => {
             let error: StorageError = error;
             tracing::warn!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a reported end stays undecided for now");
