@@ -1,7 +1,10 @@
 //! Steering a running agent over REST.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type},
+};
 use validator::{Validate, ValidationError};
 
 /// Lines of a log when nobody says how many, and at the most.
@@ -9,8 +12,8 @@ pub const TAIL_DEFAULT: u32 = 100;
 const TAIL_MAX: u32 = 1_000;
 /// Keys of one request at the most.
 const KEYS_MAX: usize = 100;
-/// Longest name of a key, or text typed in its place, in bytes.
-const KEY_BYTES_MAX: usize = 1_000;
+/// Longest name of a key, or text typed in its place, in characters.
+const KEY_CHARS_MAX: usize = 1_000;
 
 /// Body that sends a message.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -26,15 +29,16 @@ pub struct SendMessage {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"keys": ["ctrl+c", "enter"]}))]
 pub struct PressKeys {
+    /// One key or several. Known names: `enter`, `tab`, `escape`, `space`, `backspace`, `delete`, `insert`, arrows, `home`, `end`,
+    /// `pageup`, `pagedown`, `f1` to `f12`, `ctrl+` and `alt+` a letter, modifiers with arrows; any other text is typed.
     #[validate(custom(function = within_bounds))]
+    #[schema(schema_with = keys_schema)]
     pub keys: Keys,
 }
 
-/// One key or several. Known names: `enter`, `tab`, `escape`, `space`, `backspace`, `delete`, `insert`, arrows, `home`, `end`,
-/// `pageup`, `pagedown`, `f1` to `f12`, `ctrl+` and `alt+` a letter, modifiers with arrows; any other text is typed.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+/// One key or several.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-#[schema(example = "enter")]
 pub enum Keys {
     One(String),
     Many(Vec<String>),
@@ -51,13 +55,19 @@ impl Keys {
     }
 }
 
+fn keys_schema() -> Schema {
+    let name = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(KEY_CHARS_MAX)).build();
+    let names = ArrayBuilder::new().items(name.clone()).min_items(Some(1)).max_items(Some(KEYS_MAX));
+    OneOfBuilder::new().item(name).item(names).into()
+}
+
 fn within_bounds(keys: &Keys) -> Result<(), ValidationError> {
     let names = match keys {
         Keys::One(name) => std::slice::from_ref(name),
         Keys::Many(names) => names,
     };
-    let fit = (1..=KEYS_MAX).contains(&names.len()) && names.iter().all(|name| (1..=KEY_BYTES_MAX).contains(&name.len()));
-    if fit { Ok(()) } else { Err(ValidationError::new("keys").with_message("must be 1 to 100 names of at most 1000 bytes".into())) }
+    let fit = (1..=KEYS_MAX).contains(&names.len()) && names.iter().all(|name| (1..=KEY_CHARS_MAX).contains(&name.chars().count()));
+    if fit { Ok(()) } else { Err(ValidationError::new("keys").with_message("must be 1 to 100 names of 1 to 1000 characters".into())) }
 }
 
 /// How much of a log is wanted.
