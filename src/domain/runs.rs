@@ -14,13 +14,14 @@ use crate::{
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, RunId, UserId, WorkspaceId},
         run::{Run, RunNews, RunStatus, safe_login_url},
+        runtime::Reach,
         terminal::{SessionNews, TerminalSession},
     },
-    runtime::{RuntimeClient, RuntimeError},
+    runtime::RuntimeError,
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::runtime::link::LinkNews;
+pub use crate::runtime::{RuntimeClient, link::LinkNews};
 
 /// A run that nothing is heard of for this long after it was asked for has come to nothing: longer
 /// than the runtime may take to answer the spawn.
@@ -53,10 +54,10 @@ pub enum StopError {
     Storage(#[from] StorageError),
 }
 
-/// Takes in news of the agent that the runtime at `endpoint` calls `runtime_agent_id`.
+/// Takes in news of the agent that the runtime behind a link calls `runtime_agent_id`.
 /// `false` when no run of ours is meant: other agents' news are dropped (RT-27).
-async fn hear_by_runtime_agent(tx: &mut Tx, endpoint: &str, runtime_agent_id: &str, report: Report) -> Result<bool, StorageError> {
-    let Some(run) = storage::runs::lock_by_runtime_agent(tx.conn(), endpoint, runtime_agent_id).await? else { return Ok(false) };
+async fn hear_by_runtime_agent(tx: &mut Tx, reach: &Reach, runtime_agent_id: &str, report: Report) -> Result<bool, StorageError> {
+    let Some(run) = storage::runs::lock_by_runtime_agent(tx.conn(), reach, runtime_agent_id).await? else { return Ok(false) };
     hear(tx, run, report).await?;
     Ok(true)
 }
@@ -137,11 +138,11 @@ async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageEr
     Ok(())
 }
 
-/// Compares what the runtime at `endpoint` says it runs with what we think, and takes the difference
+/// Compares what the runtime behind a link says it runs with what we think, and takes the difference
 /// as news: what the event stream told while nobody listened is made up for. Returns runs that are
 /// over for us while their process lives, such as one that was stopped while it was being spawned.
-async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Result<Vec<Run>, StorageError> {
-    for run in storage::runs::live_on(tx.conn(), endpoint).await? {
+async fn reconcile(tx: &mut Tx, reach: &Reach, handles: &[AgentHandle]) -> Result<Vec<Run>, StorageError> {
+    for run in storage::runs::live_on(tx.conn(), reach).await? {
         let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id);
         let report = match found {
             Some(handle) => report_of_handle(handle),
@@ -159,7 +160,7 @@ async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Resu
         }
     }
     let alive: Vec<String> = handles.iter().filter(|handle| !handle.status.is_final()).map(|handle| handle.id.clone()).collect();
-    storage::runs::ended_among(tx.conn(), endpoint, &alive).await
+    storage::runs::ended_among(tx.conn(), reach, &alive).await
 }
 
 /// What a handle says, as news.
@@ -174,17 +175,17 @@ fn report_of_handle(handle: &AgentHandle) -> Report {
     Report { news, runtime_session_id: handle.runtime_session_id.clone(), mcp_endpoint: None }
 }
 
-/// Takes in what the link to the runtime at `endpoint` reports. Returns runs whose process lives on
-/// although they are over: it is to be ended.
-pub async fn hear_link(tx: &mut Tx, endpoint: &str, news: &LinkNews) -> Result<Vec<Run>, StorageError> {
+/// Takes in what the link to a runtime reports of runs within its reach. Returns runs whose process lives
+/// on although they are over: it is to be ended.
+pub async fn hear_link(tx: &mut Tx, reach: &Reach, news: &LinkNews) -> Result<Vec<Run>, StorageError> {
     match news {
-        LinkNews::Agents(handles) => reconcile(tx, endpoint, handles).await,
-        LinkNews::Event(event) => hear_event(tx, endpoint, event).await.map(|()| Vec::new()),
+        LinkNews::Agents(handles) => reconcile(tx, reach, handles).await,
+        LinkNews::Event(event) => hear_event(tx, reach, event).await.map(|()| Vec::new()),
     }
 }
 
 /// Takes in one event of a runtime's stream. What concerns no run of ours is dropped.
-async fn hear_event(tx: &mut Tx, endpoint: &str, event: &EventFrame) -> Result<(), StorageError> {
+async fn hear_event(tx: &mut Tx, reach: &Reach, event: &EventFrame) -> Result<(), StorageError> {
     let data = &event.data;
     let agent = data.get("agent").unwrap_or(data);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -213,7 +214,7 @@ async fn hear_event(tx: &mut Tx, endpoint: &str, event: &EventFrame) -> Result<(
     };
     let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
     let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
-    if !hear_by_runtime_agent(tx, endpoint, &id, report).await? {
+    if !hear_by_runtime_agent(tx, reach, &id, report).await? {
         tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::{
         policy::Policy,
         seal::Sealer,
         secret::Secret,
-        settings::{self, RUNTIME_KEY, RUNTIME_KEY_SEALED, WorkspaceRules},
+        settings::{self, CustomRuntime, RUNTIME_KEY, RUNTIME_KEY_SEALED, WorkspaceRules},
     },
     storage::{self, Conn, StorageError, Tx},
 };
@@ -129,5 +129,5 @@ pub async fn seal_plain_keys(tx: &mut Tx, sealer: &Sealer) -> Result<u64, Storag
 }
 
 fn seal(sealer: &Sealer, workspace: WorkspaceId, key: &Secret) -> Value {
-    Value::String(STANDARD.encode(sealer.seal(&format!("workspaces/{workspace}/{RUNTIME_KEY}"), key)))
+    Value::String(STANDARD.encode(sealer.seal(&CustomRuntime::key_place(workspace), key)))
 }

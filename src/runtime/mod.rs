@@ -4,12 +4,14 @@ pub mod client;
 pub mod control_plane;
 pub mod link;
 pub mod pty;
+pub mod registry;
 mod ring;
 mod upstream;
 
 use std::time::Duration;
 
 pub use client::{RuntimeClient, RuntimeError};
+pub use registry::Runtimes;
 pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec, Viewer};
 
 /// How long a connection to a runtime may take to open.

@@ -171,6 +171,12 @@ impl Terminal {
         self.input.send(Input::Bytes(bytes)).await.map_err(|_| NotConnected)
     }
 
+    /// Whether input goes through now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
     /// Changes the size. `false` when it is that size already.
     pub async fn resize(&self, size: Size) -> bool {
         let unchanged = std::mem::replace(&mut self.lock().size, size) == size;

@@ -17,6 +17,7 @@ pub mod neighbours;
 pub mod problem;
 pub mod repeat;
 pub mod runtime;
+pub mod runtimes;
 pub mod settings;
 pub mod spawns;
 pub mod terminals;

@@ -1,15 +1,23 @@
-//! Takes what is heard of the runtime into the domain, one news after the other.
+//! Takes what is heard of a runtime into the domain, one news after the other.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    app::{App, StorageError},
-    domain::runs::{self, LinkNews},
+    app::{App, RuntimeClient, StorageError},
+    domain::{
+        runs::{self, LinkNews},
+        runtimes::Condition,
+    },
+    model::runtime::Reach,
 };
 
-pub(super) async fn run(app: App, endpoint: String, mut news: mpsc::Receiver<LinkNews>) {
+/// Takes the news of one link, as far as they are about agents of whoever uses it then.
+pub(super) async fn run(app: App, runtime: RuntimeClient, users: watch::Receiver<Reach>, mut news: mpsc::Receiver<LinkNews>) {
     while let Some(news) = news.recv().await {
-        while let Err(error) = hear(&app, &endpoint, &news).await {
+        if matches!(news, LinkNews::Agents(_)) {
+            super::runtime_links::note_contact(&app, &users, &Condition::default()).await;
+        }
+        while let Err(error) = hear(&app, &runtime, &users, &news).await {
             if !super::try_again("runtime events", &error).await {
                 break;
             }
@@ -17,15 +25,15 @@ pub(super) async fn run(app: App, endpoint: String, mut news: mpsc::Receiver<Lin
     }
 }
 
-async fn hear(app: &App, endpoint: &str, news: &LinkNews) -> Result<(), StorageError> {
+async fn hear(app: &App, runtime: &RuntimeClient, users: &watch::Receiver<Reach>, news: &LinkNews) -> Result<(), StorageError> {
+    let reach = users.borrow().clone();
     let mut tx = app.begin().await?;
-    let leftovers = runs::hear_link(&mut tx, endpoint, news).await?;
+    let leftovers = runs::hear_link(&mut tx, &reach, news).await?;
     tx.commit().await?;
     for run in leftovers {
-        let app = app.clone();
-        app.clone().spawn(async move {
-            let Some(runtime) = app.runtime.as_ref() else { return };
-            match runs::end_process(runtime, &run).await {
+        let runtime = runtime.clone();
+        app.spawn(async move {
+            match runs::end_process(&runtime, &run).await {
                 Ok(_) => tracing::info!(agent.id = %run.agent, "ended a process that had outlived its run"),
                 Err(error) => tracing::warn!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a process outlives its run"),
             }
