@@ -465,7 +465,9 @@ pub async fn heartbeat(
     }
     let users: Vec<_> = meant.iter().map(|runtime| ((!runtime.name.is_environment()).then_some(workspace), runtime.name.clone())).collect();
     if !users.is_empty() {
-        note(tx, &users, condition, true).await?;
+        // A heartbeat counts the agents of one workspace: what runs there in all, the runtime's health tells.
+        let condition = Condition { version: condition.version.clone(), active_agents: None };
+        note(tx, &users, &condition, true).await?;
     }
     // The settings tell of the runtime that the workspace uses when nobody chooses one.
     let shown = if prefers_own { RuntimeName::custom() } else { RuntimeName::environment() };

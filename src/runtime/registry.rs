@@ -96,6 +96,11 @@ impl Runtimes {
         Ok((key, client))
     }
 
+    /// Forgets the clients of links that are not among these, and with them their idle connections.
+    pub fn keep_only(&self, keys: &[LinkKey]) {
+        self.lock().retain(|key, _| keys.contains(key));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<LinkKey, RuntimeClient>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -81,7 +81,9 @@ async fn keep(app: &App, kept: &mut HashMap<LinkKey, Kept>) -> Result<(), Storag
 /// Starts links to runtimes that are new, ends those to runtimes that are gone, and tells the others who uses them.
 async fn update(app: &App, kept: &mut HashMap<LinkKey, Kept>) -> Result<(), StorageError> {
     let links = runtimes::links(&mut *app.read().await?, &app.runtimes).await?;
-    kept.retain(|key, _| links.iter().any(|link| link.key == *key));
+    let keys: Vec<LinkKey> = links.iter().map(|link| link.key.clone()).collect();
+    kept.retain(|key, _| keys.contains(key));
+    app.runtimes.keep_only(&keys);
     for Link { key, client, reach } in links {
         if let Some(known) = kept.get(&key) {
             known.reach.send_if_modified(|current| {
@@ -101,7 +103,7 @@ fn start(app: &App, client: RuntimeClient, reach: Reach) -> Kept {
     let ending = app.shutdown.child_token();
     let (news, reports) = mpsc::channel(NEWS_QUEUED);
     let work = {
-        let (app, client) = (app.clone(), client.clone());
+        let app = app.clone();
         async move {
             tokio::join!(
                 link::follow(client.clone(), news),
@@ -114,11 +116,14 @@ fn start(app: &App, client: RuntimeClient, reach: Reach) -> Kept {
     Kept { reach, ending }
 }
 
-/// Asks the runtime how it is, for ever; an answer is a sign of life.
-async fn watch_health(app: App, client: RuntimeClient, users: watch::Receiver<Reach>) {
+/// Asks the runtime how it is, as long as anybody uses it; an answer is a sign of life. Who is new learns it at once.
+async fn watch_health(app: App, client: RuntimeClient, mut users: watch::Receiver<Reach>) {
     let mut ticks = interval(HEALTH_EVERY);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            changed = users.changed() => if changed.is_err() { return },
+        }
         if let Some(probed) = health::probe(&client).await {
             let condition = Condition { version: probed.version, active_agents: probed.active_agents };
             note_contact(&app, &users, &condition).await;
