@@ -514,20 +514,16 @@ pub async fn notice_silence<'a>(tx: &mut Tx, reaches: impl Iterator<Item = &'a R
 }
 
 /// Who is to hear of these runtimes: the workspace of each, and of the operator's those with agents on it.
-async fn affected(
-    tx: &mut Tx,
-    runtimes: Vec<(Option<WorkspaceId>, String)>,
-) -> Result<Vec<(WorkspaceId, RuntimeName)>, StorageError> {
+async fn affected(tx: &mut Tx, runtimes: Vec<(Option<WorkspaceId>, String)>) -> Result<Vec<(WorkspaceId, RuntimeName)>, StorageError> {
     let mut all = Vec::new();
     for (workspace, name) in runtimes {
         let corrupt = |_| StorageError::Corrupt { table: "agent_runtime_health", column: "name", id: name.clone() };
         let name: RuntimeName = name.parse().map_err(corrupt)?;
-        match workspace {
-            Some(workspace) => all.push((workspace, name)),
-            None => {
-                let users = storage::runtimes::workspaces_on_environment(tx.conn()).await?;
-                all.extend(users.into_iter().map(|workspace| (workspace, name.clone())));
-            }
+        if let Some(workspace) = workspace {
+            all.push((workspace, name));
+        } else {
+            let users = storage::runtimes::workspaces_on_environment(tx.conn()).await?;
+            all.extend(users.into_iter().map(|workspace| (workspace, name.clone())));
         }
     }
     Ok(all)

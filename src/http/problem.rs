@@ -15,8 +15,8 @@ use crate::{
     domain::{
         agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, idempotency::RepeatError,
         invites::InviteError, invites::RegisterError, keys::KeyError, runs::StopError, runtimes::HeartbeatError, runtimes::PlacementError,
-        runtimes::RuntimeProblem, settings::SettingsError, spawns::SpawnError,
-        terminals::OfferError, terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
+        runtimes::RuntimeProblem, settings::SettingsError, spawns::SpawnError, terminals::OfferError, terminals::TerminalError,
+        tool_approvals::DecisionError, workspaces::SetupError,
     },
     model::{agent::IllegalTransition, runtime::NoRuntime},
     wire::problem::Problem,

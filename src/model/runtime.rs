@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     fn runtime(name: &str, live_runs: u32, agents_max: Option<u32>) -> WorkspaceRuntime {
-        WorkspaceRuntime { live_runs, agents_max, ..WorkspaceRuntime::unlimited(name.parse().unwrap(), "http://host:1") }
+        WorkspaceRuntime { agents_max, live_runs, ..WorkspaceRuntime::unlimited(name.parse().unwrap(), "http://host:1") }
     }
 
     fn placed(runtimes: &[WorkspaceRuntime], prefers_own: bool, count: u32) -> Result<Vec<&str>, NoRuntime> {
@@ -370,6 +370,6 @@ mod tests {
         assert_eq!(why(&[picky], None), NoRuntime::TypeNotTaken);
         let health = RuntimeHealth { state: RuntimeState::Offline, ..RuntimeHealth::default() };
         assert_eq!(why(&[WorkspaceRuntime { health, ..gpu.clone() }], None), NoRuntime::Offline);
-        assert_eq!(why(&[WorkspaceRuntime { live_runs: 1, ..gpu }, ], None), NoRuntime::Full);
+        assert_eq!(why(&[WorkspaceRuntime { live_runs: 1, ..gpu },], None), NoRuntime::Full);
     }
 }

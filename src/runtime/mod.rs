@@ -11,8 +11,8 @@ mod upstream;
 use std::time::Duration;
 
 pub use client::{RuntimeClient, RuntimeError};
-pub use registry::Runtimes;
 pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec, Viewer};
+pub use registry::Runtimes;
 
 /// How long a connection to a runtime may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

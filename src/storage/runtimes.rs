@@ -81,8 +81,7 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<NamedRu
 }
 
 pub async fn get(conn: &mut Conn, workspace: WorkspaceId, name: &RuntimeName) -> Result<Option<NamedRuntime>, StorageError> {
-    let row =
-        select_runtimes!("WHERE n.workspace_id = $1 AND n.name = $2", workspace.0, name.as_str()).fetch_optional(conn).await?;
+    let row = select_runtimes!("WHERE n.workspace_id = $1 AND n.name = $2", workspace.0, name.as_str()).fetch_optional(conn).await?;
     row.map(TryInto::try_into).transpose()
 }
 
@@ -268,10 +267,16 @@ pub async fn silence(
     at: DateTime<Utc>,
 ) -> Result<Vec<(Option<WorkspaceId>, String)>, StorageError> {
     let rows = sqlx::query!(
-        "UPDATE agent_runtime_health h SET state = 'offline', since = $4
-         FROM unnest($1::uuid[], $2::varchar[]) AS u (workspace_id, name)
-         WHERE u.workspace_id IS NOT DISTINCT FROM h.workspace_id AND u.name = h.name
-           AND h.state <> 'offline' AND greatest(h.since, h.last_contact_at, h.last_heartbeat_at) < $3
+        "WITH due AS (
+             SELECT h.workspace_id, h.name FROM agent_runtime_health h
+             WHERE h.state <> 'offline' AND greatest(h.since, h.last_contact_at, h.last_heartbeat_at) < $3
+               AND EXISTS (SELECT FROM unnest($1::uuid[], $2::varchar[]) AS u (workspace_id, name)
+                           WHERE u.workspace_id IS NOT DISTINCT FROM h.workspace_id AND u.name = h.name)
+             -- In the order in which signs of life lock them.
+             ORDER BY h.workspace_id, h.name FOR UPDATE
+         )
+         UPDATE agent_runtime_health h SET state = 'offline', since = $4 FROM due
+         WHERE due.workspace_id IS NOT DISTINCT FROM h.workspace_id AND due.name = h.name
          RETURNING h.workspace_id, h.name",
         workspaces as &[Option<Uuid>],
         names,

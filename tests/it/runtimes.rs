@@ -18,7 +18,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{Caller, LocalRuntime, RUNTIME_TOKEN, World, config, gate::Gate, terminal::Socket};
+use crate::support::{
+    APP_SECRET, Caller, LocalRuntime, RUNTIME_TOKEN, World, config,
+    gate::Gate,
+    program::{database_url, free_port, raven_agents},
+    terminal::Socket,
+};
 
 const RUNTIMES: &str = "/parallax-agents/runtimes";
 const SPAWN: &str = "/parallax-agents/spawn";
@@ -76,7 +81,10 @@ async fn a_spawn_goes_to_the_runtime_that_is_named_and_its_stop_too(pool: PgPool
     let (world, second, gate) = two_runtimes(pool).await;
     let owner = world.owner().await;
     let added = add(&owner, "second", &gate, json!({"kinds": ["custom", "claude"], "agentsMax": 3})).await;
-    assert_eq!((&added["kinds"], &added["isManaged"], &added["isDefault"]), (&json!(["custom", "claude-code"]), &json!(true), &json!(false)));
+    assert_eq!(
+        (&added["kinds"], &added["isManaged"], &added["isDefault"]),
+        (&json!(["custom", "claude-code"]), &json!(true), &json!(false))
+    );
 
     let made = spawned(&owner, json!({"runtime": "second"})).await;
     let (id, name) = made[0].clone();
@@ -255,6 +263,13 @@ async fn a_runtime_has_one_link_while_it_is_known_and_no_connection_after(pool: 
     assert_eq!(world.live_keys(&id).await, 0);
     assert!(listed(&owner, "same").await.is_none());
     world.until("nobody is connected to it any more", async || (gate.connections() == 0).then_some(())).await;
+
+    // Whoever makes the change: another node, or somebody with psql.
+    let insert = sqlx::query("INSERT INTO agent_runtimes (workspace_id, name, endpoint) VALUES ($1, 'by-hand', $2)");
+    insert.bind(world.workspace.0).bind(gate.endpoint()).execute(&world.pool).await.unwrap();
+    world.until("it is followed", async || (gate.connections() > 0).then_some(())).await;
+    sqlx::query("DELETE FROM agent_runtimes").execute(&world.pool).await.unwrap();
+    world.until("nobody is connected to it any more", async || (gate.connections() == 0).then_some(())).await;
     world.end().await;
     second.stop().await;
 }
@@ -387,6 +402,27 @@ async fn a_spawn_that_was_answered_and_never_noted_is_settled_to_exactly_one_age
     owner.until_session_is(id, "active").await;
     assert_eq!(agents_on(&second).await, [id]);
     assert_eq!((world.events("run.started").await, world.events("run.ready").await, world.live_keys(id).await), (1, 1, 1));
+    world.end().await;
+    second.stop().await;
+}
+
+#[sqlx::test]
+async fn doctor_asks_every_runtime_that_there_is(pool: PgPool) {
+    let (world, second, gate) = two_runtimes(pool).await;
+    add(&world.owner().await, "second", &gate, json!({})).await;
+    let database = database_url(&world.pool);
+    let port = free_port().to_string();
+    let settings = [
+        ("DATABASE_URL", database.as_str()),
+        ("PORT", port.as_str()),
+        ("APP_SECRET", APP_SECRET),
+        ("AGENT_RUNTIME_ALLOWED_ORIGINS", &gate.endpoint()),
+    ];
+    let output = raven_agents(&["doctor"], &settings).output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let line = format!("ok    runtime {} (second of workspace {}): ", gate.endpoint(), world.workspace);
+    assert!(text.contains(&line) && !text.contains(RUNTIME_TOKEN), "{text}");
     world.end().await;
     second.stop().await;
 }

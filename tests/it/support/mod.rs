@@ -120,7 +120,16 @@ impl World {
         serve::prepare_database(&pool, Some(APP_SECRET)).await.unwrap();
         let clock = Clock::default();
         let running = serve(&pool, &config, clock.clone()).await;
-        Self { base: format!("http://{}", running.address()), workspace, pool, clock, config, running, runtime: None, http: reqwest::Client::new() }
+        Self {
+            base: format!("http://{}", running.address()),
+            workspace,
+            pool,
+            clock,
+            config,
+            running,
+            runtime: None,
+            http: reqwest::Client::new(),
+        }
     }
 
     pub(crate) async fn with_config(pool: PgPool, config: Config, runtime: Option<LocalRuntime>) -> Self {
@@ -129,7 +138,16 @@ impl World {
         let mut tx = running.app().begin().await.unwrap();
         let (workspace, _) = workspaces::set_up(&mut tx, "Acme", &person("owner", "acme")).await.unwrap();
         tx.commit().await.unwrap();
-        Self { base: format!("http://{}", running.address()), workspace, pool, clock, config, running, runtime, http: reqwest::Client::new() }
+        Self {
+            base: format!("http://{}", running.address()),
+            workspace,
+            pool,
+            clock,
+            config,
+            running,
+            runtime,
+            http: reqwest::Client::new(),
+        }
     }
 
     /// The handles of the service.
