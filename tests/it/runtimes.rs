@@ -55,7 +55,7 @@ async fn until_state(world: &World, owner: &Caller<'_>, name: &str, state: &str)
     world.until(&format!("the runtime {name} is {state}"), found).await
 }
 
-fn shell(more: Value) -> Value {
+fn shell(more: &Value) -> Value {
     let mut body = json!({"agentType": "custom", "config": {"command": "bash"}});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -63,7 +63,7 @@ fn shell(more: Value) -> Value {
 
 /// Spawns and returns the agents with the names of their runtimes.
 async fn spawned(owner: &Caller<'_>, more: Value) -> Vec<(String, String)> {
-    let answer = owner.post(SPAWN, shell(more)).await.expect(StatusCode::CREATED);
+    let answer = owner.post(SPAWN, shell(&more)).await.expect(StatusCode::CREATED);
     assert_eq!(answer["data"]["success"], true, "{answer}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     answer["data"]["spawnedAgents"].as_array().unwrap().iter().map(|agent| (text(&agent["id"]), text(&agent["runtime"]))).collect()
@@ -89,7 +89,7 @@ async fn a_spawn_goes_to_the_runtime_that_is_named_and_its_stop_too(pool: PgPool
     let made = spawned(&owner, json!({"runtime": "second"})).await;
     let (id, name) = made[0].clone();
     assert_eq!(name, "second");
-    assert_eq!(agents_on(&second).await, [id.clone()]);
+    assert_eq!(agents_on(&second).await, [id.as_str()]);
     let agent = owner.until_run_is(&id, "ready").await;
     assert_eq!(agent["run"]["runtime"], "second");
     owner.until_session_is(&id, "active").await;
@@ -106,7 +106,7 @@ async fn a_spawn_goes_to_the_runtime_that_is_named_and_its_stop_too(pool: PgPool
     let ended: Value = ended.send().await.unwrap().json().await.unwrap();
     assert_eq!(ended["status"], "stopped");
 
-    let refused = async |more: Value| owner.post(SPAWN, shell(more)).await;
+    let refused = async |more: Value| owner.post(SPAWN, shell(&more)).await;
     refused(json!({"runtime": "third"})).await.expect_problem(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND");
     refused(json!({"runtime": "Not A Name"})).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
     refused(json!({"runtime": "second", "count": 4})).await.expect_problem(StatusCode::CONFLICT, "RUNTIME_FULL");
@@ -140,7 +140,7 @@ async fn a_wrong_token_starts_nothing_and_leaves_nothing(pool: PgPool) {
     let (world, second, gate) = two_runtimes(pool).await;
     let owner = world.owner().await;
     add(&owner, "second", &gate, json!({"token": "not the token"})).await;
-    let answer = owner.post(SPAWN, shell(json!({"runtime": "second"}))).await.expect(StatusCode::CREATED);
+    let answer = owner.post(SPAWN, shell(&json!({"runtime": "second"}))).await.expect(StatusCode::CREATED);
     assert_eq!((&answer["data"]["success"], &answer["data"]["spawnedAgents"]), (&json!(false), &json!([])));
     let left: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM parallax_agents) + (SELECT count(*) FROM mcp_api_keys)")
         .fetch_one(&world.pool)
@@ -179,7 +179,7 @@ async fn a_workspaces_own_runtime_from_its_settings_is_used_by_it_and_by_nobody_
 
     let theirs = outsider.get(RUNTIMES).await.expect(StatusCode::OK)["data"].clone();
     assert_eq!((theirs.as_array().unwrap().len(), &theirs[0]["name"]), (1, &json!("default")));
-    outsider.post(SPAWN, shell(json!({"runtime": "custom"}))).await.expect_problem(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND");
+    outsider.post(SPAWN, shell(&json!({"runtime": "custom"}))).await.expect_problem(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND");
     assert_eq!(spawned(&outsider, json!({})).await[0].1, "default");
 
     owner.patch_settings(json!({"hostingMode": "local"})).await.expect(StatusCode::OK);
@@ -295,7 +295,7 @@ async fn a_runtime_that_is_silent_for_90_seconds_is_offline_until_it_is_heard_of
             (session == "disconnected" || session == "connecting").then_some(())
         })
         .await;
-    owner.post(SPAWN, shell(json!({"runtime": "second"}))).await.expect_problem(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_UNREACHABLE");
+    owner.post(SPAWN, shell(&json!({"runtime": "second"}))).await.expect_problem(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_UNREACHABLE");
 
     gate.reopen();
     until_state(&world, &owner, "second", "online").await;
