@@ -16,11 +16,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     model::{clock::Clock, policy::Policy, token::Tokens},
-    runtime::{LiveTerminals, RuntimeClient, control_plane::ControlPlane},
+    runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
 pub use crate::{
     config::{Quota, RateLimits},
+    runtime::{RuntimeClient, link, registry::LinkKey},
     storage::{StorageError, Tx, access_cache::AccessCache},
 };
 pub use connections::Connections;
@@ -34,8 +35,6 @@ pub struct Settings {
     pub webhook_secret: Option<String>,
     /// Lets an operator's script make keys for people; without one nobody can (D-12).
     pub key_registration_token: Option<String>,
-    /// Origins, beside the configured runtime's, where a workspace may have a runtime of its own (D-14).
-    pub runtime_origins: Vec<String>,
     /// Origins beside our own whose pages may use the service from a browser.
     pub cors_origins: Vec<String>,
     /// Proxies that are believed when they say whom they speak for.
@@ -61,7 +60,7 @@ pub struct Handles {
     pub settings: Settings,
     pub access_cache: AccessCache,
     pub connections: Arc<Connections>,
-    pub runtime: Option<RuntimeClient>,
+    pub runtimes: Runtimes,
     pub control_plane: Option<ControlPlane>,
     pub terminals: LiveTerminals,
     /// Whether a workspace was found, so that it is not looked for with every request.

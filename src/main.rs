@@ -9,12 +9,12 @@ use raven_agents::{
     database::Database,
     domain::{
         adoption::{self, Contents, Found, Rehearsal},
-        auth,
+        auth, runtimes,
         workspaces::{self, NewPerson, Standing},
     },
     http, mcp,
-    model::{clock::Clock, ids::WorkspaceId, workspace::Role},
-    runtime::RuntimeClient,
+    model::{clock::Clock, ids::WorkspaceId, seal::Sealer, workspace::Role},
+    runtime::{RuntimeClient, Runtimes},
     serve,
     storage::{self, Tx},
     telemetry, up,
@@ -292,6 +292,7 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
         }
     };
     check("settings", Ok("all can be read".to_owned()));
+    let mut own_runtimes = Vec::new();
     match Database::resolve(config, &mut report) {
         Err(error) => check("database", Err(format!("{error:#}"))),
         Ok(database) => {
@@ -303,6 +304,10 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
                 let more = format!(", which take over {rows} rows; `migrate --dry-run` says how");
                 let text = describe(&contents) + if contents.found == Found::Original { &more } else { "" };
                 check("schema", Ok(text));
+                match own_runtimes_in(config, &pool).await {
+                    Ok(found) => own_runtimes = found,
+                    Err(error) => tracing::debug!(error = format!("{error:#}"), "the workspaces' own runtimes cannot be read"),
+                }
             }
             pool.close().await;
             if let Err(error) = database.stop() {
@@ -310,21 +315,16 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
             }
         }
     }
-    match &config.runtime {
+    let environment = config.runtime.as_ref().map(|runtime| (runtime.endpoint.as_str(), runtime.token.clone()));
+    match environment.map(|(endpoint, token)| RuntimeClient::new(endpoint, token)) {
         None => check("runtime", Ok("none configured; `up` brings its own".to_owned())),
-        Some(runtime) => match RuntimeClient::new(&runtime.endpoint, runtime.token.clone()) {
-            Err(error) => check("runtime", Err(error.to_string())),
-            Ok(client) => {
-                check(
-                    "runtime",
-                    client
-                        .health()
-                        .await
-                        .map(|health| health.message.unwrap_or_else(|| "answers".into()))
-                        .map_err(|error| error.to_string()),
-                );
-            }
-        },
+        Some(Err(error)) => check("runtime", Err(error.to_string())),
+        Some(Ok(client)) => check("runtime", well(&client).await),
+    }
+    for link in own_runtimes {
+        let users = link.reach.users.iter().filter_map(|(workspace, name)| Some(format!("{name} of workspace {}", workspace.as_ref()?)));
+        let name = format!("runtime {} ({})", link.client.endpoint(), users.collect::<Vec<_>>().join(", "));
+        check(&name, well(&link.client).await);
     }
     let secret = if config.app_secret.is_some() { "set" } else { "not set: `up` makes one, `serve` needs it" };
     check("APP_SECRET", Ok(secret.to_owned()));
@@ -337,6 +337,22 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
         },
     );
     if sound { Ok(()) } else { Err(anyhow::anyhow!("something is wrong, see above")) }
+}
+
+/// What a runtime says of how it is.
+async fn well(client: &RuntimeClient) -> Result<String, String> {
+    let health = client.health().await.map_err(|error| error.to_string())?;
+    Ok(health.message.unwrap_or_else(|| "answers".to_owned()))
+}
+
+/// The runtimes that workspaces brought. None, where there is no secret to open their tokens with.
+async fn own_runtimes_in(config: &Config, pool: &sqlx::PgPool) -> anyhow::Result<Vec<runtimes::Link>> {
+    let Some(secret) = &config.app_secret else { return Ok(Vec::new()) };
+    let environment = config.runtime.as_ref().map(|runtime| (runtime.endpoint.as_str(), runtime.token.clone()));
+    let known = Runtimes::new(environment, config.runtime_origins.clone(), Sealer::new(secret))?;
+    let mut links = runtimes::links(&mut *pool.acquire().await?, &known).await?;
+    links.retain(|link| link.reach.users.iter().any(|(workspace, _)| workspace.is_some()));
+    Ok(links)
 }
 
 /// Whether what has our port is this service.

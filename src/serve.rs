@@ -23,7 +23,7 @@ use crate::{
         seal::Sealer,
         token::Tokens,
     },
-    runtime::{LiveTerminals, RuntimeClient, control_plane::ControlPlane, link},
+    runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
     socket,
     storage::{self, Tx},
     workers,
@@ -31,8 +31,6 @@ use crate::{
 
 /// Reports of all terminals' connections that may wait for the database.
 const TERMINAL_NEWS_QUEUED: usize = 1024;
-/// Reports of the runtime's link that may wait for the database; beyond it the link stops reading.
-const RUNTIME_NEWS_QUEUED: usize = 1024;
 /// How long running work may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -49,10 +47,9 @@ pub struct Running {
 pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock) -> anyhow::Result<Running> {
     let address = listener.local_addr().context("the listening socket has no address")?;
     let app_secret = app_secret(config)?;
-    let runtime = match &config.runtime {
-        Some(runtime) => Some(RuntimeClient::new(&runtime.endpoint, runtime.token.clone()).context("AGENT_RUNTIME_ENDPOINT")?),
-        None => None,
-    };
+    let sealer = Sealer::new(app_secret);
+    let environment = config.runtime.as_ref().map(|runtime| (runtime.endpoint.as_str(), runtime.token.clone()));
+    let runtimes = Runtimes::new(environment, config.runtime_origins.clone(), sealer.clone()).context("AGENT_RUNTIME_ENDPOINT")?;
     let control_plane = control_plane(config)?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
@@ -62,7 +59,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         policy: Policy {
             agents_per_workspace_max: config.agents_per_workspace_max,
             agent_key_prefix: config.agent_key_prefix.clone(),
-            sealer: Sealer::new(app_secret),
+            sealer,
             control_plane: ControlPlanePolicy {
                 is_told: control_plane.is_some(),
                 may_get_keys: config.control_plane.as_ref().is_some_and(|url| url.starts_with("https://")),
@@ -76,7 +73,6 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             cloud: config.cloud,
             webhook_secret: config.webhook_secret.clone(),
             key_registration_token: config.key_registration_token.clone(),
-            runtime_origins: config.runtime_origins.clone(),
             cors_origins: config.cors_origins.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             rate_limits: config.rate_limits.clone(),
@@ -86,7 +82,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         },
         access_cache: AccessCache::default(),
         connections: Arc::default(),
-        runtime: runtime.clone(),
+        runtimes,
         control_plane,
         terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
         workspace_seen: AtomicBool::new(false),
@@ -96,8 +92,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         shutdown,
     });
     let (sockets, io) = socket::layer(app.clone());
-    let sources = workers::Sources { terminals: terminal_reports, runtime: runtime.map(|runtime| follow(&app, runtime)) };
-    workers::start(&app, sources, vec![Box::new(socket::Broadcaster(io))]);
+    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster(io))]);
     let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets);
     // Without it, small answers wait for the client's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {
@@ -165,20 +160,6 @@ fn client(config: &Config) -> anyhow::Result<Option<http::Client>> {
         collab_url: others.collab_url,
     };
     http::Client::open(folder, &settings).map(Some).with_context(|| format!("CLIENT_DIR {} cannot be opened", folder.display()))
-}
-
-/// Follows the runtime's events for as long as the service runs.
-fn follow(app: &App, runtime: RuntimeClient) -> (String, mpsc::Receiver<link::LinkNews>) {
-    let (news, reports) = mpsc::channel(RUNTIME_NEWS_QUEUED);
-    let endpoint = runtime.endpoint().to_owned();
-    let shutdown = app.shutdown.clone();
-    app.spawn(async move {
-        tokio::select! {
-            () = link::follow(runtime, news) => {}
-            () = shutdown.cancelled() => {}
-        }
-    });
-    (endpoint, reports)
 }
 
 impl Running {

@@ -14,6 +14,7 @@ pub mod invites;
 pub mod keys;
 pub mod notifications;
 pub mod runs;
+pub mod runtimes;
 pub mod settings;
 pub mod spaces;
 pub mod spawns;

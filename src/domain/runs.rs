@@ -18,13 +18,14 @@ use crate::{
         login::{Login, LoginHint},
         policy::Policy,
         run::{Run, RunNews, RunStatus, StopReport},
+        runtime::Reach,
         terminal::{SessionNews, TerminalSession},
     },
-    runtime::{LiveTerminals, RuntimeClient, RuntimeError, host, pty::Heard},
+    runtime::{LiveTerminals, RuntimeError, host, pty::Heard},
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::runtime::link::LinkNews;
+pub use crate::runtime::{RuntimeClient, link::LinkNews};
 
 /// A run that nothing is heard of for this long after it was asked for has come to nothing: longer
 /// than the runtime may take to answer the spawn.
@@ -270,11 +271,11 @@ pub async fn hear_gone(tx: &mut Tx, id: RunId) -> Result<(), StorageError> {
     hear_by_id(tx, id, news.into()).await
 }
 
-/// Compares what the runtime at `endpoint` says it runs with what we think, and takes the difference
+/// Compares what the runtime behind a link says it runs with what we think, and takes the difference
 /// as news: what the event stream told while nobody listened is made up for.
-async fn reconcile(tx: &mut Tx, policy: &Policy, endpoint: &str, handles: &[AgentHandle]) -> Result<FollowUp, StorageError> {
+async fn reconcile(tx: &mut Tx, policy: &Policy, reach: &Reach, handles: &[AgentHandle]) -> Result<FollowUp, StorageError> {
     let mut follow_up = FollowUp::default();
-    for run in storage::runs::live_on(tx.conn(), endpoint).await? {
+    for run in storage::runs::live_on(tx.conn(), reach).await? {
         let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id && is_of(handle.workspace_id.as_deref(), &run));
         let Some(handle) = found else {
             // The spawn may be on its way to the runtime right now.
@@ -298,7 +299,7 @@ async fn reconcile(tx: &mut Tx, policy: &Policy, endpoint: &str, handles: &[Agen
         }
     }
     let alive: Vec<String> = handles.iter().filter(|handle| !handle.status.is_final()).map(|handle| handle.id.clone()).collect();
-    follow_up.outlived = storage::runs::ended_among(tx.conn(), endpoint, &alive).await?;
+    follow_up.outlived = storage::runs::ended_among(tx.conn(), reach, &alive).await?;
     Ok(follow_up)
 }
 
@@ -345,34 +346,34 @@ fn hint_of(said: &Value) -> LoginHint {
     LoginHint { url: text("loginUrl").or_else(|| text("url")), instructions: text("instructions"), device_code: text("deviceCode") }
 }
 
-/// Takes in what the link to the runtime at `endpoint` reports; `is_connected` tells whether a session's terminal is.
+/// Takes in what the link to the runtime behind a link reports; `is_connected` tells whether a session's terminal is.
 pub async fn hear_link(
     tx: &mut Tx,
     policy: &Policy,
-    endpoint: &str,
+    reach: &Reach,
     news: &LinkNews,
     is_connected: impl Fn(SessionId) -> bool,
 ) -> Result<FollowUp, StorageError> {
     match news {
-        LinkNews::Agents(handles) => reconcile(tx, policy, endpoint, handles).await,
+        LinkNews::Agents(handles) => reconcile(tx, policy, reach, handles).await,
         LinkNews::Event(event) => {
-            let doubtful = hear_event(tx, policy, endpoint, event).await?;
+            let doubtful = hear_event(tx, policy, reach, event).await?;
             Ok(FollowUp { doubtful: doubtful.into_iter().collect(), ..FollowUp::default() })
         }
         LinkNews::Lost => {
-            move_sessions(tx, endpoint, SessionNews::Lost, |_| true).await?;
+            move_sessions(tx, reach, SessionNews::Lost, |_| true).await?;
             Ok(FollowUp::default())
         }
         LinkNews::Regained => {
-            move_sessions(tx, endpoint, SessionNews::Connected, is_connected).await?;
+            move_sessions(tx, reach, SessionNews::Connected, is_connected).await?;
             Ok(FollowUp::default())
         }
     }
 }
 
 /// Moves the sessions of a runtime with its link: while nothing is heard of it, what they show may be over.
-async fn move_sessions(tx: &mut Tx, endpoint: &str, news: SessionNews, which: impl Fn(SessionId) -> bool) -> Result<(), StorageError> {
-    for run in storage::runs::live_on(tx.conn(), endpoint).await? {
+async fn move_sessions(tx: &mut Tx, reach: &Reach, news: SessionNews, which: impl Fn(SessionId) -> bool) -> Result<(), StorageError> {
+    for run in storage::runs::live_on(tx.conn(), reach).await? {
         if let Some(session) = run.terminal_session.filter(|session| which(*session)) {
             terminals::hear(tx, session, news, None).await?;
         }
@@ -381,7 +382,7 @@ async fn move_sessions(tx: &mut Tx, endpoint: &str, news: SessionNews, which: im
 }
 
 /// Takes in one event of a runtime's stream. What concerns no run of ours is dropped.
-async fn hear_event(tx: &mut Tx, policy: &Policy, endpoint: &str, event: &EventFrame) -> Result<Option<Run>, StorageError> {
+async fn hear_event(tx: &mut Tx, policy: &Policy, reach: &Reach, event: &EventFrame) -> Result<Option<Run>, StorageError> {
     let data = &event.data;
     let agent = data.get("agent").unwrap_or(data);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -390,7 +391,7 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, endpoint: &str, event: &EventF
     let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
     let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     let workspace = event.workspace_id.clone().or_else(|| text(agent, "workspaceId"));
-    let run = storage::runs::lock_by_runtime_agent(tx.conn(), endpoint, &id).await?;
+    let run = storage::runs::lock_by_runtime_agent(tx.conn(), reach, &id).await?;
     let Some(run) = run.filter(|run| is_of(workspace.as_deref(), run)) else {
         tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
         return Ok(None);

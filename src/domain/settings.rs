@@ -1,8 +1,8 @@
 //! What a workspace's admins decide about its agents.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Map, Value};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
 
 use super::events;
 use crate::{
@@ -12,9 +12,10 @@ use crate::{
         event::{Event, EventKind},
         ids::WorkspaceId,
         policy::Policy,
+        runtime::{RuntimeHealth, RuntimeName, SILENCE_MAX},
         seal::Sealer,
         secret::Secret,
-        settings::{self, RUNTIME_KEY, RUNTIME_KEY_SEALED, WorkspaceRules},
+        settings::{self, CustomRuntime, RUNTIME_KEY, RUNTIME_KEY_SEALED, WorkspaceRules},
     },
     storage::{self, Conn, StorageError, Tx},
 };
@@ -34,20 +35,30 @@ async fn stored(conn: &mut Conn, person: &Person) -> Result<Value, StorageError>
     Ok(storage::workspaces::get(conn, person.workspace).await?.map_or(Value::Null, |workspace| workspace.settings))
 }
 
-/// A runtime that was silent for longer counts as disconnected (D-17): three heartbeats at the usual pace.
-const HEARTBEAT_COUNTS_FOR: TimeDelta = TimeDelta::seconds(90);
-
-/// As [`stored`], with the runtime's status as it is now: connected only while it is heard of.
+/// As [`stored`], with the status of the runtime that the workspace uses as it is now: connected only while it is
+/// heard of, by its heartbeats or by its answers (D-17).
 pub async fn current(conn: &mut Conn, clock: &Clock, person: &Person) -> Result<Value, StorageError> {
     let mut stored = stored(conn, person).await?;
     #[expect(clippy::disallowed_methods, reason = "how long a runtime has been silent needs no transaction")]
     let now = clock.at(Utc::now());
-    if let Some(status) = stored.pointer_mut("/agent/runtimeStatus") {
+    let used = if CustomRuntime::read(&stored).is_some() { RuntimeName::custom() } else { RuntimeName::environment() };
+    let known = storage::runtimes::health(conn, person.workspace).await?;
+    let health = known.into_iter().find(|(name, _)| name == used.as_str()).map(|(_, health)| health);
+    let seen_at = health.as_ref().and_then(RuntimeHealth::last_seen_at);
+    let is_recent = |at: DateTime<Utc>| now - at < SILENCE_MAX;
+    if let Some(status) = stored.pointer_mut("/agent/runtimeStatus").and_then(Value::as_object_mut) {
         let last = status.get("lastHeartbeat").and_then(Value::as_str).and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-        let heard = last.is_some_and(|last| now - last.to_utc() < HEARTBEAT_COUNTS_FOR);
-        if let Some(connected) = status.get_mut("connected") {
-            *connected = Value::Bool(heard);
+        let connected = last.is_some_and(|last| is_recent(last.to_utc())) || seen_at.is_some_and(is_recent);
+        status.insert("connected".to_owned(), Value::Bool(connected));
+    } else if let (Some(health), Some(seen_at)) = (health, seen_at) {
+        let mut agent = settings::section(&stored, "agent").into_owned();
+        let heartbeat = health.last_heartbeat_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let status = json!({"connected": is_recent(seen_at), "lastHeartbeat": heartbeat, "activeAgents": health.active_agents, "version": health.version});
+        agent.insert("runtimeStatus".to_owned(), status);
+        if !stored.is_object() {
+            stored = Value::Object(Map::new());
         }
+        stored["agent"] = Value::Object(agent);
     }
     Ok(stored)
 }
@@ -129,5 +140,5 @@ pub async fn seal_plain_keys(tx: &mut Tx, sealer: &Sealer) -> Result<u64, Storag
 }
 
 fn seal(sealer: &Sealer, workspace: WorkspaceId, key: &Secret) -> Value {
-    Value::String(STANDARD.encode(sealer.seal(&format!("workspaces/{workspace}/{RUNTIME_KEY}"), key)))
+    Value::String(STANDARD.encode(sealer.seal(&CustomRuntime::key_place(workspace), key)))
 }

@@ -18,6 +18,7 @@ use super::{
     assignments::{self, AssignmentError},
     events, keys,
     runs::{self, Report},
+    runtimes::{self, Placement, PlacementError},
 };
 use crate::{
     model::{
@@ -30,11 +31,12 @@ use crate::{
         permission::PermissionSet,
         policy::Policy,
         run::{Run, RunNews, RunStatus},
+        runtime::RuntimeName,
         secret::Secret,
         settings::WorkspaceRules,
         terminal::Size,
     },
-    runtime::{RuntimeClient, RuntimeError},
+    runtime::{RuntimeClient, RuntimeError, Runtimes},
     storage::{self, StorageError, Tx},
 };
 
@@ -47,6 +49,8 @@ pub struct SpawnOrder {
     /// Canonical: `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`.
     pub agent_type: &'static str,
     pub count: u32,
+    /// Where they are to run; without it each goes where there is most room.
+    pub runtime: Option<RuntimeName>,
     pub name: Option<String>,
     pub capabilities: Vec<String>,
     /// What the agents are granted; the workspace's defaults when absent.
@@ -62,6 +66,7 @@ pub struct SpawnOrder {
 pub struct Planned {
     pub agent: Agent,
     pub run: Run,
+    runtime: RuntimeClient,
     key: Secret,
 }
 
@@ -80,20 +85,29 @@ pub enum SpawnError {
     #[error(transparent)]
     Assignment(#[from] AssignmentError),
     #[error(transparent)]
+    Placement(#[from] PlacementError),
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Makes the agents of an order: approved by the admin, each with a key of its own.
+/// Makes the agents of an order: approved by the admin, each with a key of its own and a place on a runtime.
 ///
-/// Errors: `LimitReached` when not all of them fit, `Storage`.
-pub async fn plan(tx: &mut Tx, policy: &Policy, admin: &Admin, endpoint: &str, order: &SpawnOrder) -> Result<Vec<Planned>, SpawnError> {
+/// Errors: `LimitReached` when not all of them fit, `Placement` when no runtime takes them all, `Storage`.
+pub async fn plan(
+    tx: &mut Tx,
+    policy: &Policy,
+    runtimes: &Runtimes,
+    admin: &Admin,
+    order: &SpawnOrder,
+) -> Result<Vec<Planned>, SpawnError> {
     let rules = storage::workspaces::lock(tx.conn(), admin.workspace()).await?.ok_or(ApprovalError::NotFound)?;
     if !rules.agents_enabled {
         return Err(ApprovalError::SwitchedOff.into());
     }
+    let places = runtimes::choose(tx, runtimes, admin.workspace(), order.agent_type, order.runtime.as_ref(), order.count).await?;
     let mut planned = Vec::new();
-    for number in 1..=order.count {
-        planned.push(plan_one(tx, policy, &rules, admin, endpoint, order, number).await?);
+    for (number, place) in (1..).zip(places) {
+        planned.push(plan_one(tx, policy, &rules, admin, place, order, number).await?);
     }
     Ok(planned)
 }
@@ -103,7 +117,7 @@ async fn plan_one(
     policy: &Policy,
     rules: &WorkspaceRules,
     admin: &Admin,
-    endpoint: &str,
+    place: Placement,
     order: &SpawnOrder,
     number: u32,
 ) -> Result<Planned, SpawnError> {
@@ -134,7 +148,8 @@ async fn plan_one(
         agent: approved.agent.id.clone(),
         agent_name: name,
         agent_type: order.agent_type.to_owned(),
-        runtime_endpoint: endpoint.to_owned(),
+        runtime: place.name,
+        runtime_endpoint: place.client.endpoint().to_owned(),
         runtime_agent_id: approved.agent.id.as_str().to_owned(),
         runtime_session_id: None,
         terminal_session: None,
@@ -155,7 +170,7 @@ async fn plan_one(
     for target in &order.assignments {
         assignments::assign_new(tx, rules, admin.person(), &approved.agent, *target).await?;
     }
-    Ok(Planned { agent: approved.agent, run, key: approved.key })
+    Ok(Planned { agent: approved.agent, run, runtime: place.client, key: approved.key })
 }
 
 /// Why an agent could not be launched.
@@ -174,14 +189,10 @@ pub struct Launched {
     pub runtime_session_id: Option<String>,
 }
 
-/// Asks the runtime for one planned agent. Its key goes into the environment of its process, and
+/// Asks its runtime for one planned agent. Its key goes into the environment of its process, and
 /// nowhere else (D-47). The run's id makes a repeated call harmless.
-pub async fn launch(
-    runtime: &RuntimeClient,
-    planned: &Planned,
-    order: &SpawnOrder,
-    callbacks: &Callbacks,
-) -> Result<Launched, LaunchError> {
+pub async fn launch(planned: &Planned, order: &SpawnOrder, callbacks: &Callbacks) -> Result<Launched, LaunchError> {
+    let runtime = &planned.runtime;
     let mut config = order.config.clone();
     let mut env = config.get("env").and_then(Value::as_object).cloned().unwrap_or_default();
     env.insert("MCP_SERVER_URL".into(), json!(callbacks.app_url));

@@ -16,7 +16,7 @@ use crate::{
         run::Run,
         terminal::{NewSession, SessionLog, SessionNews, SessionStatus, Size, TerminalSession},
     },
-    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec, client::origin_of},
+    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec},
     storage::{self, Conn, StorageError, Tx},
 };
 
@@ -88,7 +88,7 @@ pub struct Offer {
     pub runtime_session_id: String,
     pub title: Option<String>,
     pub size: Size,
-    /// Must be on the configured runtime, if given.
+    /// Must be on one of the workspace's runtimes, if given.
     pub endpoint: Option<String>,
 }
 
@@ -97,8 +97,8 @@ pub struct Offer {
 pub enum OfferError {
     #[error("agent not found")]
     AgentNotFound,
-    /// A session is on the configured runtime or nowhere (D-16).
-    #[error("the endpoint is not the configured runtime's")]
+    /// A session is on one of the workspace's runtimes or nowhere (D-16).
+    #[error("the endpoint is none of the workspace's runtimes")]
     ForeignEndpoint,
     #[error("another agent has a session of this name")]
     Taken,
@@ -112,7 +112,7 @@ pub enum OfferError {
 }
 
 /// Makes the session that a runtime offers for an approved agent; the agent's earlier one ends. Offering
-/// it again changes nothing.
+/// it again changes nothing. `runtime` is the workspace's on the origin of the offer.
 ///
 /// Records [`EventKind::TerminalChanged`]. Source: REST contract §2.4, D-16.
 /// Errors: `AgentNotFound`, `NoRuntime`, `ForeignEndpoint`, `Taken`, `Terminated`, `Storage`.
@@ -122,11 +122,7 @@ pub async fn register(
     workspace: WorkspaceId,
     offer: Offer,
 ) -> Result<TerminalSession, OfferError> {
-    let runtime = runtime.ok_or(TerminalError::NoRuntime)?;
-    let same = |endpoint: &str| origin_of(endpoint).is_some_and(|origin| Some(origin) == origin_of(runtime.endpoint()));
-    if offer.endpoint.as_deref().is_some_and(|endpoint| !same(endpoint)) {
-        return Err(OfferError::ForeignEndpoint);
-    }
+    let runtime = runtime.ok_or(if offer.endpoint.is_some() { OfferError::ForeignEndpoint } else { TerminalError::NoRuntime.into() })?;
     let agent = storage::agents::lock(tx.conn(), workspace, &offer.agent).await?;
     let agent = agent.filter(|agent| agent.id == offer.agent && agent.state.status() == AgentStatus::Approved);
     let agent = agent.ok_or(OfferError::AgentNotFound)?;
@@ -319,21 +315,27 @@ pub struct Attachment {
     pub writer: Option<Writer>,
 }
 
-/// Opens a session for a person: anybody of its workspace may watch.
+/// The session that a person of its workspace wants to see.
 ///
-/// Errors: `NotFound` (also in another workspace), `Terminated`, `NoRuntime`, `Storage`.
+/// Errors: `NotFound` (also in another workspace), `Storage`.
+pub async fn wanted(tx: &mut Tx, person: &Person, wanted: &Wanted) -> Result<TerminalSession, TerminalError> {
+    let found = match wanted {
+        Wanted::Session(id) => storage::terminals::get(tx.conn(), person.workspace, *id).await?,
+        Wanted::Agent(agent) => storage::terminals::live_of_agent(tx.conn(), person.workspace, agent).await?,
+    };
+    found.ok_or(TerminalError::NotFound)
+}
+
+/// Opens a session, which [`wanted`] found, on its runtime: anybody of its workspace may watch.
+///
+/// Errors: `Terminated`, `NoRuntime`, `Storage`.
 pub async fn attach(
     tx: &mut Tx,
     terminals: &LiveTerminals,
     runtime: Option<&RuntimeClient>,
     person: &Person,
-    wanted: &Wanted,
+    session: TerminalSession,
 ) -> Result<Attachment, TerminalError> {
-    let found = match wanted {
-        Wanted::Session(id) => storage::terminals::get(tx.conn(), person.workspace, *id).await?,
-        Wanted::Agent(agent) => storage::terminals::live_of_agent(tx.conn(), person.workspace, agent).await?,
-    };
-    let session = found.ok_or(TerminalError::NotFound)?;
     if session.status == SessionStatus::Terminated {
         return Err(TerminalError::Terminated);
     }
@@ -347,6 +349,14 @@ pub async fn attach(
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
     Ok(Attachment { viewer: terminal.view(), session, writer })
+}
+
+/// Takes in that a terminal's connection holds although its runtime was given up in between.
+pub async fn hear_connected(tx: &mut Tx, terminals: &LiveTerminals, session: SessionId) -> Result<(), StorageError> {
+    if terminals.get(session).is_some_and(|terminal| terminal.is_connected()) {
+        hear(tx, session, SessionNews::Connected, None).await?;
+    }
+    Ok(())
 }
 
 /// Notes that a viewer left.

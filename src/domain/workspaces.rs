@@ -1,7 +1,5 @@
 //! Makes workspaces and the accounts of people.
 
-use serde_json::json;
-
 use super::events;
 use crate::{
     model::{
@@ -118,21 +116,4 @@ pub async fn resolve(conn: &mut Conn, host_label: Option<&str>) -> Result<Option
 
 pub async fn get(conn: &mut Conn, id: WorkspaceId) -> Result<Option<Workspace>, StorageError> {
     storage::workspaces::get(conn, id).await
-}
-
-/// What a runtime says of itself every so often (D-17).
-pub struct Heartbeat {
-    pub active_agents: Option<u32>,
-    pub version: Option<String>,
-}
-
-/// Stores a runtime's heartbeat where the settings page reads it. `false` for an unknown workspace.
-pub async fn heartbeat(tx: &mut Tx, workspace: WorkspaceId, heartbeat: &Heartbeat) -> Result<bool, StorageError> {
-    let status = json!({
-        "connected": true,
-        "lastHeartbeat": tx.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        "activeAgents": heartbeat.active_agents,
-        "version": heartbeat.version,
-    });
-    storage::workspaces::set_runtime_status(tx.conn(), workspace, &status).await
 }

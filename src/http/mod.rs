@@ -22,6 +22,7 @@ mod reference;
 mod revocation;
 mod runs;
 mod runtime;
+mod runtimes;
 mod settings;
 mod spawns;
 mod terminals;
@@ -82,6 +83,7 @@ fn plain(mut request: Request) -> Request {
         (name = "settings", description = "What admins decide about agents"),
         (name = "workspace", description = "What the web UI's pages read of the workspace"),
         (name = "runs", description = "Agents on a runtime"),
+        (name = "runtimes", description = "Where a workspace's agents run"),
         (name = "terminals", description = "Terminal sessions"),
         (name = "activity", description = "What happened"),
         (name = "mcp", description = "Tools for agents"),
@@ -153,6 +155,8 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(settings::update))
         .routes(routes!(settings::runtime_health))
         .routes(routes!(settings::test_runtime))
+        .routes(routes!(runtimes::list, runtimes::add))
+        .routes(routes!(runtimes::update, runtimes::remove))
         .routes(routes!(spawns::spawn))
         .routes(routes!(spawns::stop))
         .routes(routes!(runs::send))

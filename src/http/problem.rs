@@ -14,10 +14,11 @@ use crate::{
     app::StorageError,
     domain::{
         agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, idempotency::RepeatError,
-        invites::InviteError, invites::RegisterError, keys::KeyError, runs::StopError, settings::SettingsError, spawns::SpawnError,
-        steering::SteerError, terminals::OfferError, terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
+        invites::InviteError, invites::RegisterError, keys::KeyError, runs::StopError, runtimes::HeartbeatError, runtimes::PlacementError,
+        runtimes::RuntimeProblem, settings::SettingsError, spawns::SpawnError, steering::SteerError, terminals::OfferError,
+        terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
     },
-    model::agent::IllegalTransition,
+    model::{agent::IllegalTransition, runtime::NoRuntime},
     wire::problem::Problem,
 };
 
@@ -162,7 +163,48 @@ impl From<SpawnError> for Problem {
         match error {
             SpawnError::Approval(approval) => approval.into(),
             SpawnError::Assignment(assignment) => assignment.into(),
+            SpawnError::Placement(placement) => placement.into(),
             SpawnError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<PlacementError> for Problem {
+    fn from(error: PlacementError) -> Self {
+        let why = match error {
+            PlacementError::None(why) => why,
+            PlacementError::Storage(storage) => return storage.into(),
+        };
+        match why {
+            NoRuntime::NotConfigured => Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED", why.to_string()),
+            NoRuntime::Offline => Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_UNREACHABLE", why.to_string()),
+            NoRuntime::Unknown => Self::new(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND", why.to_string()),
+            NoRuntime::Disabled => Self::new(StatusCode::CONFLICT, "RUNTIME_DISABLED", why.to_string()),
+            NoRuntime::TypeNotTaken => Self::new(StatusCode::CONFLICT, "RUNTIME_TYPE_NOT_TAKEN", why.to_string()),
+            NoRuntime::Full => Self::new(StatusCode::CONFLICT, "RUNTIME_FULL", why.to_string()),
+        }
+    }
+}
+
+impl From<RuntimeProblem> for Problem {
+    fn from(error: RuntimeProblem) -> Self {
+        match error {
+            RuntimeProblem::NotFound => Self::new(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND", error.to_string()),
+            RuntimeProblem::Taken => Self::new(StatusCode::CONFLICT, "RUNTIME_NAME_TAKEN", error.to_string()),
+            RuntimeProblem::Reserved => Self::invalid("name", "must not be default or custom"),
+            RuntimeProblem::LimitReached { .. } => Self::new(StatusCode::CONFLICT, "RUNTIME_LIMIT_REACHED", error.to_string()),
+            RuntimeProblem::InUse => Self::new(StatusCode::CONFLICT, "RUNTIME_IN_USE", error.to_string()),
+            RuntimeProblem::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<HeartbeatError> for Problem {
+    fn from(error: HeartbeatError) -> Self {
+        match error {
+            HeartbeatError::WorkspaceUnknown => Self::new(StatusCode::NOT_FOUND, "WORKSPACE_UNKNOWN", error.to_string()),
+            HeartbeatError::Foreign => Self::new(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND", error.to_string()),
+            HeartbeatError::Storage(storage) => storage.into(),
         }
     }
 }
@@ -287,7 +329,7 @@ impl From<OfferError> for Problem {
     fn from(error: OfferError) -> Self {
         match error {
             OfferError::AgentNotFound => agent_not_found(),
-            OfferError::ForeignEndpoint => Self::invalid("runtimeEndpoint", "must be the configured runtime"),
+            OfferError::ForeignEndpoint => Self::invalid("runtimeEndpoint", "must be one of the workspace's runtimes"),
             OfferError::Taken => Self::new(StatusCode::CONFLICT, "SESSION_TAKEN", error.to_string()),
             OfferError::Ambiguous => Self::invalid("workspaceId", "is missing, and the session is not the only one of its name"),
             OfferError::Session(session) => session.into(),

@@ -9,7 +9,7 @@ use crate::{
         App, StorageError,
         connections::{Closed, Concerned},
     },
-    domain::runs,
+    domain::{runs, runtimes},
     model::{
         actor::{Standing, Subject},
         run::Run,
@@ -77,12 +77,10 @@ impl Revocation {
 
 /// The number of processes that have ended: one or none.
 async fn end_process(app: &App, run: Option<Run>) -> u64 {
-    let (Some(run), Some(runtime)) = (run, &app.runtime) else { return 0 };
-    if runtime.endpoint() != run.runtime_endpoint {
-        return 0;
-    }
+    let Some(run) = run else { return 0 };
     let ending = async {
-        let report = runs::end_process(runtime, &run).await.ok()?;
+        let found = runtimes::client_of_run(&mut *app.read().await.ok()?, &app.runtimes, &run).await;
+        let report = runs::end_process(&found.ok()??, &run).await.ok()?;
         let heard = async {
             let mut tx = app.begin().await?;
             runs::hear_by_id(&mut tx, run.id, report).await?;

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     app::App,
-    domain::steering::{self, RuntimeClient, SteerError, Takeover},
+    domain::{
+        runtimes,
+        steering::{self, RuntimeClient, Takeover},
+    },
     model::{actor::Admin, ids::AgentId, run::Run as RunRow},
     wire::{
         agents::Run,
@@ -121,10 +124,11 @@ async fn take_over(app: &App, admin: &Admin, id: &AgentId, takeover: Takeover) -
 
 /// The agent's run, and the runtime that has it.
 async fn found(app: &App, admin: &Admin, id: &AgentId) -> Result<(RunRow, RuntimeClient), Problem> {
-    let run = steering::running(&mut *app.read().await.map_err(SteerError::from)?, admin, id).await?;
-    let runtime = app.runtime.as_ref().filter(|runtime| runtime.endpoint() == run.runtime_endpoint);
+    let mut conn = app.read().await?;
+    let run = steering::running(&mut conn, admin, id).await?;
+    let runtime = runtimes::client_of_run(&mut conn, &app.runtimes, &run).await?;
     let runtime = runtime.ok_or_else(|| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED", "the agent's runtime is no longer configured")
     })?;
-    Ok((run, runtime.clone()))
+    Ok((run, runtime))
 }

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     domain::{
         runs::{self, Report},
-        workspaces::{self, Heartbeat},
+        runtimes::{self, Condition},
     },
     model::{ids::WorkspaceId, login::LoginHint, run::RunNews},
     wire::{
@@ -49,6 +49,8 @@ pub(super) async fn spawn_callback(
 }
 
 /// Report that a runtime is alive.
+///
+/// `runtimeId` is its name or endpoint, or an id of its own; a URL that is none of the workspace's runtimes is refused.
 #[utoipa::path(post, path = "/api/parallax-agents/runtime/heartbeat", operation_id = "runtimeHeartbeat", tag = "operations",
     security(("webhook" = [])), request_body = RuntimeHeartbeat, responses(
     (status = 200, body = Envelope<Done>),
@@ -63,10 +65,8 @@ pub(super) async fn heartbeat(
 ) -> Result<Envelope<Done>, Problem> {
     check_workspace(&headers, body.workspace_id)?;
     let mut tx = app.begin().await?;
-    let heartbeat = Heartbeat { active_agents: body.active_agents, version: body.version };
-    if !workspaces::heartbeat(&mut tx, body.workspace_id, &heartbeat).await? {
-        return Err(Problem::new(axum::http::StatusCode::NOT_FOUND, "WORKSPACE_UNKNOWN", "no such workspace"));
-    }
+    let condition = Condition { active_agents: body.active_agents, version: body.version };
+    runtimes::heartbeat(&mut tx, &app.runtimes, body.workspace_id, &body.runtime_id, &condition).await?;
     tx.commit().await?;
     Ok(Envelope::ok(Done::OK))
 }

@@ -8,7 +8,12 @@ use super::{
 };
 use crate::{
     app::App,
-    domain::{health, settings},
+    domain::{
+        health,
+        runtimes::{self, RuntimeProblem},
+        settings,
+    },
+    model::ids::WorkspaceId,
     wire::{
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
@@ -41,7 +46,7 @@ pub(super) async fn update(
         input::permissions("parallax.defaultPermissions", names)?;
     }
     if let Some(endpoint) = body.runtime_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) {
-        check_endpoint(&app, "runtimeEndpoint", endpoint)?;
+        check_endpoint(&app, "runtimeEndpoint", endpoint).await?;
     }
     let (agent, parallax) = body.fields();
     let mut tx = app.begin().await?;
@@ -51,29 +56,36 @@ pub(super) async fn update(
 }
 
 /// Get whether the runtime answers.
+///
+/// The one that the workspace's agents run on when nobody chooses another.
 #[utoipa::path(post, path = "/api/workspace/agent-settings/runtime-health", operation_id = "getRuntimeHealth", tag = "settings",
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<RuntimeHealth>), PersonErrors))]
-pub(super) async fn runtime_health(State(app): State<App>, _: Member) -> Envelope<RuntimeHealth> {
-    Envelope::ok(configured(&app).await)
+pub(super) async fn runtime_health(State(app): State<App>, Member(person): Member) -> Result<Envelope<RuntimeHealth>, Problem> {
+    Ok(Envelope::ok(used(&app, person.workspace).await?))
 }
 
 /// Test a runtime.
 ///
-/// The configured one, or one on an origin that the operator allows. Says no more of one that does
-/// not answer than that it does not.
+/// One of the workspace's by name, or one on an origin that the operator allows by its endpoint; without either
+/// the one that the workspace uses. Says no more of one that does not answer than that it does not.
 #[utoipa::path(post, path = "/api/parallax-agents/runtime/test", operation_id = "testRuntime", tag = "settings",
     security(("person" = []), ("cookie" = [])), request_body = Option<TestRuntime>,
     responses((status = 200, body = Envelope<RuntimeHealth>), PersonErrors, AdminErrors))]
 pub(super) async fn test_runtime(
     State(app): State<App>,
-    _: Manager,
+    Manager(admin): Manager,
     Body(body): Body<TestRuntime>,
 ) -> Result<Envelope<RuntimeHealth>, Problem> {
+    if let Some(name) = body.name {
+        let client = runtimes::client(&mut *app.read().await?, &app.runtimes, admin.workspace(), &name).await?;
+        let client = client.ok_or(RuntimeProblem::NotFound)?;
+        return Ok(Envelope::ok(health_of(health::probe(&client).await)));
+    }
     let Some(endpoint) = body.endpoint.filter(|endpoint| !endpoint.trim().is_empty()) else {
-        return Ok(Envelope::ok(configured(&app).await));
+        return Ok(Envelope::ok(used(&app, admin.workspace()).await?));
     };
-    check_endpoint(&app, "endpoint", &endpoint)?;
-    let probed = match app.runtime.as_ref().filter(|runtime| runtime.endpoint() == endpoint.trim_end_matches('/')) {
+    let endpoint = check_endpoint(&app, "endpoint", &endpoint).await?;
+    let probed = match app.runtimes.environment().filter(|runtime| runtime.endpoint() == endpoint) {
         Some(runtime) => health::probe(runtime).await,
         // Our runtime's token is for our runtime alone.
         None => health::probe_endpoint(&endpoint).await.map_err(|_| Problem::invalid("endpoint", "must be an http or https URL"))?,
@@ -81,20 +93,18 @@ pub(super) async fn test_runtime(
     Ok(Envelope::ok(health_of(probed)))
 }
 
-/// A runtime's address comes from a person: it must be one that the operator named (D-14).
-fn check_endpoint(app: &App, field: &str, endpoint: &str) -> Result<(), Problem> {
-    let configured = app.runtime.as_ref().map(|runtime| runtime.endpoint().to_owned());
-    if health::is_allowed(endpoint, configured.as_deref(), &app.settings.runtime_origins) {
-        return Ok(());
-    }
-    Err(Problem::invalid(field, "must be the configured runtime or on an origin named in AGENT_RUNTIME_ALLOWED_ORIGINS"))
+/// A runtime's address comes from a person: it must be one that the operator named (D-14). Returns it as rows name it.
+pub(super) async fn check_endpoint(app: &App, field: &str, endpoint: &str) -> Result<String, Problem> {
+    let refused = || Problem::invalid(field, "must be the configured runtime or on an origin named in AGENT_RUNTIME_ALLOWED_ORIGINS");
+    runtimes::callable(&app.runtimes, endpoint).await.ok_or_else(refused)
 }
 
-async fn configured(app: &App) -> RuntimeHealth {
-    match &app.runtime {
-        Some(runtime) => health_of(health::probe(runtime).await),
+async fn used(app: &App, workspace: WorkspaceId) -> Result<RuntimeHealth, Problem> {
+    let client = runtimes::used(&mut *app.read().await?, &app.runtimes, workspace).await?;
+    Ok(match client {
+        Some(client) => health_of(health::probe(&client).await),
         None => failed("no agent runtime is configured"),
-    }
+    })
 }
 
 fn health_of(probed: Option<health::Probed>) -> RuntimeHealth {

@@ -27,7 +27,8 @@ use crate::{
 
 /// Spawn agents.
 ///
-/// Each gets a row, the permissions given and a key of its own, which only its process receives.
+/// Each gets a row, the permissions given and a key of its own, which only its process receives. Without
+/// `runtime` each goes to the least loaded of the workspace's runtimes that takes its type.
 /// What could not be started is named in `errors`, and nothing is left of it.
 #[utoipa::path(post, path = "/api/parallax-agents/spawn", operation_id = "spawnAgents", tag = "runs",
     security(("person" = []), ("cookie" = [])), params(Repeatable), request_body = SpawnAgents,
@@ -62,6 +63,7 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
         agent_type,
         size,
         count: body.count,
+        runtime: body.runtime,
         name: body.name.map(|name| name.trim().to_owned()),
         capabilities: body.capabilities,
         permissions,
@@ -71,18 +73,14 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
 }
 
 async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope<Spawned>, Problem> {
-    let runtime = app.runtime.clone().ok_or_else(|| {
-        let message = "no agent runtime is configured; set AGENT_RUNTIME_ENDPOINT";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED", message)
-    })?;
     let mut tx = app.begin().await?;
-    let planned = spawns::plan(&mut tx, &app.policy, &admin, runtime.endpoint(), &order).await?;
+    let planned = spawns::plan(&mut tx, &app.policy, &app.runtimes, &admin, &order).await?;
     tx.commit().await?;
 
     let callbacks = Callbacks { app_url: app.settings.app_url.clone() };
     // All at once: a runtime that does not answer costs one deadline, not one for each agent.
     let launches = planned.iter().map(async |agent| {
-        let launched = spawns::launch(&runtime, agent, &order, &callbacks).await;
+        let launched = spawns::launch(agent, &order, &callbacks).await;
         settle(&app, agent, launched.as_ref()).await;
         launched.map(drop)
     });
@@ -96,6 +94,7 @@ async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope
                 name: agent.agent.profile.name.clone(),
                 agent_type: wire_agent_type(order.agent_type).to_owned(),
                 status: "starting",
+                runtime: agent.run.runtime.clone(),
             }),
             Err(error) => {
                 tracing::warn!(agent.id = %agent.agent.id, error = &error as &dyn std::error::Error, "spawn failed");

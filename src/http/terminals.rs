@@ -9,7 +9,7 @@ use super::{
 use crate::{
     app::App,
     domain::{
-        runs,
+        runs, runtimes,
         terminals::{self, Offer, TerminalError},
     },
     model::{
@@ -112,7 +112,8 @@ pub(super) async fn register(
         endpoint: body.runtime_endpoint.filter(|endpoint| !endpoint.is_empty()),
     };
     let mut tx = app.begin().await?;
-    let session = terminals::register(&mut tx, app.runtime.as_ref(), body.workspace_id, offer).await?;
+    let runtime = runtimes::client_at(tx.conn(), &app.runtimes, body.workspace_id, offer.endpoint.as_deref()).await?;
+    let session = terminals::register(&mut tx, runtime.as_ref(), body.workspace_id, offer).await?;
     tx.commit().await?;
     Ok(Envelope::created(session.into()))
 }

@@ -8,6 +8,7 @@ use super::{
     assignment::{Assignment, Target},
     ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, TaskId, UserId, WorkspaceId},
     login::Login,
+    runtime::RuntimeName,
 };
 
 /// Something that happened in a workspace.
@@ -112,6 +113,13 @@ pub enum EventKind {
     InviteDeleted { invite_id: InviteId, invite_name: String },
     #[serde(rename = "settings.changed")]
     SettingsChanged { fields: Vec<String> },
+    /// A runtime of the workspace was added, changed or removed.
+    #[serde(rename = "runtime.changed")]
+    RuntimeChanged { runtime: RuntimeName, change: String },
+    #[serde(rename = "runtime.online")]
+    RuntimeOnline { runtime: RuntimeName },
+    #[serde(rename = "runtime.offline")]
+    RuntimeOffline { runtime: RuntimeName },
     #[serde(rename = "user.changed")]
     UserChanged { user_id: UserId, change: String },
     #[serde(rename = "approval.requested")]
@@ -200,6 +208,9 @@ impl EventKind {
             Self::InviteRevoked { .. } => "invite.revoked",
             Self::InviteDeleted { .. } => "invite.deleted",
             Self::SettingsChanged { .. } => "settings.changed",
+            Self::RuntimeChanged { .. } => "runtime.changed",
+            Self::RuntimeOnline { .. } => "runtime.online",
+            Self::RuntimeOffline { .. } => "runtime.offline",
             Self::UserChanged { .. } => "user.changed",
             Self::ApprovalRequested { .. } => "approval.requested",
             Self::ApprovalDecided { .. } => "approval.decided",
@@ -311,6 +322,15 @@ impl EventKind {
             ),
             Self::SettingsChanged { fields } => {
                 ("settings_changed", format!("Settings were changed: {}", fields.join(", ")), json!({"fields": fields, "changedBy": actor}))
+            }
+            Self::RuntimeChanged { runtime, change } => (
+                "runtime_changed",
+                format!("The runtime {runtime} was {change}"),
+                json!({"runtime": runtime, "change": change, "changedBy": actor}),
+            ),
+            Self::RuntimeOnline { runtime } => ("runtime_online", format!("The runtime {runtime} is back"), json!({"runtime": runtime})),
+            Self::RuntimeOffline { runtime } => {
+                ("runtime_offline", format!("The runtime {runtime} is silent"), json!({"runtime": runtime}))
             }
             Self::UserChanged { user_id, change } => {
                 ("user_changed", format!("An account was changed: {change}"), json!({"userId": user_id, "change": change}))

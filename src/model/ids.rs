@@ -50,6 +50,8 @@ uuid_id! {
     SessionId,
     /// One process of a spawned agent.
     RunId,
+    /// A runtime that a workspace's admins named.
+    RuntimeId,
     /// An event, the same on every channel.
     EventId,
     /// An agent's place on a project or task.
@@ -67,7 +69,7 @@ uuid_id! {
 }
 
 /// Words that stand beside `/:agentId` in a route and so would hide an agent of that name (D-24).
-const RESERVED_AGENT_IDS: [&str; 14] = [
+const RESERVED_AGENT_IDS: [&str; 15] = [
     "access-request",
     "activity",
     "assignments",
@@ -78,6 +80,7 @@ const RESERVED_AGENT_IDS: [&str; 14] = [
     "project",
     "register",
     "runtime",
+    "runtimes",
     "spawn",
     "spawn-callback",
     "task",

@@ -18,6 +18,7 @@ pub mod origin;
 pub mod permission;
 pub mod policy;
 pub mod run;
+pub mod runtime;
 pub mod seal;
 pub mod secret;
 pub mod settings;

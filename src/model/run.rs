@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::{
     ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
     login::{Login, LoginHint},
+    runtime::RuntimeName,
     terminal::Size,
 };
 
@@ -138,6 +139,8 @@ pub struct Run {
     pub agent_name: String,
     /// Canonical: `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`.
     pub agent_type: String,
+    /// The workspace's name for the runtime that it was started on, and where that was then.
+    pub runtime: RuntimeName,
     pub runtime_endpoint: String,
     pub runtime_agent_id: String,
     pub runtime_session_id: Option<String>,

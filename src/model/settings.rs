@@ -3,9 +3,10 @@
 //! It is kept in `workspaces.settings`, beside what other programs keep there; a value of the wrong
 //! type counts as absent.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::permission::PermissionSet;
+use super::{ids::WorkspaceId, permission::PermissionSet};
 
 /// Agents that can act at the same time, where neither operator nor workspace says otherwise.
 pub const AGENTS_MAX: u32 = 20;
@@ -58,6 +59,33 @@ impl WorkspaceRules {
     }
 }
 
+/// The runtime that a workspace's settings choose in place of the operator's (D-21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomRuntime {
+    pub endpoint: String,
+    /// Its API key, sealed for [`CustomRuntime::key_place`]; `None` where it has none or is not to be sent.
+    pub key_enc: Option<Vec<u8>>,
+}
+
+impl CustomRuntime {
+    /// `None` unless `hostingMode` is `custom` and there is an endpoint. A key is sent unless
+    /// `runtimeAuthType` says `none`.
+    #[must_use]
+    pub fn read(settings: &Value) -> Option<Self> {
+        let agent = section(settings, "agent");
+        let text = |name: &str| agent.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+        let endpoint = text("runtimeEndpoint").filter(|_| text("hostingMode") == Some("custom"))?;
+        let sealed = text(RUNTIME_KEY_SEALED).filter(|_| text("runtimeAuthType") != Some("none"));
+        Some(Self { endpoint: endpoint.to_owned(), key_enc: sealed.and_then(|sealed| STANDARD.decode(sealed).ok()) })
+    }
+
+    /// Where the API key of a workspace's own runtime is sealed for.
+    #[must_use]
+    pub fn key_place(workspace: WorkspaceId) -> String {
+        format!("workspaces/{workspace}/{RUNTIME_KEY}")
+    }
+}
+
 /// One of the objects of a workspace's settings; empty when it is not there.
 #[must_use]
 pub fn section<'a>(settings: &'a Value, name: &str) -> std::borrow::Cow<'a, Map<String, Value>> {
@@ -80,6 +108,19 @@ mod tests {
             assert_eq!((rules.agents_max, rules.agents_per_project_max), (None, AGENTS_PER_PROJECT_MAX));
             assert_eq!(rules.default_permissions, PermissionSet::defaults());
         }
+    }
+
+    #[test]
+    fn a_workspace_has_a_runtime_of_its_own_only_where_it_says_so() {
+        let read = |agent: Value| CustomRuntime::read(&json!({"agent": agent}));
+        assert_eq!(read(json!({"runtimeEndpoint": "http://host:1"})), None);
+        assert_eq!(read(json!({"hostingMode": "custom", "runtimeEndpoint": " "})), None);
+        let with_key = json!({"hostingMode": "custom", "runtimeEndpoint": "http://host:1", "runtimeApiKeySealed": "AQI="});
+        let own = read(with_key.clone()).unwrap();
+        assert_eq!((own.endpoint.as_str(), own.key_enc), ("http://host:1", Some(vec![1, 2])));
+        let mut without = with_key;
+        without["runtimeAuthType"] = json!("none");
+        assert_eq!(read(without).unwrap().key_enc, None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
     login::Login,
+    runtime::RuntimeName,
 };
 
 /// Where a terminal session stands. Terminated is final.
@@ -121,6 +122,8 @@ pub struct TerminalSession {
     pub status: SessionStatus,
     pub title: Option<String>,
     pub size: Size,
+    /// The runtime that the session's run was started on; `None` for one that a runtime offered by itself.
+    pub runtime: Option<RuntimeName>,
     pub runtime_endpoint: Option<String>,
     /// What the runtime calls the agent; the terminal is reached under this name.
     pub runtime_agent_id: Option<String>,

@@ -5,6 +5,7 @@ pub mod control_plane;
 pub mod host;
 pub mod link;
 pub mod pty;
+pub mod registry;
 mod ring;
 mod upstream;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 pub use client::{RuntimeClient, RuntimeError};
 pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec, Viewer};
+pub use registry::Runtimes;
 
 /// How long a connection to a runtime may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -175,6 +175,7 @@ impl Terminal {
         self.lock().unsupported
     }
 
+    /// Whether input goes through now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)

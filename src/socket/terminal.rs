@@ -24,7 +24,10 @@ use tokio::{
 
 use crate::{
     app::{App, StorageError},
-    domain::terminals::{self, Attachment, TerminalError, View, Viewer, Wanted, Writer},
+    domain::{
+        runtimes,
+        terminals::{self, Attachment, TerminalError, View, Viewer, Wanted, Writer},
+    },
     model::{
         actor::Person,
         ids::SessionId,
@@ -246,7 +249,9 @@ impl Seat {
 
     async fn open(&self, wanted: &Wanted) -> Result<Attachment, TerminalError> {
         let mut tx = self.app.begin().await?;
-        let attachment = terminals::attach(&mut tx, &self.app.terminals, self.app.runtime.as_ref(), &self.person, wanted).await?;
+        let session = terminals::wanted(&mut tx, &self.person, wanted).await?;
+        let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await?;
+        let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session).await?;
         tx.commit().await?;
         Ok(attachment)
     }

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod notifications;
 pub mod outbox;
 pub mod runs;
+pub mod runtimes;
 pub mod spaces;
 pub mod terminals;
 pub mod tool_approvals;

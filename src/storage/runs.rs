@@ -8,6 +8,7 @@ use crate::model::{
     ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
     login::Login,
     run::{Run, RunStatus, StopReport},
+    runtime::{Reach, RuntimeName},
     terminal::Size,
 };
 
@@ -17,6 +18,7 @@ struct Row {
     agent_id: String,
     agent_name: String,
     agent_type: String,
+    runtime: String,
     runtime_endpoint: String,
     runtime_agent_id: String,
     runtime_session_id: Option<String>,
@@ -53,6 +55,7 @@ impl TryFrom<Row> for Run {
             size: Size::new(row.cols.into(), row.rows.into()).ok_or_else(|| corrupt("cols"))?,
             agent_name: row.agent_name,
             agent_type: row.agent_type,
+            runtime: row.runtime.parse().map_err(|_| corrupt("runtime"))?,
             runtime_endpoint: row.runtime_endpoint,
             runtime_agent_id: row.runtime_agent_id,
             runtime_session_id: row.runtime_session_id,
@@ -81,7 +84,7 @@ macro_rules! select_runs {
     ($rest:literal, $($arg:expr),*) => {
         sqlx::query_as!(
             Row,
-            "SELECT r.id, r.workspace_id, r.agent_id, a.name AS agent_name, r.agent_type, r.runtime_endpoint, r.runtime_agent_id,
+            "SELECT r.id, r.workspace_id, r.agent_id, a.name AS agent_name, r.agent_type, r.runtime, r.runtime_endpoint, r.runtime_agent_id,
                     r.runtime_session_id, r.terminal_session_id, r.status, r.cols, r.rows, r.login_url, r.exit_code, r.reason, r.requested_by, r.started_at,
                     r.stop_requested_at, r.stopped_at, r.login_instructions, r.login_device_code, r.login_verified, r.stop_reported_at,
                     r.stop_reported_reason, r.stop_refuted_at, r.paused_at
@@ -97,8 +100,8 @@ fn runs(rows: Vec<Row>) -> Result<Vec<Run>, StorageError> {
 
 pub async fn insert(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
     sqlx::query!(
-        "INSERT INTO agent_runs (id, workspace_id, agent_id, agent_type, runtime_endpoint, runtime_agent_id, status, requested_by, started_at, cols, rows)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO agent_runs (id, workspace_id, agent_id, agent_type, runtime_endpoint, runtime_agent_id, status, requested_by, started_at, cols, rows, runtime)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         run.id.0,
         run.workspace.0,
         run.agent.as_str(),
@@ -109,7 +112,8 @@ pub async fn insert(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
         run.requested_by.map(|user| user.0),
         run.started_at,
         i32::from(run.size.cols()),
-        i32::from(run.size.rows())
+        i32::from(run.size.rows()),
+        run.runtime.as_str()
     )
     .execute(conn)
     .await?;
@@ -117,10 +121,20 @@ pub async fn insert(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
 }
 
 /// Finds a run by what its runtime calls the agent, and keeps others from changing it.
-pub async fn lock_by_runtime_agent(conn: &mut Conn, endpoint: &str, runtime_agent_id: &str) -> Result<Option<Run>, StorageError> {
-    let row = select_runs!("WHERE r.runtime_endpoint = $1 AND r.runtime_agent_id = $2 FOR UPDATE OF r", endpoint, runtime_agent_id)
-        .fetch_optional(conn)
-        .await?;
+pub async fn lock_by_runtime_agent(conn: &mut Conn, reach: &Reach, runtime_agent_id: &str) -> Result<Option<Run>, StorageError> {
+    let (workspaces, names) = reach.columns();
+    let row = select_runs!(
+        "WHERE r.runtime_endpoint = $1 AND r.runtime_agent_id = $2
+           AND ((r.runtime = 'default' AND $3) OR (r.workspace_id, r.runtime) IN (SELECT * FROM unnest($4::uuid[], $5::varchar[])))
+         ORDER BY r.stopped_at IS NOT NULL LIMIT 1 FOR UPDATE OF r",
+        reach.endpoint,
+        runtime_agent_id,
+        reach.includes_environment(),
+        &workspaces as &[Option<Uuid>],
+        &names
+    )
+    .fetch_optional(conn)
+    .await?;
     row.map(TryInto::try_into).transpose()
 }
 
@@ -146,19 +160,46 @@ pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &Agen
     row.map(TryInto::try_into).transpose()
 }
 
-/// Every run on a runtime that has not ended, oldest first.
-pub async fn live_on(conn: &mut Conn, endpoint: &str) -> Result<Vec<Run>, StorageError> {
-    let rows =
-        select_runs!("WHERE r.runtime_endpoint = $1 AND r.stopped_at IS NULL ORDER BY r.started_at", endpoint).fetch_all(conn).await?;
+/// Every run within reach of a link that has not ended, oldest first.
+pub async fn live_on(conn: &mut Conn, reach: &Reach) -> Result<Vec<Run>, StorageError> {
+    let (workspaces, names) = reach.columns();
+    let rows = select_runs!(
+        "WHERE r.runtime_endpoint = $1 AND r.stopped_at IS NULL
+           AND ((r.runtime = 'default' AND $2) OR (r.workspace_id, r.runtime) IN (SELECT * FROM unnest($3::uuid[], $4::varchar[])))
+         ORDER BY r.started_at",
+        reach.endpoint,
+        reach.includes_environment(),
+        &workspaces as &[Option<Uuid>],
+        &names
+    )
+    .fetch_all(conn)
+    .await?;
     runs(rows)
 }
 
-/// Runs that are over, of those that a runtime calls by these names.
-pub async fn ended_among(conn: &mut Conn, endpoint: &str, runtime_agent_ids: &[String]) -> Result<Vec<Run>, StorageError> {
+/// Every run on one of a workspace's runtimes that has not ended, oldest first.
+pub async fn live_of_runtime(conn: &mut Conn, workspace: WorkspaceId, runtime: &RuntimeName) -> Result<Vec<Run>, StorageError> {
     let rows = select_runs!(
-        "WHERE r.runtime_endpoint = $1 AND r.runtime_agent_id = ANY($2) AND r.stopped_at IS NOT NULL",
-        endpoint,
-        runtime_agent_ids
+        "WHERE r.workspace_id = $1 AND r.runtime = $2 AND r.stopped_at IS NULL ORDER BY r.started_at",
+        workspace.0,
+        runtime.as_str()
+    )
+    .fetch_all(conn)
+    .await?;
+    runs(rows)
+}
+
+/// Runs within reach of a link that are over, of those that its runtime calls by these names.
+pub async fn ended_among(conn: &mut Conn, reach: &Reach, runtime_agent_ids: &[String]) -> Result<Vec<Run>, StorageError> {
+    let (workspaces, names) = reach.columns();
+    let rows = select_runs!(
+        "WHERE r.runtime_endpoint = $1 AND r.runtime_agent_id = ANY($2) AND r.stopped_at IS NOT NULL
+           AND ((r.runtime = 'default' AND $3) OR (r.workspace_id, r.runtime) IN (SELECT * FROM unnest($4::uuid[], $5::varchar[])))",
+        reach.endpoint,
+        runtime_agent_ids,
+        reach.includes_environment(),
+        &workspaces as &[Option<Uuid>],
+        &names
     )
     .fetch_all(conn)
     .await?;

@@ -20,6 +20,7 @@ struct Row {
     title: Option<String>,
     cols: i32,
     rows: i32,
+    runtime: Option<String>,
     runtime_endpoint: Option<String>,
     runtime_agent_id: Option<String>,
     agent_type: Option<String>,
@@ -48,6 +49,7 @@ impl TryFrom<Row> for TerminalSession {
             size: Size::new(row.cols.into(), row.rows.into()).ok_or_else(|| corrupt("cols"))?,
             runtime_session_id: row.runtime_session_id,
             title: row.title,
+            runtime: row.runtime.map(|name| name.parse()).transpose().map_err(|_| corrupt("runtime"))?,
             runtime_endpoint: row.runtime_endpoint,
             runtime_agent_id: row.runtime_agent_id,
             agent_type: row.agent_type,
@@ -74,7 +76,7 @@ macro_rules! select_sessions {
         sqlx::query_as!(
             Row,
             r#"SELECT s.id AS "id!", s.workspace_id AS "workspace_id!", s.agent_id AS "agent_id!", s.runtime_session_id AS "runtime_session_id!",
-                      s.status AS "status!", s.title, s.cols AS "cols!", s.rows AS "rows!", s.runtime_endpoint,
+                      s.status AS "status!", s.title, s.cols AS "cols!", s.rows AS "rows!", r.runtime AS "runtime?", s.runtime_endpoint,
                       r.runtime_agent_id AS "runtime_agent_id?", r.agent_type AS "agent_type?", coalesce(s.login_url, r.login_url) AS login_url,
                       r.login_instructions AS "login_instructions?", r.login_device_code AS "login_device_code?", s.last_activity_at, s.connected_user_id,
                       r.requested_by AS "spawned_by?", r.status AS "run_status?", s.created_at AS "created_at!", s.updated_at AS "updated_at!", s.terminated_at

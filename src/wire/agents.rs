@@ -11,6 +11,7 @@ use crate::model::{
     ids::{AgentId, InviteId, RunId, SessionId, UserId, WorkspaceId},
     permission::Category,
     run::{Run as RunRow, RunStatus},
+    runtime::RuntimeName,
 };
 
 /// An agent.
@@ -141,7 +142,7 @@ impl From<AgentRow> for Agent {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({
-    "id": "019a0000-0000-7000-8000-000000000004", "status": "ready", "agentType": "claude-code", "runtimeSessionId": "session-1",
+    "id": "019a0000-0000-7000-8000-000000000004", "status": "ready", "agentType": "claude-code", "runtime": "default", "runtimeSessionId": "session-1",
     "terminalSessionId": "019a0000-0000-7000-8000-000000000005", "loginUrl": null, "loginInstructions": null, "loginDeviceCode": null,
     "stopReportedAt": null, "pausedAt": null, "startedAt": "2026-01-02T03:04:05.678Z", "stoppedAt": null,
     "exitCode": null, "reason": null
@@ -151,6 +152,8 @@ pub struct Run {
     pub status: RunPhase,
     /// `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`.
     pub agent_type: String,
+    /// The workspace's name for the runtime that it was started on.
+    pub runtime: RuntimeName,
     #[schema(required)]
     pub runtime_session_id: Option<String>,
     #[schema(required)]
@@ -206,6 +209,7 @@ impl From<RunRow> for Run {
                 RunStatus::Failed => RunPhase::Failed,
             },
             agent_type: runtime_protocol::wire_agent_type(&run.agent_type).to_owned(),
+            runtime: run.runtime,
             runtime_session_id: run.runtime_session_id,
             terminal_session_id: run.terminal_session,
             login_url: run.login.url,

@@ -38,6 +38,8 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         }
         EventKind::AccessDenied { agent, reason } => ("agent:access_denied", json!({"agent": agent, "reason": reason})),
         EventKind::AccessRevoked { agent, reason } => ("agent:access_revoked", json!({"agent": agent, "reason": reason})),
+        EventKind::RuntimeOnline { runtime } => ("runtime:online", json!({"runtime": {"name": runtime, "state": "online"}})),
+        EventKind::RuntimeOffline { runtime } => ("runtime:offline", json!({"runtime": {"name": runtime, "state": "offline"}})),
         EventKind::PermissionsUpdated { .. }
         | EventKind::KeyClaimed
         | EventKind::KeyRotated { .. }
@@ -49,6 +51,7 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::InviteRevoked { .. }
         | EventKind::InviteDeleted { .. }
         | EventKind::SettingsChanged { .. }
+        | EventKind::RuntimeChanged { .. }
         | EventKind::UserChanged { .. }
         | EventKind::ApprovalRequested { .. }
         | EventKind::ApprovalDecided { .. }

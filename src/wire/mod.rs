@@ -18,6 +18,7 @@ pub mod problem;
 pub mod repeat;
 pub mod runs;
 pub mod runtime;
+pub mod runtimes;
 pub mod settings;
 pub mod spawns;
 pub mod terminals;

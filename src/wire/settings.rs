@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use crate::model::settings::{self, RUNTIME_KEY_SEALED, WorkspaceRules};
+use crate::model::{
+    runtime::RuntimeName,
+    settings::{self, RUNTIME_KEY_SEALED, WorkspaceRules},
+};
 
 /// How much a coding swarm may do by itself.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -349,7 +352,9 @@ pub struct RuntimeHealth {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({}))]
 pub struct TestRuntime {
-    /// Base URL; the configured runtime when absent.
+    /// The name of one of the workspace's runtimes; goes before `endpoint`.
+    pub name: Option<RuntimeName>,
+    /// Base URL; the runtime that the workspace uses when both are absent.
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
     #[schema(max_length = 2000)]
     pub endpoint: Option<String>,

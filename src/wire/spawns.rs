@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use crate::model::ids::{AgentId, ProjectId, TaskId, WorkspaceId};
+use crate::model::{
+    ids::{AgentId, ProjectId, TaskId, WorkspaceId},
+    runtime::RuntimeName,
+};
 
 /// Body that spawns agents.
 #[derive(Deserialize, Validate, ToSchema)]
@@ -18,6 +21,8 @@ pub struct SpawnAgents {
     #[validate(range(min = 1, max = 10, message = "must be a whole number from 1 to 10"))]
     #[schema(minimum = 1, maximum = 10)]
     pub count: u32,
+    /// The name of one of the workspace's runtimes. Without it each agent goes where there is most room.
+    pub runtime: Option<RuntimeName>,
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = super::access::visible_text))]
     #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub name: Option<String>,
@@ -46,7 +51,7 @@ fn one() -> u32 {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({
-    "success": true, "spawnedAgents": [{"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting"}]
+    "success": true, "spawnedAgents": [{"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting", "runtime": "default"}]
 }))]
 pub struct Spawned {
     /// Whether every agent was started.
@@ -58,7 +63,7 @@ pub struct Spawned {
 
 /// One agent that was started.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting"}))]
+#[schema(example = json!({"id": "3f9c1c8e5b0a4a6d9e21", "name": "shell", "type": "custom", "status": "starting", "runtime": "default"}))]
 pub struct SpawnedAgent {
     pub id: AgentId,
     pub name: String,
@@ -66,4 +71,6 @@ pub struct SpawnedAgent {
     pub agent_type: String,
     #[schema(value_type = String, example = "starting")]
     pub status: &'static str,
+    /// The name of the runtime that it runs on.
+    pub runtime: RuntimeName,
 }

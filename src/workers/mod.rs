@@ -5,6 +5,7 @@ mod idempotency;
 mod notifier;
 mod outbox;
 mod runtime_events;
+mod runtime_links;
 mod stopper;
 mod terminal_news;
 mod upkeep;
@@ -18,7 +19,6 @@ use crate::{
     app::{App, StorageError},
     domain::{
         events::{Delivered, EventSink},
-        runs::LinkNews,
         terminals::TerminalNews,
     },
     model::event::EventKind,
@@ -27,28 +27,20 @@ use crate::{
 /// How long a worker waits before it tries again what failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the workers take their work from.
-pub struct Sources {
-    pub terminals: mpsc::Receiver<TerminalNews>,
-    /// Base URL of the runtime, and what its link reports.
-    pub runtime: Option<(String, mpsc::Receiver<LinkNews>)>,
-}
-
-/// Starts all workers; they end with the service. `sinks` take every event after its commit.
-pub fn start(app: &App, sources: Sources, mut sinks: Vec<Box<dyn EventSink>>) {
+/// Starts all workers; they end with the service. `terminals` is what terminal connections report, and `sinks`
+/// take every event after its commit.
+pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<Box<dyn EventSink>>) {
     sinks.push(Box::new(Machinery(app.clone())));
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
     run(app, "outbox", outbox::run(app.clone(), sinks));
-    run(app, "terminal news", terminal_news::run(app.clone(), sources.terminals));
+    run(app, "terminal news", terminal_news::run(app.clone(), terminals));
     run(app, "outbox pruning", outbox::prune(app.clone()));
     run(app, "idempotency pruning", idempotency::prune(app.clone()));
     run(app, "stopper", stopper::run(app.clone()));
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));
     run(app, "upkeep", upkeep::run(app.clone()));
-    if let Some((endpoint, news)) = sources.runtime {
-        run(app, "runtime events", runtime_events::run(app.clone(), endpoint, news));
-    }
+    run(app, "runtime links", runtime_links::run(app.clone()));
 }
 
 /// Runs one worker until shutdown.
@@ -74,6 +66,7 @@ impl EventSink for Machinery {
                 EventKind::TerminalChanged { session_id, status, login, drain } => {
                     terminal_news::changed(&self.0, *session_id, status, login.clone(), *drain).await;
                 }
+                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.0, event.entry.workspace, runtime).await,
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
                     self.0.wake_notifier.notify_one();
                 }
@@ -89,6 +82,8 @@ impl EventSink for Machinery {
                 | EventKind::InviteRevoked { .. }
                 | EventKind::InviteDeleted { .. }
                 | EventKind::SettingsChanged { .. }
+                | EventKind::RuntimeChanged { .. }
+                | EventKind::RuntimeOffline { .. }
                 | EventKind::UserChanged { .. }
                 | EventKind::ApprovalRequested { .. }
                 | EventKind::ApprovalDecided { .. }

@@ -1,19 +1,26 @@
-//! Takes what is heard of the runtime into the domain, one news after the other, and does what follows from it.
+//! Takes what is heard of a runtime into the domain, one news after the other, and does what follows from it.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    app::{App, StorageError},
-    domain::runs::{self, FollowUp, LinkNews},
-    model::run::Run,
+    app::{App, RuntimeClient, StorageError},
+    domain::{
+        runs::{self, FollowUp, LinkNews},
+        runtimes::Condition,
+    },
+    model::{run::Run, runtime::Reach},
 };
 
-pub(super) async fn run(app: App, endpoint: String, mut news: mpsc::Receiver<LinkNews>) {
+/// Takes the news of one link, as far as they are about agents of whoever uses it then.
+pub(super) async fn run(app: App, runtime: RuntimeClient, users: watch::Receiver<Reach>, mut news: mpsc::Receiver<LinkNews>) {
     while let Some(news) = news.recv().await {
+        if matches!(news, LinkNews::Agents(_)) {
+            super::runtime_links::note_contact(&app, &users, &Condition::default()).await;
+        }
         loop {
-            match hear(&app, &endpoint, &news).await {
+            match hear(&app, &users, &news).await {
                 Ok(follow_up) => {
-                    start(&app, follow_up);
+                    start(&app, &runtime, follow_up);
                     break;
                 }
                 Err(error) => {
@@ -26,43 +33,42 @@ pub(super) async fn run(app: App, endpoint: String, mut news: mpsc::Receiver<Lin
     }
 }
 
-async fn hear(app: &App, endpoint: &str, news: &LinkNews) -> Result<FollowUp, StorageError> {
+async fn hear(app: &App, users: &watch::Receiver<Reach>, news: &LinkNews) -> Result<FollowUp, StorageError> {
+    let reach = users.borrow().clone();
     let mut tx = app.begin().await?;
     let is_connected = |session| app.terminals.get(session).is_some_and(|terminal| terminal.is_connected());
-    let follow_up = runs::hear_link(&mut tx, &app.policy, endpoint, news, is_connected).await?;
+    let follow_up = runs::hear_link(&mut tx, &app.policy, &reach, news, is_connected).await?;
     tx.commit().await?;
     Ok(follow_up)
 }
 
 /// Does what waits for the runtime or for a terminal, while other news are taken in.
-fn start(app: &App, FollowUp { outlived, missing, doubtful }: FollowUp) {
+fn start(app: &App, runtime: &RuntimeClient, FollowUp { outlived, missing, doubtful }: FollowUp) {
     for run in outlived {
-        let app = app.clone();
-        app.clone().spawn(async move { end(&app, &run).await });
+        let runtime = runtime.clone();
+        app.spawn(async move { end(&runtime, &run).await });
     }
     for run in doubtful {
-        let app = app.clone();
+        let (app, runtime) = (app.clone(), runtime.clone());
         app.clone().spawn(async move {
-            let app_ending = app.clone();
             tokio::select! {
-                () = look_into(&app, &run) => {}
-                () = app_ending.shutdown.cancelled() => {}
+                () = look_into(&app, &runtime, &run) => {}
+                () = app.shutdown.cancelled() => {}
             }
         });
     }
     if !missing.is_empty() {
-        let app = app.clone();
+        let (app, runtime) = (app.clone(), runtime.clone());
         app.clone().spawn(async move {
             for run in missing {
-                look_for(&app, &run).await;
+                look_for(&app, &runtime, &run).await;
             }
         });
     }
 }
 
 /// Ends a process that goes on although its run is over.
-async fn end(app: &App, run: &Run) {
-    let Some(runtime) = app.runtime.as_ref() else { return };
+async fn end(runtime: &RuntimeClient, run: &Run) {
     match runs::end_process(runtime, run).await {
         Ok(_) => tracing::info!(agent.id = %run.agent, "ended a process that had outlived its run"),
         Err(error) => tracing::warn!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a process outlives its run"),
@@ -70,8 +76,7 @@ async fn end(app: &App, run: &Run) {
 }
 
 /// Decides an end that the runtime told of and cannot know.
-async fn look_into(app: &App, run: &Run) {
-    let Some(runtime) = app.runtime.as_ref() else { return };
+async fn look_into(app: &App, runtime: &RuntimeClient, run: &Run) {
     let verdict = runs::investigate(&app.terminals, runtime, run).await;
     tracing::info!(agent.id = %run.agent, ?verdict, "the runtime told of an end that it cannot know");
     let judged = async {
@@ -82,7 +87,7 @@ async fn look_into(app: &App, run: &Run) {
     };
     match judged.await {
         // What was believed by its silence must not go on unseen.
-        Ok(true) => end(app, run).await,
+        Ok(true) => end(runtime, run).await,
         Ok(false) => {}
         Err(error) => {
             let error: StorageError = error;
@@ -92,8 +97,7 @@ async fn look_into(app: &App, run: &Run) {
 }
 
 /// Ends a run whose agent the runtime does not have.
-async fn look_for(app: &App, run: &Run) {
-    let Some(runtime) = app.runtime.as_ref() else { return };
+async fn look_for(app: &App, runtime: &RuntimeClient, run: &Run) {
     match runs::is_gone(runtime, run).await {
         Ok(true) => {}
         Ok(false) => return,

@@ -6,7 +6,10 @@ use tokio::time::timeout;
 
 use crate::{
     app::{App, StorageError},
-    domain::runs::{self, Report},
+    domain::{
+        runs::{self, Report},
+        runtimes,
+    },
     model::run::{Run, RunNews},
 };
 
@@ -32,12 +35,12 @@ async fn round(app: &App) -> Result<(), StorageError> {
 }
 
 async fn end(app: &App, run: &Run) -> Result<(), StorageError> {
-    let Some(runtime) = app.runtime.as_ref().filter(|runtime| runtime.endpoint() == run.runtime_endpoint) else {
+    let Some(runtime) = runtimes::client_of_run(&mut *app.read().await?, &app.runtimes, run).await? else {
         tracing::warn!(agent.id = %run.agent, runtime = run.runtime_endpoint, "a run is given up: its runtime is no longer configured");
         return hear(app, run, RunNews::Stopped { reason: Some("its runtime is no longer configured".to_owned()), exit_code: None }.into())
             .await;
     };
-    match runs::end_process(runtime, run).await {
+    match runs::end_process(&runtime, run).await {
         Ok(report) => hear(app, run, report).await,
         Err(error) => {
             tracing::warn!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a process could not be ended yet");

@@ -4,8 +4,16 @@ use tokio::sync::mpsc;
 
 use crate::{
     app::{App, StorageError},
-    domain::terminals::{self, TerminalNews},
-    model::{ids::SessionId, login::Login, terminal::SessionStatus},
+    domain::{
+        runtimes,
+        terminals::{self, TerminalNews},
+    },
+    model::{
+        ids::{SessionId, WorkspaceId},
+        login::Login,
+        runtime::RuntimeName,
+        terminal::SessionStatus,
+    },
 };
 
 /// Takes news for ever.
@@ -22,10 +30,30 @@ pub(super) async fn run(app: App, mut news: mpsc::Receiver<TerminalNews>) {
 /// Connects every session that is alive. The caller delivers what is committed from before this call on,
 /// so that a session which ends meanwhile is ended here too.
 pub(super) async fn connect_all(app: &App) -> Result<(), StorageError> {
-    for session in terminals::all_live(&mut *app.read().await?).await? {
-        terminals::connect(&app.terminals, app.runtime.as_ref(), &session);
+    let mut conn = app.read().await?;
+    for session in terminals::all_live(&mut conn).await? {
+        let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
+        terminals::connect(&app.terminals, runtime.as_ref(), &session);
     }
     Ok(())
+}
+
+/// Connects the sessions on a runtime that is back, where they are not; those whose connection held all the time
+/// are active again.
+pub(super) async fn reconnect(app: &App, workspace: WorkspaceId, runtime: &RuntimeName) {
+    let reconnected = async {
+        for session in runtimes::sessions(&mut *app.read().await?, workspace, runtime).await? {
+            connect(app, session).await?;
+            let mut tx = app.begin().await?;
+            terminals::hear_connected(&mut tx, &app.terminals, session).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    };
+    let reconnected: Result<(), StorageError> = reconnected.await;
+    if let Err(error) = reconnected {
+        tracing::warn!(%runtime, error = &error as &dyn std::error::Error, "not all sessions of a runtime were looked after");
+    }
 }
 
 async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result<(), StorageError> {
@@ -51,8 +79,10 @@ pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: 
 }
 
 async fn connect(app: &App, session: SessionId) -> Result<(), StorageError> {
-    if let Some(session) = terminals::of_machinery(&mut *app.read().await?, session).await? {
-        terminals::connect(&app.terminals, app.runtime.as_ref(), &session);
+    let mut conn = app.read().await?;
+    if let Some(session) = terminals::of_machinery(&mut conn, session).await? {
+        let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
+        terminals::connect(&app.terminals, runtime.as_ref(), &session);
     }
     Ok(())
 }

@@ -178,7 +178,11 @@ async fn anonymous_callers_get_401_and_outsiders_learn_nothing(pool: PgPool) {
         ("{assignmentId}", assignment.as_str().unwrap().to_owned()),
         ("{keyId}", key.as_str().unwrap().to_owned()),
         ("{runtimeSessionId}", id.clone()),
+        ("{runtimeName}", "spare-runtime".to_owned()),
     ];
+    let endpoint = owner.get("/parallax-agents/runtimes").await.expect(StatusCode::OK)["data"][0]["endpoint"].clone();
+    let spare = json!({"name": "spare-runtime", "endpoint": endpoint});
+    owner.post("/parallax-agents/runtimes", spare).await.expect(StatusCode::CREATED);
     let outsider = world.outsider().await;
     let document = document();
 

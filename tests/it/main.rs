@@ -32,6 +32,7 @@ mod pages;
 mod program;
 mod properties;
 mod reference;
+mod runtimes;
 mod settings;
 mod sockets;
 mod spawns;

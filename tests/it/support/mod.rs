@@ -1,5 +1,6 @@
 //! A running service on a database of its own, and typed callers.
 
+pub(crate) mod gate;
 pub(crate) mod node;
 pub(crate) mod program;
 pub(crate) mod terminal;
@@ -44,6 +45,7 @@ pub(crate) struct World {
     pub(crate) workspace: WorkspaceId,
     pub(crate) pool: PgPool,
     pub(crate) clock: Clock,
+    config: Config,
     running: Running,
     runtime: Option<LocalRuntime>,
     http: reqwest::Client,
@@ -118,7 +120,16 @@ impl World {
         serve::prepare_database(&pool, Some(APP_SECRET)).await.unwrap();
         let clock = Clock::default();
         let running = serve(&pool, &config, clock.clone()).await;
-        Self { base: format!("http://{}", running.address()), workspace, pool, clock, running, runtime: None, http: reqwest::Client::new() }
+        Self {
+            base: format!("http://{}", running.address()),
+            workspace,
+            pool,
+            clock,
+            config,
+            running,
+            runtime: None,
+            http: reqwest::Client::new(),
+        }
     }
 
     pub(crate) async fn with_config(pool: PgPool, config: Config, runtime: Option<LocalRuntime>) -> Self {
@@ -127,7 +138,21 @@ impl World {
         let mut tx = running.app().begin().await.unwrap();
         let (workspace, _) = workspaces::set_up(&mut tx, "Acme", &person("owner", "acme")).await.unwrap();
         tx.commit().await.unwrap();
-        Self { base: format!("http://{}", running.address()), workspace, pool, clock, running, runtime, http: reqwest::Client::new() }
+        Self {
+            base: format!("http://{}", running.address()),
+            workspace,
+            pool,
+            clock,
+            config,
+            running,
+            runtime,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// The handles of the service.
+    pub(crate) fn app(&self) -> &raven_agents::app::App {
+        self.running.app()
     }
 
     /// The number of open connections of a kind.
@@ -142,14 +167,14 @@ impl World {
 
     /// Ends the service as a crash would: nothing is drained. The runtime goes on.
     pub(crate) async fn crash_and_restart(&mut self) {
-        let config = config(self.runtime.as_ref().map(LocalRuntime::endpoint));
-        self.crash_and_restart_with(config).await;
+        self.crash_and_restart_with(self.config.clone()).await;
     }
 
     /// As [`Self::crash_and_restart`], with these settings from then on.
     pub(crate) async fn crash_and_restart_with(&mut self, config: Config) {
+        self.config = config;
         let app = self.running.app().clone();
-        let fresh = serve(&self.pool, &config, self.clock.clone()).await;
+        let fresh = serve(&self.pool, &self.config, self.clock.clone()).await;
         self.base = format!("http://{}", fresh.address());
         let old = std::mem::replace(&mut self.running, fresh);
         app.shutdown.cancel();

@@ -24,6 +24,7 @@ export type Permission = Schemas['Permission'];
 export type Receipt = Schemas['Receipt'];
 export type RotateKey = Schemas['RotateKey'];
 export type Run = NonNullable<Agent['run']>;
+export type Runtime = Schemas['Runtime'];
 export type RuntimeHealth = Schemas['RuntimeHealth'];
 export type SessionStatus = Schemas['TerminalSession']['status'];
 export type ToolApproval = Schemas['ToolApproval'];
@@ -167,8 +168,17 @@ export const api = {
   settings: () => fetchData(http.POST('/api/workspace/agent-settings')),
   updateSettings: (body: UpdateSettings) => fetchData(http.POST('/api/workspace/agent-settings/update', { body })),
   runtimeHealth: () => fetchData(http.POST('/api/workspace/agent-settings/runtime-health')),
-  testRuntime: (endpoint?: string) =>
-    fetchData(http.POST('/api/parallax-agents/runtime/test', { body: { endpoint } })),
+  testRuntime: (body: Schemas['TestRuntime']) =>
+    fetchData(http.POST('/api/parallax-agents/runtime/test', { body })),
+
+  runtimes: () => fetchData(http.GET('/api/parallax-agents/runtimes')),
+  addRuntime: (body: Schemas['AddRuntime']) => fetchData(http.POST('/api/parallax-agents/runtimes', { body })),
+  updateRuntime: (runtimeName: string, body: Schemas['UpdateRuntime']) =>
+    fetchData(http.PATCH('/api/parallax-agents/runtimes/{runtimeName}', { params: { path: { runtimeName } }, body })),
+  removeRuntime: (runtimeName: string, force: boolean) =>
+    fetchData(
+      http.DELETE('/api/parallax-agents/runtimes/{runtimeName}', { params: { path: { runtimeName }, query: { force } } }),
+    ),
   members: (limit: number) => fetchData(http.POST('/api/workspace/members', { body: { limit } })),
 
   session: (agentId: string) =>

@@ -1,6 +1,6 @@
 import { useEffect } from 'react';
 import { io } from 'socket.io-client';
-import { refreshAgents, refreshLive, refreshMe } from './queries';
+import { refreshAgents, refreshLive, refreshMe, refreshRuntimes } from './queries';
 
 /** A burst of events (ten agents starting at once) causes one refresh. */
 const BURST_MS = 100;
@@ -23,6 +23,7 @@ export function useLiveUpdates() {
     socket.on('Unauthorized', () => void refreshMe());
     socket.onAny((event: string, payload?: { agent?: { id?: string } }) => {
       if (event.startsWith('agent:') && payload?.agent?.id) refreshSoon(payload.agent.id);
+      if (event.startsWith('runtime:')) void refreshRuntimes();
     });
     return () => {
       window.clearTimeout(timer);

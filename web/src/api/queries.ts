@@ -47,6 +47,12 @@ export function refreshAgents(agentIds: Set<string>) {
   return queryClient.invalidateQueries({ predicate: concerns });
 }
 
+/** Refreshes what the state of a runtime concerns. */
+export const refreshRuntimes = () =>
+  queryClient.invalidateQueries({
+    predicate: ({ queryKey: [live, what] }) => live === LIVE[0] && ['runtimes', 'runtime', 'settings'].includes(what as string),
+  });
+
 /** After setup the workspace exists and its first owner is signed in. */
 export const refreshAll = () => queryClient.invalidateQueries();
 
@@ -174,6 +180,11 @@ export function useDefaultPermissions(): string[] | undefined {
 /** Whether the configured runtime answers now. */
 export function useRuntimeHealth() {
   return useQuery({ queryKey: [...LIVE, 'runtime'], queryFn: api.runtimeHealth, refetchInterval: REFRESH_MS });
+}
+
+/** The workspace's runtimes, for owners and admins. */
+export function useRuntimes() {
+  return useQuery({ queryKey: [...LIVE, 'runtimes'], queryFn: api.runtimes, refetchInterval: REFRESH_MS });
 }
 
 /** People whose names are looked up; with more, the others go unnamed. */

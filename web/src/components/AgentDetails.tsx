@@ -40,6 +40,7 @@ export function AgentDetails({ agent }: { agent: Agent }) {
         )}
         {agent.revocationReason && <Fact term="Revoked because">{agent.revocationReason}</Fact>}
         {run && <Fact term="Agent type">{run.agentType}</Fact>}
+        {run && <Fact term="Runtime">{run.runtime}</Fact>}
         {run?.startedAt && (
           <Fact term="Started">
             <Time at={run.startedAt} />

@@ -1,4 +1,4 @@
-import { Alert, Button, Group, PasswordInput, Text, TextInput } from '@mantine/core';
+import { Alert, Button, Checkbox, Group, PasswordInput, Text, TextInput } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { type AgentSettings, api, fieldError, type RuntimeHealth } from '../api/client';
@@ -16,21 +16,30 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
   const stored = settings.runtimeEndpoint ?? '';
   const [draft, setDraft] = useState<string | null>(null);
   const endpoint = (draft ?? stored).trim();
-  const save = useSaveSettings('Runtime settings are saved.', () => setDraft(null));
-  const test = useMutation({ mutationFn: () => api.testRuntime(endpoint || undefined) });
+  const storedOwn = settings.hostingMode === 'custom';
+  const [ownDraft, setOwnDraft] = useState<boolean | null>(null);
+  const own = ownDraft ?? storedOwn;
+  const reset = () => {
+    setDraft(null);
+    setOwnDraft(null);
+  };
+  const save = useSaveSettings('Runtime settings are saved.', reset);
+  const test = useMutation({ mutationFn: () => api.testRuntime({ endpoint: endpoint || undefined }) });
   return (
     <SettingsForm
       title="Runtime"
       readOnly={readOnly}
-      changed={endpoint !== stored}
+      changed={endpoint !== stored || own !== storedOwn}
       save={save}
-      onSubmit={() => save.mutate({ runtimeEndpoint: endpoint })}
-      onReset={() => setDraft(null)}
+      onSubmit={() =>
+        save.mutate({ runtimeEndpoint: endpoint, ...(own !== storedOwn && { hostingMode: own ? 'custom' : 'local' }) })
+      }
+      onReset={reset}
     >
       <Status settings={settings} />
       <TextInput
         label="Endpoint"
-        description="Base URL of the workspace's own runtime, on an origin that the operator allows. Empty means the configured one."
+        description="Base URL of the workspace's own runtime, on an origin that the operator allows."
         type="url"
         spellCheck={false}
         readOnly={readOnly}
@@ -42,6 +51,13 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
           test.reset();
         }}
       />
+      <Checkbox
+        label="Spawn on the workspace's own runtime"
+        description="It goes before the operator's, which takes only what no other has room for."
+        disabled={readOnly}
+        checked={own}
+        onChange={(event) => setOwnDraft(event.currentTarget.checked)}
+      />
       {!readOnly && (
         <>
           <Group>
@@ -52,7 +68,7 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
           <ErrorNote error={test.error} />
           {test.data && (
             <Alert color={test.data.connected ? 'teal' : 'orange'} role="status">
-              {describe(test.data)}
+              {describeHealth(test.data)}
             </Alert>
           )}
         </>
@@ -67,7 +83,7 @@ function Status({ settings: { runtimeStatus } }: { settings: AgentSettings }) {
   return (
     <dl className="facts">
       <Fact term="Now">
-        {health.data ? describe(health.data) : health.error ? health.error.message : 'Asking…'}
+        {health.data ? describeHealth(health.data) : health.error ? health.error.message : 'Asking…'}
       </Fact>
       <Fact term="Last heartbeat">
         {runtimeStatus.lastHeartbeat ? <Time at={runtimeStatus.lastHeartbeat} /> : 'None yet'}
@@ -80,7 +96,8 @@ function Status({ settings: { runtimeStatus } }: { settings: AgentSettings }) {
   );
 }
 
-function describe({ connected, error, latency, version, activeAgents }: RuntimeHealth): string {
+/** What a runtime answered, as a sentence. */
+export function describeHealth({ connected, error, latency, version, activeAgents }: RuntimeHealth): string {
   if (!connected) return sentence(error ?? 'the runtime does not answer');
   const parts = [
     latency != null && `Answers in ${latency} ms`,

@@ -4,20 +4,13 @@ import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useNavigate } from 'react-router';
 import { type AgentType, api, fieldError } from '../api/client';
-import { refreshLive, useDefaultPermissions } from '../api/queries';
+import { refreshLive, useDefaultPermissions, useRuntimes } from '../api/queries';
 import { announce } from '../notify';
 import { splitCommand } from '../splitCommand';
 import { counted } from '../words';
+import { AGENT_TYPES } from './agentTypes';
 import { FormDialog } from './FormDialog';
 import { PermissionPicker } from './PermissionPicker';
-
-const TYPES: { value: AgentType; label: string }[] = [
-  { value: 'claude-code', label: 'Claude Code' },
-  { value: 'codex', label: 'Codex' },
-  { value: 'gemini-cli', label: 'Gemini CLI' },
-  { value: 'aider', label: 'Aider' },
-  { value: 'custom', label: 'Custom command' },
-];
 
 /** The service starts at most this many agents at once. */
 const COUNT_MAX = 10;
@@ -31,6 +24,12 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
   const [count, setCount] = useState<string | number>(1);
   const [command, setCommand] = useState('');
   const [workdir, setWorkdir] = useState('');
+  const [runtime, setRuntime] = useState('');
+  const runtimes = (useRuntimes().data ?? []).filter(
+    ({ enabled, kinds }) => enabled && (kinds.length === 0 || kinds.includes(agentType)),
+  );
+  // One that does not take the type any more is not chosen either.
+  const chosen = runtimes.some(({ name }) => name === runtime) ? runtime : '';
   const [picked, setPicked] = useState<string[] | null>(null);
   const permissions = picked ?? defaults ?? [];
 
@@ -41,6 +40,7 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
         agentType,
         count: Number(count),
         name: name.trim() || undefined,
+        runtime: chosen || undefined,
         permissions,
         config: {
           ...(program && { command: program, args }),
@@ -73,7 +73,7 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
       <Group grow align="flex-start">
         <NativeSelect
           label="Agent type"
-          data={TYPES}
+          data={AGENT_TYPES}
           value={agentType}
           onChange={(event) => {
             setAgentType(event.currentTarget.value as AgentType);
@@ -100,6 +100,22 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
         value={name}
         onChange={(event) => setName(event.currentTarget.value)}
       />
+      {runtimes.length > 1 && (
+        <NativeSelect
+          label="Runtime"
+          data={[
+            { value: '', label: 'Where there is most room' },
+            ...runtimes.map(({ name, state, runs, agentsMax }) => ({
+              value: name,
+              label: `${name} (${state}, ${agentsMax == null ? counted(runs, 'agent') : `${runs} of ${agentsMax} agents`})`,
+              disabled: state === 'offline',
+            })),
+          ]}
+          error={fieldError(spawn.error, 'runtime')}
+          value={chosen}
+          onChange={(event) => setRuntime(event.currentTarget.value)}
+        />
+      )}
       {agentType === 'custom' && (
         <TextInput
           label="Command"

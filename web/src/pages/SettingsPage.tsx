@@ -4,6 +4,7 @@ import { AccessSettings } from '../components/AccessSettings';
 import { ControlPlaneSettings } from '../components/ControlPlaneSettings';
 import { ErrorNote } from '../components/ErrorNote';
 import { Loading } from '../components/Loading';
+import { RuntimeList } from '../components/RuntimeList';
 import { RuntimeKeySettings, RuntimeSettings } from '../components/RuntimeSettings';
 
 /** What holds for all agents of the workspace. Members see it; owners and admins change it. */
@@ -22,6 +23,7 @@ export function SettingsPage() {
         <>
           <AccessSettings settings={settings.data} readOnly={!isAdmin} />
           <ControlPlaneSettings settings={settings.data} readOnly={!isAdmin} />
+          {isAdmin && <RuntimeList />}
           <RuntimeSettings settings={settings.data} readOnly={!isAdmin} />
           <RuntimeKeySettings isSet={settings.data.runtimeApiKeySet} readOnly={!isAdmin} />
         </>
