@@ -1,8 +1,8 @@
 //! Conformance kit: the same scenarios against any runtime, told apart only by its base URL.
 //!
 //! [`run`] plays the scenarios of a [`Plan`] on a [`Target`] and gives a [`Report`]. Nothing here
-//! knows how a runtime is built: whatever is claimed was seen through HTTP, WebSockets and, where
-//! a process id was given, `/proc`.
+//! knows how a runtime is built: whatever is claimed was seen through requests and sockets and,
+//! where a process id was given, in `/proc`.
 //!
 //! [`original`] is a replica of the runtime that the project took over from: it has the original's
 //! routes, frames and defects, so that scenarios and the link can be tried against them over real sockets.

@@ -88,11 +88,13 @@ impl<'t> Terminal<'t> {
 
     /// Reads until the output has `text`, and takes everything up to its end.
     pub(crate) async fn until(&mut self, text: &str) -> Result<Vec<u8>, Trouble> {
+        let mut searched = 0;
         loop {
-            if let Some(at) = find(&self.seen, text.as_bytes()) {
-                let rest = self.seen.split_off(at + text.len());
+            if let Some(at) = find(&self.seen[searched..], text.as_bytes()) {
+                let rest = self.seen.split_off(searched + at + text.len());
                 return Ok(std::mem::replace(&mut self.seen, rest));
             }
+            searched = self.seen.len().saturating_sub(text.len());
             if !self.step().await? {
                 let seen = format!("the end {:?} after {:?}", self.closed, tail(&self.seen));
                 return Err(Trouble::unexpected(format!("{text:?} in the terminal"), seen));

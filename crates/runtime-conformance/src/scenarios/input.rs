@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::{
     Profile,
     report::Findings,
@@ -34,7 +32,7 @@ pub(super) async fn play(stage: &Stage<'_>, findings: &mut Findings) -> Result<(
 
 /// An actor that gives back exactly this many bytes and ends.
 async fn parrot<'t>(stage: &Stage<'t>, bytes: usize, framing: Framing) -> Result<Terminal<'t>, Trouble> {
-    let actor = stage.actor(&format!(r"stty raw -echo; printf '\002READY\003'; head -c {bytes}; printf '\002END\003'; read -r _")).await?;
+    let actor = stage.actor(&format!(r"stty raw -echo; printf '\002READY\003'; head -c {bytes}; printf '\002END\003'")).await?;
     let mut terminal = stage.curtain(&actor, framing).await?;
     terminal.until("\u{2}READY\u{3}").await?;
     Ok(terminal)
@@ -71,12 +69,12 @@ async fn paste(stage: &Stage<'_>, findings: &mut Findings, framing: Framing) -> 
         write!(text, "{number:07} ").expect("writing to a string cannot fail");
         text
     });
-    let script = format!(r"stty raw -echo; printf '\002READY\003'; head -c {PASTE_BYTES} | sha256sum; printf '\002END\003'; read -r _");
+    let script = format!(r"stty raw -echo; printf '\002READY\003'; head -c {PASTE_BYTES} | sha256sum; printf '\002END\003'");
     let actor = stage.actor(&script).await?;
     let mut terminal = stage.curtain(&actor, framing).await?;
     terminal.until("\u{2}READY\u{3}").await?;
     terminal.type_keys(&pasted).await?;
-    let digest: String = Sha256::digest(pasted.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = super::sha256(pasted.as_bytes());
     let heard = heard(&mut terminal).await?;
     findings.holds(format!("{}: a paste of 64 KiB arrives whole", framing.name()), heard.contains(&digest), digest, heard);
     Ok(())

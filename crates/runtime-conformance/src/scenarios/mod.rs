@@ -12,11 +12,14 @@ mod slow_reader;
 mod spawn;
 mod stop;
 
-use std::time::Instant;
+use std::{fmt::Write as _, pin::Pin, time::Instant};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     report::{Findings, Played},
     stage::Stage,
+    trouble::Trouble,
 };
 
 /// In the order in which they are played: those that may end the runtime come last.
@@ -83,18 +86,27 @@ impl Scenario {
 pub(crate) async fn play(scenario: Scenario, stage: &Stage<'_>) -> Played {
     let began = Instant::now();
     let mut findings = Findings::default();
-    let played = match scenario {
-        Scenario::Spawn => spawn::play(stage, &mut findings).await,
-        Scenario::Output => output::play(stage, &mut findings).await,
-        Scenario::Input => input::play(stage, &mut findings).await,
-        Scenario::Resize => resize::play(stage, &mut findings).await,
-        Scenario::Login => login::play(stage, &mut findings).await,
-        Scenario::Stop => stop::play(stage, &mut findings).await,
-        Scenario::Crash => crash::play(stage, &mut findings).await,
-        Scenario::Flood => flood::play(stage, &mut findings).await,
-        Scenario::SlowReader => slow_reader::play(stage, &mut findings).await,
-        Scenario::MalformedUpgrade => malformed_upgrade::play(stage, &mut findings).await,
-        Scenario::Restart => restart::play(stage, &mut findings).await,
+    let playing: Pin<Box<dyn Future<Output = Result<(), Trouble>> + '_>> = match scenario {
+        Scenario::Spawn => Box::pin(spawn::play(stage, &mut findings)),
+        Scenario::Output => Box::pin(output::play(stage, &mut findings)),
+        Scenario::Input => Box::pin(input::play(stage, &mut findings)),
+        Scenario::Resize => Box::pin(resize::play(stage, &mut findings)),
+        Scenario::Login => Box::pin(login::play(stage, &mut findings)),
+        Scenario::Stop => Box::pin(stop::play(stage, &mut findings)),
+        Scenario::Crash => Box::pin(crash::play(stage, &mut findings)),
+        Scenario::Flood => Box::pin(flood::play(stage, &mut findings)),
+        Scenario::SlowReader => Box::pin(slow_reader::play(stage, &mut findings)),
+        Scenario::MalformedUpgrade => Box::pin(malformed_upgrade::play(stage, &mut findings)),
+        Scenario::Restart => Box::pin(restart::play(stage, &mut findings)),
     };
+    let played = playing.await;
     Played { scenario, findings: findings.end(played), took: began.elapsed() }
+}
+
+/// In hexadecimal digits, as `sha256sum` prints it.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+        text
+    })
 }

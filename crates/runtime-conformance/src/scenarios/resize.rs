@@ -18,7 +18,7 @@ pub(super) async fn play(stage: &Stage<'_>, findings: &mut Findings) -> Result<(
 }
 
 async fn valid(stage: &Stage<'_>, findings: &mut Findings, framing: Framing) -> Result<(), Trouble> {
-    let actor = stage.actor(r"stty -echo; printf '\002READY\003'; read -r _; printf 'size %s END' ''; stty size; read -r _").await?;
+    let actor = stage.actor(r"stty -echo; printf '\002READY\003'; read -r _; printf 'size %s END' ''; stty size").await?;
     let mut terminal = stage.curtain(&actor, framing).await?;
     terminal.until("\u{2}READY\u{3}").await?;
     terminal.send_text(r#"{"type":"resize","cols":100,"rows":30}"#).await?;
@@ -30,7 +30,7 @@ async fn valid(stage: &Stage<'_>, findings: &mut Findings, framing: Framing) -> 
 }
 
 async fn invalid(stage: &Stage<'_>, findings: &mut Findings, framing: Framing) -> Result<(), Trouble> {
-    let actor = stage.actor(r"stty raw -echo; printf '\002READY\003'; head -c 3; printf '\002END\003'; read -r _").await?;
+    let actor = stage.actor(r"stty raw -echo; printf '\002READY\003'; head -c 3; printf '\002END\003'").await?;
     let mut terminal = stage.curtain(&actor, framing).await?;
     terminal.until("\u{2}READY\u{3}").await?;
     for bad in BAD {
