@@ -1,6 +1,7 @@
 //! `raven-agents up`: service, database and a local runtime under one supervisor, nothing to set.
 
 use std::{
+    collections::VecDeque,
     fs,
     io::{ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddr},
@@ -9,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncSeekExt as _, BufReader},
     net::TcpListener,
     process::{Child, Command},
     time::{Instant, sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::{Config, RuntimeSettings},
@@ -40,6 +42,10 @@ const RUNTIME_START: Duration = Duration::from_secs(10);
 const ADOPTION: Duration = Duration::from_secs(2);
 /// How often an adopted runtime, which is no child of ours to wait for, is looked at.
 const ADOPTED_POLL: Duration = Duration::from_millis(50);
+/// How often a runtime that ends by itself is started again, and within which time: its agents go on
+/// meanwhile, but one that cannot live has to be looked at by somebody.
+const RESTARTS_MAX: usize = 5;
+const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 /// How long the runtime may take to end its agents.
 const RUNTIME_STOP: Duration = Duration::from_secs(8);
 
@@ -64,7 +70,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
     let mut local_runtime = None;
     if config.runtime.is_none() {
         let runtime = LocalRuntime::start(&config, &data_dir, &secrets.runtime, &webhook_secret, &mut progress).await?;
-        config.runtime = Some(RuntimeSettings { endpoint: runtime.endpoint(), token: Some(secrets.runtime) });
+        config.runtime = Some(RuntimeSettings { endpoint: runtime.endpoint(), token: Some(secrets.runtime.clone()) });
         local_runtime = Some(runtime);
     }
     let started = async {
@@ -83,12 +89,29 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
         }
     };
     println!("raven-agents is ready: {}", config.public_url());
-    let mut failure = None;
-    tokio::select! {
-        () = shutdown => {}
-        () = ended(local_runtime.as_mut()) => failure = Some("the runtime ended by itself; what it said is above"),
-        () = database_gone(&database) => failure = Some("the private database ended by itself; its log is postgres/postgres.log in the data directory"),
-    }
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut restarts = Restarts::default();
+    let failure = loop {
+        tokio::select! {
+            () = &mut shutdown => break None,
+            () = ended(local_runtime.as_mut()) => {}
+            () = database_gone(&database) => {
+                break Some(anyhow!("the private database ended by itself; its log is postgres/postgres.log in the data directory"));
+            }
+        }
+        // What it said last is shown first.
+        sleep(LOG_POLL * 2).await;
+        local_runtime = None;
+        if !restarts.may_start() {
+            break Some(anyhow!("the runtime ended by itself; what it said is above"));
+        }
+        progress("the runtime ended by itself: starting it again, with its agents");
+        // Not given up half-way: a shutdown would leave the runtime behind.
+        match LocalRuntime::start(&config, &data_dir, &secrets.runtime, &webhook_secret, &mut progress).await {
+            Ok(runtime) => local_runtime = Some(runtime),
+            Err(error) => break Some(error),
+        }
+    };
     progress("stopping");
     if let Some(runtime) = local_runtime {
         runtime.stop().await;
@@ -96,7 +119,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> anyh
     running.stop().await;
     database.stop()?;
     drop(lock);
-    failure.map_or(Ok(()), |failure| Err(anyhow::anyhow!(failure)))
+    failure.map_or(Ok(()), Err)
 }
 
 /// Waits until the local runtime is gone; for ever without one.
@@ -104,6 +127,22 @@ async fn ended(runtime: Option<&mut LocalRuntime>) {
     match runtime {
         Some(runtime) => runtime.ended().await,
         None => std::future::pending().await,
+    }
+}
+
+/// When the runtime was started again.
+#[derive(Default)]
+struct Restarts(VecDeque<Instant>);
+
+impl Restarts {
+    /// Counts one more, unless there were too many of late.
+    fn may_start(&mut self) -> bool {
+        self.0.retain(|at| at.elapsed() < RESTARTS_WITHIN);
+        let few = self.0.len() < RESTARTS_MAX;
+        if few {
+            self.0.push_back(Instant::now());
+        }
+        few
     }
 }
 
@@ -174,6 +213,8 @@ fn set_mode(_: &Path, _: u32) -> anyhow::Result<()> {
 struct LocalRuntime {
     address: SocketAddr,
     process: Process,
+    /// Shows what it says, until it is dropped; nobody shows what an adopted one says.
+    _shown: Option<AbortOnDropHandle<()>>,
 }
 
 enum Process {
@@ -196,10 +237,10 @@ impl LocalRuntime {
             let client = client(address, token)?;
             if timeout(ADOPTION, client.agents()).await.is_ok_and(|answer| answer.is_ok()) {
                 progress(&format!("adopting the runtime on {address} that an earlier start left behind"));
-                return Ok(Self { address, process: Process::Adopted(pid) });
+                return Ok(Self { address, process: Process::Adopted(pid), _shown: None });
             }
             progress("ending a runtime that an earlier start left behind and that does not answer");
-            Self { address, process: Process::Adopted(pid) }.stop().await;
+            Self { address, process: Process::Adopted(pid), _shown: None }.stop().await;
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.runtime_port));
         if TcpListener::bind(address).await.is_err() {
@@ -225,7 +266,7 @@ impl LocalRuntime {
         // The service takes a filter here, the runtime one level.
         let level = config.log_level.split([',', '=']).find(|word| LEVELS.contains(word)).unwrap_or("info");
         let mut child = command.env("LOG_LEVEL", level).spawn().context("the runtime could not be started")?;
-        tokio::spawn(log.show());
+        let shown = AbortOnDropHandle::new(tokio::spawn(log.show()));
         let pid = child.id().context("the runtime ended at once")?;
         fs::write(&pid_file, format!("{pid} {address}")).with_context(|| format!("{} cannot be written", pid_file.display()))?;
         let client = client(address, token)?;
@@ -241,7 +282,7 @@ impl LocalRuntime {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        Ok(Self { address, process: Process::Started(child) })
+        Ok(Self { address, process: Process::Started(child), _shown: Some(shown) })
     }
 
     fn endpoint(&self) -> String {

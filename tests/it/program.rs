@@ -137,6 +137,47 @@ async fn after_a_kill_the_next_up_adopts_the_runtime_with_its_agents_and_works_o
 }
 
 #[tokio::test]
+async fn a_runtime_that_is_killed_is_started_again_with_its_agents() {
+    let up = Up::new();
+    let program = up.start().await;
+    let (http, api, token) = up.owner().await;
+    let call = async |method: reqwest::Method, path: &str, body: serde_json::Value| -> serde_json::Value {
+        let request = http.request(method, format!("{api}{path}")).bearer_auth(&token).json(&body);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let spawned = call(reqwest::Method::POST, "/parallax-agents/spawn", serde_json::json!({"agentType": "custom"})).await;
+    let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap_or_else(|| panic!("{spawned}")).to_owned();
+    let until = async |status: &str| {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let agent = call(reqwest::Method::GET, &format!("/parallax-agents/{id}"), serde_json::json!({})).await;
+            if agent["data"]["run"]["status"] == status {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{agent} is not {status}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("ready").await;
+    let pid_file = up.folder.path().join("runtime.pid");
+    let pid = || std::fs::read_to_string(&pid_file).unwrap().split(' ').next().unwrap().parse::<i32>().unwrap();
+    let killed = pid();
+    send_signal(killed, libc::SIGKILL);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while pid() == killed || !answers(up.runtime_port).await {
+        assert!(Instant::now() < deadline, "the runtime was not started again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until("ready").await;
+    // The new runtime has the agent in hand: it can end it.
+    call(reqwest::Method::POST, &format!("/parallax-agents/{id}/stop"), serde_json::json!({})).await;
+    until("stopped").await;
+    program.signal(libc::SIGINT);
+    let (succeeded, log) = program.ended().await;
+    assert!(succeeded && log.contains("starting it again"), "{log}");
+}
+
+#[tokio::test]
 async fn a_second_up_on_the_same_data_is_refused_and_harms_nothing() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let up = Up::new();

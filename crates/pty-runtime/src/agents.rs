@@ -1,17 +1,21 @@
 //! Which agents exist, what state each is in, and the only ways to change it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
+    thread,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
-use runtime_protocol::{AgentHandle, AgentStatus, CallbackStatus, EventName, SpawnCallback};
+use runtime_protocol::{
+    AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, EventName, SpawnCallback, canonical_agent_type,
+};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -24,10 +28,14 @@ use crate::{
     callbacks::Callbacks,
     config::Config,
     event_stream::EventLog,
+    limits::{Limits, Means},
     lock::lock,
     problem::Problem,
-    process::{Exit, Input, Launch, Process, Size},
+    process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
+    records::{self, Record, Records},
     ring::{Output, Progress},
+    session,
+    structured::Lines,
     text, workdir,
 };
 
@@ -42,6 +50,10 @@ const TURN_SETTLE: Duration = Duration::from_millis(1500);
 /// Messages longer than this go in as a paste, since programs take fast long typing for one anyway.
 const TYPED_CHARS_MAX: usize = 200;
 
+/// Supervisors of an earlier runtime that are spoken with at the same time; one that does not answer
+/// takes two seconds.
+const ADOPTED_AT_ONCE: usize = 32;
+
 /// An agent to start: a request after every check that needs no agent.
 pub(crate) struct Order {
     pub(crate) id: Option<String>,
@@ -55,6 +67,10 @@ pub(crate) struct Order {
     pub(crate) env: HashMap<String, String>,
     pub(crate) workdir: Option<PathBuf>,
     pub(crate) size: Size,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 pub(crate) struct Agent {
@@ -65,6 +81,7 @@ pub(crate) struct Agent {
     pub(crate) workspace_id: Option<String>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
+    pub(crate) mode: Mode,
     capabilities: Vec<String>,
     endpoint: String,
     callback_url: Option<Url>,
@@ -72,6 +89,10 @@ pub(crate) struct Agent {
     state: watch::Sender<State>,
     /// Set before the agent leaves `pending`.
     process: OnceLock<Process>,
+    /// Where the next runtime reads of it; locked while that is written.
+    folder: Mutex<PathBuf>,
+    /// When the CPU time was last asked for, and what it was in seconds.
+    measured: Mutex<Option<(Instant, f64)>>,
 }
 
 #[derive(Clone)]
@@ -80,7 +101,7 @@ pub(crate) struct State {
     pub(crate) exit: Option<Exit>,
     error: Option<String>,
     was_ready: bool,
-    stop_reason: Option<&'static str>,
+    stop_reason: Option<Cow<'static, str>>,
     ended_at: Option<Instant>,
 }
 
@@ -105,6 +126,63 @@ impl Agent {
             error: state.error.clone(),
             exit_code: state.exit.as_ref().and_then(Exit::code),
             signal: state.exit.as_ref().and_then(Exit::signal).map(Into::into),
+            limits: self.process.get().and_then(limits_in_force),
+        }
+    }
+
+    /// What the agent has used so far; only the time where it has ended or the host does not tell.
+    pub(crate) fn metrics(&self) -> AgentMetrics {
+        let ended_at = self.state.borrow().ended_at;
+        let since_end = ended_at.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        let age = (Utc::now() - self.started_at).to_std().unwrap_or_default().as_secs_f64();
+        let output_bytes = self.output.progress().end;
+        let uptime = (age - since_end).max(0.0);
+        let alive = self.process.get().filter(|_| ended_at.is_none());
+        let Some(usage) = alive.and_then(|process| session::usage(process.session())) else {
+            return AgentMetrics { uptime, output_bytes, ..AgentMetrics::default() };
+        };
+        let mut measured = lock(&self.measured);
+        let (period, before) = measured.map_or((age, 0.0), |(at, seconds)| (at.elapsed().as_secs_f64(), seconds));
+        *measured = Some((Instant::now(), usage.cpu_seconds));
+        // The kernel counts in hundredths of a second, so a shorter period says nothing.
+        let cpu_percent = (usage.cpu_seconds - before).max(0.0) / period.max(0.01) * 100.0;
+        AgentMetrics {
+            uptime,
+            cpu_seconds: Some(usage.cpu_seconds),
+            cpu_percent: Some(cpu_percent),
+            memory_bytes: Some(usage.memory_bytes),
+            processes: Some(usage.processes),
+            output_bytes,
+        }
+    }
+
+    fn record(&self) -> Record {
+        let state = self.state.borrow();
+        Record {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            kind: self.kind.into(),
+            mode: self.mode,
+            workspace_id: self.workspace_id.clone(),
+            runtime_session_id: self.runtime_session_id.clone(),
+            capabilities: self.capabilities.clone(),
+            callback_url: self.callback_url.as_ref().map(ToString::to_string),
+            started_at: self.started_at,
+            status: state.status,
+            was_ready: state.was_ready,
+            stop_reason: state.stop_reason.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Keeps how the agent stands for the next runtime, unless it has ended: then its folder is gone.
+    fn keep(&self) {
+        let folder = lock(&self.folder);
+        let record = self.record();
+        if !record.status.is_final()
+            && let Err(error) = record.write(&folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(agent.id = self.id, %error, "agent is not recorded");
         }
     }
 
@@ -136,23 +214,18 @@ impl Agent {
         self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
     }
 
-    /// Types `message` and then Enter, as one input; queued when this returns.
+    /// Types `message` and then Enter, as one input; queued when this returns. A structured program
+    /// gets it as a line, as it is.
     ///
     /// Control characters are taken out, so that a message cannot press keys.
     /// Errors: `Invalid` when nothing is left of it, `AgentStopped`.
     pub(crate) async fn send(&self, message: &str) -> Result<(), Problem> {
-        let message = text::plain(message);
-        let message = message.trim();
-        if message.is_empty() {
-            return Err(Problem::invalid("message", "must not be empty"));
-        }
-        let chars = message.chars().count();
-        let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
-        let text = if paste { format!("\u{1b}[200~{message}\u{1b}[201~") } else { message.to_owned() };
-        // Programs that detect pastes by speed take an Enter that comes too soon for a part of it.
-        let pause = Duration::from_millis((50 + 25 * (chars as u64 / 1000)).min(400));
+        let input = match self.mode {
+            Mode::Terminal => typed(message)?,
+            Mode::Structured => line(message)?,
+        };
         let stopped = |_| Problem::AgentStopped(self.id.clone());
-        self.input()?.send(Input::Message { text, pause }).await.map_err(stopped)?;
+        self.input()?.send(input).await.map_err(stopped)?;
         self.state.send_if_modified(|state| {
             let ready = state.status == AgentStatus::Ready;
             if ready {
@@ -163,8 +236,21 @@ impl Agent {
         Ok(())
     }
 
+    /// Ends a structured program's input, as one-shot programs expect.
+    ///
+    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`.
+    pub(crate) async fn end_input(&self) -> Result<(), Problem> {
+        if self.mode != Mode::Structured {
+            return Err(Problem::invalid("agent", "its input is a terminal, which has no end"));
+        }
+        self.input()?.send(Input::End).await.map_err(|_| Problem::AgentStopped(self.id.clone()))
+    }
+
     /// Waits until the output looks like that of a program that waits for input.
     async fn looks_ready(&self) {
+        if self.mode == Mode::Structured || self.state.borrow().was_ready {
+            return;
+        }
         let signs = Readiness::of(self.kind);
         let mut output = self.output.subscribe();
         let latest = async {
@@ -211,6 +297,40 @@ impl Readiness {
     }
 }
 
+fn limits_in_force(process: &Process) -> Option<AgentLimits> {
+    let restraint = process.restraint();
+    let by = match restraint.by? {
+        Means::Cgroup => "cgroup",
+        Means::Rlimit => "rlimit",
+    };
+    let Limits { memory_bytes, cpus, processes } = restraint.limits;
+    Some(AgentLimits { memory_bytes, cpus, processes, by: by.into() })
+}
+
+/// What a person would type to send `message` on a terminal.
+fn typed(message: &str) -> Result<Input, Problem> {
+    let message = text::plain(message);
+    let message = message.trim();
+    if message.is_empty() {
+        return Err(Problem::invalid("message", "must not be empty"));
+    }
+    let chars = message.chars().count();
+    let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
+    let text = if paste { format!("\u{1b}[200~{message}\u{1b}[201~") } else { message.to_owned() };
+    // Programs that detect pastes by speed take an Enter that comes too soon for a part of it.
+    let pause = Duration::from_millis((50 + 25 * (chars as u64 / 1000)).min(400));
+    Ok(Input::Message { text, pause })
+}
+
+/// `message` as one line on the input of a structured program.
+fn line(message: &str) -> Result<Input, Problem> {
+    let message = message.trim_end_matches(['\n', '\r']);
+    if message.trim().is_empty() || message.contains(['\n', '\r']) {
+        return Err(Problem::invalid("message", "must be one line, and not empty"));
+    }
+    Ok(Input::Keys(format!("{message}\n").into()))
+}
+
 async fn quiet(output: &mut watch::Receiver<Progress>, settle: Duration) {
     while timeout(settle, output.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
 }
@@ -230,6 +350,9 @@ pub(crate) struct Agents {
     callbacks: Callbacks,
     tasks: TaskTracker,
     closing: CancellationToken,
+    records: Records,
+    /// The program that supervises each agent.
+    supervisor: PathBuf,
     listed: Mutex<Listed>,
 }
 
@@ -263,8 +386,9 @@ impl Agents {
         callbacks: Callbacks,
         tasks: TaskTracker,
         closing: CancellationToken,
+        (records, supervisor): (Records, PathBuf),
     ) -> Self {
-        Self { config, endpoint, events, callbacks, tasks, closing, listed: Mutex::default() }
+        Self { config, endpoint, events, callbacks, tasks, closing, records, supervisor, listed: Mutex::default() }
     }
 
     /// In the order of their start.
@@ -296,12 +420,17 @@ impl Agents {
     /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
     pub(crate) async fn spawn(self: &Arc<Self>, order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        let session_id = Uuid::new_v4().to_string();
+        let folder = self.records.folder(&session_id);
         let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
         let agent = Arc::new(Agent {
             name,
             kind: order.agent_type,
             workspace_id: order.workspace_id.clone(),
-            runtime_session_id: Uuid::new_v4().to_string(),
+            runtime_session_id: session_id,
+            mode: order.mode,
+            folder: Mutex::new(folder.clone()),
+            measured: Mutex::default(),
             output: Arc::new(Output::new()),
             capabilities: order.capabilities.clone(),
             endpoint: self.endpoint.clone(),
@@ -321,10 +450,11 @@ impl Agents {
         let program = program(&self.config, &order)?;
         self.insert(&agent)?;
 
-        let (config, output) = (Arc::clone(&self.config), Arc::clone(&agent.output));
+        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
         let starting = tokio::task::spawn_blocking(move || {
-            let launch = launch(&config, &order, &id, program)?;
-            Process::start(&launch, &output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+            its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
+            let launch = launch(&agents.config, &order, &id, program, folder)?;
+            Process::start(&agents.supervisor, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
         let waiter = match started {
@@ -341,17 +471,127 @@ impl Agents {
             state.status = AgentStatus::Starting;
             Some((EventName::AgentStarted, json!({})))
         });
-        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
-        if let Err(error) = waiter.wait(move |exit| agents.ended(&its, &exit)) {
+        if let Err(error) = self.attend(&agent, waiter) {
             let problem = Problem::SpawnFailed(error.to_string());
             self.start_failed(&agent, &problem);
             return Err(problem);
         }
-        let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
+        Ok(agent)
+    }
+
+    /// Follows a running agent until its end.
+    fn attend(self: &Arc<Self>, agent: &Arc<Agent>, waiter: Waiter) -> io::Result<()> {
+        let (agents, its) = (Arc::clone(self), Arc::clone(agent));
+        waiter.wait(self.listener(agent), move |end| agents.ended(&its, &end))?;
+        let (agents, its) = (Arc::clone(self), Arc::clone(agent));
         self.tasks.spawn(async move {
             tokio::select! { () = agents.closing.cancelled() => {}, () = agents.follow(&its) => {} }
         });
-        Ok(agent)
+        let (closing, its) = (self.closing.clone(), Arc::clone(agent));
+        self.tasks.spawn(async move {
+            let mut state = its.watch();
+            while closing.run_until_cancelled(state.changed()).await.is_some_and(|changed| changed.is_ok()) && !its.status().is_final() {
+                its.keep();
+            }
+        });
+        Ok(())
+    }
+
+    /// Tells every message that a structured program prints.
+    fn listener(&self, agent: &Arc<Agent>) -> Option<Listener> {
+        if agent.mode != Mode::Structured {
+            return None;
+        }
+        let (events, its, mut lines) = (Arc::clone(&self.events), Arc::clone(agent), Lines::new());
+        Some(Box::new(move |offset, bytes, seen| {
+            for line in lines.take(offset, bytes, seen) {
+                let message = json!({
+                    // The same, if it is told again by the next runtime.
+                    "id": format!("{}-msg-{}", its.id, line.offset),
+                    "agentId": its.id,
+                    "direction": "outbound",
+                    "type": "response",
+                    "content": line.text,
+                    "metadata": line.value,
+                    "timestamp": Utc::now(),
+                });
+                events.record(EventName::Message, &its, json!({ "message": message }));
+            }
+        }))
+    }
+
+    /// Takes over every agent that an earlier runtime left, as it stands. Blocks, for two seconds
+    /// where a supervisor does not answer. Called before anything is served.
+    pub(crate) fn adopt(self: &Arc<Self>) -> io::Result<()> {
+        for folders in self.records.folders()?.chunks(ADOPTED_AT_ONCE) {
+            thread::scope(|scope| {
+                let connecting: Vec<_> = folders
+                    .iter()
+                    .map(|folder| {
+                        let output = Arc::new(Output::new());
+                        (folder, Arc::clone(&output), scope.spawn(move || Process::connect(folder, &output)))
+                    })
+                    .collect();
+                for (folder, output, connection) in connecting {
+                    let connection = connection.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the connection failed")));
+                    self.take_over(folder, output, connection);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn take_over(self: &Arc<Self>, folder: &Path, output: Arc<Output>, connection: anyhow::Result<(Process, Waiter)>) {
+        let record = Record::read(folder).and_then(|record| Some((canonical_agent_type(&record.kind)?, record)));
+        let Some((kind, record)) = record else {
+            tracing::warn!(folder = %folder.display(), "folder of an unknown agent is removed");
+            process::abandon(folder);
+            records::remove(folder);
+            return;
+        };
+        let status = if record.status == AgentStatus::Pending { AgentStatus::Starting } else { record.status };
+        let agent = Arc::new(Agent {
+            id: record.id,
+            name: record.name,
+            kind,
+            workspace_id: record.workspace_id,
+            runtime_session_id: record.runtime_session_id,
+            output,
+            mode: record.mode,
+            capabilities: record.capabilities,
+            endpoint: self.endpoint.clone(),
+            callback_url: record.callback_url.as_deref().and_then(|url| Url::parse(url).ok()),
+            started_at: record.started_at,
+            state: watch::Sender::new(State {
+                status,
+                exit: None,
+                error: None,
+                was_ready: record.was_ready,
+                stop_reason: record.stop_reason.map(Cow::Owned),
+                ended_at: None,
+            }),
+            process: OnceLock::new(),
+            folder: Mutex::new(folder.to_owned()),
+            measured: Mutex::default(),
+        });
+        lock(&self.listed).agents.insert(agent.id.clone(), Arc::clone(&agent));
+        let attended = connection.and_then(|(process, waiter)| {
+            let process = agent.process.get_or_init(|| process);
+            if status == AgentStatus::Stopping {
+                process.kill();
+            }
+            Ok(self.attend(&agent, waiter)?)
+        });
+        match attended {
+            Ok(()) => tracing::info!(agent.id, "agent was adopted"),
+            Err(error) => {
+                tracing::warn!(agent.id, error = format!("{error:#}"), "agent could not be adopted");
+                let end = process::abandon(folder);
+                records::remove(folder);
+                agent.output.finish();
+                self.ended(&agent, &end);
+            }
+        }
     }
 
     /// One critical section, so that of two with the same id, or for the last place, one loses.
@@ -376,6 +616,7 @@ impl Agents {
             process.kill();
             process.release();
         }
+        records::remove(&lock(&agent.folder));
         // Off the list first: a caller that heard of the failure may use the id again.
         lock(&self.listed).agents.retain(|_, other| !Arc::ptr_eq(other, agent));
         let error = problem.to_string();
@@ -419,7 +660,8 @@ impl Agents {
         }
     }
 
-    fn ended(&self, agent: &Agent, exit: &Exit) {
+    fn ended(&self, agent: &Agent, end: &End) {
+        let exit = &end.exit;
         if let Some(process) = agent.process.get() {
             process.release();
         }
@@ -428,7 +670,7 @@ impl Agents {
             if state.status.is_final() {
                 return None;
             }
-            let reason = match (state.stop_reason, exit) {
+            let reason = match (state.stop_reason.as_deref().or(end.reason.as_deref()), exit) {
                 (Some(reason), _) => reason.to_owned(),
                 (None, Exit::Code(0)) => "normal exit".to_owned(),
                 (None, Exit::Code(code)) => format!("exit code {code}"),
@@ -449,7 +691,7 @@ impl Agents {
     /// Changes an agent's state and records the event for it as one step, so that events tell
     /// the states in the order in which they were. Returns whether anything changed.
     fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
-        agent.state.send_if_modified(|state| {
+        let changed = agent.state.send_if_modified(|state| {
             let Some((event, mut data)) = change(state) else {
                 return false;
             };
@@ -457,7 +699,11 @@ impl Agents {
             data["agent"] = json!(agent.describe(state));
             self.events.record(event, agent, data);
             true
-        })
+        });
+        if changed {
+            agent.keep();
+        }
+        changed
     }
 
     fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
@@ -491,7 +737,7 @@ impl Agents {
             let live = !gone(state);
             if live {
                 state.status = AgentStatus::Stopping;
-                state.stop_reason.get_or_insert(reason);
+                state.stop_reason.get_or_insert(Cow::Borrowed(reason));
             }
             live
         });
@@ -522,10 +768,24 @@ impl Agents {
         futures_util::future::join_all(stops).await;
     }
 
+    /// Refuses new agents and leaves those there are to the next runtime.
+    pub(crate) fn leave_all(&self) {
+        lock(&self.listed).draining = true;
+        self.list().iter().filter_map(|agent| agent.process.get()).for_each(Process::detach);
+    }
+
     /// Ends all agents without waiting: for a runtime that is dropped rather than shut down.
     pub(crate) fn kill_all(&self) {
         lock(&self.listed).draining = true;
-        self.list().iter().filter_map(|agent| agent.process.get()).for_each(Process::kill);
+        for agent in self.list() {
+            if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
+                process.kill();
+                process.release();
+                // Nobody is there any more to hear of the end.
+                process.detach();
+                records::remove(&lock(&agent.folder));
+            }
+        }
     }
 }
 
@@ -557,7 +817,7 @@ fn on_path(config: &Config, command: &str) -> Result<PathBuf, Problem> {
     found.ok_or_else(|| Problem::CliNotFound(command.into()))
 }
 
-fn launch(config: &Config, order: &Order, id: &str, program: PathBuf) -> Result<Launch, Problem> {
+fn launch(config: &Config, order: &Order, id: &str, program: PathBuf, folder: PathBuf) -> Result<Launch, Problem> {
     let home = workdir::under(&config.workdir_root, Path::new(id))?;
     let cwd = match &order.workdir {
         Some(workdir) => workdir::under(&config.workdir_root, workdir)?,
@@ -580,5 +840,18 @@ fn launch(config: &Config, order: &Order, id: &str, program: PathBuf) -> Result<
             args = vec!["--noprofile".into(), "--norc".into()];
         }
     }
-    Ok(Launch { program, args, env: env.into_iter().collect(), cwd, size: order.size })
+    Ok(Launch {
+        folder,
+        mode: order.mode,
+        program,
+        args,
+        env: env.into_iter().collect(),
+        cwd,
+        size: order.size,
+        limits: order.limits.within(config.agent_limits),
+        cgroup: config.cgroup.clone(),
+        lifetime: order.lifetime,
+        idle_timeout: order.idle_timeout,
+        orphan_timeout: config.orphan_timeout,
+    })
 }

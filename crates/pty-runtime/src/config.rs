@@ -8,11 +8,20 @@ use std::{
 };
 
 use reqwest::Url;
+use serde_json::json;
 use subtle::ConstantTimeEq;
+
+use crate::limits::{self, Limits};
 
 /// Variables of the runtime's own environment that agents may see. Everything else stays here,
 /// since it holds the runtime's token, the webhook secret and whatever the host's owner exported.
 const INHERITED: [&str; 7] = ["PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL"];
+
+/// Variables that hold the runtime's own secrets: no setting hands them to agents.
+const NEVER_INHERITED: [&str; 2] = ["RUNTIME_TOKEN", "PARALLAX_WEBHOOK_SECRET"];
+
+/// How long an agent may live without a runtime, which alone could stop it.
+const ORPHAN_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Settings as they come from the command line or the environment, unchecked, so that
 /// [`Config::from_settings`] can report every bad one in one go.
@@ -52,6 +61,27 @@ pub struct Settings {
     /// Commands that agents of type custom may run, separated by commas [default: bash,sh]
     #[arg(long, env = "RUNTIME_COMMANDS")]
     pub commands: Option<String>,
+    /// Variables of the runtime's environment that agents see too, separated by commas
+    #[arg(long, env = "RUNTIME_INHERIT_ENV")]
+    pub inherit_env: Option<String>,
+    /// true leaves agents running when the runtime is told to end; the next start takes them over [default: false]
+    #[arg(long, env = "RUNTIME_KEEP_AGENTS")]
+    pub keep_agents: Option<String>,
+    /// Seconds that an agent may live without a runtime [default: 3600]
+    #[arg(long, env = "RUNTIME_ORPHAN_TIMEOUT")]
+    pub orphan_timeout: Option<String>,
+    /// Memory that one agent may use, such as 2Gi [default: no limit]
+    #[arg(long, env = "RUNTIME_AGENT_MEMORY")]
+    pub agent_memory: Option<String>,
+    /// CPUs that one agent may use, such as 1.5 [default: no limit]
+    #[arg(long, env = "RUNTIME_AGENT_CPU")]
+    pub agent_cpu: Option<String>,
+    /// Processes that one agent may have [default: no limit]
+    #[arg(long, env = "RUNTIME_AGENT_PROCESSES")]
+    pub agent_processes: Option<String>,
+    /// Folder of a cgroup (version 2) that the runtime may divide among agents [default: its own, if its user owns it]
+    #[arg(long, env = "RUNTIME_CGROUP")]
+    pub cgroup: Option<String>,
 }
 
 /// Checked settings of one runtime.
@@ -73,6 +103,15 @@ pub struct Config {
     pub heartbeat_every: Duration,
     /// The part of the runtime's own environment that agents see.
     pub inherited_env: Vec<(String, String)>,
+    /// The program `raven-runtime`, which supervises each agent.
+    pub program: Option<PathBuf>,
+    /// Whether agents outlive an orderly end of the runtime.
+    pub keep_agents: bool,
+    pub orphan_timeout: Duration,
+    /// What an agent may use at the most, and where a request says nothing.
+    pub agent_limits: Limits,
+    /// Below which each agent that has limits gets a group of its own.
+    pub cgroup: Option<PathBuf>,
 }
 
 impl Config {
@@ -91,7 +130,12 @@ impl Config {
             workdir_root,
             commands: vec!["bash".into(), "sh".into()],
             heartbeat_every: Duration::from_secs(30),
-            inherited_env: inherited_env(),
+            inherited_env: inherited_env(&[]),
+            program: program_beside(),
+            keep_agents: false,
+            orphan_timeout: ORPHAN_TIMEOUT,
+            agent_limits: Limits::default(),
+            cgroup: None,
         }
     }
 
@@ -152,8 +196,56 @@ impl Config {
                 bad.push(format!("RUNTIME_COMMANDS must name at least one command, got {commands:?}"));
             }
         }
+        if let Some(names) = given(settings.inherit_env) {
+            let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+            if let Some(name) = names.iter().find(|name| NEVER_INHERITED.contains(name)) {
+                bad.push(format!("RUNTIME_INHERIT_ENV must not name {name}, which is the runtime's own secret"));
+            }
+            config.inherited_env = inherited_env(&names);
+        }
+        if let Some(keep) = given(settings.keep_agents) {
+            match keep.as_str() {
+                "true" | "1" => config.keep_agents = true,
+                "false" | "0" => {}
+                _ => bad.push(format!("RUNTIME_KEEP_AGENTS must be true or false, got {keep:?}")),
+            }
+        }
+        if let Some(seconds) = given(settings.orphan_timeout) {
+            match seconds.parse() {
+                Ok(seconds @ 1..=2_592_000) => config.orphan_timeout = Duration::from_secs(seconds),
+                _ => bad.push(format!("RUNTIME_ORPHAN_TIMEOUT must be seconds from 1 to 2592000, got {seconds:?}")),
+            }
+        }
+        config.agent_limits.memory_bytes =
+            limit("RUNTIME_AGENT_MEMORY", "bytes such as 2Gi, 16Mi at the least", settings.agent_memory, limits::memory, &mut bad);
+        config.agent_limits.cpus =
+            limit("RUNTIME_AGENT_CPU", "a number of CPUs from 0.01 to 4096", settings.agent_cpu, limits::cpus, &mut bad);
+        config.agent_limits.processes =
+            limit("RUNTIME_AGENT_PROCESSES", "a number from 1 to 1000000", settings.agent_processes, limits::processes, &mut bad);
+        config.cgroup = given(settings.cgroup).map(PathBuf::from).or_else(limits::delegated_cgroup);
         if bad.is_empty() { Ok(config) } else { Err(BadSettings(bad)) }
     }
+}
+
+fn limit<T>(
+    name: &str,
+    form: &str,
+    setting: Option<String>,
+    read: impl Fn(&serde_json::Value) -> Option<T>,
+    bad: &mut Vec<String>,
+) -> Option<T> {
+    let text = given(setting)?;
+    let limit = read(&json!(text));
+    if limit.is_none() {
+        bad.push(format!("{name} must be {form}, got {text:?}"));
+    }
+    limit
+}
+
+/// Tests run from a folder below the one in which programs are built.
+fn program_beside() -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    own.ancestors().skip(1).take(2).map(|folder| folder.join("raven-runtime")).find(|program| program.is_file())
 }
 
 /// An empty variable means the same as none: compose files and unit files write it that way.
@@ -175,10 +267,10 @@ fn data_folder() -> Option<PathBuf> {
     Some(data.join("raven-runtime"))
 }
 
-fn inherited_env() -> Vec<(String, String)> {
+fn inherited_env(more: &[&str]) -> Vec<(String, String)> {
     env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| INHERITED.contains(&name.as_str()) || name.starts_with("LC_"))
+        .filter(|(name, _)| INHERITED.contains(&name.as_str()) || name.starts_with("LC_") || more.contains(&name.as_str()))
         .collect()
 }
 

@@ -1,6 +1,6 @@
 //! The runtime as a program: settings in, one runtime up, until a signal ends it.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use pty_runtime::{Config, Runtime, Settings};
@@ -9,15 +9,25 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+fn main() -> anyhow::Result<ExitCode> {
+    // The part that stays beside one agent. It is started by the runtime only, and is small: so
+    // neither the command line's help nor the runtime's threads are for it.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "supervise") {
+        return Ok(pty_runtime::supervise());
+    }
+    serve()
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let config = match Config::from_settings(Settings::parse()) {
+async fn serve() -> anyhow::Result<ExitCode> {
+    let mut config = match Config::from_settings(Settings::parse()) {
         Ok(config) => config,
         Err(bad) => {
             eprintln!("{bad}");
-            std::process::exit(2);
+            return Ok(ExitCode::from(2));
         }
     };
+    config.program = Some(std::env::current_exe()?);
     let colours = std::io::stdout().is_terminal();
     // A log that cannot be written any more must not end what runs here.
     tracing_subscriber::fmt().with_env_filter(&config.log_level).with_ansi(colours).log_internal_errors(false).init();
@@ -29,5 +39,5 @@ async fn main() -> anyhow::Result<()> {
     tokio::select! { _ = terminated.recv() => {}, _ = interrupted.recv() => {} }
     tracing::info!("shutting down");
     runtime.shutdown().await;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

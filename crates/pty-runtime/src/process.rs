@@ -1,37 +1,55 @@
-//! One program on one pseudo-terminal.
+//! One program, as the runtime holds it: through the supervisor that runs it.
 //!
-//! Three threads serve it, because terminals and processes can only be waited for by blocking:
-//! one reads what it prints into the [`Output`], one writes what is typed, and one waits for its
-//! end. None of them ever waits for a viewer.
+//! Two threads serve it. One pulls what the program prints into the [`Output`] and learns of its
+//! end; one hands over what is typed. Neither ever waits for a viewer.
 
 use std::{
-    io::{self, Read, Write},
-    path::PathBuf,
-    sync::{Arc, Mutex, mpsc::RecvTimeoutError},
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use chrono::DateTime;
+use portable_pty::PtySize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use crate::{lock::lock, ring::Output};
+pub(crate) use crate::supervisor_protocol::{End, Exit};
+use crate::{
+    limits::{Limits, Restraint},
+    lock::lock,
+    records::{self, Processes},
+    ring::Output,
+    session,
+    supervisor_protocol::{self as protocol, Command as Order, Hello, Report, Started, VERSION},
+};
 
 /// Inputs waiting to be typed, per agent. With the 1 MiB that one message may have, 16 MiB at the
 /// most wait for a program that reads nothing; then whoever types has to wait.
 const INPUTS_WAITING_MAX: usize = 16;
 
-/// Bytes read from the terminal at once; the kernel hands out 4 KiB at a time anyway.
-const READ_BYTES: usize = 16 * 1024;
+/// How long a supervisor may take to start its program; it takes milliseconds.
+const STARTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long the last output may take to arrive after the program ended. The kernel hangs the
-/// terminal up at that moment, so this only bounds what should never happen.
-const LAST_OUTPUT_WITHIN: Duration = Duration::from_secs(2);
+/// How long a supervisor may take to answer when a connection begins. One that does not is stopped
+/// or broken, and nobody could reach its agent.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a supervisor may take to read what it is told; it always reads at once.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// A terminal's size in characters; only [`Size::new`] makes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) cols: u16,
     pub(crate) rows: u16,
@@ -48,42 +66,42 @@ impl Size {
         fits.then_some(Self { cols, rows })
     }
 
-    fn pty(self) -> PtySize {
+    pub(crate) fn pty(self) -> PtySize {
         PtySize { cols: self.cols, rows: self.rows, pixel_width: 0, pixel_height: 0 }
     }
 }
 
+/// How a program is spoken with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mode {
+    /// As a person would, on a terminal.
+    #[default]
+    Terminal,
+    /// In lines, on pipes.
+    Structured,
+}
+
 /// What to run, fully decided.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Launch {
+    /// The supervisor's folder, see `records`.
+    pub(crate) folder: PathBuf,
+    pub(crate) mode: Mode,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
     /// The whole environment: nothing else is inherited.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) cwd: PathBuf,
     pub(crate) size: Size,
-}
-
-/// How a program ended, in the words of the operating system.
-#[derive(Clone, Debug)]
-pub(crate) enum Exit {
-    Code(i32),
-    Signal(String),
-}
-
-impl Exit {
-    pub(crate) fn code(&self) -> Option<i32> {
-        match self {
-            Self::Code(code) => Some(*code),
-            Self::Signal(_) => None,
-        }
-    }
-
-    pub(crate) fn signal(&self) -> Option<&str> {
-        match self {
-            Self::Code(_) => None,
-            Self::Signal(name) => Some(name),
-        }
-    }
+    pub(crate) limits: Limits,
+    /// The group below which the agent gets its own.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// How long it may live, and how long without input or output.
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How long it may live without a runtime.
+    pub(crate) orphan_timeout: Duration,
 }
 
 /// Something to type, in one piece: inputs of several senders never mix.
@@ -94,75 +112,102 @@ pub(crate) enum Input {
         text: String,
         pause: Duration,
     },
+    /// The end of a structured program's input.
+    End,
 }
 
 /// The handles of a started program. They stay valid, and harmless, after its end.
 pub(crate) struct Process {
     pid: i32,
-    /// Whether a shell reads from the terminal; such a shell ignores SIGTERM.
-    interactive_shell: bool,
-    /// Guards signals: once the pid is given back to the system it may name another process.
-    reaped: Arc<Mutex<bool>>,
-    /// Gone after the end, so that descriptors are not held for as long as the agent is listed.
-    terminal: Mutex<Option<Box<dyn MasterPty + Send>>>,
+    link: Arc<Link>,
+    restraint: Restraint,
     size: watch::Sender<Size>,
     input: Mutex<Option<mpsc::Sender<Input>>>,
 }
 
-/// Waits for the end of a program that was started; see [`Waiter::wait`].
+/// Follows a program that was started or adopted; see [`Waiter::wait`].
 pub(crate) struct Waiter {
-    pid: i32,
-    child: Box<dyn Child + Send + Sync>,
-    reaped: Arc<Mutex<bool>>,
+    stream: UnixStream,
+    link: Arc<Link>,
+    hello: Hello,
+    folder: PathBuf,
     output: Arc<Output>,
-    /// Disconnects when the reader has met the end of the terminal's output.
-    all_read: std::sync::mpsc::Receiver<()>,
+    /// Told when an input was typed.
+    typed: SyncSender<()>,
+    /// Ours to reap, unless an earlier runtime started it.
+    supervisor: Option<Child>,
+}
+
+/// Gets every piece of output once, in order: its offset, its bytes, and the offset up to which an
+/// earlier runtime has worked output off.
+pub(crate) type Listener = Box<dyn FnMut(u64, &[u8], u64) + Send>;
+
+/// What is said to the supervisor.
+struct Link {
+    /// Gone after the end, so that descriptors are not held for as long as the agent is listed.
+    stream: Mutex<Option<UnixStream>>,
+    /// The runtime leaves, and the agent stays.
+    detached: AtomicBool,
 }
 
 impl Process {
-    /// Starts `launch` on a new terminal and prints into `output`. Blocks for milliseconds.
-    pub(crate) fn start(launch: &Launch, output: &Arc<Output>) -> anyhow::Result<(Self, Waiter)> {
-        let pair = native_pty_system().openpty(launch.size.pty()).context("no terminal")?;
-        let reader = pair.master.try_clone_reader()?;
-        let writer = pair.master.take_writer()?;
-
-        let mut command = CommandBuilder::new(&launch.program);
-        command.args(&launch.args);
-        command.cwd(&launch.cwd);
-        command.env_clear();
-        for (name, value) in &launch.env {
-            command.env(name, value);
+    /// Has a supervisor, which `supervisor` is the program of, start `launch`. Blocks for milliseconds.
+    pub(crate) fn start(supervisor: &Path, launch: &Launch, output: &Arc<Output>) -> anyhow::Result<(Self, Waiter)> {
+        let log = records::private_file().append(true).open(launch.folder.join("supervisor.log")).context("no log")?;
+        let mut command = Command::new(supervisor);
+        command.arg("supervise").env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().with_context(|| format!("no supervisor {}", supervisor.display()))?;
+        let begun = begin(&mut child, launch).and_then(|()| Self::connect(&launch.folder, output));
+        match begun {
+            Ok((process, waiter)) => Ok((process, Waiter { supervisor: Some(child), ..waiter })),
+            Err(error) => {
+                abandon(&launch.folder);
+                child.kill().context("left with a supervisor")?;
+                child.wait().context("left with a supervisor")?;
+                Err(error)
+            }
         }
-        let mut child = pair.slave.spawn_command(command).context("no process")?;
-        let pid = child.process_id().and_then(|pid| i32::try_from(pid).ok()).context("no process id")?;
+    }
 
-        let (input, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
-        let printed = Arc::clone(output);
-        let (reading, all_read) = std::sync::mpsc::channel();
-        let read = move || {
-            copy_output(reader, &printed);
-            drop(reading);
+    /// Connects to the supervisor that listens in `folder`, which an earlier runtime may have started.
+    ///
+    /// Errors: when it does not answer in time, or speaks another version.
+    pub(crate) fn connect(folder: &Path, output: &Arc<Output>) -> anyhow::Result<(Self, Waiter)> {
+        let mut stream = protocol::connect(folder).context("no connection to the supervisor")?;
+        stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+        stream.set_write_timeout(Some(TOLD_WITHIN))?;
+        let (report, _) = protocol::read(&mut stream).context("the supervisor does not answer")?;
+        let Report::Hello(hello) = report else {
+            bail!("the supervisor does not say hello");
         };
-        let threads = on_a_thread("pty-read", read).and_then(|()| on_a_thread("pty-write", move || type_inputs(writer, inputs)));
-        if let Err(error) = threads {
-            child.kill().context("left without a thread")?;
-            return Err(error).context("no thread");
-        }
-
-        let reaped = Arc::new(Mutex::new(false));
+        ensure!(hello.version == VERSION, "the supervisor speaks version {} and not {VERSION}", hello.version);
+        let link = Arc::new(Link { stream: Mutex::new(Some(stream.try_clone()?)), detached: AtomicBool::new(false) });
+        let (input, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
+        let (typed, was_typed) = sync_channel(1);
+        let told = Arc::clone(&link);
+        on_a_thread("agent-type", move || told.type_inputs(inputs, &was_typed))?;
         let process = Self {
-            pid,
-            interactive_shell: is_interactive_shell(launch),
-            reaped: Arc::clone(&reaped),
-            terminal: Mutex::new(Some(pair.master)),
-            size: watch::Sender::new(launch.size),
+            pid: hello.pid,
+            link: Arc::clone(&link),
+            restraint: hello.restraint,
+            size: watch::Sender::new(Size::new(hello.cols, hello.rows).unwrap_or(Size::DEFAULT)),
             input: Mutex::new(Some(input)),
         };
-        Ok((process, Waiter { pid, child, reaped, output: Arc::clone(output), all_read }))
+        let folder = folder.to_owned();
+        Ok((process, Waiter { stream, link, hello, folder, output: Arc::clone(output), typed, supervisor: None }))
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid.unsigned_abs()
+    }
+
+    /// The session that the program leads.
+    pub(crate) fn session(&self) -> i32 {
+        self.pid
+    }
+
+    pub(crate) fn restraint(&self) -> Restraint {
+        self.restraint
     }
 
     pub(crate) fn size(&self) -> Size {
@@ -176,194 +221,189 @@ impl Process {
 
     /// Tells the terminal its new size; nothing happens if it has that size or is gone.
     pub(crate) fn resize(&self, size: Size) {
-        let terminal = lock(&self.terminal);
-        let Some(terminal) = terminal.as_ref().filter(|_| self.size() != size) else {
-            return;
-        };
-        match terminal.resize(size.pty()) {
-            Ok(()) => {
-                self.size.send_replace(size);
-            }
-            Err(error) => tracing::warn!(%error, pid = self.pid, "terminal was not resized"),
+        let changed = self.size.send_if_modified(|current| std::mem::replace(current, size) != size);
+        if changed {
+            self.tell(&Order::Resize { cols: size.cols, rows: size.rows });
         }
     }
 
     /// Asks the program and everything it started to end.
     pub(crate) fn ask_to_end(&self) {
-        self.signal(libc::SIGTERM);
-        if self.interactive_shell {
-            // A shell that reads from a terminal ignores SIGTERM, but ends on a hang-up and
-            // passes it on to its jobs.
-            self.signal(libc::SIGHUP);
-        }
+        self.tell(&Order::End);
     }
 
     /// Ends the program and everything it started, at once.
     pub(crate) fn kill(&self) {
-        self.signal(libc::SIGKILL);
+        self.tell(&Order::Kill);
     }
 
-    fn signal(&self, signal: i32) {
-        let reaped = lock(&self.reaped);
-        if !*reaped {
-            signal_session(self.pid, signal);
-        }
-    }
-
-    /// Lets go of the terminal once the program has ended.
+    /// Lets go of the supervisor, which ends as soon as its program has.
     pub(crate) fn release(&self) {
         lock(&self.input).take();
-        lock(&self.terminal).take();
+        self.tell(&Order::Release);
+        lock(&self.link.stream).take();
+    }
+
+    /// Leaves the agent to the next runtime.
+    pub(crate) fn detach(&self) {
+        self.link.detached.store(true, Ordering::SeqCst);
+        lock(&self.input).take();
+        self.link.hang_up();
+    }
+
+    fn tell(&self, order: &Order) {
+        if let Err(error) = self.link.tell(order, &[]) {
+            tracing::debug!(%error, ?order, pid = self.pid, "supervisor was not told");
+        }
     }
 }
 
 impl Waiter {
-    /// Waits on a thread of its own for the program to end and for its last output, ends what it
-    /// left behind, and then calls `ended`, once.
-    pub(crate) fn wait(self, ended: impl FnOnce(Exit) + Send + 'static) -> io::Result<()> {
-        on_a_thread("pty-wait", move || {
-            let exit = wait_without_reaping(self.pid);
-            if self.all_read.recv_timeout(LAST_OUTPUT_WITHIN) == Err(RecvTimeoutError::Timeout) {
-                tracing::warn!(pid = self.pid, "terminal stayed open after its program ended");
-                self.output.finish();
+    /// Takes over what was printed so far, then follows the program on a thread of its own:
+    /// `listener` gets its output, and `ended` is called once, after the last of it.
+    pub(crate) fn wait(mut self, mut listener: Option<Listener>, ended: impl FnOnce(End) + Send + 'static) -> io::Result<()> {
+        let mut cursor = self.hello.start;
+        let mut heard = Ok(None);
+        while cursor < self.hello.end && matches!(heard, Ok(None)) {
+            heard = self.pull(&mut cursor, &mut listener);
+        }
+        if self.hello.end > 0 {
+            self.output.came_last_at(self.hello.last_output_ms.and_then(DateTime::from_timestamp_millis));
+        }
+        self.stream.set_read_timeout(None)?;
+        on_a_thread("agent-read", move || {
+            while matches!(heard, Ok(None)) {
+                heard = self.pull(&mut cursor, &mut listener);
             }
-            drop(self);
-            ended(exit);
+            self.finish(heard, ended);
         })
+    }
+
+    /// Asks for what follows the cursor and waits for it; gives the end once there is nothing more.
+    fn pull(&mut self, cursor: &mut u64, listener: &mut Option<Listener>) -> io::Result<Option<End>> {
+        self.link.tell(&Order::Pull { from: *cursor }, &[])?;
+        loop {
+            let (report, body) = protocol::read(&mut self.stream)?;
+            match report {
+                Report::Output { offset } => {
+                    self.output.append(offset, &body);
+                    if let Some(listener) = listener {
+                        listener(offset, &body, self.hello.seen);
+                    }
+                    *cursor = offset + body.len() as u64;
+                    return Ok(None);
+                }
+                Report::Gap { start } => {
+                    *cursor = start;
+                    return Ok(None);
+                }
+                Report::Ended(end) => return Ok(Some(end)),
+                Report::Typed => match self.typed.try_send(()) {
+                    Ok(()) | Err(TrySendError::Disconnected(())) => {}
+                    Err(TrySendError::Full(())) => tracing::debug!("supervisor typed more than it was given"),
+                },
+                Report::Hello(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello")),
+            }
+        }
+    }
+
+    fn finish(self, heard: io::Result<Option<End>>, ended: impl FnOnce(End)) {
+        let end = match heard {
+            Ok(Some(end)) => end,
+            Ok(None) | Err(_) if self.link.detached.load(Ordering::SeqCst) => return,
+            Ok(None) => abandon(&self.folder),
+            Err(error) => {
+                tracing::error!(%error, pid = self.hello.pid, "supervisor was lost");
+                abandon(&self.folder)
+            }
+        };
+        self.output.finish();
+        // Before anybody hears of the end: what is told is not told again by the next runtime.
+        records::remove(&self.folder);
+        ended(end);
+        if let Some(mut supervisor) = self.supervisor
+            && let Err(error) = supervisor.wait()
+        {
+            tracing::warn!(%error, "supervisor was not reaped");
+        }
     }
 }
 
-impl Drop for Waiter {
-    /// Ends what the program left behind, or the program itself, and gives its pid back.
-    fn drop(&mut self) {
-        let mut reaped = lock(&self.reaped);
-        // A dead program that is not reaped still holds its pid: this is its session, no other's.
-        signal_session(self.pid, libc::SIGKILL);
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(%error, pid = self.pid, "program was not reaped");
+impl Link {
+    /// Writes one order. Takes microseconds: the supervisor always reads at once.
+    fn tell(&self, order: &Order, body: &[u8]) -> io::Result<()> {
+        match lock(&self.stream).as_mut() {
+            Some(stream) => protocol::write(stream, order, body),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
-        *reaped = true;
     }
+
+    fn hang_up(&self) {
+        if let Some(stream) = lock(&self.stream).take()
+            && let Err(error) = stream.shutdown(std::net::Shutdown::Both)
+        {
+            tracing::trace!(%error, "supervisor is gone");
+        }
+    }
+
+    /// Hands inputs over, the next one when the one before was typed.
+    fn type_inputs(&self, mut inputs: mpsc::Receiver<Input>, typed: &Receiver<()>) {
+        while let Some(input) = inputs.blocking_recv() {
+            let told = match input {
+                Input::Keys(bytes) => self.tell(&Order::Keys, &bytes),
+                Input::Message { text, pause } => {
+                    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                    self.tell(&Order::Message { pause_ms }, text.as_bytes())
+                }
+                Input::End => self.tell(&Order::EndInput, &[]),
+            };
+            if let Err(error) = told {
+                tracing::debug!(%error, "supervisor takes no more input");
+                return;
+            }
+            if typed.recv().is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Hands the launch over on standard input and waits for the answer on standard output.
+fn begin(child: &mut Child, launch: &Launch) -> anyhow::Result<()> {
+    let mut stdin = child.stdin.take().context("no way to the supervisor")?;
+    let mut stdout = child.stdout.take().context("no way from the supervisor")?;
+    protocol::write(&mut stdin, launch, &[]).context("the supervisor takes no launch")?;
+    drop(stdin);
+    let (tell, answer) = sync_channel(1);
+    on_a_thread("agent-start", move || {
+        if tell.send(protocol::read::<Started>(&mut stdout)).is_err() {
+            tracing::debug!("a supervisor answered too late");
+        }
+    })?;
+    match answer.recv_timeout(STARTED_WITHIN) {
+        Ok(Ok((Started::Yes, _))) => Ok(()),
+        Ok(Ok((Started::No { error }, _))) => bail!("{error}"),
+        Ok(Err(error)) => Err(error).context("the supervisor ended at its start"),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => bail!("the supervisor does not answer"),
+    }
+}
+
+/// Ends a supervisor that cannot be spoken with, and the session of its program, and gives what is
+/// known of the program's end.
+pub(crate) fn abandon(folder: &Path) -> End {
+    if let Some(processes) = Processes::read(folder) {
+        // The program first: its supervisor, if it lives, then still keeps its pid from being reused.
+        if let Some(program) = processes.program.filter(|program| program.is_alive()) {
+            session::signal(program.pid, libc::SIGKILL);
+        }
+        if let Some(supervisor) = processes.supervisor.filter(|supervisor| supervisor.is_alive()) {
+            session::signal_process(supervisor.pid, libc::SIGKILL);
+        }
+    }
+    let lost = || End { exit: Exit::unknown(), reason: Some("its supervisor was lost".into()) };
+    records::read_exit(folder).unwrap_or_else(lost)
 }
 
 fn on_a_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.into()).spawn(work).map(drop)
-}
-
-fn copy_output(mut terminal: Box<dyn Read + Send>, output: &Output) {
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match terminal.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => output.append(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Linux reports the end of a terminal's output as an I/O error.
-            Err(error) => {
-                tracing::trace!(%error, "terminal closed");
-                break;
-            }
-        }
-    }
-    output.finish();
-}
-
-fn type_inputs(mut terminal: Box<dyn Write + Send>, mut inputs: mpsc::Receiver<Input>) {
-    while let Some(input) = inputs.blocking_recv() {
-        let typed = match input {
-            Input::Keys(bytes) => terminal.write_all(&bytes),
-            Input::Message { text, pause } => terminal.write_all(text.as_bytes()).and_then(|()| {
-                thread::sleep(pause);
-                terminal.write_all(b"\r")
-            }),
-        };
-        if let Err(error) = typed.and_then(|()| terminal.flush()) {
-            tracing::debug!(%error, "terminal takes no more input");
-            return;
-        }
-    }
-}
-
-fn is_interactive_shell(launch: &Launch) -> bool {
-    let name = launch.program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let shell = matches!(name, "bash" | "sh" | "dash" | "zsh" | "ksh" | "fish");
-    shell && launch.args.iter().all(|arg| arg.starts_with('-') && arg != "-c")
-}
-
-#[expect(unsafe_code, reason = "the standard library cannot wait for a process without reaping it")]
-fn wait_without_reaping(pid: i32) -> Exit {
-    loop {
-        // SAFETY: `siginfo_t` is plain data for which all zeroes is a valid value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `info` is valid for writes during the call, and `pid` is a child of ours that
-        // nobody else reaps.
-        let failed = unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, libc::WEXITED | libc::WNOWAIT) } != 0;
-        if failed {
-            let error = io::Error::last_os_error();
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            tracing::error!(%error, pid, "end of the program is unknown");
-            return Exit::Signal("unknown".into());
-        }
-        // SAFETY: waitid succeeded, so it filled in the fields of an ended child.
-        let status = unsafe { info.si_status() };
-        return if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(signal_name(status)) };
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGILL => "SIGILL",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGUSR1 => "SIGUSR1",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGUSR2 => "SIGUSR2",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGALRM => "SIGALRM",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGXCPU => "SIGXCPU",
-        libc::SIGXFSZ => "SIGXFSZ",
-        libc::SIGSYS => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.into()
-}
-
-/// Signals the process group that the program leads, and every other process of its session:
-/// a shell gives each job a group of its own. The caller makes sure that `session` is not reaped.
-#[expect(unsafe_code, reason = "the standard library cannot signal a process group")]
-fn signal_session(session: i32, signal: i32) {
-    // SAFETY: killpg and kill take numbers only. The leader is not reaped, so `session` is its
-    // group and no other; a member that ended since it was listed is at worst a number unused.
-    unsafe {
-        libc::killpg(session, signal);
-        for member in session_members(session) {
-            libc::kill(member, signal);
-        }
-    }
-}
-
-/// Processes of the session outside of the leader's own group, from `/proc`; none elsewhere.
-fn session_members(session: i32) -> Vec<i32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .filter_map(|entry| {
-            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The name in parentheses may hold anything; state, parent, group, session follow it.
-            let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(2);
-            let group: i32 = fields.next()?.parse().ok()?;
-            let its_session: i32 = fields.next()?.parse().ok()?;
-            (its_session == session && group != session).then_some(pid)
-        })
-        .collect()
 }

@@ -1,7 +1,8 @@
 //! The last bytes that one agent printed, at their absolute offsets.
 //!
-//! The terminal's reader appends and never waits for anyone. Each viewer keeps a cursor of its
-//! own and pulls; one that falls behind loses bytes, and is told so, but slows nobody down.
+//! A [`Ring`] is filled by the supervisor, which reads what the program prints and never waits for
+//! anyone. The runtime pulls from it into an [`Output`] of its own, and each viewer pulls from that
+//! with a cursor: whoever falls behind loses bytes, and is told so, but slows nobody down.
 
 use std::{collections::VecDeque, sync::Mutex};
 
@@ -35,21 +36,66 @@ pub(crate) enum Found {
     },
 }
 
-pub(crate) struct Output {
-    held: Mutex<Held>,
-    progress: watch::Sender<Progress>,
-}
-
+/// The newest [`RING_BYTES`] of a stream; memory is taken as it fills, and never more than that.
 #[derive(Default)]
-struct Held {
+pub(crate) struct Ring {
     start: u64,
     bytes: VecDeque<u8>,
 }
 
-impl Held {
-    fn end(&self) -> u64 {
+impl Ring {
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(crate) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        let excess = (self.bytes.len() + bytes.len()).saturating_sub(RING_BYTES);
+        let dropped = excess.min(self.bytes.len());
+        self.bytes.drain(..dropped);
+        self.start += excess as u64;
+        let kept = &bytes[excess - dropped..];
+        let needed = self.bytes.len() + kept.len();
+        if needed > self.bytes.capacity() {
+            let capacity = needed.max(self.bytes.capacity() * 2).min(RING_BYTES);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend(kept);
+    }
+
+    /// Forgets everything before `offset`, which lies at the end or behind it.
+    fn skip_to(&mut self, offset: u64) {
+        if offset > self.end() {
+            self.bytes.clear();
+            self.start = offset;
+        }
+    }
+
+    /// At most `most` bytes from offset `from` on.
+    pub(crate) fn read(&self, from: u64, most: usize) -> Found {
+        if from < self.start {
+            return Found::Lost { start: self.start };
+        }
+        let skip = usize::try_from(from - self.start).unwrap_or(usize::MAX);
+        if skip >= self.bytes.len() {
+            return Found::UpToDate;
+        }
+        let until = self.bytes.len().min(skip + most);
+        let (front, back) = self.bytes.as_slices();
+        let mut bytes = Vec::with_capacity(until - skip);
+        bytes.extend_from_slice(&front[skip.min(front.len())..until.min(front.len())]);
+        bytes.extend_from_slice(&back[skip.saturating_sub(front.len())..until.saturating_sub(front.len())]);
+        Found::Bytes(bytes)
+    }
+}
+
+/// What the runtime's viewers read: the output of one agent as its supervisor handed it over.
+pub(crate) struct Output {
+    held: Mutex<Ring>,
+    progress: watch::Sender<Progress>,
 }
 
 impl Output {
@@ -57,19 +103,23 @@ impl Output {
         Self { held: Mutex::default(), progress: watch::Sender::default() }
     }
 
-    pub(crate) fn append(&self, bytes: &[u8]) {
+    /// Adds what was printed at `offset`; what was missed before it stays a gap.
+    pub(crate) fn append(&self, offset: u64, bytes: &[u8]) {
         let end = {
             let mut held = lock(&self.held);
-            held.bytes.extend(bytes);
-            let excess = held.bytes.len().saturating_sub(RING_BYTES);
-            held.bytes.drain(..excess);
-            held.start += excess as u64;
+            held.skip_to(offset);
+            held.append(bytes);
             held.end()
         };
         self.progress.send_modify(|progress| {
             progress.end = end;
             progress.last_at = Some(Utc::now());
         });
+    }
+
+    /// Sets when the last output came, where that was before this runtime started.
+    pub(crate) fn came_last_at(&self, last_at: Option<DateTime<Utc>>) {
+        self.progress.send_modify(|progress| progress.last_at = last_at);
     }
 
     pub(crate) fn finish(&self) {
@@ -88,25 +138,12 @@ impl Output {
     /// The offsets of the oldest byte held and of the next one to come.
     pub(crate) fn bounds(&self) -> (u64, u64) {
         let held = lock(&self.held);
-        (held.start, held.end())
+        (held.start(), held.end())
     }
 
     /// At most `most` bytes from offset `from` on.
     pub(crate) fn read(&self, from: u64, most: usize) -> Found {
-        let held = lock(&self.held);
-        if from < held.start {
-            return Found::Lost { start: held.start };
-        }
-        let skip = usize::try_from(from - held.start).unwrap_or(usize::MAX);
-        if skip >= held.bytes.len() {
-            return Found::UpToDate;
-        }
-        let until = held.bytes.len().min(skip + most);
-        let (front, back) = held.bytes.as_slices();
-        let mut bytes = Vec::with_capacity(until - skip);
-        bytes.extend_from_slice(&front[skip.min(front.len())..until.min(front.len())]);
-        bytes.extend_from_slice(&back[skip.saturating_sub(front.len())..until.saturating_sub(front.len())]);
-        Found::Bytes(bytes)
+        lock(&self.held).read(from, most)
     }
 
     /// Everything held, and the offset of its first byte.
@@ -122,28 +159,41 @@ mod tests {
 
     #[test]
     fn reading_in_pieces_gives_every_byte_once_even_around_the_rings_edge() {
-        let output = Output::new();
+        let mut ring = Ring::default();
         let (mut cursor, mut seen, mut printed) = (0, Vec::new(), Vec::new());
         for round in 0..40_u8 {
             let chunk = vec![round; RING_BYTES / 10 + usize::from(round)];
-            output.append(&chunk);
+            ring.append(&chunk);
             printed.extend(chunk);
-            while let Found::Bytes(bytes) = output.read(cursor, 32 * 1024) {
+            while let Found::Bytes(bytes) = ring.read(cursor, 32 * 1024) {
                 cursor += bytes.len() as u64;
                 seen.extend(bytes);
             }
         }
         assert!(seen == printed);
-        assert_eq!(output.read(cursor, 1), Found::UpToDate);
+        assert_eq!(ring.read(cursor, 1), Found::UpToDate);
+        assert!(ring.bytes.capacity() <= RING_BYTES, "{}", ring.bytes.capacity());
     }
 
     #[test]
     fn a_cursor_that_fell_out_is_told_where_to_go_on() {
+        let mut ring = Ring::default();
+        ring.append(&vec![1; RING_BYTES]);
+        ring.append(&[2; 10]);
+        assert_eq!(ring.read(9, 5), Found::Lost { start: 10 });
+        assert_eq!(ring.read(RING_BYTES as u64, 99), Found::Bytes(vec![2; 10]));
+        assert_eq!((ring.start(), ring.end()), (10, RING_BYTES as u64 + 10));
+        ring.append(&vec![3; RING_BYTES + 7]);
+        assert_eq!((ring.start(), ring.end()), (RING_BYTES as u64 + 17, 2 * RING_BYTES as u64 + 17));
+    }
+
+    #[test]
+    fn output_goes_on_at_the_offset_that_it_is_given() {
         let output = Output::new();
-        output.append(&vec![1; RING_BYTES]);
-        output.append(&[2; 10]);
-        assert_eq!(output.read(9, 5), Found::Lost { start: 10 });
-        assert_eq!(output.read(RING_BYTES as u64, 99), Found::Bytes(vec![2; 10]));
-        assert_eq!(output.bounds(), (10, RING_BYTES as u64 + 10));
+        output.append(0, b"before");
+        output.append(100, b"after");
+        assert_eq!(output.bounds(), (100, 105));
+        assert_eq!(output.read(3, 9), Found::Lost { start: 100 });
+        assert_eq!(output.all(), (100, b"after".to_vec()));
     }
 }

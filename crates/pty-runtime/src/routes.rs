@@ -10,7 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use runtime_protocol::{AgentHandle, AgentList, Health, SpawnReply, SpawnRequest, SpawnedAgent, TERMINAL_PROTOCOL, canonical_agent_type};
+use runtime_protocol::{
+    AgentHandle, AgentList, AgentMetrics, Health, SpawnReply, SpawnRequest, SpawnedAgent, TERMINAL_PROTOCOL, canonical_agent_type,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -20,8 +22,9 @@ use crate::{
     config::Config,
     event_stream::{self, Filter},
     extract::{BODY_BYTES_MAX, Json, Named, Params, Workspace, invalid_member},
+    limits::{self, Limits},
     problem::Problem,
-    process::Size,
+    process::{Mode, Size},
     server::App,
     socket::{self, Goodbye, Handshake},
     terminal_socket::{self, Framing, Start},
@@ -38,6 +41,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const TAIL_MAX: usize = 10_000;
 const TAIL_DEFAULT: usize = 100;
 
+/// Longest time that an agent may be given, in seconds: a year.
+const PERIOD_SECONDS_MAX: u64 = 365 * 24 * 3600;
+
 type Shared = State<Arc<App>>;
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -51,6 +57,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .route("/agents/{id}/send", post(send))
             .route("/agents/{id}/logs", get(logs))
             .route("/agents/{id}/output", get(output))
+            .route("/agents/{id}/metrics", get(metrics))
+            .route("/agents/{id}/input/end", post(end_input))
             .method_not_allowed_fallback(method_not_allowed)
     };
     Router::new()
@@ -201,6 +209,45 @@ struct Options {
     workdir: Option<PathBuf>,
     cols: Option<u16>,
     rows: Option<u16>,
+    mode: Mode,
+    resources: Resources,
+    /// In seconds without input or output.
+    #[serde(rename = "idleTimeout")]
+    idle_timeout: Option<u64>,
+    #[serde(rename = "autoRestart")]
+    auto_restart: bool,
+}
+
+/// What an agent may use; amounts are numbers or text, as `limits` reads them.
+#[derive(Clone, Deserialize, Default)]
+#[serde(default)]
+struct Resources {
+    memory: Option<Value>,
+    cpu: Option<Value>,
+    processes: Option<Value>,
+    /// In seconds from the start.
+    timeout: Option<u64>,
+}
+
+impl Resources {
+    fn limits(&self) -> Result<Limits, Problem> {
+        Ok(Limits {
+            memory_bytes: amount("resources.memory", "bytes such as 2Gi, 16Mi at the least", self.memory.as_ref(), limits::memory)?,
+            cpus: amount("resources.cpu", "a number of CPUs from 0.01 to 4096", self.cpu.as_ref(), limits::cpus)?,
+            processes: amount("resources.processes", "a number from 1 to 1000000", self.processes.as_ref(), limits::processes)?,
+        })
+    }
+}
+
+fn amount<T>(field: &str, form: &str, given: Option<&Value>, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, Problem> {
+    given.map(|value| read(value).ok_or_else(|| Problem::invalid(field, format!("must be {form}, not {value}")))).transpose()
+}
+
+fn period(field: &str, seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
+    if seconds.is_some_and(|seconds| !(1..=PERIOD_SECONDS_MAX).contains(&seconds)) {
+        return Err(Problem::invalid(field, format!("must be seconds from 1 to {PERIOD_SECONDS_MAX}")));
+    }
+    Ok(seconds.map(Duration::from_secs))
 }
 
 fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -> Result<Vec<Order>, Problem> {
@@ -252,6 +299,9 @@ fn order(
     if options.args.iter().any(|arg| arg.contains('\0')) {
         return Err(Problem::invalid("config.args", "must not contain NUL"));
     }
+    if options.auto_restart {
+        return Err(Problem::invalid("autoRestart", "is not offered by this runtime: an agent's program is started once"));
+    }
     let env_bytes: usize = options.env.iter().map(|(name, value)| name.len() + value.len()).sum();
     if env_bytes + options.args.iter().map(String::len).sum::<usize>() > LAUNCH_BYTES_MAX {
         return Err(Problem::invalid("config.env and config.args", format!("must be at most {LAUNCH_BYTES_MAX} bytes")));
@@ -268,6 +318,10 @@ fn order(
         args: options.args,
         env: options.env,
         workdir: options.workdir,
+        mode: options.mode,
+        limits: options.resources.limits()?,
+        lifetime: period("resources.timeout", options.resources.timeout)?,
+        idle_timeout: period("idleTimeout", options.idle_timeout)?,
         size: size.ok_or_else(|| Problem::invalid("config.cols and config.rows", "must be at most 1000 and 500, and positive"))?,
     })
 }
@@ -349,6 +403,17 @@ async fn logs(Named(agent): Named, params: Params) -> Result<axum::Json<Value>, 
 
 async fn output(Named(agent): Named) -> axum::Json<Value> {
     axum::Json(json!({ "output": printed(&agent) }))
+}
+
+async fn metrics(Named(agent): Named) -> Result<axum::Json<AgentMetrics>, Problem> {
+    // Reads a file per process of the host.
+    let metrics = tokio::task::spawn_blocking(move || agent.metrics()).await;
+    metrics.map(axum::Json).map_err(|error| Problem::Internal(error.to_string()))
+}
+
+async fn end_input(Named(agent): Named) -> Result<StatusCode, Problem> {
+    agent.end_input().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn printed(agent: &Agent) -> String {

@@ -1,6 +1,6 @@
 //! Binds the parts of one runtime together, starts them and stops them again.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
 use tokio::{net::TcpListener, time::timeout};
@@ -11,6 +11,8 @@ use crate::{
     callbacks::Courier,
     config::Config,
     event_stream::EventLog,
+    limits,
+    records::{FolderError, Records},
     replies::Replies,
     routes,
 };
@@ -37,7 +39,8 @@ pub(crate) struct App {
 /// The runtime; see [`Runtime::start`].
 pub struct Runtime;
 
-/// A running runtime. Dropping it kills its agents; [`Handle::shutdown`] is the friendly way.
+/// A running runtime. Dropping it kills its agents, unless they are to be kept; [`Handle::shutdown`]
+/// is the friendly way.
 pub struct Handle {
     app: Arc<App>,
     address: SocketAddr,
@@ -52,11 +55,18 @@ pub enum StartError {
     Exposed(SocketAddr),
     #[error("HTTP client for callbacks cannot be built")]
     Client(#[source] reqwest::Error),
+    #[error("the program raven-runtime, which supervises agents, is not at {0}: build or install it there")]
+    Program(PathBuf),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("agents of an earlier start cannot be adopted")]
+    Adoption(#[source] io::Error),
 }
 
 impl Runtime {
     /// Starts serving on `listener`; any number of runtimes may live in one process.
     /// `config.host` and `config.port` are for whoever made the listener and are not read here.
+    /// Agents that an earlier runtime left under the same root are adopted before the first request.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
@@ -64,6 +74,18 @@ impl Runtime {
         let address = listener.local_addr().map_err(StartError::Address)?;
         if config.token.is_none() && !address.ip().is_loopback() {
             return Err(StartError::Exposed(address));
+        }
+        let program = config.program.clone().unwrap_or_else(|| PathBuf::from("raven-runtime"));
+        if !program.is_file() {
+            return Err(StartError::Program(program));
+        }
+        let records = Records::open(&config.workdir_root)?;
+        let mut config = config;
+        if let Some(folder) = &config.cgroup
+            && let Err(error) = limits::prepare_cgroup(folder)
+        {
+            tracing::warn!(%error, folder = %folder.display(), "no cgroups for agents, so limits are kept per process");
+            config.cgroup = None;
         }
         // Another part of the same process may have chosen a provider already; any will do.
         if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -74,8 +96,9 @@ impl Runtime {
         let events = Arc::new(EventLog::new());
         let endpoint = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (courier, callbacks) = Courier::start(Arc::clone(&config), tasks.clone(), closing.clone()).map_err(StartError::Client)?;
-        let agents =
-            Arc::new(Agents::new(Arc::clone(&config), endpoint.clone(), Arc::clone(&events), callbacks, tasks.clone(), closing.clone()));
+        let (own, log, kept) = (Arc::clone(&config), Arc::clone(&events), (records, program));
+        let agents = Arc::new(Agents::new(own, endpoint.clone(), log, callbacks, tasks.clone(), closing.clone(), kept));
+        agents.adopt().map_err(StartError::Adoption)?;
         // The address, since unlike the boot id it stays the same over restarts.
         tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));
         tasks.spawn(forget_old_agents(Arc::clone(&agents), closing.clone()));
@@ -112,11 +135,16 @@ impl Handle {
     }
 
     /// Refuses new agents, ends all there are, then closes every socket with 1001; takes less
-    /// than 6 s. Agents end first, so that listeners still hear how.
+    /// than 6 s. Agents end first, so that listeners still hear how. With `config.keep_agents` they
+    /// are left to the next runtime instead.
     pub async fn shutdown(self) {
-        let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
-        if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
-            tracing::error!("some agents were left behind");
+        if self.app.config.keep_agents {
+            self.app.agents.leave_all();
+        } else {
+            let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
+            if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
+                tracing::error!("some agents were left behind");
+            }
         }
         self.app.closing.cancel();
         self.app.tasks.close();
@@ -128,7 +156,9 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.app.agents.kill_all();
+        if !self.app.config.keep_agents {
+            self.app.agents.kill_all();
+        }
         self.app.closing.cancel();
         self.app.tasks.close();
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::problem::Problem;
+use crate::{problem::Problem, records};
 
 /// Makes `wanted` (taken from `root` if relative) exist under `root` and gives its real path.
 ///
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 /// Errors: `Invalid` when the folder lies outside, `SpawnFailed` when it cannot be made.
 pub(crate) fn under(root: &Path, wanted: &Path) -> Result<PathBuf, Problem> {
     let failed = |error: std::io::Error| Problem::SpawnFailed(format!("folder {}: {error}", wanted.display()));
-    let outside = || Problem::invalid("workdir", format!("{} is not under the runtime's own folder", wanted.display()));
+    let outside = || Problem::invalid("workdir", format!("{} is not under the folder for agents", wanted.display()));
     let make = |folder: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
 
     make(root).map_err(failed)?;
@@ -36,6 +36,9 @@ pub(crate) fn under(root: &Path, wanted: &Path) -> Result<PathBuf, Problem> {
         return Err(outside());
     }
     real.extend(missing.iter().rev());
+    if real.starts_with(root.join(records::FOLDER)) {
+        return Err(outside());
+    }
     make(&real).map_err(failed)?;
     Ok(real)
 }
@@ -52,7 +55,9 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         fs::create_dir_all(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
-        for wanted in ["..", "../outside", "/etc", "link", "link/new", "a/../../outside/b", "a/../../outside"] {
+        for wanted in
+            ["..", "../outside", "/etc", "link", "link/new", "a/../../outside/b", "a/../../outside", ".runtime", ".runtime/agents"]
+        {
             assert!(matches!(under(&root, Path::new(wanted)), Err(Problem::Invalid(_))), "{wanted}");
         }
         assert!(fs::read_dir(&outside).unwrap().next().is_none());

@@ -94,6 +94,47 @@ pub struct AgentHandle {
     /// Name of the signal that ended the process, such as `SIGKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// Our extension: the limits in force; none where nothing is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<AgentLimits>,
+}
+
+/// What holds an agent back, with everything that it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentLimits {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// CPUs' worth of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// `cgroup` or `rlimit`.
+    pub by: String,
+}
+
+/// Reply to `GET /api/agents/:id/metrics`. Sums over all processes of the agent; what the host does
+/// not tell, or is over with the agent's end, is left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentMetrics {
+    /// Seconds that the agent has lived.
+    pub uptime: f64,
+    /// Seconds of CPU time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Per cent of one CPU since the last time that this was asked, or since the start; 200 is two CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// Resident memory that is not shared, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// Bytes printed since the start.
+    #[serde(default)]
+    pub output_bytes: u64,
 }
 
 /// Reply to `GET /api/agents`.

@@ -10,7 +10,8 @@ mod event;
 mod terminal;
 
 pub use agent::{
-    AgentHandle, AgentList, AgentStatus, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type,
+    AgentHandle, AgentLimits, AgentList, AgentMetrics, AgentStatus, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent,
+    canonical_agent_type, wire_agent_type,
 };
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};

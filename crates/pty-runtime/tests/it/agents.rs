@@ -35,7 +35,7 @@ async fn an_agent_is_spawned_listed_messaged_and_stopped() {
 #[tokio::test]
 async fn a_bare_agent_comes_back_from_the_single_spawn() {
     let world = World::new().await;
-    let body = json!({ "name": "solo", "type": "custom", "command": "sh", "cols": 132, "rows": 43, "role": "x", "idleTimeout": 3 });
+    let body = json!({ "name": "solo", "type": "custom", "command": "sh", "cols": 132, "rows": 43, "role": "x", "idleTimeout": 300 });
     let created = world.post("/agents", &body).await;
     assert_eq!(created.status, 201, "{}", created.body);
     assert_eq!((&created.body["name"], &created.body["type"]), (&json!("solo"), &json!("custom")));

@@ -7,9 +7,15 @@ mod callbacks;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod security;
+#[cfg(test)]
+mod structured;
+#[cfg(test)]
+mod supervisor;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]

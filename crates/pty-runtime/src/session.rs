@@ -1,0 +1,126 @@
+//! The processes of one agent: everything in the session that its program leads.
+//!
+//! Who belongs to a session is read from `/proc`; where there is none, only the leader's own
+//! process group is known.
+
+use std::{collections::BTreeSet, fs};
+
+use serde::{Deserialize, Serialize};
+
+/// Ticks of `/proc/<pid>/stat` per second: the kernel's ABI has fixed them at 100.
+#[expect(clippy::cast_precision_loss, reason = "far fewer ticks than a float holds exactly")]
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / 100.0
+}
+
+/// A process, told apart from a later one with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) pid: i32,
+    /// When it started, in ticks since the host booted.
+    started: u64,
+}
+
+impl Identity {
+    /// `None` when there is no such process, or no way to know.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, started: Process::read(pid)?.started })
+    }
+
+    pub(crate) fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// What the session of an agent uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) processes: u32,
+    /// Resident memory that is not shared with others.
+    pub(crate) memory_bytes: u64,
+    /// Of living processes and of those that they waited for.
+    pub(crate) cpu_seconds: f64,
+}
+
+/// Adds up what the processes of the session use; `None` where that cannot be known.
+pub(crate) fn usage(session: i32) -> Option<Usage> {
+    let page_bytes = page_bytes();
+    let mut usage = Usage::default();
+    for process in processes()?.filter(|process| process.session == session) {
+        usage.processes += 1;
+        usage.cpu_seconds += seconds(process.ticks);
+        usage.memory_bytes += private_pages(process.pid).unwrap_or_default() * page_bytes;
+    }
+    Some(usage)
+}
+
+/// Signals the process group that the program leads, and every other group of its session: a shell
+/// gives each job a group of its own. The caller makes sure that `session` is not reaped.
+#[expect(unsafe_code, reason = "the standard library cannot signal a process group")]
+pub(crate) fn signal(session: i32, signal: i32) {
+    let others = processes().into_iter().flatten().filter(|process| process.session == session);
+    let mut groups: BTreeSet<i32> = others.map(|process| process.group).collect();
+    groups.insert(session);
+    for group in groups {
+        // SAFETY: killpg takes numbers only. The leader is not reaped, so `session` is its group and
+        // no other; a group that ended since it was listed is at worst a number unused.
+        unsafe {
+            libc::killpg(group, signal);
+        }
+    }
+}
+
+/// Signals one process. The caller makes sure that the number is still its own.
+#[expect(unsafe_code, reason = "the standard library sends no signals")]
+pub(crate) fn signal_process(pid: i32, signal: i32) {
+    // SAFETY: kill takes numbers only.
+    unsafe {
+        libc::kill(pid, signal);
+    }
+}
+
+struct Process {
+    pid: i32,
+    group: i32,
+    session: i32,
+    ticks: u64,
+    started: u64,
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything. Behind it, from field 3 of proc(5) on: state,
+        // parent, group, session; user and system time of its own and of children it waited for
+        // are fields 14 to 17, the start is field 22.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let number = |field: usize| fields.get(field - 3)?.parse::<i64>().ok();
+        let count = |field: usize| number(field).and_then(|number| u64::try_from(number).ok());
+        Some(Self {
+            pid,
+            group: i32::try_from(number(5)?).ok()?,
+            session: i32::try_from(number(6)?).ok()?,
+            ticks: (14..=17).map(count).sum::<Option<u64>>()?,
+            started: count(22)?,
+        })
+    }
+}
+
+fn processes() -> Option<impl Iterator<Item = Process>> {
+    let entries = fs::read_dir("/proc").ok()?;
+    Some(entries.filter_map(|entry| Process::read(entry.ok()?.file_name().to_str()?.parse().ok()?)))
+}
+
+/// Pages of memory that are in use and not shared, from fields 2 and 3 of `/proc/<pid>/statm`.
+fn private_pages(pid: i32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut fields = statm.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);
+    Some(resident.saturating_sub(shared))
+}
+
+#[expect(unsafe_code, reason = "the standard library does not tell the size of a page")]
+fn page_bytes() -> u64 {
+    // SAFETY: sysconf takes a number and touches no memory of ours.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
