@@ -141,7 +141,13 @@ async fn killed_with_agents_that_print_and_a_spawn_under_way_the_service_comes_b
     }
     service.program.kill().await;
     spawning.await.unwrap().ok();
-    let spawned: Vec<Value> = runtime.agents().await;
+    let spawned = loop {
+        let agents = runtime.agents().await;
+        if agents.iter().all(|agent| agent["pid"].is_u64()) {
+            break agents;
+        }
+        assert!(Instant::now() < deadline, "the runtime started none of them: {agents:?}");
+    };
 
     let service = Service::start(&pool, &runtime.endpoint()).await;
     let ready = |agents: &Value| {

@@ -65,7 +65,7 @@ enum Task {
     },
     /// Measure the release build on this machine: one scenario, or all of them. Needs an idle machine and minutes.
     Bench {
-        /// `agents-list`, `key-verification` or `revoke`.
+        /// `agents-list`, `key-verification`, `revoke`, `runtime-throughput`, `runtime-echo`, `runtime-idle` or `runtime-spawn`.
         scenario: Option<String>,
         /// Passed on to the bench, for example `--runs 1 --dry`.
         #[arg(last = true)]

@@ -18,7 +18,7 @@ enum Framings {
 #[derive(Parser)]
 #[command(name = "runtime-conformance")]
 struct Arguments {
-    /// Base URL of the runtime, such as http://127.0.0.1:8081
+    /// Base URL of the runtime, such as `http://127.0.0.1:8081`
     url: String,
     /// Sent as a bearer token
     #[arg(long, env = "RUNTIME_TOKEN", hide_env_values = true)]

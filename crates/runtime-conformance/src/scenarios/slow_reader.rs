@@ -15,7 +15,7 @@ use crate::{
 /// Far above what a ring and the buffers of two sockets hold.
 const PRINTED_BYTES: u64 = 32 * 1024 * 1024;
 /// The original looks for words in all of its output, and keeps what is not read in its memory.
-const PRINTED_BYTES_OF_ORIGINAL: u64 = 8 * 1024 * 1024;
+const PRINTED_BYTES_OF_ORIGINAL: u64 = 4 * 1024 * 1024;
 /// What an answer to a key may take meanwhile, with a machine busy with the flood.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
