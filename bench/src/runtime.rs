@@ -24,7 +24,7 @@ use crate::{
 
 const TOKEN: &str = "the token of the bench";
 /// How long anything of the runtime may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// See the module. The program is dropped before its folder.
 pub(crate) struct Runtime {

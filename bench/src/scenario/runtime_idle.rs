@@ -20,12 +20,13 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
     let figure = |quantity, subject, value: fn(&Idle) -> f64| Figure { quantity, subject, values: runs.iter().map(value).collect() };
     let figures = vec![
         figure("KiB in all (PSS)", "runtime without agents", |idle| kib(idle.before.proportional_kib)),
-        figure("KiB per agent (PSS)", "runtime", |idle| {
-            per_agent(idle.after.proportional_kib.saturating_sub(idle.before.proportional_kib))
-        }),
         figure("KiB per agent (private)", "runtime", |idle| per_agent(idle.after.private_kib.saturating_sub(idle.before.private_kib))),
         figure("KiB per agent (PSS)", "its supervisor", |idle| per_agent(idle.supervisors.proportional_kib)),
         figure("KiB per agent (private)", "its supervisor", |idle| per_agent(idle.supervisors.private_kib)),
+        // Shared pages count less for each the more share them, so only the sum of all says what an agent adds.
+        figure("KiB per agent (PSS)", "both together", |idle| {
+            per_agent((idle.after.proportional_kib + idle.supervisors.proportional_kib).saturating_sub(idle.before.proportional_kib))
+        }),
     ];
     let about = "memory that 50 idle agents add to a fresh runtime, and that of their supervisors; the agents' own programs are in neither";
     Report::of_runtime(Scenario::RuntimeIdle, about, figures, plan)
