@@ -203,7 +203,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 40] = [
+pub const SETTINGS: [&str; 42] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -229,6 +229,8 @@ pub const SETTINGS: [&str; 40] = [
     "RUNTIME_HOST",
     "RUNTIME_TOKEN",
     "RUNTIME_COMMANDS",
+    "RUNTIME_ADAPTERS_DIR",
+    "DEFAULT_TIMEOUT",
     "RUNTIME_WORKDIR_ROOT",
     "MAX_AGENTS",
     "CALLBACK_URL",

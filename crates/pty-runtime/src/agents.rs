@@ -13,30 +13,31 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
-use runtime_protocol::{
-    AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, EventName, SpawnCallback, canonical_agent_type,
-};
+use runtime_protocol::{AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, ContextFile, EventName, Login, SpawnCallback};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    adapter::{Adapter, Preset},
     callbacks::Callbacks,
     config::Config,
+    context_files,
     event_stream::EventLog,
+    following::Following,
     limits::{Limits, Means},
     lock::lock,
     problem::Problem,
     process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
     records::{self, Record, Records},
-    ring::{Output, Progress},
+    ring::Output,
     session,
     structured::Lines,
-    text, workdir,
+    workdir,
 };
 
 /// How long a stopped agent stays listed, for whoever wants its last words or its exit code.
@@ -45,27 +46,30 @@ const STOPPED_KEPT_FOR: Duration = Duration::from_mins(10);
 const STOPPED_KEPT_MAX: usize = 100;
 /// How long a killed process may take to disappear before the stop is reported as failed.
 const KILLED_WITHIN: Duration = Duration::from_secs(3);
-/// Quiet time after which a message counts as worked off; shorter pauses are common within one answer.
-const TURN_SETTLE: Duration = Duration::from_millis(1500);
-/// Messages longer than this go in as a paste, since programs take fast long typing for one anyway.
-const TYPED_CHARS_MAX: usize = 200;
 
 /// Supervisors of an earlier runtime that are spoken with at the same time; one that does not answer
 /// takes two seconds.
 const ADOPTED_AT_ONCE: usize = 32;
 
 /// An agent to start: a request after every check that needs no agent.
+#[derive(Clone)]
 pub(crate) struct Order {
     pub(crate) id: Option<String>,
     pub(crate) name: Option<String>,
-    pub(crate) agent_type: &'static str,
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) preset: Preset,
     pub(crate) capabilities: Vec<String>,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) reports_to: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread_id: Option<String>,
     pub(crate) callback_url: Option<Url>,
     pub(crate) command: Option<String>,
     pub(crate) args: Vec<String>,
     pub(crate) env: HashMap<String, String>,
     pub(crate) workdir: Option<PathBuf>,
+    pub(crate) context_files: Arc<[ContextFile]>,
     pub(crate) size: Size,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
@@ -76,15 +80,24 @@ pub(crate) struct Order {
 pub(crate) struct Agent {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// The canonical name of its type.
-    pub(crate) kind: &'static str,
+    pub(crate) adapter: Arc<Adapter>,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread_id: Option<String>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
     pub(crate) mode: Mode,
+    pub(crate) following: Following,
+    pub(crate) events: Arc<EventLog>,
     capabilities: Vec<String>,
     endpoint: String,
     callback_url: Option<Url>,
+    reports_to: Option<String>,
+    /// What a restart starts again: without the context files, which lie in the agent's folder by
+    /// then. Holds secrets in its environment, so nothing of it is ever shown or kept for the next
+    /// runtime, which has none of it.
+    order: Option<Order>,
     started_at: DateTime<Utc>,
     state: watch::Sender<State>,
     /// Set before the agent leaves `pending`.
@@ -99,8 +112,11 @@ pub(crate) struct Agent {
 pub(crate) struct State {
     pub(crate) status: AgentStatus,
     pub(crate) exit: Option<Exit>,
+    /// What it waits for while it is `authenticating`.
+    pub(crate) login: Option<Login>,
+    pub(crate) was_ready: bool,
+    paused: bool,
     error: Option<String>,
-    was_ready: bool,
     stop_reason: Option<Cow<'static, str>>,
     ended_at: Option<Instant>,
 }
@@ -114,10 +130,14 @@ impl Agent {
         AgentHandle {
             id: self.id.clone(),
             name: self.name.clone(),
-            agent_type: self.kind.into(),
+            agent_type: self.kind().into(),
             status: state.status,
             capabilities: self.capabilities.clone(),
             workspace_id: self.workspace_id.clone(),
+            role: self.role.clone(),
+            reports_to: self.reports_to.clone(),
+            execution_id: self.execution_id.clone(),
+            thread_id: self.thread_id.clone(),
             runtime_session_id: Some(self.runtime_session_id.clone()),
             endpoint: Some(self.endpoint.clone()),
             pid: self.process.get().map(Process::pid),
@@ -127,6 +147,8 @@ impl Agent {
             exit_code: state.exit.as_ref().and_then(Exit::code),
             signal: state.exit.as_ref().and_then(Exit::signal).map(Into::into),
             limits: self.process.get().and_then(limits_in_force),
+            login: state.login.clone().filter(|_| state.status == AgentStatus::Authenticating),
+            paused: state.paused,
         }
     }
 
@@ -161,15 +183,21 @@ impl Agent {
         Record {
             id: self.id.clone(),
             name: self.name.clone(),
-            kind: self.kind.into(),
+            kind: self.adapter.name.clone(),
             mode: self.mode,
             workspace_id: self.workspace_id.clone(),
+            role: self.role.clone(),
+            reports_to: self.reports_to.clone(),
+            execution_id: self.execution_id.clone(),
+            thread_id: self.thread_id.clone(),
             runtime_session_id: self.runtime_session_id.clone(),
             capabilities: self.capabilities.clone(),
             callback_url: self.callback_url.as_ref().map(ToString::to_string),
             started_at: self.started_at,
             status: state.status,
             was_ready: state.was_ready,
+            login: state.login.clone(),
+            paused: state.paused,
             stop_reason: state.stop_reason.as_ref().map(ToString::to_string),
         }
     }
@@ -184,6 +212,11 @@ impl Agent {
         {
             tracing::warn!(agent.id = self.id, %error, "agent is not recorded");
         }
+    }
+
+    /// The canonical name of its type.
+    pub(crate) fn kind(&self) -> &str {
+        &self.adapter.name
     }
 
     pub(crate) fn status(&self) -> AgentStatus {
@@ -214,28 +247,6 @@ impl Agent {
         self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
     }
 
-    /// Types `message` and then Enter, as one input; queued when this returns. A structured program
-    /// gets it as a line, as it is.
-    ///
-    /// Control characters are taken out, so that a message cannot press keys.
-    /// Errors: `Invalid` when nothing is left of it, `AgentStopped`.
-    pub(crate) async fn send(&self, message: &str) -> Result<(), Problem> {
-        let input = match self.mode {
-            Mode::Terminal => typed(message)?,
-            Mode::Structured => line(message)?,
-        };
-        let stopped = |_| Problem::AgentStopped(self.id.clone());
-        self.input()?.send(input).await.map_err(stopped)?;
-        self.state.send_if_modified(|state| {
-            let ready = state.status == AgentStatus::Ready;
-            if ready {
-                state.status = AgentStatus::Busy;
-            }
-            ready
-        });
-        Ok(())
-    }
-
     /// Ends a structured program's input, as one-shot programs expect.
     ///
     /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`.
@@ -246,54 +257,30 @@ impl Agent {
         self.input()?.send(Input::End).await.map_err(|_| Problem::AgentStopped(self.id.clone()))
     }
 
-    /// Waits until the output looks like that of a program that waits for input.
-    async fn looks_ready(&self) {
-        if self.mode == Mode::Structured || self.state.borrow().was_ready {
-            return;
+    /// Switches the automatic answers to the agent's questions off or on; its process goes on.
+    ///
+    /// Errors: `AgentStopped`.
+    pub(crate) fn pause(&self, paused: bool) -> Result<(), Problem> {
+        if self.status().is_final() {
+            return Err(Problem::AgentStopped(self.id.clone()));
         }
-        let signs = Readiness::of(self.kind);
-        let mut output = self.output.subscribe();
-        let latest = async {
-            match signs.latest {
-                Some(limit) => sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        let settled = async {
-            let printed = |progress: &Progress| progress.end > 0;
-            let silent = match signs.silent {
-                Some(limit) => timeout(limit, output.wait_for(printed)).await.is_err(),
-                None => output.wait_for(printed).await.is_err(),
-            };
-            if !silent {
-                quiet(&mut output, signs.settle).await;
-            }
-        };
-        tokio::select! { () = latest => {}, () = settled => {} }
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.paused, paused) != paused);
+        Ok(())
     }
-}
 
-/// When a freshly started program counts as ready.
-struct Readiness {
-    /// Quiet time after its first output.
-    settle: Duration,
-    /// Time after which a program that prints nothing counts as ready too.
-    silent: Option<Duration>,
-    /// Time after which one that never pauses counts as ready too.
-    latest: Option<Duration>,
-}
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.borrow().paused
+    }
 
-impl Readiness {
-    fn of(kind: &str) -> Self {
-        let settle = |millis| Self { settle: Duration::from_millis(millis), silent: None, latest: None };
-        match kind {
-            "claude" => settle(3000),
-            "codex" => settle(2000),
-            "gemini" => settle(1500),
-            "aider" => settle(200),
-            // A shell or any other command: being alive is all that can be asked of it.
-            _ => Self { silent: Some(Duration::from_millis(500)), latest: Some(Duration::from_secs(5)), ..settle(100) },
-        }
+    /// Goes from one status to another; nothing happens in any other status.
+    pub(crate) fn becomes(&self, from: AgentStatus, to: AgentStatus) {
+        self.state.send_if_modified(|state| {
+            let applies = state.status == from;
+            if applies {
+                state.status = to;
+            }
+            applies
+        });
     }
 }
 
@@ -307,34 +294,6 @@ fn limits_in_force(process: &Process) -> Option<AgentLimits> {
     Some(AgentLimits { memory_bytes, cpus, processes, by: by.into() })
 }
 
-/// What a person would type to send `message` on a terminal.
-fn typed(message: &str) -> Result<Input, Problem> {
-    let message = text::plain(message);
-    let message = message.trim();
-    if message.is_empty() {
-        return Err(Problem::invalid("message", "must not be empty"));
-    }
-    let chars = message.chars().count();
-    let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
-    let text = if paste { format!("\u{1b}[200~{message}\u{1b}[201~") } else { message.to_owned() };
-    // Programs that detect pastes by speed take an Enter that comes too soon for a part of it.
-    let pause = Duration::from_millis((50 + 25 * (chars as u64 / 1000)).min(400));
-    Ok(Input::Message { text, pause })
-}
-
-/// `message` as one line on the input of a structured program.
-fn line(message: &str) -> Result<Input, Problem> {
-    let message = message.trim_end_matches(['\n', '\r']);
-    if message.trim().is_empty() || message.contains(['\n', '\r']) {
-        return Err(Problem::invalid("message", "must be one line, and not empty"));
-    }
-    Ok(Input::Keys(format!("{message}\n").into()))
-}
-
-async fn quiet(output: &mut watch::Receiver<Progress>, settle: Duration) {
-    while timeout(settle, output.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
-}
-
 /// How patient a stop is.
 #[derive(Clone, Copy)]
 pub(crate) enum Patience {
@@ -346,7 +305,7 @@ pub(crate) enum Patience {
 pub(crate) struct Agents {
     config: Arc<Config>,
     endpoint: String,
-    events: Arc<EventLog>,
+    pub(crate) events: Arc<EventLog>,
     callbacks: Callbacks,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -418,15 +377,23 @@ impl Agents {
     ///
     /// Errors: `Invalid` and `CliNotFound` before anything happened; `AgentExists`, `MaxAgents`
     /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
-    pub(crate) async fn spawn(self: &Arc<Self>, order: Order) -> Result<Arc<Agent>, Problem> {
+    pub(crate) async fn spawn(self: &Arc<Self>, mut order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let session_id = Uuid::new_v4().to_string();
         let folder = self.records.folder(&session_id);
-        let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.agent_type, id.chars().take(8).collect::<String>()));
+        let name = order.name.clone().unwrap_or_else(|| format!("{}-{}", order.adapter.name, id.chars().take(8).collect::<String>()));
+        let context_files = std::mem::replace(&mut order.context_files, [].into());
         let agent = Arc::new(Agent {
             name,
-            kind: order.agent_type,
+            following: Following::new(Arc::clone(&order.adapter), order.size),
+            events: Arc::clone(&self.events),
+            adapter: Arc::clone(&order.adapter),
             workspace_id: order.workspace_id.clone(),
+            role: order.role.clone(),
+            reports_to: order.reports_to.clone(),
+            execution_id: order.execution_id.clone(),
+            thread_id: order.thread_id.clone(),
+            order: Some(order.clone()),
             runtime_session_id: session_id,
             mode: order.mode,
             folder: Mutex::new(folder.clone()),
@@ -439,8 +406,10 @@ impl Agents {
             state: watch::Sender::new(State {
                 status: AgentStatus::Pending,
                 exit: None,
-                error: None,
+                login: None,
                 was_ready: false,
+                paused: false,
+                error: None,
                 stop_reason: None,
                 ended_at: None,
             }),
@@ -454,6 +423,7 @@ impl Agents {
         let starting = tokio::task::spawn_blocking(move || {
             its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
             let launch = launch(&agents.config, &order, &id, program, folder)?;
+            context_files::write(&launch.cwd, &context_files)?;
             Process::start(&agents.supervisor, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
@@ -542,8 +512,8 @@ impl Agents {
     }
 
     fn take_over(self: &Arc<Self>, folder: &Path, output: Arc<Output>, connection: anyhow::Result<(Process, Waiter)>) {
-        let record = Record::read(folder).and_then(|record| Some((canonical_agent_type(&record.kind)?, record)));
-        let Some((kind, record)) = record else {
+        let record = Record::read(folder).and_then(|record| Some((self.config.adapters.find(&record.kind)?, record)));
+        let Some((adapter, record)) = record else {
             tracing::warn!(folder = %folder.display(), "folder of an unknown agent is removed");
             process::abandon(folder);
             records::remove(folder);
@@ -553,8 +523,15 @@ impl Agents {
         let agent = Arc::new(Agent {
             id: record.id,
             name: record.name,
-            kind,
+            following: Following::new(Arc::clone(&adapter), connection.as_ref().map_or(Size::DEFAULT, |(process, _)| process.size())),
+            events: Arc::clone(&self.events),
+            adapter,
             workspace_id: record.workspace_id,
+            role: record.role,
+            reports_to: record.reports_to,
+            execution_id: record.execution_id,
+            thread_id: record.thread_id,
+            order: None,
             runtime_session_id: record.runtime_session_id,
             output,
             mode: record.mode,
@@ -567,6 +544,8 @@ impl Agents {
                 exit: None,
                 error: None,
                 was_ready: record.was_ready,
+                login: record.login,
+                paused: record.paused,
                 stop_reason: record.stop_reason.map(Cow::Owned),
                 ended_at: None,
             }),
@@ -628,38 +607,6 @@ impl Agents {
         self.call_back(agent, CallbackStatus::Failed, Some(error));
     }
 
-    /// Follows an agent's output for as long as it lives: ready, busy, ready again.
-    async fn follow(&self, agent: &Agent) {
-        agent.looks_ready().await;
-        let ready = self.change(agent, |state| {
-            if state.status != AgentStatus::Starting {
-                return None;
-            }
-            state.status = AgentStatus::Ready;
-            state.was_ready = true;
-            Some((EventName::AgentReady, json!({})))
-        });
-        if ready {
-            self.call_back(agent, CallbackStatus::Ready, None);
-        }
-        let mut state = agent.watch();
-        let (mut output, busy) = (agent.output.subscribe(), |state: &State| state.status == AgentStatus::Busy);
-        loop {
-            match state.wait_for(|state| busy(state) || state.status.is_final()).await {
-                Ok(state) if busy(&state) => {}
-                Ok(_) | Err(_) => return,
-            }
-            quiet(&mut output, TURN_SETTLE).await;
-            agent.state.send_if_modified(|state| {
-                let worked_off = busy(state);
-                if worked_off {
-                    state.status = AgentStatus::Ready;
-                }
-                worked_off
-            });
-        }
-    }
-
     fn ended(&self, agent: &Agent, end: &End) {
         let exit = &end.exit;
         if let Some(process) = agent.process.get() {
@@ -690,7 +637,7 @@ impl Agents {
 
     /// Changes an agent's state and records the event for it as one step, so that events tell
     /// the states in the order in which they were. Returns whether anything changed.
-    fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
+    pub(crate) fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
         let changed = agent.state.send_if_modified(|state| {
             let Some((event, mut data)) = change(state) else {
                 return false;
@@ -706,7 +653,8 @@ impl Agents {
         changed
     }
 
-    fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
+    pub(crate) fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
+        let login = agent.state.borrow().login.clone().filter(|_| status == CallbackStatus::RequiresLogin);
         let (Some(url), Some(workspace_id)) = (&agent.callback_url, &agent.workspace_id) else {
             return;
         };
@@ -715,7 +663,9 @@ impl Agents {
             agent_id: agent.id.clone(),
             status,
             error,
-            login_url: None,
+            login_url: login.as_ref().and_then(|login| login.login_url.clone()),
+            instructions: login.as_ref().and_then(|login| login.instructions.clone()),
+            device_code: login.and_then(|login| login.device_code),
             mcp_endpoint: None,
             runtime_session_id: Some(agent.runtime_session_id.clone()),
             runtime_endpoint: Some(agent.endpoint.clone()),
@@ -757,6 +707,21 @@ impl Agents {
         }
     }
 
+    /// Ends an agent and starts it again as it was ordered, with the same id.
+    ///
+    /// Errors: `CannotRestart` for an agent that an earlier runtime started; as [`Agents::stop`] and
+    /// [`Agents::spawn`], after one of the latter the agent stays stopped.
+    pub(crate) async fn restart(self: &Arc<Self>, agent: &Agent, patience: Patience) -> Result<Arc<Agent>, Problem> {
+        let order = agent.order.clone().ok_or_else(|| Problem::CannotRestart(agent.id.clone()))?;
+        self.stop(agent, patience, "restart").await?;
+        self.spawn(Order { id: Some(agent.id.clone()), name: Some(agent.name.clone()), ..order }).await
+    }
+
+    /// Takes an agent that has ended off the list.
+    pub(crate) fn forget(&self, agent: &Arc<Agent>) {
+        lock(&self.listed).agents.retain(|_, other| !Arc::ptr_eq(other, agent));
+    }
+
     /// Refuses new agents and ends all there are, at the same time.
     pub(crate) async fn drain(&self, patience: Patience) {
         lock(&self.listed).draining = true;
@@ -793,15 +758,17 @@ impl Agents {
 ///
 /// Errors: `Invalid` for a command that is not on the allow-list, `CliNotFound`.
 fn program(config: &Config, order: &Order) -> Result<PathBuf, Problem> {
-    let command = match (order.agent_type, &order.command) {
-        ("custom", Some(command)) if config.commands.contains(command) => command.as_str(),
-        ("custom", Some(command)) => {
+    if !order.adapter.commands.is_empty() {
+        let found = order.adapter.commands.iter().find_map(|command| on_path(config, command).ok());
+        return found.ok_or_else(|| Problem::CliNotFound(order.adapter.commands[0].clone()));
+    }
+    let command = match &order.command {
+        Some(command) if config.commands.contains(command) => command.as_str(),
+        Some(command) => {
             let allowed = config.commands.join(", ");
             return Err(Problem::invalid("config.command", format!("{command:?} is not allowed here (allowed: {allowed})")));
         }
-        ("custom", None) => config.commands.first().map_or("sh", String::as_str),
-        ("echo", _) => return on_path(config, "bash").or_else(|_| on_path(config, "sh")),
-        (cli, _) => cli,
+        None => config.commands.first().map_or("sh", String::as_str),
     };
     on_path(config, command)
 }
@@ -829,17 +796,13 @@ fn launch(config: &Config, order: &Order, id: &str, program: PathBuf, folder: Pa
         .map_err(|path| Problem::SpawnFailed(io::Error::other(format!("{} is not UTF-8", path.display())).to_string()))?;
     let mut env: HashMap<String, String> = config.inherited_env.iter().cloned().collect();
     env.insert("HOME".into(), home);
+    env.extend(order.adapter.environment.clone());
     env.extend(order.env.clone());
     // What viewers understand, whatever the request or the runtime's own terminal says.
     env.insert("TERM".into(), "xterm-256color".into());
     env.insert("COLORTERM".into(), "truecolor".into());
-    let mut args = order.args.clone();
-    if order.agent_type == "echo" {
-        env.insert("PS1".into(), "echo> ".into());
-        if program.ends_with("bash") {
-            args = vec!["--noprofile".into(), "--norc".into()];
-        }
-    }
+    let mut args = order.adapter.arguments(&program, order.preset, order.mode);
+    args.extend(order.args.iter().cloned());
     Ok(Launch {
         folder,
         mode: order.mode,

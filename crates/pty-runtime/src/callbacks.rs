@@ -1,7 +1,12 @@
 //! What is posted to the control plane without being asked: how spawns turned out, and heartbeats.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures_util::{StreamExt, stream};
 use reqwest::{Client, StatusCode, Url, redirect::Policy};
 use runtime_protocol::{Heartbeat, SpawnCallback};
 use serde_json::{Value, json};
@@ -12,7 +17,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use crate::{agents::Agents, config::Config, problem::Problem};
+use crate::{
+    agents::{Agent, Agents},
+    config::Config,
+    problem::Problem,
+};
 
 /// Callbacks waiting for delivery; an agent makes one, so this is many times the usual limit of agents.
 const WAITING_MAX: usize = 256;
@@ -21,6 +30,8 @@ const AT_ONCE_MAX: usize = 8;
 const ATTEMPTS: u32 = 5;
 const FIRST_RETRY_AFTER: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Workspaces remembered for heartbeats: each costs a request every 30 s.
+const WORKSPACES_MAX: usize = 200;
 const HEARTBEAT_PATH: &str = "/api/parallax-agents/runtime/heartbeat";
 
 /// Takes callbacks in; delivery happens behind.
@@ -112,7 +123,9 @@ impl Courier {
         Ok(request.json(&delivery.body).send().await?.status())
     }
 
-    /// Tells the control plane regularly, per workspace with living agents, that this runtime lives.
+    /// Tells the control plane regularly, per workspace that ever had an agent here, that this
+    /// runtime lives, also while it has nothing to do. Before the first agent there is nothing to
+    /// tell, since a heartbeat belongs to a workspace.
     pub(crate) async fn send_heartbeats(self: Arc<Self>, agents: Arc<Agents>, runtime_id: String) {
         let Some(mut url) = self.config.callback_url.clone() else {
             return;
@@ -121,31 +134,70 @@ impl Courier {
         url.set_query(None);
         url.set_fragment(None);
         let mut ticks = tokio::time::interval(self.config.heartbeat_every);
+        let mut workspaces = Workspaces::default();
         while self.closing.run_until_cancelled(ticks.tick()).await.is_some() {
-            let mut living: BTreeMap<String, u32> = BTreeMap::new();
-            for agent in agents.list() {
-                if let Some(workspace_id) = agent.workspace_id.clone().filter(|_| !agent.status().is_final()) {
-                    *living.entry(workspace_id).or_default() += 1;
-                }
-            }
-            for (workspace_id, count) in living {
-                let beat = Heartbeat {
+            workspaces.look_at(&agents.list());
+            let beat = |(workspace_id, seen): (&String, &Seen)| Delivery {
+                url: url.clone(),
+                workspace_id: workspace_id.clone(),
+                body: json!(Heartbeat {
                     workspace_id: workspace_id.clone(),
                     runtime_id: runtime_id.clone(),
-                    active_agents: Some(count),
+                    active_agents: Some(seen.living),
                     version: Some(env!("CARGO_PKG_VERSION").into()),
                     metadata: None,
-                };
-                let delivery = Delivery { url: url.clone(), workspace_id, body: json!(beat) };
-                // One attempt: the next heartbeat is the repetition.
-                match self.closing.run_until_cancelled(self.attempt(&delivery, &Uuid::new_v4().to_string())).await {
-                    Some(Ok(status)) if status.is_success() => {}
-                    Some(Ok(status)) => tracing::warn!(%status, "heartbeat was refused"),
-                    Some(Err(error)) => tracing::warn!(%error, "heartbeat was not delivered"),
-                    None => return,
-                }
+                }),
+            };
+            let beats: Vec<_> = workspaces.0.iter().map(beat).map(|beat| Arc::clone(&self).beat(beat)).collect();
+            let sent = stream::iter(beats).for_each_concurrent(AT_ONCE_MAX, |beat| beat);
+            if self.closing.run_until_cancelled(sent).await.is_none() {
+                return;
             }
         }
+    }
+
+    /// One attempt: the next heartbeat is the repetition.
+    async fn beat(self: Arc<Self>, beat: Delivery) {
+        match self.attempt(&beat, &Uuid::new_v4().to_string()).await {
+            Ok(status) if status.is_success() => {}
+            Ok(status) => tracing::warn!(%status, "heartbeat was refused"),
+            Err(error) => tracing::warn!(%error, "heartbeat was not delivered"),
+        }
+    }
+}
+
+/// The workspaces that had an agent here since the start.
+#[derive(Default)]
+struct Workspaces(BTreeMap<String, Seen>);
+
+struct Seen {
+    living: u32,
+    at: Instant,
+}
+
+impl Workspaces {
+    fn look_at(&mut self, agents: &[Arc<Agent>]) {
+        self.0.values_mut().for_each(|seen| seen.living = 0);
+        for agent in agents {
+            if let Some(workspace_id) = &agent.workspace_id {
+                self.see(workspace_id, u32::from(!agent.status().is_final()));
+            }
+        }
+    }
+
+    /// Counts `living` more agents of a workspace; the one not seen for longest makes room.
+    fn see(&mut self, workspace_id: &str, living: u32) {
+        let at = Instant::now();
+        if let Some(seen) = self.0.get_mut(workspace_id) {
+            seen.living += living;
+            seen.at = at;
+            return;
+        }
+        if self.0.len() == WORKSPACES_MAX {
+            let longest_gone = self.0.iter().min_by_key(|(_, seen)| seen.at).map(|(id, _)| id.clone());
+            longest_gone.map(|id| self.0.remove(&id));
+        }
+        self.0.insert(workspace_id.into(), Seen { living, at });
     }
 }
 
@@ -174,6 +226,18 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workspaces_are_remembered_up_to_the_limit() {
+        let mut workspaces = Workspaces::default();
+        for number in 0..=WORKSPACES_MAX {
+            workspaces.see(&format!("w{number}"), 1);
+        }
+        assert_eq!(workspaces.0.len(), WORKSPACES_MAX);
+        assert!(!workspaces.0.contains_key("w0") && workspaces.0.contains_key("w1"));
+        workspaces.look_at(&[]);
+        assert!(workspaces.0.values().all(|seen| seen.living == 0));
+    }
 
     #[test]
     fn callbacks_go_to_the_control_plane_or_else_to_this_host_only() {

@@ -11,7 +11,10 @@ use reqwest::Url;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use crate::limits::{self, Limits};
+use crate::{
+    adapter::Adapters,
+    limits::{self, Limits},
+};
 
 /// Variables of the runtime's own environment that agents may see. Everything else stays here,
 /// since it holds the runtime's token, the webhook secret and whatever the host's owner exported.
@@ -22,6 +25,9 @@ const NEVER_INHERITED: [&str; 2] = ["RUNTIME_TOKEN", "PARALLAX_WEBHOOK_SECRET"];
 
 /// How long an agent may live without a runtime, which alone could stop it.
 const ORPHAN_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long a caller may wait for an agent's answer, in milliseconds: ten minutes at the most,
+/// since each one who waits holds a connection.
+pub(crate) const ANSWER_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1..=600_000;
 
 /// Settings as they come from the command line or the environment, unchecked, so that
 /// [`Config::from_settings`] can report every bad one in one go.
@@ -82,6 +88,12 @@ pub struct Settings {
     /// Folder of a cgroup (version 2) that the runtime may divide among agents [default: its own, if its user owns it]
     #[arg(long, env = "RUNTIME_CGROUP")]
     pub cgroup: Option<String>,
+    /// Folder of adapters that are added to the built-in ones or replace them
+    #[arg(long, env = "RUNTIME_ADAPTERS_DIR")]
+    pub adapters_dir: Option<String>,
+    /// Time for an agent's answer that a caller who names none waits for, in milliseconds [default: 60000]
+    #[arg(long, env = "DEFAULT_TIMEOUT")]
+    pub default_timeout: Option<String>,
 }
 
 /// Checked settings of one runtime.
@@ -100,6 +112,10 @@ pub struct Config {
     pub workdir_root: PathBuf,
     /// The first one is what an agent of type `custom` runs when it names none.
     pub commands: Vec<String>,
+    /// What is known of each kind of program.
+    pub adapters: Adapters,
+    /// How long a caller waits for an agent's answer who does not say it.
+    pub answer_timeout: Duration,
     pub heartbeat_every: Duration,
     /// The part of the runtime's own environment that agents see.
     pub inherited_env: Vec<(String, String)>,
@@ -129,6 +145,8 @@ impl Config {
             public_url: None,
             workdir_root,
             commands: vec!["bash".into(), "sh".into()],
+            adapters: Adapters::built_in(),
+            answer_timeout: Duration::from_mins(1),
             heartbeat_every: Duration::from_secs(30),
             inherited_env: inherited_env(&[]),
             program: program_beside(),
@@ -223,6 +241,18 @@ impl Config {
         config.agent_limits.processes =
             limit("RUNTIME_AGENT_PROCESSES", "a number from 1 to 1000000", settings.agent_processes, limits::processes, &mut bad);
         config.cgroup = given(settings.cgroup).map(PathBuf::from).or_else(limits::delegated_cgroup);
+        if let Some(folder) = given(settings.adapters_dir) {
+            match Adapters::with_folder(folder.as_ref()) {
+                Ok(adapters) => config.adapters = adapters,
+                Err(reasons) => bad.extend(reasons.into_iter().map(|reason| format!("RUNTIME_ADAPTERS_DIR: {reason}"))),
+            }
+        }
+        if let Some(timeout) = given(settings.default_timeout) {
+            match timeout.parse() {
+                Ok(millis) if ANSWER_TIMEOUT_MS.contains(&millis) => config.answer_timeout = Duration::from_millis(millis),
+                _ => bad.push(format!("DEFAULT_TIMEOUT must be a whole number of milliseconds from 1 to 600000, got {timeout:?}")),
+            }
+        }
         if bad.is_empty() { Ok(config) } else { Err(BadSettings(bad)) }
     }
 }

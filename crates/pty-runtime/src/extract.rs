@@ -1,6 +1,6 @@
 //! Reads requests: JSON bodies, queries, ids and callers, each with our kind of error.
 
-use std::{collections::HashMap, ops::RangeInclusive, str::FromStr, sync::Arc};
+use std::{ops::RangeInclusive, str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
     RequestPartsExt,
@@ -9,11 +9,14 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
-use crate::{agents::Agent, problem::Problem, server::App};
+use crate::{agents::Agent, problem::Problem, server::App, threads::Thread};
 
 /// Body limit in bytes: room for an agent's files in a spawn request.
 pub(crate) const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// How long a body may take to arrive: the largest one over a line of 3 Mbit/s.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A JSON body; errors name the member that is wrong. The content type is not looked at, as the
 /// reference clients do not all send one.
@@ -23,13 +26,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::PayloadTooLarge(BODY_BYTES_MAX)
-            } else {
-                Problem::Invalid(rejection.body_text())
-            }
-        })?;
+        let bytes =
+            timeout(BODY_WITHIN, Bytes::from_request(request, state)).await.map_err(|_| Problem::BodyTooSlow)?.map_err(|rejection| {
+                if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                    Problem::PayloadTooLarge(BODY_BYTES_MAX)
+                } else {
+                    Problem::Invalid(rejection.body_text())
+                }
+            })?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid_member("", &error))?;
         json.end().map_err(|error| Problem::Invalid(error.to_string()))?;
@@ -46,11 +50,23 @@ pub(crate) fn invalid_member(parent: &str, error: &serde_path_to_error::Error<se
 }
 
 /// The query's parameters.
-pub(crate) struct Params(HashMap<String, String>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
+    /// The last value given.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.texts(name).last()
+    }
+
+    /// Every value of a parameter that may be repeated.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether `value` is among those asked for; so is every value where none is asked for.
+    pub(crate) fn admit(&self, name: &str, value: Option<&str>) -> bool {
+        let mut asked = self.texts(name).peekable();
+        asked.peek().is_none() || asked.any(|text| Some(text) == value)
     }
 
     /// Errors: `Invalid`, naming the parameter, when it is no number or not within `range`.
@@ -110,7 +126,11 @@ impl Workspace {
     }
 
     pub(crate) fn sees(&self, agent: &Agent) -> bool {
-        self.0.is_none() || self.0 == agent.workspace_id
+        self.includes(agent.workspace_id.as_deref())
+    }
+
+    pub(crate) fn includes(&self, workspace_id: Option<&str>) -> bool {
+        self.0.is_none() || self.0.as_deref() == workspace_id
     }
 }
 
@@ -135,6 +155,23 @@ impl FromRequestParts<Arc<App>> for Named {
             Ok(Self(agent))
         } else {
             Err(Problem::Forbidden(format!("agent {id:?} belongs to another workspace")))
+        }
+    }
+}
+
+/// The thread that the path names, if the caller may see it.
+pub(crate) struct NamedThread(pub(crate) Arc<Thread>);
+
+impl FromRequestParts<Arc<App>> for NamedThread {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Path(id) = parts.extract::<Path<String>>().await.map_err(|error| Problem::Invalid(error.body_text()))?;
+        let thread = app.threads.find(&id)?;
+        if Workspace::of(&parts.headers)?.includes(thread.workspace_id.as_deref()) {
+            Ok(Self(thread))
+        } else {
+            Err(Problem::Forbidden(format!("thread {id:?} belongs to another workspace")))
         }
     }
 }

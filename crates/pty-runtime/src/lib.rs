@@ -3,32 +3,48 @@
 //! Read in this order:
 //!
 //! - `config`: every setting, checked once
-//! - `server`: binds the parts together, starts and stops them
-//! - `routes`: the REST surface; `problem` is how each of its failures looks
+//! - `server`: binds the parts together, starts and stops them; `accept` takes connections in
+//! - `routes`: the REST surface, with `thread_routes` and `output_stream`; `problem` is how each of its
+//!   failures looks
 //! - `agents`: which agents exist and what state each is in
+//! - `threads`: agents that were started for an objective
+//! - `keys` and `context_files`: what is typed and written for an agent by name
 //! - `process`: one program, through its supervisor; `ring` holds what it printed, and `structured`
 //!   finds messages in it
 //! - `supervisor`: the process that holds one agent's terminal, and `supervisor_protocol` what it says;
 //!   `session` knows an agent's processes, `limits` bounds them, `records` keeps what outlives a runtime
+//! - `following`: how an agent is followed by its screen: `screen` is the model of its terminal,
+//!   `adapter` says as data what each program shows, `detection` judges by it, `login` reads what a
+//!   login takes, and `turns` has what was said
 //! - `socket`: the WebSocket handshake; `terminal_socket` and `event_stream` speak over it
 //! - `callbacks`: what is posted to the control plane without being asked
 //!
-//! Nothing here decides anything from what an agent prints, except when it looks ready: an
-//! agent has ended when the operating system says so, never before.
+//! What an agent prints never decides that it has ended: the operating system says so.
 
+mod accept;
+mod adapter;
 mod agents;
 mod callbacks;
 mod config;
+mod context_files;
+mod detection;
 mod event_stream;
 mod extract;
+#[cfg(test)]
+mod fixtures;
+mod following;
+mod keys;
 mod limits;
 mod lock;
+mod login;
+mod output_stream;
 mod problem;
 mod process;
 mod records;
 mod replies;
 mod ring;
 mod routes;
+mod screen;
 mod server;
 mod session;
 mod socket;
@@ -37,8 +53,12 @@ mod supervisor;
 mod supervisor_protocol;
 mod terminal_socket;
 mod text;
+mod thread_routes;
+mod threads;
+mod turns;
 mod workdir;
 
+pub use adapter::Adapters;
 pub use config::{BadSettings, Config, Secret, Settings};
 pub use limits::Limits;
 pub use records::FolderError;

@@ -267,6 +267,9 @@ impl Waiter {
         while cursor < self.hello.end && matches!(heard, Ok(None)) {
             heard = self.pull(&mut cursor, &mut listener);
         }
+        if self.supervisor.is_none() {
+            self.output.forget_times();
+        }
         if self.hello.end > 0 {
             self.output.came_last_at(self.hello.last_output_ms.and_then(DateTime::from_timestamp_millis));
         }

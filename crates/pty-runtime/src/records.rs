@@ -12,7 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use runtime_protocol::AgentStatus;
+use runtime_protocol::{AgentStatus, Login};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{process::Mode, session::Identity, supervisor_protocol::End};
@@ -33,12 +33,18 @@ pub(crate) struct Record {
     pub(crate) kind: String,
     pub(crate) mode: Mode,
     pub(crate) workspace_id: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) reports_to: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) thread_id: Option<String>,
     pub(crate) runtime_session_id: String,
     pub(crate) capabilities: Vec<String>,
     pub(crate) callback_url: Option<String>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) status: AgentStatus,
     pub(crate) was_ready: bool,
+    pub(crate) login: Option<Login>,
+    pub(crate) paused: bool,
     pub(crate) stop_reason: Option<String>,
 }
 

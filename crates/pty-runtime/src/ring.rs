@@ -15,6 +15,10 @@ use crate::lock::lock;
 /// screens of 80 by 24, and the default ten agents together cost 10 MiB.
 pub(crate) const RING_BYTES: usize = 1024 * 1024;
 
+/// Lines whose time of arrival is kept per agent: as many as one request for logs can ask for, at
+/// 24 bytes each.
+pub(crate) const LINES_TIMED_MAX: usize = 10_000;
+
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Progress {
@@ -94,8 +98,47 @@ impl Ring {
 
 /// What the runtime's viewers read: the output of one agent as its supervisor handed it over.
 pub(crate) struct Output {
-    held: Mutex<Ring>,
+    held: Mutex<Held>,
     progress: watch::Sender<Progress>,
+}
+
+#[derive(Default)]
+struct Held {
+    ring: Ring,
+    /// Where each of the last lines begins, and when its first byte came, as far as that is known. A
+    /// line whose beginning has fallen out stays until its end has too.
+    lines: VecDeque<(u64, Option<DateTime<Utc>>)>,
+    in_line: bool,
+}
+
+impl Held {
+    fn append(&mut self, offset: u64, bytes: &[u8], now: DateTime<Utc>) {
+        if offset > self.ring.end() {
+            self.lines.clear();
+            self.in_line = false;
+        }
+        self.ring.skip_to(offset);
+        self.note_lines(bytes, now);
+        self.ring.append(bytes);
+        while self.lines.get(1).is_some_and(|(next, _)| *next <= self.ring.start()) {
+            self.lines.pop_front();
+        }
+    }
+
+    /// Notes the lines that begin in `bytes`, which come next.
+    fn note_lines(&mut self, bytes: &[u8], now: DateTime<Utc>) {
+        let mut at = self.ring.end();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.in_line {
+                if self.lines.len() == LINES_TIMED_MAX {
+                    self.lines.pop_front();
+                }
+                self.lines.push_back((at, Some(now)));
+            }
+            self.in_line = !line.ends_with(b"\n");
+            at += line.len() as u64;
+        }
+    }
 }
 
 impl Output {
@@ -105,16 +148,27 @@ impl Output {
 
     /// Adds what was printed at `offset`; what was missed before it stays a gap.
     pub(crate) fn append(&self, offset: u64, bytes: &[u8]) {
+        let now = Utc::now();
         let end = {
             let mut held = lock(&self.held);
-            held.skip_to(offset);
-            held.append(bytes);
-            held.end()
+            held.append(offset, bytes, now);
+            held.ring.end()
         };
         self.progress.send_modify(|progress| {
             progress.end = end;
-            progress.last_at = Some(Utc::now());
+            progress.last_at = Some(now);
         });
+    }
+
+    /// Gives up the times of the lines so far, which an earlier runtime saw come.
+    pub(crate) fn forget_times(&self) {
+        lock(&self.held).lines.iter_mut().for_each(|(_, at)| *at = None);
+    }
+
+    /// Adds what was printed next.
+    #[cfg(test)]
+    pub(crate) fn print(&self, bytes: &[u8]) {
+        self.append(self.bounds().1, bytes);
     }
 
     /// Sets when the last output came, where that was before this runtime started.
@@ -138,18 +192,25 @@ impl Output {
     /// The offsets of the oldest byte held and of the next one to come.
     pub(crate) fn bounds(&self) -> (u64, u64) {
         let held = lock(&self.held);
-        (held.start(), held.end())
+        (held.ring.start(), held.ring.end())
     }
 
     /// At most `most` bytes from offset `from` on.
     pub(crate) fn read(&self, from: u64, most: usize) -> Found {
-        lock(&self.held).read(from, most)
+        lock(&self.held).ring.read(from, most)
+    }
+
+    /// Everything held, and the times of its last lines, oldest first; an empty line behind the
+    /// last line feed has none.
+    pub(crate) fn timed(&self) -> (Vec<u8>, Vec<Option<DateTime<Utc>>>) {
+        let held = lock(&self.held);
+        (held.ring.bytes.iter().copied().collect(), held.lines.iter().map(|(_, at)| *at).collect())
     }
 
     /// Everything held, and the offset of its first byte.
     pub(crate) fn all(&self) -> (u64, Vec<u8>) {
         let held = lock(&self.held);
-        (held.start, held.bytes.iter().copied().collect())
+        (held.ring.start, held.ring.bytes.iter().copied().collect())
     }
 }
 
@@ -173,6 +234,27 @@ mod tests {
         assert!(seen == printed);
         assert_eq!(ring.read(cursor, 1), Found::UpToDate);
         assert!(ring.bytes.capacity() <= RING_BYTES, "{}", ring.bytes.capacity());
+    }
+
+    #[test]
+    fn each_line_has_one_time_however_its_pieces_come() {
+        let output = Output::new();
+        for piece in ["one", " more\ntwo\n", "\n", "last"] {
+            output.append(output.bounds().1, piece.as_bytes());
+        }
+        let (bytes, times) = output.timed();
+        assert_eq!((bytes.split(|byte| *byte == b'\n').count(), times.len()), (4, 4));
+        assert!(times.is_sorted() && times[0].is_some());
+        output.append(output.bounds().1, &b"x\n".repeat(2 * LINES_TIMED_MAX));
+        assert_eq!(output.timed().1.len(), LINES_TIMED_MAX);
+        // One line longer than the ring keeps its time, and no other.
+        output.append(output.bounds().1, &vec![b'y'; 2 * RING_BYTES]);
+        assert_eq!(output.timed().1.len(), 1);
+        output.forget_times();
+        assert_eq!(output.timed().1, [None]);
+        // After a gap nothing is known of the line that it lies in.
+        output.append(output.bounds().1 + 9, b"rest\nnext");
+        assert_eq!(output.timed().1.len(), 2);
     }
 
     #[test]

@@ -8,27 +8,34 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
+use bytes::Bytes;
 use runtime_protocol::{
-    AgentHandle, AgentList, AgentMetrics, Health, SpawnReply, SpawnRequest, SpawnedAgent, TERMINAL_PROTOCOL, canonical_agent_type,
+    AgentHandle, AgentList, AgentMetrics, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest,
+    SpawnedAgent, TERMINAL_PROTOCOL,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::{sleep, timeout};
 
 use crate::{
+    adapter::Preset,
     agents::{Agent, Order, Patience},
     callbacks,
-    config::Config,
-    event_stream::{self, Filter},
+    config::{ANSWER_TIMEOUT_MS, Config},
+    context_files,
+    event_stream::{self, Filter, Form},
     extract::{BODY_BYTES_MAX, Json, Named, Params, Workspace, invalid_member},
+    keys,
     limits::{self, Limits},
+    output_stream,
     problem::Problem,
-    process::{Mode, Size},
+    process::{Input, Mode, Size},
     server::App,
     socket::{self, Goodbye, Handshake},
     terminal_socket::{self, Framing, Start},
-    text,
+    text, thread_routes,
 };
 
 /// Longest id, name or capability, in bytes: they travel in every event, so they stay small.
@@ -37,6 +44,12 @@ const CAPABILITIES_MAX: usize = 64;
 /// Arguments and environment together, in bytes: far below what the kernel takes (about 2 MiB).
 const LAUNCH_BYTES_MAX: usize = 256 * 1024;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that a caller can ask to wait before an agent is killed, in milliseconds.
+pub(crate) const STOP_TIMEOUT_MILLIS_MAX: u64 = 60_000;
+/// How long keys may wait for the agent to take them.
+const TYPED_WITHIN: Duration = Duration::from_secs(10);
+/// Pause behind an Escape: programs wait up to 50 ms to tell it from the beginning of another key.
+const AFTER_ESCAPE: Duration = Duration::from_millis(60);
 /// Lines that one request for logs gets at the most; the ring rarely holds more.
 const TAIL_MAX: usize = 10_000;
 const TAIL_DEFAULT: usize = 100;
@@ -44,19 +57,30 @@ const TAIL_DEFAULT: usize = 100;
 /// Longest time that an agent may be given, in seconds: a year.
 const PERIOD_SECONDS_MAX: u64 = 365 * 24 * 3600;
 
-type Shared = State<Arc<App>>;
+pub(crate) type Shared = State<Arc<App>>;
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     let rest = || {
         Router::new()
             .route("/health", get(health))
+            .route("/ready", get(ready))
             .route("/spawn", post(spawn))
+            .route("/stop", post(stop_named))
             .route("/agents", get(list).post(create))
             .route("/agents/{id}", get(show).delete(stop))
             .route("/agents/{id}/stop", post(stop))
             .route("/agents/{id}/send", post(send))
+            .route("/agents/{id}/pause", post(pause))
+            .route("/agents/{id}/resume", post(resume))
             .route("/agents/{id}/logs", get(logs))
             .route("/agents/{id}/output", get(output))
+            .route("/agents/{id}/stream", get(output_stream::stream))
+            .route("/agents/{id}/keys", post(press))
+            .route("/agents/{id}/restart", post(restart))
+            .route("/executions/{id}/resources", delete(release_execution))
+            .route("/threads", get(thread_routes::list).post(thread_routes::create))
+            .route("/threads/{id}", get(thread_routes::show).delete(thread_routes::stop))
+            .route("/threads/{id}/send", post(thread_routes::send))
             .route("/agents/{id}/metrics", get(metrics))
             .route("/agents/{id}/input/end", post(end_input))
             .method_not_allowed_fallback(method_not_allowed)
@@ -65,7 +89,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(rest())
         .nest("/api", rest())
         .route("/", get(describe))
-        .route("/ws", get(event_socket))
+        .route("/ws", get(general_socket))
         .route("/ws/events", get(event_socket))
         .route("/ws/agents/{id}/terminal", get(terminal_socket))
         .method_not_allowed_fallback(method_not_allowed)
@@ -86,7 +110,7 @@ async fn method_not_allowed(method: Method) -> Problem {
 /// Lets only callers in that have the token, or, where none is set, only local programs.
 async fn admit(State(app): Shared, request: Request, next: Next) -> Result<Response, Problem> {
     let headers = request.headers();
-    let open = matches!(request.uri().path(), "/health" | "/api/health");
+    let open = matches!(request.uri().path(), "/health" | "/api/health" | "/ready" | "/api/ready");
     if app.config.token.is_some() {
         if !open && !has_token(&app.config, headers) {
             return Err(Problem::Unauthorized);
@@ -119,26 +143,45 @@ fn names_this_host(config: &Config, headers: &HeaderMap) -> bool {
     callbacks::is_loopback(&url) || public.is_some_and(|public| public.host_str() == url.host_str())
 }
 
-async fn describe() -> Response {
-    axum::Json(json!({
+/// What this is and where its doors are; or, for whoever opens a socket here, the door of `/ws`.
+async fn describe(app: Shared, workspace: Workspace, params: Params, request: Request) -> Result<Response, Problem> {
+    if request.headers().contains_key(header::UPGRADE) {
+        return general_socket(app, workspace, params, request).await;
+    }
+    Ok(axum::Json(json!({
         "service": "Raven PTY Runtime",
         "version": env!("CARGO_PKG_VERSION"),
         "endpoints": {
             "health": "/api/health",
+            "ready": "/api/ready",
             "spawn": "/api/spawn",
+            "stop": "/api/stop",
             "agents": "/api/agents",
+            "agent": "/api/agents/:id",
+            "send": "/api/agents/:id/send",
+            "keys": "/api/agents/:id/keys",
+            "logs": "/api/agents/:id/logs",
+            "output": "/api/agents/:id/output",
+            "stream": "/api/agents/:id/stream",
+            "metrics": "/api/agents/:id/metrics",
+            "endInput": "/api/agents/:id/input/end",
+            "restart": "/api/agents/:id/restart",
+            "threads": "/api/threads",
+            "executionResources": "/api/executions/:id/resources",
             "events": "/ws/events",
+            "general": "/ws",
             "terminal": "/ws/agents/:id/terminal",
         },
     }))
-    .into_response()
+    .into_response())
 }
 
 /// Open to all, for whatever watches over the host; details are for callers with the token.
+/// Always 200, since existing clients take any other status for a runtime that is gone.
 async fn health(State(app): Shared, headers: HeaderMap) -> axum::Json<Health> {
     let healthy = !app.agents.draining();
     if !has_token(&app.config, &headers) {
-        return axum::Json(Health { healthy, message: None, version: None, active_agents: None });
+        return axum::Json(Health { healthy, message: None, version: None, active_agents: None, uptime_seconds: None });
     }
     let live = app.agents.live();
     axum::Json(Health {
@@ -146,15 +189,23 @@ async fn health(State(app): Shared, headers: HeaderMap) -> axum::Json<Health> {
         message: Some(if healthy { format!("{live} agents running") } else { "shutting down".into() }),
         version: Some(env!("CARGO_PKG_VERSION").into()),
         active_agents: u32::try_from(live).ok(),
+        uptime_seconds: Some(app.started.elapsed().as_secs()),
     })
+}
+
+/// Whether requests should be sent here. A runtime at its limit is ready: it still serves the
+/// agents that it has, and says so itself to whoever wants one more.
+async fn ready(State(app): Shared) -> Result<axum::Json<Value>, Problem> {
+    if app.agents.draining() { Err(Problem::ShuttingDown) } else { Ok(axum::Json(json!({ "ready": true }))) }
 }
 
 async fn spawn(
     State(app): Shared,
     workspace: Workspace,
     headers: HeaderMap,
-    Json(request): Json<SpawnRequest>,
+    Json(body): Json<Value>,
 ) -> Result<(StatusCode, axum::Json<SpawnReply>), Problem> {
+    let request = spawn_request(&body)?;
     let workspace_id = workspace.and(Some(label("workspaceId", &request.workspace_id)?))?;
     let orders = orders(&app.config, &request, workspace_id.as_deref())?;
     let id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
@@ -173,6 +224,16 @@ async fn spawn(
     Ok((StatusCode::CREATED, axum::Json(reply)))
 }
 
+/// Reads a spawn request of either shape.
+fn spawn_request(body: &Value) -> Result<SpawnRequest, Problem> {
+    let read = if body.get("agentId").is_some() {
+        serde_path_to_error::deserialize::<_, MinimalSpawnRequest>(body).map(Into::into)
+    } else {
+        serde_path_to_error::deserialize(body)
+    };
+    read.map_err(|error| invalid_member("", &error))
+}
+
 /// Starts all agents that can be started; fails only if none can.
 async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem> {
     let mut reply = SpawnReply { success: true, ..SpawnReply::default() };
@@ -182,7 +243,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
             Ok(agent) => reply.agents.push(SpawnedAgent {
                 id: agent.id.clone(),
                 name: Some(agent.name.clone()),
-                agent_type: Some(agent.kind.into()),
+                agent_type: Some(agent.kind().into()),
                 status: Some(agent.status()),
                 runtime_session_id: Some(agent.runtime_session_id.clone()),
                 runtime_endpoint: Some(agent.endpoint().into()),
@@ -201,27 +262,41 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
 
 /// The members of a spawn's `config` that mean something here; others belong to other runtimes.
 #[derive(Clone, Deserialize, Default)]
-#[serde(default)]
-struct Options {
-    command: Option<String>,
-    args: Vec<String>,
-    env: HashMap<String, String>,
-    workdir: Option<PathBuf>,
-    cols: Option<u16>,
-    rows: Option<u16>,
-    mode: Mode,
-    resources: Resources,
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Options {
+    pub(crate) command: Option<String>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: HashMap<String, String>,
+    pub(crate) workdir: Option<PathBuf>,
+    pub(crate) cols: Option<u16>,
+    pub(crate) rows: Option<u16>,
+    pub(crate) mode: Mode,
+    pub(crate) resources: Resources,
     /// In seconds without input or output.
-    #[serde(rename = "idleTimeout")]
-    idle_timeout: Option<u64>,
-    #[serde(rename = "autoRestart")]
-    auto_restart: bool,
+    pub(crate) idle_timeout: Option<u64>,
+    pub(crate) auto_restart: bool,
+    pub(crate) role: Option<String>,
+    pub(crate) reports_to: Option<String>,
+    pub(crate) execution_id: Option<String>,
+    pub(crate) context_files: Vec<ContextFile>,
+    pub(crate) repo_url: Option<String>,
+    pub(crate) branch: Option<String>,
+    pub(crate) credentials: Map<String, Value>,
+    pub(crate) approval_preset: Option<String>,
+    pub(crate) adapter_config: AdapterConfig,
+}
+
+/// What a spawn says to the adapter.
+#[derive(Clone, Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct AdapterConfig {
+    approval_preset: Option<String>,
 }
 
 /// What an agent may use; amounts are numbers or text, as `limits` reads them.
 #[derive(Clone, Deserialize, Default)]
 #[serde(default)]
-struct Resources {
+pub(crate) struct Resources {
     memory: Option<Value>,
     cpu: Option<Value>,
     processes: Option<Value>,
@@ -255,36 +330,49 @@ fn orders(config: &Config, request: &SpawnRequest, workspace_id: Option<&str>) -
     if !(1..=config.max_agents).contains(&count) {
         return Err(Problem::invalid("count", format!("must be from 1 to {}", config.max_agents)));
     }
-    let options = Value::Object(request.config.clone());
-    let options: Options = serde_path_to_error::deserialize(options).map_err(|error| invalid_member("config.", &error))?;
+    let mut options: Options = serde_path_to_error::deserialize(&request.config).map_err(|error| invalid_member("config.", &error))?;
     let callback_url = request.callback_url.as_deref().map(|url| callbacks::allowed_target(config, url)).transpose()?;
+    // One copy for all, since they may be large.
+    context_files::check("config.contextFiles", &options.context_files)?;
+    let context_files: Arc<[ContextFile]> = std::mem::take(&mut options.context_files).into();
     (1..=count)
         .map(|number| {
             let name = request.name.as_ref().map(|name| if count == 1 { name.clone() } else { format!("{name}-{number}") });
             let id = request.id.clone().filter(|_| count == 1);
             let capabilities = request.capabilities.clone();
-            let order = order(id, name, &request.agent_type, capabilities, options.clone())?;
-            Ok(Order { workspace_id: workspace_id.map(Into::into), callback_url: callback_url.clone(), ..order })
+            let order = order(config, id, name, &request.agent_type, capabilities, options.clone())?;
+            let (workspace_id, callback_url) = (workspace_id.map(Into::into), callback_url.clone());
+            Ok(Order { workspace_id, callback_url, context_files: Arc::clone(&context_files), ..order })
         })
         .collect()
 }
 
 /// Everything about one agent that both ways to ask for it have in common, checked.
-fn order(
+pub(crate) fn order(
+    config: &Config,
     id: Option<String>,
     name: Option<String>,
     agent_type: &str,
     capabilities: Vec<String>,
-    options: Options,
+    mut options: Options,
 ) -> Result<Order, Problem> {
-    let canonical = canonical_agent_type(agent_type).ok_or_else(|| Problem::UnsupportedType(agent_type.into()))?;
-    if let Some(id) = &id {
-        // It names a folder too, so no part of a path and nothing hidden.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if !label("id", id)?.bytes().all(plain) || id.starts_with('.') {
-            return Err(Problem::invalid("id", "must be letters, digits, dashes, underscores and dots"));
-        }
+    let adapter = config.adapters.find(agent_type).ok_or_else(|| Problem::UnsupportedType(agent_type.into()))?;
+    let preset = options.adapter_config.approval_preset.as_deref().or(options.approval_preset.as_deref());
+    let preset = preset.map(Preset::named).transpose()?.unwrap_or_default();
+    adapter.check_arguments(preset, &options.args)?;
+    for (name, value) in adapter.credentials(&options.credentials)? {
+        options.env.entry(name).or_insert(value);
     }
+    id.as_deref().map(|id| plain_id("id", id)).transpose()?;
+    options.execution_id.as_deref().map(|id| plain_id("executionId", id)).transpose()?;
+    for (field, text) in [("role", &options.role), ("reportsTo", &options.reports_to)] {
+        text.as_deref().map(|text| label(field, text)).transpose()?;
+    }
+    if options.repo_url.is_some() || options.branch.is_some() {
+        let why = "this runtime fetches no repositories; put one under its folder and name it in workdir";
+        return Err(Problem::invalid("config.repoUrl and config.branch", why));
+    }
+    context_files::check("contextFiles", &options.context_files)?;
     name.as_deref().map(|name| label("name", name)).transpose()?;
     if capabilities.len() > CAPABILITIES_MAX {
         return Err(Problem::invalid("capabilities", format!("must be at most {CAPABILITIES_MAX}")));
@@ -306,18 +394,28 @@ fn order(
     if env_bytes + options.args.iter().map(String::len).sum::<usize>() > LAUNCH_BYTES_MAX {
         return Err(Problem::invalid("config.env and config.args", format!("must be at most {LAUNCH_BYTES_MAX} bytes")));
     }
+    let mut env = options.env;
+    if let Some(execution_id) = &options.execution_id {
+        env.insert("PARALLAX_EXECUTION_ID".into(), execution_id.clone());
+    }
     let size = Size::new(options.cols.unwrap_or(Size::DEFAULT.cols), options.rows.unwrap_or(Size::DEFAULT.rows));
     Ok(Order {
         id,
         name,
-        agent_type: canonical,
+        adapter,
+        preset,
         capabilities,
         workspace_id: None,
+        role: options.role,
+        reports_to: options.reports_to,
+        execution_id: options.execution_id,
+        thread_id: None,
         callback_url: None,
         command: options.command,
         args: options.args,
-        env: options.env,
+        env,
         workdir: options.workdir,
+        context_files: options.context_files.into(),
         mode: options.mode,
         limits: options.resources.limits()?,
         lifetime: period("resources.timeout", options.resources.timeout)?,
@@ -326,7 +424,17 @@ fn order(
     })
 }
 
-fn label<'a>(field: &str, text: &'a str) -> Result<&'a str, Problem> {
+/// Names a folder or a row somewhere, so it is no part of a path and nothing hidden.
+pub(crate) fn plain_id<'a>(field: &str, id: &'a str) -> Result<&'a str, Problem> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if label(field, id)?.bytes().all(plain) && !id.starts_with('.') {
+        Ok(id)
+    } else {
+        Err(Problem::invalid(field, "must be letters, digits, dashes, underscores and dots"))
+    }
+}
+
+pub(crate) fn label<'a>(field: &str, text: &'a str) -> Result<&'a str, Problem> {
     let fits = (1..=LABEL_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
     if fits { Ok(text) } else { Err(Problem::invalid(field, format!("must be 1 to {LABEL_BYTES_MAX} bytes of text"))) }
 }
@@ -340,8 +448,6 @@ struct AgentConfig {
     agent_type: String,
     #[serde(default)]
     capabilities: Vec<String>,
-    #[serde(default)]
-    credentials: Map<String, Value>,
 }
 
 async fn create(
@@ -352,10 +458,7 @@ async fn create(
     let invalid = |error| invalid_member("", &error);
     let config: AgentConfig = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let options = serde_path_to_error::deserialize(&body).map_err(invalid)?;
-    if !config.credentials.is_empty() {
-        return Err(Problem::invalid("credentials", "are not applied by this runtime; pass them in env"));
-    }
-    let order = order(config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
+    let order = order(&app.config, config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
     let order = Order { workspace_id, ..order };
     let agents = Arc::clone(&app.agents);
     let spawning = app.tasks.spawn(async move { agents.spawn(order).await });
@@ -363,9 +466,22 @@ async fn create(
     Ok((StatusCode::CREATED, axum::Json(agent.handle())))
 }
 
-async fn list(State(app): Shared, workspace: Workspace) -> axum::Json<AgentList> {
-    let agents: Vec<_> = app.agents.list().iter().filter(|agent| workspace.sees(agent)).map(|agent| agent.handle()).collect();
+async fn list(State(app): Shared, workspace: Workspace, params: Params) -> axum::Json<AgentList> {
+    let wanted = |agent: &Agent| {
+        let status = json!(agent.status());
+        workspace.sees(agent)
+            && params.admit("status", status.as_str())
+            && admits_type(&app.config, &params, "type", agent.kind())
+            && params.admit("role", agent.role.as_deref())
+    };
+    let agents: Vec<_> = app.agents.list().iter().filter(|agent| wanted(agent)).map(|agent| agent.handle()).collect();
     axum::Json(AgentList { count: agents.len(), agents })
+}
+
+/// Whether agents of type `kind` are among those asked for, in whichever spelling.
+pub(crate) fn admits_type(config: &Config, params: &Params, name: &str, kind: &str) -> bool {
+    let mut asked = params.texts(name).peekable();
+    asked.peek().is_none() || asked.any(|spelling| config.adapters.find(spelling).map_or(spelling == kind, |adapter| adapter.name == kind))
 }
 
 async fn show(Named(agent): Named) -> axum::Json<AgentHandle> {
@@ -373,36 +489,195 @@ async fn show(Named(agent): Named) -> axum::Json<AgentHandle> {
 }
 
 async fn stop(State(app): Shared, Named(agent): Named, params: Params) -> Result<StatusCode, Problem> {
-    let limit = params.number("timeout", 0..=60_000)?.map_or(STOP_TIMEOUT, Duration::from_millis);
-    let patience = if params.flag("force")? == Some(true) { Patience::KillAtOnce } else { Patience::Wait(limit) };
+    let patience = patience(params.number("timeout", 0..=STOP_TIMEOUT_MILLIS_MAX)?, params.flag("force")?);
+    end(&app, agent, patience).await
+}
+
+/// Body of `POST /stop`, which names the agent there instead of in the path.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StopRequest {
+    agent_id: String,
+    force: Option<bool>,
+    timeout: Option<u64>,
+}
+
+async fn stop_named(State(app): Shared, workspace: Workspace, Json(request): Json<StopRequest>) -> Result<StatusCode, Problem> {
+    if request.timeout.is_some_and(|millis| millis > STOP_TIMEOUT_MILLIS_MAX) {
+        return Err(Problem::invalid("timeout", format!("must be at most {STOP_TIMEOUT_MILLIS_MAX}")));
+    }
+    let agent = app.agents.find(&request.agent_id)?;
+    if !workspace.sees(&agent) {
+        return Err(Problem::Forbidden(format!("agent {:?} belongs to another workspace", agent.id)));
+    }
+    end(&app, agent, patience(request.timeout, request.force)).await
+}
+
+pub(crate) fn patience(timeout_millis: Option<u64>, force: Option<bool>) -> Patience {
+    if force == Some(true) { Patience::KillAtOnce } else { Patience::Wait(timeout_millis.map_or(STOP_TIMEOUT, Duration::from_millis)) }
+}
+
+/// Ends an agent on a task of its own: a caller that hangs up must not save it from being killed.
+pub(crate) async fn end(app: &App, agent: Arc<Agent>, patience: Patience) -> Result<StatusCode, Problem> {
     let agents = Arc::clone(&app.agents);
-    // On a task of its own: a caller that hangs up must not save the agent from being killed.
     let stopping = app.tasks.spawn(async move { agents.stop(&agent, patience, "stopped").await });
     stopping.await.map_err(|error| Problem::Internal(error.to_string()))??;
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
-struct SendRequest {
-    message: String,
+async fn restart(State(app): Shared, Named(agent): Named, params: Params) -> Result<axum::Json<AgentHandle>, Problem> {
+    let patience = patience(params.number("timeout", 0..=STOP_TIMEOUT_MILLIS_MAX)?, params.flag("force")?);
+    if agent.thread_id.is_some() {
+        return Err(Problem::invalid("id", "is an agent of a thread, which ends with it; start another thread"));
+    }
+    let agents = Arc::clone(&app.agents);
+    let restarting = app.tasks.spawn(async move { agents.restart(&agent, patience).await });
+    let agent = restarting.await.map_err(|error| Problem::Internal(error.to_string()))??;
+    Ok(axum::Json(agent.handle()))
 }
 
-async fn send(Named(agent): Named, Json(request): Json<SendRequest>) -> Result<axum::Json<Value>, Problem> {
-    agent.send(&request.message).await?;
+/// Ends and forgets all agents and threads of an execution that the caller sees. What they wrote stays.
+async fn release_execution(
+    State(app): Shared,
+    workspace: Workspace,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let Path(id) = id.map_err(|error| Problem::Invalid(error.body_text()))?;
+    plain_id("executionId", &id)?;
+    let releasing = {
+        let app = Arc::clone(&app);
+        async move {
+            let its = app.agents.list().into_iter().filter(|agent| workspace.sees(agent) && agent.execution_id.as_deref() == Some(&id));
+            let stops = its.map(|agent| {
+                let agents = &app.agents;
+                async move {
+                    agents.stop(&agent, Patience::Wait(STOP_TIMEOUT), "execution released").await?;
+                    agents.forget(&agent);
+                    Ok(())
+                }
+            });
+            futures_util::future::join_all(stops).await.into_iter().collect::<Result<(), Problem>>()?;
+            for thread in app.threads.list() {
+                if workspace.includes(thread.workspace_id.as_deref()) && thread.execution_id == id {
+                    app.threads.forget(&thread);
+                }
+            }
+            Ok(())
+        }
+    };
+    app.tasks.spawn(releasing).await.map_err(|error| Problem::Internal(error.to_string()))??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SendRequest {
+    message: String,
+    #[serde(default)]
+    expect_response: bool,
+    /// In milliseconds.
+    timeout: Option<u64>,
+}
+
+async fn send(State(app): Shared, Named(agent): Named, Json(request): Json<SendRequest>) -> Result<axum::Json<Value>, Problem> {
+    if let Some(millis) = request.timeout.filter(|millis| !ANSWER_TIMEOUT_MS.contains(millis)) {
+        return Err(Problem::invalid("timeout", format!("must be from 1 to {}, got {millis}", ANSWER_TIMEOUT_MS.end())));
+    }
+    if !request.expect_response {
+        agent.send(&request.message).await?;
+        return Ok(axum::Json(json!({ "sent": true })));
+    }
+    let limit = request.timeout.map_or(app.config.answer_timeout, Duration::from_millis);
+    let response = agent.ask(&request.message, limit).await?;
+    Ok(axum::Json(json!({ "sent": true, "response": response })))
+}
+
+async fn pause(Named(agent): Named) -> Result<axum::Json<AgentHandle>, Problem> {
+    agent.pause(true)?;
+    Ok(axum::Json(agent.handle()))
+}
+
+async fn resume(Named(agent): Named) -> Result<axum::Json<AgentHandle>, Problem> {
+    agent.pause(false)?;
+    Ok(axum::Json(agent.handle()))
+}
+
+/// One key or several, by name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum KeyNames {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl KeyNames {
+    fn into_names(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Several(names) => names,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct KeysRequest {
+    keys: KeyNames,
+}
+
+async fn press(State(app): Shared, Named(agent): Named, Json(request): Json<KeysRequest>) -> Result<axum::Json<Value>, Problem> {
+    press_keys(&app, agent, request.keys).await?;
     Ok(axum::Json(json!({ "sent": true })))
 }
 
-async fn logs(Named(agent): Named, params: Params) -> Result<axum::Json<Value>, Problem> {
+/// Presses keys in their order, on a task of its own: who hangs up does not leave half of them.
+pub(crate) async fn press_keys(app: &App, agent: Arc<Agent>, names: KeyNames) -> Result<(), Problem> {
+    let pieces = keys::encode(&names.into_names()).map_err(|error| Problem::invalid("keys", error))?;
+    let typing = async move {
+        let mut first = true;
+        for piece in pieces {
+            if !std::mem::take(&mut first) {
+                sleep(AFTER_ESCAPE).await;
+            }
+            type_raw(&agent, piece.into()).await?;
+        }
+        Ok(())
+    };
+    app.tasks.spawn(typing).await.map_err(|error| Problem::Internal(error.to_string()))?
+}
+
+/// Types bytes as they are.
+pub(crate) async fn type_raw(agent: &Agent, bytes: Bytes) -> Result<(), Problem> {
+    let typed = timeout(TYPED_WITHIN, agent.input()?.send(Input::Keys(bytes))).await;
+    typed.map_err(|_| Problem::InputTimeout(agent.id.clone()))?.map_err(|_| Problem::AgentStopped(agent.id.clone()))
+}
+
+async fn logs(Named(agent): Named, params: Params) -> Result<Response, Problem> {
     let tail = match params.number("tail", 1..=TAIL_MAX)? {
         Some(tail) => tail,
         None => params.number("lines", 1..=TAIL_MAX)?.unwrap_or(TAIL_DEFAULT),
     };
-    let lines = text::lines(&printed(&agent), tail);
-    Ok(axum::Json(json!({ "count": lines.len(), "logs": lines })))
+    let (bytes, times) = agent.output.timed();
+    let output = String::from_utf8_lossy(&bytes);
+    let lines = text::lines(&output, tail);
+    match params.text("format") {
+        None | Some("text") => {
+            let logs: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+            Ok(axum::Json(json!({ "count": logs.len(), "logs": logs })).into_response())
+        }
+        Some("json") => {
+            // The times are those of the last lines; whatever is before them has lost its own.
+            let untimed = output.split_inclusive('\n').count().saturating_sub(times.len());
+            let timestamp = |feeds: usize| feeds.checked_sub(untimed).and_then(|index| *times.get(index)?);
+            let entry = |(feeds, message)| LogEntry { timestamp: timestamp(feeds), level: "info".into(), message };
+            let entries: Vec<_> = lines.into_iter().map(entry).collect();
+            Ok(axum::Json(LogEntries { count: entries.len(), entries }).into_response())
+        }
+        Some(_) => Err(Problem::invalid("format", "must be text or json")),
+    }
 }
 
 async fn output(Named(agent): Named) -> axum::Json<Value> {
-    axum::Json(json!({ "output": printed(&agent) }))
+    axum::Json(json!({ "output": String::from_utf8_lossy(&agent.output.all().1) }))
 }
 
 async fn metrics(Named(agent): Named) -> Result<axum::Json<AgentMetrics>, Problem> {
@@ -416,19 +691,24 @@ async fn end_input(Named(agent): Named) -> Result<StatusCode, Problem> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn printed(agent: &Agent) -> String {
-    String::from_utf8_lossy(&agent.output.all().1).into_owned()
+async fn event_socket(State(app): Shared, workspace: Workspace, params: Params, request: Request) -> Result<Response, Problem> {
+    listen(app, workspace, &params, request, Form::Events)
 }
 
-async fn event_socket(State(app): Shared, workspace: Workspace, params: Params, mut request: Request) -> Result<Response, Problem> {
+async fn general_socket(State(app): Shared, workspace: Workspace, params: Params, request: Request) -> Result<Response, Problem> {
+    listen(app, workspace, &params, request, Form::General)
+}
+
+fn listen(app: Arc<App>, workspace: Workspace, params: &Params, mut request: Request, form: Form) -> Result<Response, Problem> {
     let handshake = Handshake::check(&mut request, None)?;
     let filter = Filter {
         agent_id: params.text("agentId").map(Into::into),
+        thread_id: params.text("threadId").map(Into::into),
         workspace_id: workspace.and(params.text("workspaceId"))?,
         since: params.number("since", 0..=u64::MAX)?,
     };
-    let (events, closing) = (Arc::clone(&app.events), app.closing.clone());
-    Ok(handshake.accept(&app.tasks, move |socket| event_stream::serve(socket, events, filter, closing)))
+    let tasks = app.tasks.clone();
+    Ok(handshake.accept(&tasks, move |socket| event_stream::serve(socket, app, form, filter)))
 }
 
 async fn terminal_socket(
@@ -442,7 +722,14 @@ async fn terminal_socket(
     let handshake = Handshake::check(&mut request, Some(TERMINAL_PROTOCOL))?;
     let negotiated = handshake.protocol.is_some() || params.text("framing") == Some("binary");
     let framing = if negotiated { Framing::Negotiated } else { Framing::Default };
+    let from_screen = match params.text("start") {
+        None => false,
+        Some("snapshot") if negotiated => true,
+        Some(_) => return Err(Problem::invalid("start", "must be snapshot, with the negotiated framing")),
+    };
+    let snapshots = from_screen || (negotiated && params.flag("snapshots")? == Some(true));
     let start = match (params.number("since", 0..=u64::MAX)?, params.flag("replay")?) {
+        _ if from_screen => Start::Snapshot,
         (Some(offset), _) => Start::Offset(offset),
         (None, Some(true)) => Start::Oldest,
         (None, Some(false)) => Start::Live,
@@ -465,5 +752,5 @@ async fn terminal_socket(
         }
     };
     let closing = app.closing.clone();
-    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, closing)))
+    Ok(handshake.accept(&app.tasks, move |socket| terminal_socket::serve(socket, agent, framing, start, snapshots, closing)))
 }

@@ -1,12 +1,18 @@
 //! Binds the parts of one runtime together, starts them and stops them again.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::serve::ListenerExt;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    accept::{self, Bounds},
     agents::{Agents, Patience},
     callbacks::Courier,
     config::Config,
@@ -15,25 +21,30 @@ use crate::{
     records::{FolderError, Records},
     replies::Replies,
     routes,
+    threads::Threads,
 };
 
 /// How long agents get to end by themselves at shutdown, before they are killed.
 const AGENTS_END_WITHIN: Duration = Duration::from_secs(3);
 /// How long killed agents get to disappear after that.
 const KILLED_WITHIN: Duration = Duration::from_secs(1);
+/// How long threads get to tell of the end of their agents after that.
+const THREADS_TOLD_WITHIN: Duration = Duration::from_millis(250);
 /// How long sockets and requests get to end after that.
 const SOCKETS_CLOSE_WITHIN: Duration = Duration::from_millis(1500);
-/// How often stopped agents that have been listed long enough are forgotten.
+/// How often stopped agents and ended threads that have been listed long enough are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 /// What every request gets.
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) agents: Arc<Agents>,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) replies: Replies,
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,
+    pub(crate) started: Instant,
 }
 
 /// The runtime; see [`Runtime::start`].
@@ -101,30 +112,26 @@ impl Runtime {
         agents.adopt().map_err(StartError::Adoption)?;
         // The address, since unlike the boot id it stays the same over restarts.
         tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));
-        tasks.spawn(forget_old_agents(Arc::clone(&agents), closing.clone()));
-        let app = Arc::new(App { config, agents, events, replies: Replies::default(), tasks, closing });
-        app.tasks.spawn(serve(listener, Arc::clone(&app)));
+        let threads = Arc::new(Threads::new(Arc::clone(&agents), Arc::clone(&events), tasks.clone(), closing.clone()));
+        tasks.spawn(forget_old(Arc::clone(&agents), Arc::clone(&threads), closing.clone()));
+        let (replies, started) = (Replies::default(), Instant::now());
+        let app = Arc::new(App { config, agents, threads, events, replies, tasks, closing, started });
+        app.tasks.spawn(accept::serve(
+            listener,
+            routes::router(Arc::clone(&app)),
+            Bounds::default(),
+            app.tasks.clone(),
+            app.closing.clone(),
+        ));
         Ok(Handle { app, address })
     }
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>) {
-    // Keystrokes and their echoes are small packets that must not wait to be joined.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection keeps its delay");
-        }
-    });
-    let closing = app.closing.clone();
-    if let Err(error) = axum::serve(listener, routes::router(app)).with_graceful_shutdown(closing.cancelled_owned()).await {
-        tracing::error!(%error, "server ended");
-    }
-}
-
-async fn forget_old_agents(agents: Arc<Agents>, closing: CancellationToken) {
+async fn forget_old(agents: Arc<Agents>, threads: Arc<Threads>, closing: CancellationToken) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     while closing.run_until_cancelled(ticks.tick()).await.is_some() {
         agents.forget_old();
+        threads.forget_old();
     }
 }
 
@@ -144,6 +151,9 @@ impl Handle {
             let drain = self.app.agents.drain(Patience::Wait(AGENTS_END_WITHIN));
             if timeout(AGENTS_END_WITHIN + KILLED_WITHIN, drain).await.is_err() {
                 tracing::error!("some agents were left behind");
+            }
+            if timeout(THREADS_TOLD_WITHIN, self.app.threads.all_told()).await.is_err() {
+                tracing::warn!("some threads did not tell of their end");
             }
         }
         self.app.closing.cancel();

@@ -19,6 +19,7 @@ use crate::{
     agents::{Agent, State},
     process::{Exit, Input, Size},
     ring::{Found, Progress},
+    screen::Snapshot,
     socket::{self, Goodbye, Incoming, Sink, Socket, Stream},
     text::Decoder,
 };
@@ -41,14 +42,17 @@ pub(crate) enum Start {
     Live,
     Oldest,
     Offset(u64),
+    /// With the screen as it stands.
+    Snapshot,
 }
 
-/// Serves one viewer until either side has enough, or the runtime is `closing`.
-pub(crate) async fn serve(socket: Socket, agent: Arc<Agent>, framing: Framing, start: Start, closing: CancellationToken) {
+/// Serves one viewer until either side has enough, or the runtime is `closing`. With `snapshots`
+/// a viewer that fell behind gets the screen as it stands.
+pub(crate) async fn serve(socket: Socket, agent: Arc<Agent>, framing: Framing, start: Start, snapshots: bool, closing: CancellationToken) {
     let (mut sink, mut stream) = socket.split();
     let (ask_pong, pong_asked) = mpsc::channel(1);
     let goodbye = tokio::select! {
-        goodbye = show(&mut sink, View::new(&agent, framing, start, &closing), pong_asked) => goodbye,
+        goodbye = show(&mut sink, View::new(&agent, framing, start, snapshots, &closing), pong_asked) => goodbye,
         goodbye = take_input(&mut stream, &agent, ask_pong) => goodbye,
         () = socket::overdue(&closing) => Goodbye::SHUTDOWN,
     };
@@ -78,6 +82,7 @@ async fn show(sink: &mut Sink, mut view: View<'_>, mut pong_asked: mpsc::Receive
 struct View<'a> {
     agent: &'a Agent,
     framing: Framing,
+    snapshots: bool,
     cursor: u64,
     output: watch::Receiver<Progress>,
     state: watch::Receiver<State>,
@@ -91,12 +96,15 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(agent: &'a Agent, framing: Framing, start: Start, closing: &'a CancellationToken) -> Self {
+    fn new(agent: &'a Agent, framing: Framing, start: Start, snapshots: bool, closing: &'a CancellationToken) -> Self {
         // Subscribed before the cursor is set, so that what comes in between wakes the viewer.
         let (output, state) = (agent.output.subscribe(), agent.watch());
         let (oldest, end) = agent.output.bounds();
+        let mut frames = VecDeque::new();
         let cursor = match start {
             Start::Live => end,
+            Start::Snapshot => draw(agent, &mut frames),
+            Start::Offset(offset) if snapshots && offset < oldest => draw(agent, &mut frames),
             // An offset from the future belongs to another agent of the same id.
             Start::Offset(offset) if offset <= end => offset.max(oldest),
             Start::Oldest | Start::Offset(_) => oldest,
@@ -104,11 +112,12 @@ impl<'a> View<'a> {
         Self {
             agent,
             framing,
+            snapshots,
             cursor,
             output,
             state,
             decoder: Decoder::default(),
-            frames: VecDeque::new(),
+            frames,
             told_exit: false,
             closing,
             last_look: false,
@@ -144,7 +153,10 @@ impl<'a> View<'a> {
                 }
                 Found::Lost { start } if self.framing == Framing::Negotiated => {
                     self.cursor = start;
-                    return Ok(control(&Control::Lagged { offset: start }));
+                    if self.snapshots {
+                        self.cursor = draw(self.agent, &mut self.frames);
+                    }
+                    return Ok(control(&Control::Lagged { offset: self.cursor }));
                 }
                 Found::Lost { .. } => return Err(Goodbye::TOO_SLOW),
                 Found::UpToDate => match exit {
@@ -185,6 +197,14 @@ impl<'a> View<'a> {
             Framing::Default => self.frames.extend(text_frames(self.decoder.finish())),
         }
     }
+}
+
+/// Has the screen as it stands go to the viewer; gives the offset from which output goes on.
+fn draw(agent: &Agent, frames: &mut VecDeque<Message>) -> u64 {
+    let Snapshot { offset, size, drawing } = agent.snapshot();
+    frames.push_back(control(&Control::Snapshot { offset, cols: size.cols, rows: size.rows }));
+    frames.push_back(Message::binary(drawing));
+    offset
 }
 
 /// Cuts output into text frames. Some clients take any frame that starts with a brace for

@@ -33,6 +33,11 @@ impl Decoder {
         text
     }
 
+    /// The bytes of a code point that is not finished yet.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// What an unfinished code point comes to when nothing more follows.
     pub(crate) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }
@@ -42,18 +47,43 @@ impl Decoder {
 /// Takes out escape sequences (ECMA-48) and every control character but line feed, carriage
 /// return and tab.
 pub(crate) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        match char {
-            '\u{1b}' => skip_escape(&mut chars),
-            '\u{9b}' => skip_until_final(&mut chars),
-            '\n' | '\r' | '\t' => plain.push(char),
-            control if control.is_control() => {}
-            printable => plain.push(printable),
+    Printed::of(text).collect()
+}
+
+/// What of a terminal's output is text.
+struct Printed<'a> {
+    chars: std::str::Chars<'a>,
+    /// Line feeds so far, those inside of control sequences too.
+    feeds: usize,
+}
+
+impl<'a> Printed<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { chars: text.chars(), feeds: 0 }
+    }
+}
+
+impl Iterator for Printed<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        loop {
+            let rest = self.chars.as_str();
+            match self.chars.next()? {
+                '\u{1b}' => skip_escape(&mut self.chars),
+                '\u{9b}' => skip_until_final(&mut self.chars),
+                '\n' => {
+                    self.feeds += 1;
+                    return Some('\n');
+                }
+                space @ ('\r' | '\t') => return Some(space),
+                control if control.is_control() => {}
+                printable => return Some(printable),
+            }
+            let skipped = &rest[..rest.len() - self.chars.as_str().len()];
+            self.feeds += skipped.matches('\n').count();
         }
     }
-    plain
 }
 
 fn skip_escape(chars: &mut std::str::Chars<'_>) {
@@ -89,17 +119,25 @@ fn skip_while_intermediate(chars: &mut std::str::Chars<'_>) {
 }
 
 /// The last `tail` lines as a person would read them: joined, without control sequences, and of
-/// a line that was redrawn in place only what was written last.
-pub(crate) fn lines(output: &str, tail: usize) -> Vec<String> {
-    let plain = plain(output);
-    let mut lines: Vec<&str> = plain.split('\n').collect();
-    if lines.last().is_some_and(|last| last.trim_end_matches('\r').is_empty()) {
-        lines.pop();
+/// a line that was redrawn in place only what was written last. Each comes with the number of line
+/// feeds before it in `output`, of which a control sequence may have swallowed some.
+pub(crate) fn lines(output: &str, tail: usize) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    let (mut printed, mut line) = (Printed::of(output), (0, String::new()));
+    while let Some(char) = printed.next() {
+        if char == '\n' {
+            lines.push(std::mem::replace(&mut line, (printed.feeds, String::new())));
+        } else {
+            line.1.push(char);
+        }
+    }
+    if !line.1.trim_end_matches('\r').is_empty() {
+        lines.push(line);
     }
     let skip = lines.len().saturating_sub(tail);
-    let shown = |line: &str| {
+    let shown = |(feeds, line): (usize, String)| {
         let line = line.trim_end_matches('\r');
-        line.rsplit('\r').next().unwrap_or(line).to_owned()
+        (feeds, line.rsplit('\r').next().unwrap_or(line).to_owned())
     };
     lines.into_iter().skip(skip).map(shown).collect()
 }
@@ -132,8 +170,15 @@ mod tests {
     #[test]
     fn lines_are_joined_and_free_of_control_sequences() {
         let output = "\u{1b}[?2004h\u{1b}]0;title\u{7}one\r\n10%\r99%\r\n\u{1b}(B\u{1b}[1;31mtwo\u{1b}[0m\r\n\u{1b}P1$r\u{1b}\\three";
-        assert_eq!(lines(output, 100), ["one", "99%", "two", "three"]);
-        assert_eq!(lines(output, 2), ["two", "three"]);
-        assert_eq!(lines("", 5), [""; 0]);
+        let shown = |tail| lines(output, tail).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        assert_eq!(shown(100), ["one", "99%", "two", "three"]);
+        assert_eq!(shown(2), ["two", "three"]);
+        assert!(lines("", 5).is_empty());
+    }
+
+    #[test]
+    fn a_line_knows_its_place_even_behind_a_swallowed_line_feed() {
+        let feeds: Vec<_> = lines("a\nb\u{1b}]0;ti\ntle\u{7}c\nd", 9).into_iter().collect();
+        assert_eq!(feeds, [(0, "a".into()), (1, "bc".into()), (3, "d".into())]);
     }
 }

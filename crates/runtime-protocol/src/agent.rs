@@ -4,11 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::login::Login;
+
 /// Body of `POST /api/spawn` (dialect D1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpawnRequest {
-    /// `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`; aliases as [`canonical_agent_type`].
+    /// `claude`, `codex`, `gemini`, `aider`, `custom`, `echo` or whatever else the runtime has an adapter for, with their aliases.
     pub agent_type: String,
     #[serde(default = "one")]
     pub count: u32,
@@ -18,7 +20,9 @@ pub struct SpawnRequest {
     pub capabilities: Vec<String>,
     #[serde(default)]
     pub permissions: Vec<String>,
-    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`.
+    /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `role`, `reportsTo`,
+    /// `executionId`, `contextFiles` (a list of [`ContextFile`]), `credentials`, `approvalPreset` (also in `adapterConfig`),
+    /// `mode`, `resources`, `idleTimeout`.
     #[serde(default)]
     pub config: Map<String, Value>,
     pub workspace_id: String,
@@ -31,6 +35,69 @@ pub struct SpawnRequest {
 
 fn one() -> u32 {
     1
+}
+
+/// Body of `POST /spawn` in the dialect D3; told from [`SpawnRequest`] by its `agentId`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MinimalSpawnRequest {
+    pub agent_id: String,
+    pub agent_type: String,
+    pub workspace_id: String,
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    #[serde(default)]
+    pub env: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+}
+
+impl From<MinimalSpawnRequest> for SpawnRequest {
+    fn from(minimal: MinimalSpawnRequest) -> Self {
+        let mut config = Map::new();
+        config.insert("env".into(), Value::Object(minimal.env));
+        if let Some(workdir) = minimal.workdir {
+            config.insert("workdir".into(), Value::String(workdir));
+        }
+        Self {
+            agent_type: minimal.agent_type,
+            count: 1,
+            name: None,
+            capabilities: minimal.capabilities,
+            permissions: Vec::new(),
+            config,
+            workspace_id: minimal.workspace_id,
+            callback_url: None,
+            id: Some(minimal.agent_id),
+        }
+    }
+}
+
+/// A file that an agent finds in its folder when it starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContextFile {
+    /// Relative to the agent's folder, without `..`.
+    pub path: String,
+    pub content: String,
+}
+
+/// Reply to `GET /api/agents/:id/logs?format=json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LogEntries {
+    pub entries: Vec<LogEntry>,
+    #[serde(default)]
+    pub count: usize,
+}
+
+/// One line that an agent printed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// When the first byte of the line came; absent where that is not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<DateTime<Utc>>,
+    /// Always `info` in ours, since a terminal has no levels.
+    pub level: String,
+    pub message: String,
 }
 
 /// Reply to `POST /api/spawn`.
@@ -76,6 +143,18 @@ pub struct AgentHandle {
     pub capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
+    /// What the agent is in its team; free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Whom the agent reports to; free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports_to: Option<String>,
+    /// The execution that the agent works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<String>,
+    /// The managed thread that the agent was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_session_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +176,12 @@ pub struct AgentHandle {
     /// Our extension: the limits in force; none where nothing is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<AgentLimits>,
+    /// What the agent waits for while it is `authenticating`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Whether the runtime's automatic answers to the agent's questions are off.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What holds an agent back, with everything that it starts.
@@ -179,6 +264,9 @@ pub struct Health {
     pub version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_agents: Option<u32>,
+    /// Whole seconds since the runtime process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<u64>,
 }
 
 fn yes() -> bool {

@@ -14,6 +14,12 @@ pub struct SpawnCallback {
     pub error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_url: Option<String>,
+    /// With `requires_login`, from our runtime: what a person has to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// With `requires_login`, from our runtime: what a person has to enter at `login_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp_endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,12 +7,18 @@
 mod agent;
 mod callback;
 mod event;
+mod login;
+mod message;
 mod terminal;
+mod thread;
 
 pub use agent::{
-    AgentHandle, AgentLimits, AgentList, AgentMetrics, AgentStatus, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent,
-    canonical_agent_type, wire_agent_type,
+    AgentHandle, AgentLimits, AgentList, AgentMetrics, AgentStatus, ContextFile, ErrorBody, Health, LogEntries, LogEntry,
+    MinimalSpawnRequest, SpawnReply, SpawnRequest, SpawnedAgent, canonical_agent_type, wire_agent_type,
 };
 pub use callback::{CallbackStatus, Heartbeat, SpawnCallback};
 pub use event::{EventFrame, EventName, StreamFrame};
+pub use login::{Login, LoginMethod};
+pub use message::{AgentMessage, BlockingPrompt, Direction, MessageKind};
 pub use terminal::{Control, TERMINAL_PROTOCOL, default_framing};
+pub use thread::{ThreadEvent, ThreadEventType, ThreadHandle, ThreadList, ThreadPreparation, ThreadRequest, ThreadStatus};

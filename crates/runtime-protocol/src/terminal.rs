@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 /// the first byte that follows in the stream of all bytes that the agent ever printed. The query
 /// `since=<offset>` asks for everything from there; what the runtime no longer holds is skipped,
 /// which shows as an `offset` above the one asked for.
+///
+/// The query `start=snapshot` asks for the screen instead of what led to it: after the greeting
+/// comes [`Control::Snapshot`], then one binary frame that draws the screen, then what follows.
+/// A viewer that started so, or one with `since` and `snapshots=1`, gets a snapshot too after it
+/// fell behind: [`Control::Lagged`], [`Control::Snapshot`], the drawing, what follows. Without
+/// that query a viewer never gets one.
 pub const TERMINAL_PROTOCOL: &str = "raven.terminal.v1";
 
 /// Control frames: JSON text in the negotiated mode, and the greeting and `resize` in the default one.
@@ -35,6 +41,13 @@ pub enum Control {
     /// The reader fell behind and bytes up to `offset` were dropped for it.
     Lagged {
         offset: u64,
+    },
+    /// The next binary frame is no output: its escape sequences draw the screen, with modes, cursor
+    /// and recent lines above, as it stands right before the byte at `offset`. Output goes on there.
+    Snapshot {
+        offset: u64,
+        cols: u16,
+        rows: u16,
     },
     #[serde(rename_all = "camelCase")]
     Exited {

@@ -88,3 +88,28 @@ async fn a_heartbeat_tells_each_workspace_of_its_living_agents() {
     assert_eq!(headers["x-workspace-id"], "w1");
     assert_eq!((&told["workspaceId"], &told["activeAgents"], &told["runtimeId"]), (&json!("w1"), &json!(1), &json!(world.url(""))));
 }
+
+#[tokio::test]
+async fn heartbeats_go_on_for_a_workspace_whose_agents_are_all_gone() {
+    let mut control_plane = ControlPlane::answering(&[]).await;
+    let url = control_plane.url.parse().unwrap();
+    let world = World::with(|config| {
+        config.callback_url = Some(url);
+        config.heartbeat_every = Duration::from_millis(20);
+    })
+    .await;
+    let mut body = scripted("sleep 1000");
+    body["config"]["executionId"] = json!("exec-1");
+    world.spawn(&body).await;
+    assert_eq!(control_plane.next().await.2["activeAgents"], 1);
+    assert_eq!(world.delete("/api/executions/exec-1/resources").await.status, 204);
+    assert_eq!(world.get("/api/agents").await.body["count"], 0);
+    let mut counts = Vec::new();
+    while counts.len() < 3 {
+        let (_, _, told) = control_plane.next().await;
+        assert_eq!(told["workspaceId"], "w1");
+        if told["activeAgents"] == 0 {
+            counts.push(told);
+        }
+    }
+}

@@ -15,6 +15,9 @@ async fn a_life_is_told_in_order_and_its_end_once_with_the_exit_code() {
     let ready = events.event().await;
     assert_eq!((&ready["event"], &ready["data"]["agent"]["status"]), (&json!("agent_ready"), &json!("ready")));
     world.post(&format!("/api/agents/{id}/send"), &json!({ "message": "go" })).await;
+    let message = events.event().await;
+    assert_eq!((&message["event"], &message["data"]["message"]["direction"]), (&json!("message"), &json!("inbound")));
+    assert_eq!((&message["data"]["message"]["id"], &message["data"]["message"]["content"]), (&json!(format!("{id}-msg-1")), &json!("go")));
     let stopped = events.event().await;
     assert_eq!(stopped["event"], "agent_stopped");
     assert_eq!(stopped["data"]["reason"], "exit code 3");

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{ClientRequestBuilder, Message, http::Uri},
+    tungstenite::{ClientRequestBuilder, Error, Message, http::Uri},
 };
 
 /// How long anything awaited may take; far above what it takes, even on a busy machine.
@@ -102,6 +102,14 @@ impl World {
 
     pub(crate) async fn default_framing(&self, id: &str, query: &str) -> Viewer {
         Viewer::open(self.socket(&format!("/ws/agents/{id}/terminal{query}"))).await
+    }
+
+    /// The status with which a terminal without a subprotocol is refused.
+    pub(crate) async fn default_framing_refused(&self, id: &str, query: &str) -> u16 {
+        match connect_async(self.socket(&format!("/ws/agents/{id}/terminal{query}"))).await {
+            Err(Error::Http(response)) => response.status().as_u16(),
+            other => panic!("not refused but {other:?}"),
+        }
     }
 
     pub(crate) async fn events(&self, query: &str) -> Viewer {
