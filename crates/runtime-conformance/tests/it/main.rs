@@ -67,6 +67,14 @@ async fn agents_outlive_a_kill_of_the_runtime() {
     keeps(&played(&runtime, plan).await);
 }
 
+/// RUN-03
+#[tokio::test]
+async fn a_login_prompt_is_told_in_members_of_its_own() {
+    let runtime = Runtime::start().await;
+    let login_type = Some("codex".to_owned());
+    keeps(&played(&runtime, Plan { scenarios: vec![Scenario::Login], login_type, ..Plan::of(Profile::Raven) }).await);
+}
+
 /// The defects of the original are there, and what it can do it does.
 #[tokio::test]
 async fn the_replica_of_the_original_is_recognised_with_its_defects() {

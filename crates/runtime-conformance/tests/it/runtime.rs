@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -11,6 +12,13 @@ use std::{
 use tempfile::TempDir;
 
 pub(crate) const TOKEN: &str = "the token of these tests";
+/// A program that asks for a login as Codex does, and waits.
+const SIGNS_IN: &str = "#!/bin/sh\n\
+    printf 'Follow these steps to sign in with ChatGPT using device code authorization:\\r\\n\\r\\n'\n\
+    printf '1. Open this link in your browser and sign in to your account\\r\\n   https://auth.openai.com/codex/device\\r\\n\\r\\n'\n\
+    printf '2. Enter this one-time code (expires in 15 minutes)\\r\\n   ABCD-12345\\r\\n'\n\
+    exec sleep 1000\n";
+
 /// How long the program may take to listen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -29,12 +37,16 @@ impl Runtime {
         // The shell sees nothing else of what the tests run in.
         let script = format!(
             "[ -f pid ] && kill -9 $(cat pid) && while grep -q '^State:.[^ZX]' /proc/$(cat pid)/status 2>/dev/null; do sleep 0.02; done\n\
-             env -i PATH=\"$PATH\" HOME=\"$PWD\" RUNTIME_PORT={port} RUNTIME_TOKEN='{TOKEN}' RUNTIME_WORKDIR_ROOT=\"$PWD/agents\" LOG_LEVEL=warn \\\n\
+             env -i PATH=\"$PWD/bin:$PATH\" HOME=\"$PWD\" RUNTIME_PORT={port} RUNTIME_TOKEN='{TOKEN}' RUNTIME_WORKDIR_ROOT=\"$PWD/agents\" LOG_LEVEL=warn \\\n\
              setsid '{}' > log 2>&1 &\n\
              echo $! > pid\n",
             program.display()
         );
         fs::write(runtime.folder.path().join("restart.sh"), script).unwrap();
+        let programs = runtime.folder.path().join("bin");
+        fs::create_dir(&programs).unwrap();
+        fs::write(programs.join("codex"), SIGNS_IN).unwrap();
+        fs::set_permissions(programs.join("codex"), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(Command::new("sh").args(["-c", &runtime.restart_command()]).status().unwrap().success());
         let deadline = Instant::now() + DEADLINE;
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
