@@ -126,9 +126,9 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
         }
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
         if path.ends_with("/terminal") {
-            quiet(socket).await
+            quiet(socket).await;
         } else {
-            listen(socket, &shared).await
+            listen(socket, &shared).await;
         }
         return;
     }
