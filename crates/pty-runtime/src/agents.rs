@@ -37,6 +37,7 @@ use crate::{
     ring::Output,
     session,
     structured::Lines,
+    threads::ThreadRecord,
     workdir,
 };
 
@@ -63,7 +64,7 @@ pub(crate) struct Order {
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
-    pub(crate) thread_id: Option<String>,
+    pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) callback_url: Option<Url>,
     pub(crate) command: Option<String>,
     pub(crate) args: Vec<String>,
@@ -84,7 +85,7 @@ pub(crate) struct Agent {
     pub(crate) workspace_id: Option<String>,
     pub(crate) role: Option<String>,
     pub(crate) execution_id: Option<String>,
-    pub(crate) thread_id: Option<String>,
+    pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
     pub(crate) mode: Mode,
@@ -137,7 +138,7 @@ impl Agent {
             role: self.role.clone(),
             reports_to: self.reports_to.clone(),
             execution_id: self.execution_id.clone(),
-            thread_id: self.thread_id.clone(),
+            thread_id: self.thread_id().map(Into::into),
             runtime_session_id: Some(self.runtime_session_id.clone()),
             endpoint: Some(self.endpoint.clone()),
             pid: self.process.get().map(Process::pid),
@@ -189,7 +190,7 @@ impl Agent {
             role: self.role.clone(),
             reports_to: self.reports_to.clone(),
             execution_id: self.execution_id.clone(),
-            thread_id: self.thread_id.clone(),
+            thread: self.thread.as_deref().cloned(),
             runtime_session_id: self.runtime_session_id.clone(),
             capabilities: self.capabilities.clone(),
             callback_url: self.callback_url.as_ref().map(ToString::to_string),
@@ -221,6 +222,16 @@ impl Agent {
 
     pub(crate) fn status(&self) -> AgentStatus {
         self.state.borrow().status
+    }
+
+    /// Whether it has ever been ready.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.state.borrow().was_ready
+    }
+
+    /// The thread that it was started for.
+    pub(crate) fn thread_id(&self) -> Option<&str> {
+        self.thread.as_ref().map(|thread| thread.id.as_str())
     }
 
     pub(crate) fn endpoint(&self) -> &str {
@@ -392,7 +403,7 @@ impl Agents {
             role: order.role.clone(),
             reports_to: order.reports_to.clone(),
             execution_id: order.execution_id.clone(),
-            thread_id: order.thread_id.clone(),
+            thread: order.thread.clone(),
             order: Some(order.clone()),
             runtime_session_id: session_id,
             mode: order.mode,
@@ -530,7 +541,7 @@ impl Agents {
             role: record.role,
             reports_to: record.reports_to,
             execution_id: record.execution_id,
-            thread_id: record.thread_id,
+            thread: record.thread.map(Arc::new),
             order: None,
             runtime_session_id: record.runtime_session_id,
             output,

@@ -22,6 +22,8 @@ use crate::{
 const SHOWN_FOR: Duration = Duration::from_millis(500);
 /// The same for a login notice at an idle prompt, where nothing is urgent.
 const IDLE_LOGIN_SHOWN_FOR: Duration = Duration::from_millis(1500);
+/// How long an address or a code may take to appear after the sign of a login that needs it.
+const LOGIN_DRAWN_WITHIN: Duration = Duration::from_secs(5);
 /// How long a question that was answered may stay before it is answered again.
 const ANSWER_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Time for which a turn must look complete before it is.
@@ -201,7 +203,7 @@ impl Detection {
             self.ready_seen = None;
             return false;
         }
-        if any(&self.adapter.ready, &self.view.lines.join("\n")) {
+        if shows(&self.adapter.ready, &self.view.lines.join("\n")) {
             let since = *self.ready_seen.get_or_insert(now);
             return self.due(now, self.changed_at + times.settle) || self.due(now, since + READY_AT_LAST);
         }
@@ -215,11 +217,11 @@ impl Detection {
     fn is_held_up(&self) -> bool {
         let (start, lines) = self.bottom(QUESTION_LINES);
         let from = self.prompt_line().map_or(0, |line| line.saturating_sub(start));
-        any(&self.adapter.not_ready, &lines[from..].join("\n"))
+        shows(&self.adapter.not_ready, &lines[from..].join("\n"))
     }
 
     fn shows_work(&self) -> bool {
-        any(&self.adapter.working, &self.bottom(WORK_LINES).1.join("\n"))
+        shows(&self.adapter.working, &self.bottom(WORK_LINES).1.join("\n"))
     }
 
     fn turn_is_over(&mut self, now: Instant) -> bool {
@@ -233,7 +235,7 @@ impl Detection {
         if self.is_held_up() || self.shows_work() {
             return self.due(now, quiet_since + WORK_STALE);
         }
-        let settle = if any(&self.adapter.complete, &text) { TURN_SETTLE } else { times.turn_quiet };
+        let settle = if shows(&self.adapter.complete, &text) { TURN_SETTLE } else { times.turn_quiet };
         self.due(now, quiet_since + settle)
     }
 
@@ -245,7 +247,8 @@ impl Detection {
         };
         let since = *self.login_seen.get_or_insert(now);
         let patience = if self.phase == Phase::Ready { IDLE_LOGIN_SHOWN_FOR } else { SHOWN_FOR };
-        if !self.due(now, since + patience) {
+        let drawn = is_whole(&login) && self.due(now, self.changed_at.max(since) + patience);
+        if !drawn && !self.due(now, since + LOGIN_DRAWN_WITHIN) {
             return true;
         }
         match &self.login_told {
@@ -267,7 +270,7 @@ impl Detection {
         let lines = &self.view.lines;
         let below = self.prompt_line();
         let idle = self.was_ready;
-        let ready = any(&self.adapter.ready, &lines.join("\n"));
+        let ready = shows(&self.adapter.ready, &lines.join("\n"));
         let counts = |sign: &&LoginSign| {
             let from = match below {
                 Some(line) if idle => line,
@@ -384,8 +387,17 @@ impl Detection {
     }
 }
 
-fn any(signs: &[Sign], text: &str) -> bool {
+fn shows(signs: &[Sign], text: &str) -> bool {
     signs.iter().any(|sign| sign.is_in(text))
+}
+
+/// Whether `login` has all that its method takes.
+fn is_whole(login: &Login) -> bool {
+    match login.method {
+        LoginMethod::DeviceCode => login.login_url.is_some() && login.device_code.is_some(),
+        LoginMethod::Browser => login.login_url.is_some(),
+        LoginMethod::ApiKey | LoginMethod::CliAuth | LoginMethod::Oauth => true,
+    }
 }
 
 /// Whether `now` has an address or a code that `told` lacked.
@@ -410,4 +422,82 @@ fn option(line: &str) -> Option<String> {
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let choice = line[digits..].strip_prefix(['.', ')']).filter(|_| (1..=2).contains(&digits))?.trim();
     (!choice.is_empty()).then(|| told(choice))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{adapter::Adapters, screen::Row};
+
+    const PIECES: [&str; 16] = [
+        "❯",
+        "❯ 1. Yes, I trust this folder",
+        "? for shortcuts",
+        "esc to interrupt",
+        "Is this a project you created or one you trust?",
+        "Do you want to use this API key?",
+        "Do you want to proceed?",
+        "Not logged in · Run /login",
+        "Open this URL: https://claude.ai/login",
+        "https://claude.ai.evil.example/login",
+        "enter this one-time code ABCD-1234",
+        "New MCP server found in .mcp.json",
+        "Process exited with code 1",
+        "1. Yes",
+        "Cooked for 3s",
+        "",
+    ];
+
+    fn view(lines: &[&str]) -> View {
+        View::of(lines.iter().map(|line| Row { text: (*line).to_owned(), wrapped: false }).collect(), 80)
+    }
+
+    fn agent(phase: Phase, now: Instant) -> Detection {
+        static CLAUDE: LazyLock<Arc<Adapter>> = LazyLock::new(|| Adapters::built_in().find("claude").unwrap());
+        Detection::new(Arc::clone(&CLAUDE), phase, now)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_printed_after_the_first_ready_has_nothing_typed(
+            screens in proptest::collection::vec((proptest::collection::vec(0..PIECES.len(), 0..24), 1_u64..20_000, any::<bool>()), 1..12),
+        ) {
+            let mut now = Instant::now();
+            let mut detection = agent(Phase::Ready, now);
+            for (lines, millis, send) in screens {
+                now += Duration::from_millis(millis);
+                if send {
+                    detection.message_sent(now);
+                }
+                detection.printed(now);
+                let lines: Vec<&str> = lines.into_iter().map(|index| PIECES[index]).collect();
+                for finding in detection.look(now, view(&lines), true) {
+                    let typed = matches!(finding, Finding::Prompt { ref answer, .. } if !answer.is_empty());
+                    prop_assert!(!typed, "{finding:?}");
+                }
+                prop_assert!(detection.wake_at().is_none_or(|at| at > now));
+            }
+        }
+    }
+
+    #[test]
+    fn text_above_an_idle_prompt_asks_for_no_login_and_text_while_busy_neither() {
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let above = view(&["Not logged in · Run /login", "❯", "? for shortcuts"]);
+        let below = view(&["❯", "? for shortcuts Not logged in · Run /login"]);
+        let login = |findings: Vec<Finding>| findings.iter().any(|finding| matches!(finding, Finding::Login(_)));
+        for (phase, view, expected) in
+            [(Phase::Ready, &above, false), (Phase::Ready, &below, true), (Phase::Busy, &below, false), (Phase::Starting, &below, true)]
+        {
+            let mut detection = agent(phase, now);
+            detection.printed(now);
+            assert!(!login(detection.look(now, view.clone(), true)));
+            assert_eq!(login(detection.look(later(2), view.clone(), true)), expected, "{phase:?} {:?}", view.lines);
+        }
+    }
 }

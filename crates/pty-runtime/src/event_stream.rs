@@ -99,7 +99,7 @@ impl EventLog {
     pub(crate) fn record(&self, event: EventName, agent: &Agent, data: Value) {
         let concerned = Concerned {
             agent: &agent.id,
-            thread: agent.thread_id.as_deref(),
+            thread: agent.thread_id(),
             workspace: agent.workspace_id.as_deref(),
             runtime_session: Some(&agent.runtime_session_id),
         };
@@ -132,6 +132,11 @@ impl EventLog {
     /// Follows the log from here on.
     pub(crate) fn follow(self: &Arc<Self>) -> Follower {
         self.follow_since(None)
+    }
+
+    /// Follows the log from its first event on.
+    pub(crate) fn follow_from_the_start(self: &Arc<Self>) -> Follower {
+        self.follow_since(Some(0))
     }
 
     fn follow_since(self: &Arc<Self>, since: Option<u64>) -> Follower {

@@ -65,12 +65,14 @@ pub(crate) struct Follower {
     screen: Screen,
     /// Made when the agent is first looked at.
     detection: Option<Detection>,
+    /// How far the output was when the detection last heard of it; snapshots read further.
+    heard: u64,
     turns: Turns,
 }
 
 impl Follower {
     pub(crate) fn new(adapter: Arc<Adapter>, size: Size) -> Self {
-        Self { adapter, screen: Screen::new(size), detection: None, turns: Turns::default() }
+        Self { adapter, screen: Screen::new(size), detection: None, heard: 0, turns: Turns::default() }
     }
 
     /// Starts to judge an agent that is in `phase`.
@@ -89,12 +91,12 @@ impl Follower {
 
     /// Looks at what the agent shows; `automation` as for [`Detection::look`].
     pub(crate) fn look(&mut self, now: Instant, output: &Output, size: Size, automation: bool) -> Vec<Finding> {
-        let before = self.screen.offset();
         self.screen.catch_up(output, size);
         let Some(detection) = &mut self.detection else {
             return Vec::new();
         };
-        if self.screen.offset() > before {
+        if self.screen.offset() > self.heard {
+            self.heard = self.screen.offset();
             detection.printed(now);
         }
         let findings = detection.look(now, self.screen.view(), automation);
@@ -125,7 +127,7 @@ impl Agent {
             return self.send_line(message).await;
         }
         let message = plain(message)?;
-        self.post(&message, None).await
+        self.post(&message, None).await.map(drop)
     }
 
     /// Tells a structured program something, in one line of its input: as it is where the caller or the
@@ -188,22 +190,19 @@ impl Agent {
                 Ok(state) => state.status,
                 Err(_) => return Err(Problem::AgentStopped(self.id.clone())),
             };
-            if status == AgentStatus::Ready && !self.following.follower().turns.is_open() {
-                let (reply, answer) = oneshot::channel();
-                self.post(message, Some(reply)).await?;
-                return Ok(answer);
-            }
             if status != AgentStatus::Ready {
                 return Err(self.no_turn());
             }
-            // Somebody else's message came first; its turn shows as a change of state.
-            if state.changed().await.is_err() {
-                return Err(Problem::AgentStopped(self.id.clone()));
+            let (reply, answer) = oneshot::channel();
+            if self.post(message, Some(reply)).await? {
+                return Ok(answer);
             }
         }
     }
 
-    async fn post(&self, message: &str, reply: Option<oneshot::Sender<AgentMessage>>) -> Result<(), Problem> {
+    /// Queues `message`. With a `reply` only if the agent is ready for a turn of its own; returns
+    /// whether it was.
+    async fn post(&self, message: &str, reply: Option<oneshot::Sender<AgentMessage>>) -> Result<bool, Problem> {
         let input = self.input()?;
         let chars = message.chars().count();
         let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
@@ -217,6 +216,9 @@ impl Agent {
         if status == AgentStatus::Authenticating {
             return Err(Problem::AuthRequired(self.id.clone()));
         }
+        if reply.is_some() && status != AgentStatus::Ready {
+            return Ok(false);
+        }
         if matches!(status, AgentStatus::Ready | AgentStatus::Busy) {
             follower.message_sent(Instant::now(), &self.output, message, reply);
             self.becomes(AgentStatus::Ready, AgentStatus::Busy);
@@ -225,7 +227,7 @@ impl Agent {
         let inbound = follower.turns.message(&self.id, Direction::Inbound, message, false, Utc::now());
         self.events.record(EventName::Message, self, json!({ "message": inbound }));
         place.send(Input::Message { text, pause });
-        Ok(())
+        Ok(true)
     }
 
     /// Why there is no turn, as the agent stands.
@@ -305,7 +307,8 @@ impl Agents {
         let mut answers = Vec::new();
         let wake_at = {
             let mut follower = agent.following.follower();
-            let findings = follower.look(Instant::now(), &agent.output, agent.size(), !agent.is_paused());
+            let automation = !agent.is_paused() && agent.status() != AgentStatus::Stopping;
+            let findings = follower.look(Instant::now(), &agent.output, agent.size(), automation);
             for finding in findings {
                 answers.extend(self.carry_out(agent, &mut follower, finding));
             }
@@ -410,4 +413,24 @@ impl Drop for Place<'_> {
 fn plain(message: &str) -> Result<String, Problem> {
     let message = text::plain(message).trim().to_owned();
     if message.is_empty() { Err(Problem::invalid("message", "must not be empty")) } else { Ok(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::Adapters;
+
+    #[test]
+    fn output_that_a_snapshot_read_first_still_counts_as_printed() {
+        let (start, output) = (Instant::now(), Output::new());
+        let mut follower = Follower::new(Adapters::built_in().find("custom").unwrap(), Size::DEFAULT);
+        let at = |millis| start + Duration::from_millis(millis);
+        follower.begin(Phase::Ready, start);
+        follower.message_sent(start, &output, "go", None);
+        output.append(0, b"still at it");
+        follower.screen.catch_up(&output, Size::DEFAULT);
+        assert_eq!(follower.look(at(1400), &output, Size::DEFAULT, true), []);
+        assert_eq!(follower.look(at(1600), &output, Size::DEFAULT, true), []);
+        assert_eq!(follower.look(at(2900), &output, Size::DEFAULT, true), [Finding::TurnComplete]);
+    }
 }

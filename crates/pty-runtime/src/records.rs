@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use runtime_protocol::{AgentStatus, Login};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{process::Mode, session::Identity, supervisor_protocol::End};
+use crate::{process::Mode, session::Identity, supervisor_protocol::End, threads::ThreadRecord};
 
 /// Name of the runtime's own folder under the root.
 pub(crate) const FOLDER: &str = ".runtime";
@@ -36,7 +36,7 @@ pub(crate) struct Record {
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
-    pub(crate) thread_id: Option<String>,
+    pub(crate) thread: Option<ThreadRecord>,
     pub(crate) runtime_session_id: String,
     pub(crate) capabilities: Vec<String>,
     pub(crate) callback_url: Option<String>,

@@ -163,6 +163,8 @@ async fn describe(app: Shared, workspace: Workspace, params: Params, request: Re
             "logs": "/api/agents/:id/logs",
             "output": "/api/agents/:id/output",
             "stream": "/api/agents/:id/stream",
+            "pause": "/api/agents/:id/pause",
+            "resume": "/api/agents/:id/resume",
             "metrics": "/api/agents/:id/metrics",
             "endInput": "/api/agents/:id/input/end",
             "restart": "/api/agents/:id/restart",
@@ -409,7 +411,7 @@ pub(crate) fn order(
         role: options.role,
         reports_to: options.reports_to,
         execution_id: options.execution_id,
-        thread_id: None,
+        thread: None,
         callback_url: None,
         command: options.command,
         args: options.args,
@@ -527,7 +529,7 @@ pub(crate) async fn end(app: &App, agent: Arc<Agent>, patience: Patience) -> Res
 
 async fn restart(State(app): Shared, Named(agent): Named, params: Params) -> Result<axum::Json<AgentHandle>, Problem> {
     let patience = patience(params.number("timeout", 0..=STOP_TIMEOUT_MILLIS_MAX)?, params.flag("force")?);
-    if agent.thread_id.is_some() {
+    if agent.thread.is_some() {
         return Err(Problem::invalid("id", "is an agent of a thread, which ends with it; start another thread"));
     }
     let agents = Arc::clone(&app.agents);
@@ -558,7 +560,7 @@ async fn release_execution(
             });
             futures_util::future::join_all(stops).await.into_iter().collect::<Result<(), Problem>>()?;
             for thread in app.threads.list() {
-                if workspace.includes(thread.workspace_id.as_deref()) && thread.execution_id == id {
+                if workspace.includes(thread.workspace_id.as_deref()) && thread.record.execution_id == id {
                     app.threads.forget(&thread);
                 }
             }

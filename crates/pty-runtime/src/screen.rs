@@ -15,7 +15,7 @@ use avt::{Cell, Color, Line, Observation, Observer, Pen, Terminal};
 use crate::{
     process::Size,
     ring::{Found, Output},
-    text::Decoder,
+    text::{Decoder, spaced},
 };
 
 /// Lines kept above the screen, for turns and snapshots: about 1 MiB per agent at 80 columns.
@@ -244,7 +244,7 @@ impl View {
             }
             open = row.wrapped;
         }
-        let lines = lines.iter().map(|line| without_frames(line).split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let lines = lines.iter().map(|line| spaced(&without_frames(line))).collect();
         Self { cols, rows, lines, line_rows }
     }
 }

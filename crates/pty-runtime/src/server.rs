@@ -113,6 +113,7 @@ impl Runtime {
         // The address, since unlike the boot id it stays the same over restarts.
         tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));
         let threads = Arc::new(Threads::new(Arc::clone(&agents), Arc::clone(&events), tasks.clone(), closing.clone()));
+        threads.adopt();
         tasks.spawn(forget_old(Arc::clone(&agents), Arc::clone(&threads), closing.clone()));
         let (replies, started) = (Replies::default(), Instant::now());
         let app = Arc::new(App { config, agents, threads, events, replies, tasks, closing, started });

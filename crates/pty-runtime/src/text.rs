@@ -118,6 +118,11 @@ fn skip_while_intermediate(chars: &mut std::str::Chars<'_>) {
     }
 }
 
+/// `text` with any run of spaces as one, and none at its ends.
+pub(crate) fn spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The last `tail` lines as a person would read them: joined, without control sequences, and of
 /// a line that was redrawn in place only what was written last. Each comes with the number of line
 /// feeds before it in `output`, of which a control sequence may have swallowed some.

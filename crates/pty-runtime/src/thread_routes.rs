@@ -3,9 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{extract::State, http::StatusCode};
+use chrono::Utc;
 use runtime_protocol::{ThreadHandle, ThreadList, ThreadRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::{
     agents::Order,
@@ -13,7 +15,7 @@ use crate::{
     extract::{Json, NamedThread, Params, Workspace},
     problem::Problem,
     routes::{self, KeyNames, Options, Shared},
-    threads::ThreadOrder,
+    threads::{ThreadOrder, ThreadRecord},
 };
 
 /// Bytes of an objective, which goes into the agent's environment and into every event of its thread.
@@ -40,7 +42,7 @@ pub(crate) async fn list(State(app): Shared, workspace: Workspace, params: Param
     let threads = app.threads.list().into_iter().filter(|thread| {
         let status = json!(thread.status());
         workspace.includes(thread.workspace_id.as_deref())
-            && params.admit("executionId", Some(&thread.execution_id))
+            && params.admit("executionId", Some(&thread.record.execution_id))
             && params.admit("status", status.as_str())
             && params.admit("role", thread.role())
             && routes::admits_type(&app.config, &params, "agentType", thread.agent_type())
@@ -118,11 +120,14 @@ fn thread_order(config: &Config, request: ThreadRequest, workspace_id: Option<St
     let memory_file = options.context_files.first().map(|file| file.path.clone()).unwrap_or_default();
     let agent = routes::order(config, None, Some(request.name), &request.agent_type, Vec::new(), options)?;
     Ok(ThreadOrder {
-        id: request.id,
-        execution_id: request.execution_id,
-        objective: request.objective,
-        workspace,
-        metadata: request.metadata,
+        thread: ThreadRecord {
+            id: request.id.unwrap_or_else(|| format!("thread-{}", Uuid::new_v4().simple())),
+            execution_id: request.execution_id,
+            objective: request.objective,
+            workspace,
+            metadata: request.metadata,
+            created_at: Utc::now(),
+        },
         memory_file,
         agent: Order { workspace_id, ..agent },
     })

@@ -2,7 +2,8 @@
 //!
 //! A thread lives as long as its agent. One task per thread follows the agent: its events, its
 //! state and its output become the thread's events, in their order. The thread itself holds no
-//! state that its agent has already.
+//! state that its agent has already, and what it was started for lies with the agent's record: so
+//! the next runtime takes it over with the agent.
 
 use std::{
     collections::HashMap,
@@ -12,6 +13,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use runtime_protocol::{AgentStatus, EventName, ThreadEvent, ThreadEventType, ThreadHandle, ThreadStatus};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,27 +43,29 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A thread to start: a request after every check that needs no agent.
 pub(crate) struct ThreadOrder {
-    pub(crate) id: Option<String>,
-    pub(crate) execution_id: String,
-    pub(crate) objective: String,
-    pub(crate) workspace: Option<Map<String, Value>>,
-    pub(crate) metadata: Option<Map<String, Value>>,
+    pub(crate) thread: ThreadRecord,
     /// The path of its memory file as the agent sees it, which is empty where there is none.
     pub(crate) memory_file: String,
     pub(crate) agent: Order,
 }
 
-pub(crate) struct Thread {
+/// What a thread is for, as the next runtime has to know it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ThreadRecord {
     pub(crate) id: String,
-    pub(crate) workspace_id: Option<String>,
     pub(crate) execution_id: String,
+    pub(crate) objective: String,
+    pub(crate) workspace: Option<Map<String, Value>>,
+    pub(crate) metadata: Option<Map<String, Value>>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+pub(crate) struct Thread {
+    pub(crate) record: Arc<ThreadRecord>,
+    pub(crate) workspace_id: Option<String>,
     agent_id: String,
     agent_type: String,
     role: Option<String>,
-    objective: String,
-    workspace: Option<Map<String, Value>>,
-    metadata: Option<Map<String, Value>>,
-    created_at: DateTime<Utc>,
     stage: Mutex<Stage>,
 }
 
@@ -121,19 +125,19 @@ impl Thread {
 
     fn describe(&self, stage: &Stage) -> ThreadHandle {
         ThreadHandle {
-            id: self.id.clone(),
-            execution_id: self.execution_id.clone(),
+            id: self.record.id.clone(),
+            execution_id: self.record.execution_id.clone(),
             runtime_name: RUNTIME_NAME.into(),
             agent_id: Some(self.agent_id.clone()),
             agent_type: self.agent_type.clone(),
             role: self.role.clone(),
             status: stage.status(),
-            workspace: self.workspace.clone(),
-            objective: self.objective.clone(),
-            created_at: self.created_at,
+            workspace: self.record.workspace.clone(),
+            objective: self.record.objective.clone(),
+            created_at: self.record.created_at,
             updated_at: stage.updated_at,
             last_activity_at: stage.agent.as_ref().and_then(|agent| agent.output.progress().last_at),
-            metadata: self.metadata.clone(),
+            metadata: self.record.metadata.clone(),
         }
     }
 
@@ -161,7 +165,7 @@ impl Threads {
     /// In the order of their start.
     pub(crate) fn list(&self) -> Vec<Arc<Thread>> {
         let mut threads: Vec<_> = lock(&self.listed).values().cloned().collect();
-        threads.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        threads.sort_by(|a, b| (a.record.created_at, &a.record.id).cmp(&(b.record.created_at, &b.record.id)));
         threads
     }
 
@@ -187,29 +191,25 @@ impl Threads {
     ///
     /// Errors: `ThreadExists`, and those of [`Agents::spawn`], of which the thread stays listed as failed.
     pub(crate) async fn start(self: &Arc<Self>, order: ThreadOrder) -> Result<Arc<Thread>, Problem> {
-        let ThreadOrder { id, execution_id, objective, workspace, metadata, memory_file, agent: mut agent_order } = order;
-        let id = id.unwrap_or_else(|| format!("thread-{}", Uuid::new_v4().simple()));
+        let ThreadOrder { thread: record, memory_file, agent: mut agent_order } = order;
+        let record = Arc::new(record);
         let agent_id = Uuid::new_v4().simple().to_string();
-        for (name, value) in
-            [("PARALLAX_THREAD_ID", &id), ("PARALLAX_THREAD_OBJECTIVE", &objective), ("PARALLAX_THREAD_MEMORY_FILE", &memory_file)]
-        {
+        for (name, value) in [
+            ("PARALLAX_THREAD_ID", &record.id),
+            ("PARALLAX_THREAD_OBJECTIVE", &record.objective),
+            ("PARALLAX_THREAD_MEMORY_FILE", &memory_file),
+        ] {
             agent_order.env.insert(name.into(), value.clone());
         }
         agent_order.id = Some(agent_id.clone());
-        agent_order.thread_id = Some(id.clone());
-        let now = Utc::now();
+        agent_order.thread = Some(Arc::clone(&record));
         let thread = Arc::new(Thread {
-            id,
             workspace_id: agent_order.workspace_id.clone(),
-            execution_id,
             agent_id,
             agent_type: agent_order.adapter.name.clone(),
             role: agent_order.role.clone(),
-            objective,
-            workspace,
-            metadata,
-            created_at: now,
-            stage: Mutex::new(Stage { agent: None, blocked: false, ended: None, updated_at: now }),
+            stage: Mutex::new(Stage { agent: None, blocked: false, ended: None, updated_at: record.created_at }),
+            record,
         });
         self.insert(&thread)?;
 
@@ -217,10 +217,8 @@ impl Threads {
         match self.agents.spawn(agent_order).await {
             Ok(agent) => {
                 lock(&thread.stage).agent = Some(Arc::clone(&agent));
-                let (threads, its) = (Arc::clone(self), Arc::clone(&thread));
-                self.followers.spawn(async move {
-                    tokio::select! { () = threads.closing.cancelled() => {}, () = threads.follow(&its, &agent, follower) => {} }
-                });
+                let output = NewOutput::since(&agent, 0);
+                self.attend(&thread, agent, follower, output, Told::Nothing);
                 Ok(thread)
             }
             Err(problem) => {
@@ -230,24 +228,52 @@ impl Threads {
         }
     }
 
+    /// Takes over the threads of the agents that were adopted.
+    pub(crate) fn adopt(self: &Arc<Self>) {
+        for agent in self.agents.list() {
+            let Some(record) = agent.thread.clone() else {
+                continue;
+            };
+            let thread = Arc::new(Thread {
+                workspace_id: agent.workspace_id.clone(),
+                agent_id: agent.id.clone(),
+                agent_type: agent.kind().into(),
+                role: agent.role.clone(),
+                stage: Mutex::new(Stage { agent: Some(Arc::clone(&agent)), blocked: false, ended: None, updated_at: Utc::now() }),
+                record,
+            });
+            lock(&self.listed).insert(thread.record.id.clone(), Arc::clone(&thread));
+            // An agent that ended meanwhile has told so already; what it printed was told by the
+            // runtime before.
+            let (follower, output) = (self.events.follow_from_the_start(), NewOutput::since(&agent, agent.output.bounds().1));
+            let told = if agent.was_ready() { Told::Objective } else { Told::Nothing };
+            self.attend(&thread, agent, follower, output, told);
+        }
+    }
+
+    fn attend(self: &Arc<Self>, thread: &Arc<Thread>, agent: Arc<Agent>, events: Follower, output: NewOutput, told: Told) {
+        let (threads, thread) = (Arc::clone(self), Arc::clone(thread));
+        self.followers.spawn(async move {
+            tokio::select! { () = threads.closing.cancelled() => {}, () = threads.follow(&thread, &agent, events, output, told) => {} }
+        });
+    }
+
     fn insert(&self, thread: &Arc<Thread>) -> Result<(), Problem> {
         let mut listed = lock(&self.listed);
         forget_old(&mut listed);
-        if listed.get(&thread.id).is_some_and(|other| other.ended_at().is_none()) {
-            return Err(Problem::ThreadExists(thread.id.clone()));
+        if listed.get(&thread.record.id).is_some_and(|other| other.ended_at().is_none()) {
+            return Err(Problem::ThreadExists(thread.record.id.clone()));
         }
-        listed.insert(thread.id.clone(), Arc::clone(thread));
+        listed.insert(thread.record.id.clone(), Arc::clone(thread));
         Ok(())
     }
 
     /// Tells what happens to a thread until its agent has ended.
-    async fn follow(&self, thread: &Thread, agent: &Arc<Agent>, mut events: Follower) {
+    async fn follow(&self, thread: &Thread, agent: &Arc<Agent>, mut events: Follower, mut output: NewOutput, mut told: Told) {
         let mut state = agent.watch();
         // It may have come far already.
         state.mark_changed();
         let mut status = AgentStatus::Pending;
-        let mut output = NewOutput::new(agent);
-        let mut told_objective = false;
         loop {
             tokio::select! {
                 biased;
@@ -269,7 +295,7 @@ impl Threads {
                         // It goes on, so somebody answered, be it in the terminal.
                         thread.answered();
                     }
-                    if status == AgentStatus::Ready && !std::mem::replace(&mut told_objective, true) {
+                    if status == AgentStatus::Ready && std::mem::replace(&mut told, Told::Objective) == Told::Nothing {
                         self.tell_objective(thread, agent);
                     } else if before == AgentStatus::Busy && status == AgentStatus::Ready {
                         self.tell_output(thread, &mut output);
@@ -343,7 +369,7 @@ impl Threads {
 
     /// Sends the objective as the first message, on a task of its own: the thread is followed meanwhile.
     fn tell_objective(&self, thread: &Thread, agent: &Arc<Agent>) {
-        let (agent, objective) = (Arc::clone(agent), thread.objective.clone());
+        let (agent, objective) = (Arc::clone(agent), thread.record.objective.clone());
         self.tasks.spawn(async move {
             match timeout(TAKEN_WITHIN, agent.send(&objective)).await {
                 Ok(Ok(())) => {}
@@ -376,17 +402,17 @@ impl Threads {
     }
 
     fn record_at(&self, thread: &Thread, stage: &Stage, kind: ThreadEventType, data: Value) {
-        tracing::debug!(thread.id, ?kind, "thread event");
+        tracing::debug!(thread.id = thread.record.id, ?kind, "thread event");
         let event = ThreadEvent {
-            thread_id: thread.id.clone(),
-            execution_id: thread.execution_id.clone(),
+            thread_id: thread.record.id.clone(),
+            execution_id: thread.record.execution_id.clone(),
             kind,
             timestamp: stage.updated_at,
             data,
         };
         let concerned = Concerned {
             agent: &thread.agent_id,
-            thread: Some(&thread.id),
+            thread: Some(&thread.record.id),
             workspace: thread.workspace_id.as_deref(),
             runtime_session: stage.agent.as_ref().map(|agent| agent.runtime_session_id.as_str()),
         };
@@ -395,7 +421,8 @@ impl Threads {
 }
 
 fn forget_old(listed: &mut HashMap<String, Arc<Thread>>) {
-    let mut ended: Vec<(Instant, String)> = listed.values().filter_map(|thread| Some((thread.ended_at()?, thread.id.clone()))).collect();
+    let mut ended: Vec<(Instant, String)> =
+        listed.values().filter_map(|thread| Some((thread.ended_at()?, thread.record.id.clone()))).collect();
     ended.sort_unstable();
     let excess = ended.len().saturating_sub(ENDED_KEPT_MAX);
     for (number, (at, id)) in ended.iter().enumerate() {
@@ -403,6 +430,13 @@ fn forget_old(listed: &mut HashMap<String, Arc<Thread>>) {
             listed.remove(id);
         }
     }
+}
+
+/// What a thread's agent was told so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Objective,
 }
 
 /// What an agent printed since it was last asked for.
@@ -414,11 +448,12 @@ struct NewOutput {
 }
 
 impl NewOutput {
-    fn new(agent: &Arc<Agent>) -> Self {
+    /// From the offset `cursor` on.
+    fn since(agent: &Arc<Agent>, cursor: u64) -> Self {
         let mut ticks = interval(OUTPUT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        Self { agent: Arc::clone(agent), cursor: 0, decoder: Decoder::default(), ticks }
+        Self { agent: Arc::clone(agent), cursor, decoder: Decoder::default(), ticks }
     }
 
     /// Waits until it is time to tell of new output; may be dropped and called again.

@@ -8,7 +8,7 @@ use runtime_protocol::{AgentMessage, Direction, MessageKind};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use crate::{adapter::Adapter, screen::Screen};
+use crate::{adapter::Adapter, screen::Screen, text::spaced};
 
 /// Bytes of text in one message: many pages, and little enough for an event.
 const CONTENT_BYTES_MAX: usize = 64 * 1024;
@@ -33,10 +33,6 @@ struct Turn {
 }
 
 impl Turns {
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
     /// Opens a turn, unless one is open already: then the message belongs to that one.
     pub(crate) fn open(&mut self, message: &str, screen: &mut Screen, reply: Option<oneshot::Sender<AgentMessage>>) {
         if self.open.is_none() {
@@ -151,11 +147,6 @@ fn after_echo<'a>(lines: &'a [String], message: &str) -> &'a [String] {
 
 fn beginning(text: String) -> String {
     if text.chars().count() <= ECHO_CHARS { text } else { text.chars().take(ECHO_CHARS).collect() }
-}
-
-/// `text` with any run of spaces as one.
-fn spaced(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -99,6 +99,43 @@ async fn a_login_is_told_once_with_all_that_it_takes_and_ready_ends_it() {
 }
 
 #[tokio::test]
+async fn a_thread_tells_of_its_login_and_of_what_it_is_asked() {
+    let world = World::with(|config| config.adapters = scouts().1).await;
+    let mut events = world.events("").await;
+    let thread =
+        |preset: &str| json!({ "executionId": "e", "agentType": "scout", "name": "s", "objective": "go", "approvalPreset": preset });
+    for (preset, kinds) in [
+        ("standard", ["thread_started", "thread_auth_required", "thread_ready"]),
+        ("permissive", ["thread_started", "thread_blocked", "thread_ready"]),
+    ] {
+        let created = world.post("/api/threads", &thread(preset)).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        for kind in kinds {
+            let told = loop {
+                let frame = events.until_event("thread_event").await["data"].take();
+                // The thread before ends meanwhile, with its objective.
+                if frame["event"]["type"] != "thread_output" && frame["thread"]["id"] == created.body["id"] {
+                    break frame;
+                }
+            };
+            assert_eq!(told["event"]["type"], kind, "{told}");
+            match kind {
+                "thread_auth_required" => {
+                    assert_eq!(told["event"]["data"]["deviceCode"], "ABCD-1234", "{told}");
+                    let path = format!("/api/threads/{}/send", created.body["id"].as_str().unwrap());
+                    assert_eq!(world.post(&path, &json!({ "keys": "enter" })).await.status, 200);
+                }
+                // Nobody has to do anything about a question that was answered.
+                "thread_blocked" => {
+                    assert_eq!((&told["event"]["data"]["autoResponded"], &told["thread"]["status"]), (&json!(true), &json!("starting")));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_startup_question_is_answered_and_told_but_never_after_the_first_ready() {
     let world = World::with(|config| config.adapters = scouts().1).await;
     let mut events = world.events("").await;

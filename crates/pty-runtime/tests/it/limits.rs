@@ -41,7 +41,8 @@ async fn one_process_gets_no_more_memory_than_the_agent_may_have() {
 async fn all_processes_of_an_agent_share_its_memory() {
     let world = World::new().await;
     let mut events = world.events("").await;
-    let hogs = "for i in 1 2 3 4; do (x=$(head -c 16000000 /dev/zero | tr '\\0' x); sleep 1000) & done; wait";
+    // What follows the pause keeps the shell, with its memory, from becoming the pause.
+    let hogs = "for i in 1 2 3 4; do (x=$(head -c 16000000 /dev/zero | tr '\\0' x); sleep 1000; echo $x) & done; wait";
     world.spawn(&limited(hogs, json!({ "memory": "48Mi" }))).await;
     let stopped = events.until_event("agent_stopped").await;
     assert_eq!(stopped["data"]["reason"], "memory limit");

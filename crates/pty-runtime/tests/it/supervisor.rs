@@ -368,3 +368,60 @@ fn private_bytes(pid: u64) -> u64 {
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));
     private.filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() * 1024
 }
+
+#[tokio::test]
+async fn a_thread_goes_on_with_its_agent_and_is_not_told_its_objective_again() {
+    let root = tempfile::tempdir().unwrap();
+    let program = Program::start(root.path(), &[]).await;
+    let body = json!({
+        "id": "t-1", "executionId": "exec-1", "agentType": "echo", "name": "worker", "role": "engineer",
+        "objective": "echo objective $((40 + 2))", "workspace": { "path": "repo" }, "metadata": { "ticket": 7 },
+    });
+    let created = program.post("/api/threads", &body).await;
+    assert_eq!(created.status, 201, "{}", created.body);
+    let agent_id = created.body["agentId"].as_str().unwrap().to_owned();
+    let answered = async |program: &Program| {
+        let output = program.get(&format!("/api/agents/{agent_id}/output")).await.body["output"].as_str().unwrap().to_owned();
+        if output.contains("objective 42") { Ok(output) } else { Err(output) }
+    };
+    eventually("its answer", async || answered(&program).await).await;
+    program.until_status(&agent_id, "ready").await;
+    program.crash().await;
+
+    let program = Program::start(root.path(), &[]).await;
+    let thread = program.get("/api/threads/t-1").await.body;
+    for member in ["executionId", "objective", "role", "workspace", "metadata", "agentId", "createdAt"] {
+        assert_eq!(thread[member], created.body[member], "{member}");
+    }
+    program.until_status(&agent_id, "ready").await;
+    let mut events = program.events().await;
+    let sent = program.post("/api/threads/t-1/send", &json!({ "message": "echo $((2 + 3)) more; exit" })).await;
+    assert_eq!(sent.status, 200, "{}", sent.body);
+    loop {
+        let frame = events.until_event("thread_event").await;
+        if frame["data"]["event"]["type"] == "thread_stopped" {
+            assert_eq!((&frame["data"]["thread"]["id"], &frame["data"]["event"]["data"]["exitCode"]), (&json!("t-1"), &json!(0)));
+            break;
+        }
+    }
+    let output = answered(&program).await.unwrap();
+    assert!(output.contains("5 more") && output.matches("objective 42").count() == 1, "{output}");
+    let entries = program.get(&format!("/api/agents/{agent_id}/logs?format=json")).await.body["entries"].clone();
+    let line =
+        |text: &str| entries.as_array().unwrap().iter().find(|entry| entry["message"] == text).unwrap_or_else(|| panic!("{entries}"));
+    assert!(line("objective 42")["timestamp"].is_null(), "{entries}");
+    assert!(line("5 more")["timestamp"].is_string(), "{entries}");
+    assert_eq!(program.get("/api/agents").await.body["agents"][0]["executionId"], "exec-1");
+}
+
+#[tokio::test]
+async fn an_adopted_agent_cannot_be_restarted_since_nobody_knows_its_environment_any_more() {
+    let root = tempfile::tempdir().unwrap();
+    let program = Program::start(root.path(), &[]).await;
+    program.spawn("a", scripted("sleep 1000")).await;
+    program.crash().await;
+    let program = Program::start(root.path(), &[]).await;
+    let refused = program.post("/api/agents/a/restart", &json!({})).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("CANNOT_RESTART")));
+    assert!(!program.agent("a").await["status"].as_str().unwrap().starts_with("stop"));
+}

@@ -7,7 +7,7 @@ use pty_runtime::{Config, Handle, Runtime};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, net::TcpStream, time::timeout};
+use tokio::{net::TcpListener, net::TcpStream, time::{timeout, timeout_at}};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{ClientRequestBuilder, Error, Message, http::Uri},
@@ -170,8 +170,10 @@ impl Viewer {
     }
 
     pub(crate) async fn next(&mut self) -> Option<Message> {
+        // Pings keep a socket alive, but are nothing to wait for.
+        let deadline = tokio::time::Instant::now() + SOON;
         loop {
-            match timeout(SOON, self.socket.next()).await.expect("nothing came") {
+            match timeout_at(deadline, self.socket.next()).await.expect("nothing came") {
                 Some(Ok(Message::Close(frame))) => self.closed = Some(frame.map_or(1005, |frame| frame.code.into())),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(message)) => return Some(message),
