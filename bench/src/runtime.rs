@@ -126,7 +126,7 @@ impl Runtime {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (socket, _) = timeout(PATIENCE, client_async(request, stream)).await.context("a socket was not opened in time")??;
-        Ok(Terminal { socket, bytes: 0, tail: Vec::new() })
+        Ok(Terminal { socket, bytes: 0, position: 0, missed: 0, tail: Vec::new() })
     }
 }
 
@@ -134,6 +134,9 @@ impl Runtime {
 pub(crate) struct Terminal {
     socket: WebSocketStream<TcpStream>,
     bytes: u64,
+    /// Where in all of the agent's output the next byte stands.
+    position: u64,
+    missed: u64,
     tail: Vec<u8>,
 }
 
@@ -142,20 +145,24 @@ impl Terminal {
         Ok(self.socket.send(Message::binary(keys.to_vec())).await?)
     }
 
+    /// Bytes that the runtime said were lost to this viewer, who was slower than the agent.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed
+    }
+
     /// Reads until the output ends with `end`; the number of bytes since the last time, and when that was.
-    ///
-    /// Errors: the viewer was too slow, which would measure something else.
     pub(crate) async fn read_to(&mut self, end: &[u8]) -> Result<(u64, Instant)> {
         let reading = async {
             while !self.tail.ends_with(end) {
                 match self.socket.next().await.context("the terminal was closed")?? {
                     Message::Binary(bytes) => {
                         self.bytes += bytes.len() as u64;
+                        self.position += bytes.len() as u64;
                         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(end.len())..]);
                         self.tail.drain(..self.tail.len().saturating_sub(end.len()));
                     }
-                    Message::Text(text) if text.contains("\"lagged\"") => bail!("the viewer was too slow for the agent"),
-                    Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                    Message::Text(text) => self.hear(&text),
+                    Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                     Message::Close(frame) => bail!("the terminal was closed: {frame:?}"),
                 }
             }
@@ -164,6 +171,16 @@ impl Terminal {
         let at = timeout(PATIENCE, reading).await.context("the output did not end in time")??;
         self.tail.clear();
         Ok((std::mem::take(&mut self.bytes), at))
+    }
+
+    /// Takes in a control frame: where the output begins, or goes on behind a gap.
+    fn hear(&mut self, text: &str) {
+        let control: Value = serde_json::from_str(text).unwrap_or_default();
+        let Some(offset) = control["offset"].as_u64() else { return };
+        if control["type"] == "lagged" {
+            self.missed += offset.saturating_sub(self.position);
+        }
+        self.position = offset;
     }
 
     /// Waits for an event of an agent; when it came.

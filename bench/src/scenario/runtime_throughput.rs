@@ -32,7 +32,11 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
     runtime.end().await?;
     let figures = [("raven-runtime", &ours), ("bare loop", &bare)].into_iter().flat_map(|(subject, runs)| {
         let figure = |quantity, value: fn(&Passed) -> f64| Figure { quantity, subject, values: runs.iter().map(value).collect() };
-        [figure("MiB/s", Passed::mebibytes_per_second), figure("CPU seconds per GiB", Passed::cpu_seconds_per_gibibyte)]
+        [
+            figure("MiB/s", Passed::mebibytes_per_second),
+            figure("CPU seconds per GiB printed", Passed::cpu_seconds_per_gibibyte),
+            figure("MiB missed of 64", Passed::mebibytes_missed),
+        ]
     });
     let about = "64 MiB of an agent's output to one viewer (negotiated framing), beside a bare loop on the same program's pseudo-terminal";
     Report::of_runtime(Scenario::RuntimeThroughput, about, figures.collect(), plan)
@@ -40,18 +44,29 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
 
 /// How one run went. The CPU is that of the runtime, or that of the loop; the program's own is in neither.
 struct Passed {
+    bytes: u64,
+    missed: u64,
     took: Duration,
     cpu: Duration,
 }
 
 impl Passed {
     fn mebibytes_per_second(&self) -> f64 {
-        64.0 / self.took.as_secs_f64()
+        mebibytes(self.bytes) / self.took.as_secs_f64()
     }
 
     fn cpu_seconds_per_gibibyte(&self) -> f64 {
-        self.cpu.as_secs_f64() * 16.0
+        self.cpu.as_secs_f64() * 1024.0 / mebibytes(BYTES)
     }
+
+    fn mebibytes_missed(&self) -> f64 {
+        mebibytes(self.missed)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nothing here has 2^52 bytes")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
 }
 
 async fn through_runtime(runtime: &mut Runtime, script: &str) -> Result<Passed> {
@@ -62,9 +77,10 @@ async fn through_runtime(runtime: &mut Runtime, script: &str) -> Result<Passed> 
     terminal.type_keys(b"g").await?;
     let (bytes, at) = terminal.read_to(END).await?;
     let cpu = runtime.cpu()?.saturating_sub(before);
-    whole(bytes)?;
+    let missed = terminal.missed();
+    whole(bytes + missed)?;
     runtime.stop(&id).await?;
-    Ok(Passed { took: at - began, cpu })
+    Ok(Passed { bytes, missed, took: at - began, cpu })
 }
 
 async fn read_barely(script: String) -> Result<Passed> {
@@ -76,7 +92,7 @@ async fn read_barely(script: String) -> Result<Passed> {
         let (bytes, at) = pty.read_to(END)?;
         let cpu = machine::cpu_of(std::process::id())?.saturating_sub(before);
         whole(bytes)?;
-        Ok(Passed { took: at - began, cpu })
+        Ok(Passed { bytes, missed: 0, took: at - began, cpu })
     });
     reading.await?
 }

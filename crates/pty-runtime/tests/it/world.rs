@@ -7,7 +7,11 @@ use pty_runtime::{Config, Handle, Runtime};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, net::TcpStream, time::{timeout, timeout_at}};
+use tokio::{
+    net::TcpListener,
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{ClientRequestBuilder, Error, Message, http::Uri},

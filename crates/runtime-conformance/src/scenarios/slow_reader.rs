@@ -16,16 +16,22 @@ use crate::{
 const PRINTED_BYTES: u64 = 32 * 1024 * 1024;
 /// The original looks for words in all of its output, and keeps what is not read in its memory.
 const PRINTED_BYTES_OF_ORIGINAL: u64 = 4 * 1024 * 1024;
+/// Printed at once, with a moment for whoever reads before the next: less than a history holds.
+const PIECE_BYTES: u64 = 256 * 1024;
 /// What an answer to a key may take meanwhile, with a machine busy with the flood.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn play(stage: &Stage<'_>, findings: &mut Findings) -> Result<(), Trouble> {
     let printed = if stage.is(Profile::Parallax) { PRINTED_BYTES_OF_ORIGINAL } else { PRINTED_BYTES };
+    let pieces = printed / PIECE_BYTES;
     let script = format!(
-        "stty raw -echo; printf READY; head -c 1 > /dev/null; head -c {printed} /dev/zero | tr '\\0' x; printf '\\002END\\003'; head -c 1 > /dev/null"
+        "stty raw -echo; printf READY; head -c 1 > /dev/null; \
+         for ((i = 0; i < {pieces}; i++)); do head -c {PIECE_BYTES} /dev/zero | tr '\\0' x; sleep 0.01; done; \
+         printf '\\002END\\003'; head -c 1 > /dev/null"
     );
     let actor = stage.actor(&script).await?;
-    let framing = stage.plan.framings.first().copied().unwrap_or(Framing::Default);
+    // Who is told of a gap may read on, should this machine be too busy to keep up.
+    let framing = stage.plan.framings.last().copied().unwrap_or(Framing::Default);
     let mut fast = stage.curtain(&actor, framing).await?;
     fast.until("READY").await?;
     let mut slow = Vec::new();
