@@ -42,8 +42,7 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
             figures.push(Figure { quantity, subject, values });
         }
     }
-    let about =
-        "20 agents of bash started one after the other, beside a bare fork of bash; the runtime calls a shell ready after 100 ms of quiet";
+    let about = "20 agents of bash started one after the other, beside a bare fork of bash; the runtime calls a shell ready after a moment of quiet";
     Report::of_runtime(Scenario::RuntimeSpawn, about, figures, plan)
 }
 
