@@ -179,6 +179,8 @@ pub struct Config {
     pub runtime_port: u16,
     /// Origins where a workspace may have a runtime of its own.
     pub runtime_origins: Vec<String>,
+    /// Hosts where agents of any type may log in.
+    pub login_hosts: Vec<String>,
     pub webhook_secret: Option<String>,
     /// Base URL of the control plane that is told of decisions.
     pub control_plane: Option<String>,
@@ -203,7 +205,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 42] = [
+pub const SETTINGS: [&str; 50] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -225,6 +227,7 @@ pub const SETTINGS: [&str; 42] = [
     "AGENT_RUNTIME_ENDPOINT",
     "AGENT_RUNTIME_TOKEN",
     "AGENT_RUNTIME_ALLOWED_ORIGINS",
+    "AGENT_LOGIN_HOSTS",
     "RUNTIME_PORT",
     "RUNTIME_HOST",
     "RUNTIME_TOKEN",
@@ -232,6 +235,13 @@ pub const SETTINGS: [&str; 42] = [
     "RUNTIME_ADAPTERS_DIR",
     "DEFAULT_TIMEOUT",
     "RUNTIME_WORKDIR_ROOT",
+    "RUNTIME_INHERIT_ENV",
+    "RUNTIME_KEEP_AGENTS",
+    "RUNTIME_ORPHAN_TIMEOUT",
+    "RUNTIME_AGENT_MEMORY",
+    "RUNTIME_AGENT_CPU",
+    "RUNTIME_AGENT_PROCESSES",
+    "RUNTIME_CGROUP",
     "MAX_AGENTS",
     "CALLBACK_URL",
     "RUNTIME_PUBLIC_URL",
@@ -319,6 +329,7 @@ impl Config {
             runtime: reader.text("AGENT_RUNTIME_ENDPOINT").map(|endpoint| RuntimeSettings { endpoint, token: None }),
             runtime_port: reader.parsed("RUNTIME_PORT", 8081, "a port number"),
             runtime_origins: reader.list("AGENT_RUNTIME_ALLOWED_ORIGINS", "origins such as https://runtime.example.com", web_origin),
+            login_hosts: reader.list("AGENT_LOGIN_HOSTS", "host names such as login.example.com", host_name),
             webhook_secret: reader.text("PARALLAX_WEBHOOK_SECRET"),
             control_plane: reader.text("PARALLAX_CONTROL_PLANE_URL"),
             key_registration_token: reader.text("API_KEY_REGISTRATION_TOKEN"),
@@ -439,6 +450,13 @@ fn web_origin(text: &str) -> Option<String> {
     let bare =
         url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     bare.then(|| url.origin().ascii_serialization())
+}
+
+/// Reads a host name, without scheme and port.
+fn host_name(text: &str) -> Option<String> {
+    let is_name =
+        text.contains(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    is_name.then(|| text.to_ascii_lowercase())
 }
 
 /// Reads a network, or an address as the network of that address alone.

@@ -68,6 +68,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
                 may_get_keys: config.control_plane.as_ref().is_some_and(|url| url.starts_with("https://")),
             },
             tool_approvals: ToolApprovalPolicy { enabled: config.tool_approvals_enabled, methods: config.tool_approval_methods.clone() },
+            login_hosts: config.login_hosts.clone(),
         },
         tokens: Tokens::new(app_secret, config.token_lifetime),
         settings: Settings {

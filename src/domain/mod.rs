@@ -18,6 +18,7 @@ pub mod settings;
 pub mod spaces;
 pub mod spawns;
 pub mod standing;
+pub mod steering;
 pub mod terminals;
 pub mod tool_approvals;
 pub mod webhooks;

@@ -3,6 +3,8 @@
 //! News arrive from the spawn reply, the event stream, the callback and the reconciler. All of them
 //! go through [`hear`], where each transition happens once, with one broadcast and one activity row.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use runtime_protocol::{AgentHandle, AgentStatus, EventFrame, EventName};
 use serde_json::Value;
@@ -12,11 +14,13 @@ use crate::{
     model::{
         actor::Admin,
         event::{AgentBrief, Event, EventKind},
-        ids::{AgentId, RunId, UserId, WorkspaceId},
-        run::{Run, RunNews, RunStatus, safe_login_url},
+        ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
+        login::{Login, LoginHint},
+        policy::Policy,
+        run::{Run, RunNews, RunStatus, StopReport},
         terminal::{SessionNews, TerminalSession},
     },
-    runtime::{RuntimeClient, RuntimeError},
+    runtime::{LiveTerminals, RuntimeClient, RuntimeError, host, pty::Heard},
     storage::{self, Conn, StorageError, Tx},
 };
 
@@ -25,6 +29,13 @@ pub use crate::runtime::link::LinkNews;
 /// A run that nothing is heard of for this long after it was asked for has come to nothing: longer
 /// than the runtime may take to answer the spawn.
 const SPAWN_DEADLINE: TimeDelta = TimeDelta::seconds(90);
+
+/// How long output may be on its way that was printed before a reported end: it comes on another socket.
+const OUTPUT_ON_ITS_WAY: Duration = Duration::from_millis(500);
+/// How long a terminal has to be silent after a reported end before that is believed (runtime contract §6.3, rule 5).
+const SILENCE_CONFIRMS: Duration = Duration::from_secs(3);
+/// A reported end that is undecided for this long is looked into again: whoever did is gone, or could not tell.
+const REPORT_FORGOTTEN: TimeDelta = TimeDelta::seconds(10);
 
 /// Runs that one round of the stopper takes at the most.
 const STOPPING_MAX: i64 = 50;
@@ -43,6 +54,27 @@ impl From<RunNews> for Report {
     }
 }
 
+/// What has to be found out or done, with no transaction open, after news were taken in.
+#[derive(Debug, Default)]
+pub struct FollowUp {
+    /// Over for us, while their processes live: these are to be ended.
+    pub outlived: Vec<Run>,
+    /// Alive for us, while the runtime's list does not have them; see [`is_gone`].
+    pub missing: Vec<Run>,
+    /// Reported as ended by a runtime that cannot tell; see [`investigate`].
+    pub doubtful: Vec<Run>,
+}
+
+/// What became of looking into a reported end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Ended,
+    /// The process lives: the report was false.
+    Alive,
+    /// Nothing speaks for either; it stays undecided.
+    Unknown,
+}
+
 /// Why a run could not be stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
@@ -53,34 +85,41 @@ pub enum StopError {
     Storage(#[from] StorageError),
 }
 
-/// Takes in news of the agent that the runtime at `endpoint` calls `runtime_agent_id`.
-/// `false` when no run of ours is meant: other agents' news are dropped (RT-27).
-async fn hear_by_runtime_agent(tx: &mut Tx, endpoint: &str, runtime_agent_id: &str, report: Report) -> Result<bool, StorageError> {
-    let Some(run) = storage::runs::lock_by_runtime_agent(tx.conn(), endpoint, runtime_agent_id).await? else { return Ok(false) };
-    hear(tx, run, report).await?;
-    Ok(true)
-}
-
 /// Takes in news of an agent of a workspace, from the spawn callback. `false` when it has no live run.
-pub async fn hear_by_agent(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId, report: Report) -> Result<bool, StorageError> {
+pub async fn hear_by_agent(
+    tx: &mut Tx,
+    policy: &Policy,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    report: Report,
+) -> Result<bool, StorageError> {
     let Some(run) = storage::runs::lock_live_of_agent(tx.conn(), workspace, agent).await? else { return Ok(false) };
-    hear(tx, run, report).await?;
+    hear(tx, &policy.login_hosts, run, report).await?;
     Ok(true)
 }
 
-/// Takes in news of one run.
+/// Takes in that one run has started or ended; of a login, only an address that is known for the agent's type counts.
 pub async fn hear_by_id(tx: &mut Tx, id: RunId, report: Report) -> Result<(), StorageError> {
-    match storage::runs::lock(tx.conn(), id).await? {
-        Some(run) => hear(tx, run, report).await,
-        None => Ok(()),
+    if let Some(run) = storage::runs::lock(tx.conn(), id).await? {
+        hear(tx, &[], run, report).await?;
     }
+    Ok(())
 }
 
 /// Moves a locked run as the report says, if it still says something new: its session, its key and
-/// the events of the transition move with it.
-async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageError> {
+/// the events of the transition move with it. Returns the run when its end was reported that is to be
+/// looked into.
+async fn hear(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Report) -> Result<Option<Run>, StorageError> {
     let news = report.news.or_stopped_on_request(&run);
-    let Some(status) = run.status.after(&news) else { return Ok(()) };
+    if let RunNews::StopReported { reason } = news {
+        return note_reported_stop(tx, run, reason).await;
+    }
+    let Some(status) = run.status.after(&news) else {
+        if let RunNews::LoginRequired { hint } = &news {
+            complete_login(tx, login_hosts, run, hint).await?;
+        }
+        return Ok(None);
+    };
     let unheard_of = run.status == RunStatus::Spawning;
     run.status = status;
     if run.terminal_session.is_none() && !status.is_final() {
@@ -101,15 +140,16 @@ async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageEr
             None
         }
         RunNews::Ready => {
-            run.login_url = None;
+            run.login = Login::default();
             kinds.push(EventKind::RunReady { agent, runtime_session_id, mcp_endpoint: report.mcp_endpoint });
             Some(SessionNews::AgentReady)
         }
-        RunNews::LoginRequired { url } => {
-            run.login_url.clone_from(&url);
-            kinds.push(EventKind::RunLoginRequired { agent, login_url: url, runtime_session_id });
+        RunNews::LoginRequired { hint } => {
+            run.login = Login::of(&hint, &run.agent_type, login_hosts);
+            kinds.push(EventKind::RunLoginRequired { agent, login: run.login.clone(), runtime_session_id });
             Some(SessionNews::LoginRequired)
         }
+        RunNews::StopReported { .. } => None,
         RunNews::Stopped { reason, exit_code } => {
             run.reason.clone_from(&reason);
             run.exit_code = exit_code;
@@ -124,99 +164,266 @@ async fn hear(tx: &mut Tx, mut run: Run, report: Report) -> Result<(), StorageEr
     };
     if status.is_final() {
         run.stopped_at = Some(tx.now());
+        run.login = Login::default();
+        run.stop_report = None;
         // The key was handed to the process; nobody else has it, so it ends with the process.
         keys::revoke_all(tx, run.workspace, &run.agent).await?;
     }
     storage::runs::save(tx.conn(), &run).await?;
     if let (Some(session), Some(news)) = (run.terminal_session, session_news) {
-        terminals::hear(tx, session, news, run.login_url.as_deref()).await?;
+        terminals::hear(tx, session, news, Some(&run.login)).await?;
     }
     for kind in kinds {
         events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Notes an end that is not confirmed. Nothing else changes: the terminal stays, and so does the key (RUN-05).
+/// Returns the run if it is to be looked into from now on.
+///
+/// Records [`EventKind::RunStopUnconfirmed`], once in the life of a run.
+async fn note_reported_stop(tx: &mut Tx, mut run: Run, reason: Option<String>) -> Result<Option<Run>, StorageError> {
+    // Where an end was asked for, the stopper finds out by itself.
+    if run.status.is_final() || run.stop_report.is_some() || run.stop_requested_at.is_some() {
+        return Ok(None);
+    }
+    let is_first = run.stop_refuted_at.is_none();
+    run.stop_report = Some(StopReport { at: tx.now(), reason: reason.clone() });
+    storage::runs::save(tx.conn(), &run).await?;
+    if is_first {
+        let kind = EventKind::RunStopUnconfirmed { agent: brief(&run, run.status), reason };
+        events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    }
+    Ok(Some(run))
+}
+
+/// Takes in how to log in, where only that a login is needed was known.
+async fn complete_login(tx: &mut Tx, login_hosts: &[String], mut run: Run, hint: &LoginHint) -> Result<(), StorageError> {
+    let login = Login::of(hint, &run.agent_type, login_hosts);
+    if run.status != RunStatus::LoginRequired || run.login.says_something() || !login.says_something() {
+        return Ok(());
+    }
+    run.login = login;
+    storage::runs::save(tx.conn(), &run).await?;
+    match run.terminal_session {
+        Some(session) => terminals::tell_login(tx, session, &run.login).await,
+        None => Ok(()),
+    }
+}
+
+/// Decides a reported end; whether the run is over by that. One that was decided meanwhile, or whose run is over,
+/// stays as it is.
+pub async fn judge(tx: &mut Tx, id: RunId, verdict: Verdict) -> Result<bool, StorageError> {
+    let Some(mut run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(false) };
+    let Some(report) = run.stop_report.clone().filter(|_| !run.status.is_final()) else { return Ok(false) };
+    match verdict {
+        Verdict::Ended => {
+            let exit_code = report.exit_code();
+            hear(tx, &[], run, RunNews::Stopped { reason: report.reason, exit_code }.into()).await?;
+        }
+        Verdict::Alive => {
+            run.stop_report = None;
+            run.stop_refuted_at = Some(tx.now());
+            storage::runs::save(tx.conn(), &run).await?;
+        }
+        Verdict::Unknown => {}
+    }
+    Ok(verdict == Verdict::Ended)
+}
+
+/// Looks into a reported end: output after it shows that the process lives, and so does the process itself where
+/// it can be seen; that the agent is gone, or three seconds of silence, confirm it. No transaction is open meanwhile.
+pub async fn investigate(terminals: &LiveTerminals, runtime: &RuntimeClient, run: &Run) -> Verdict {
+    let terminal = run.terminal_session.and_then(|session| terminals.get(session));
+    let heard = match terminal {
+        Some(terminal) => terminal.listen(OUTPUT_ON_ITS_WAY, SILENCE_CONFIRMS).await,
+        None => Heard::Nothing,
+    };
+    if heard == Heard::Output {
+        return Verdict::Alive;
+    }
+    let handle = match runtime.agent(run.workspace, &run.runtime_agent_id).await {
+        Ok(Some(handle)) => handle,
+        Ok(None) => return Verdict::Ended,
+        Err(error) => {
+            tracing::debug!(agent.id = %run.agent, error = &error as &dyn std::error::Error, "a reported end cannot be looked into");
+            return Verdict::Unknown;
+        }
+    };
+    let lives = if handle.status.is_final() { host::process_lives(runtime.endpoint(), handle.pid) } else { Some(true) };
+    match (lives, heard) {
+        (Some(true), _) => Verdict::Alive,
+        (Some(false), _) | (None, Heard::Silence) => Verdict::Ended,
+        (None, Heard::Nothing | Heard::Output) => Verdict::Unknown,
+    }
+}
+
+/// Whether the runtime really does not have an agent that its list did not have: the list may be older than the agent.
+pub async fn is_gone(runtime: &RuntimeClient, run: &Run) -> Result<bool, RuntimeError> {
+    Ok(runtime.agent(run.workspace, &run.runtime_agent_id).await?.is_none())
+}
+
+/// Takes in that the runtime no longer has the agent.
+pub async fn hear_gone(tx: &mut Tx, id: RunId) -> Result<(), StorageError> {
+    let news = RunNews::Stopped { reason: Some("the runtime no longer has the agent".to_owned()), exit_code: None };
+    hear_by_id(tx, id, news.into()).await
 }
 
 /// Compares what the runtime at `endpoint` says it runs with what we think, and takes the difference
-/// as news: what the event stream told while nobody listened is made up for. Returns runs that are
-/// over for us while their process lives, such as one that was stopped while it was being spawned.
-async fn reconcile(tx: &mut Tx, endpoint: &str, handles: &[AgentHandle]) -> Result<Vec<Run>, StorageError> {
+/// as news: what the event stream told while nobody listened is made up for.
+async fn reconcile(tx: &mut Tx, policy: &Policy, endpoint: &str, handles: &[AgentHandle]) -> Result<FollowUp, StorageError> {
+    let mut follow_up = FollowUp::default();
     for run in storage::runs::live_on(tx.conn(), endpoint).await? {
-        let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id);
-        let report = match found {
-            Some(handle) => report_of_handle(handle),
+        let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id && is_of(handle.workspace_id.as_deref(), &run));
+        let Some(handle) = found else {
             // The spawn may be on its way to the runtime right now.
-            None if run.status == RunStatus::Spawning && tx.now() - run.started_at < SPAWN_DEADLINE => continue,
-            None if run.status == RunStatus::Spawning => {
+            if run.status != RunStatus::Spawning {
+                follow_up.missing.push(run);
+            } else if tx.now() - run.started_at >= SPAWN_DEADLINE {
                 undo_spawn(tx, run.id, "the runtime never had the agent").await?;
-                continue;
             }
-            None => RunNews::Stopped { reason: Some("the runtime no longer has the agent".to_owned()), exit_code: None }.into(),
+            continue;
         };
+        if run.stop_report.as_ref().is_some_and(|report| tx.now() - report.at >= REPORT_FORGOTTEN) {
+            follow_up.doubtful.push(run);
+            continue;
+        }
+        let report = report_of_handle(handle);
         // Most runs are where the runtime says: they need no lock.
-        if run.status.after(&report.news).is_some() {
-            hear_by_id(tx, run.id, report).await?;
+        if is_worth_hearing(&run, &report.news)
+            && let Some(run) = storage::runs::lock(tx.conn(), run.id).await?
+        {
+            follow_up.doubtful.extend(hear(tx, &policy.login_hosts, run, report).await?);
         }
     }
     let alive: Vec<String> = handles.iter().filter(|handle| !handle.status.is_final()).map(|handle| handle.id.clone()).collect();
-    storage::runs::ended_among(tx.conn(), endpoint, &alive).await
+    follow_up.outlived = storage::runs::ended_among(tx.conn(), endpoint, &alive).await?;
+    Ok(follow_up)
+}
+
+/// Whether what a handle says of a run is news.
+fn is_worth_hearing(run: &Run, news: &RunNews) -> bool {
+    match news {
+        // A handle that was wrong about the end once goes on being wrong; where the process can be seen, it is looked at.
+        RunNews::StopReported { .. } => run.stop_refuted_at.is_none() || host::is_this(&run.runtime_endpoint),
+        RunNews::LoginRequired { .. } if run.status == RunStatus::LoginRequired => !run.login.says_something(),
+        RunNews::Started | RunNews::Ready | RunNews::LoginRequired { .. } | RunNews::Stopped { .. } | RunNews::Failed { .. } => {
+            run.status.after(news).is_some()
+        }
+    }
+}
+
+/// Whether what a runtime says of an agent can be about this run: a runtime that names a workspace must name its own (RT-27).
+fn is_of(workspace: Option<&str>, run: &Run) -> bool {
+    workspace.is_none_or(|workspace| workspace.parse() == Ok(run.workspace))
 }
 
 /// What a handle says, as news.
 fn report_of_handle(handle: &AgentHandle) -> Report {
     let news = match handle.status {
         AgentStatus::Pending | AgentStatus::Starting | AgentStatus::Stopping => RunNews::Started,
-        AgentStatus::Authenticating => RunNews::LoginRequired { url: None },
+        AgentStatus::Authenticating => RunNews::LoginRequired { hint: handle.login.as_ref().map(hint_of_handle).unwrap_or_default() },
         AgentStatus::Ready | AgentStatus::Busy => RunNews::Ready,
+        // Only the operating system knows how a process ended; without that it may be read off the screen.
+        AgentStatus::Stopped if handle.exit_code.is_none() && handle.signal.is_none() => {
+            RunNews::StopReported { reason: handle.error.clone() }
+        }
         AgentStatus::Stopped => RunNews::Stopped { reason: handle.signal.clone(), exit_code: handle.exit_code },
         AgentStatus::Error => RunNews::Failed { error: handle.error.clone().unwrap_or_else(|| "the runtime reports an error".to_owned()) },
     };
     Report { news, runtime_session_id: handle.runtime_session_id.clone(), mcp_endpoint: None }
 }
 
-/// Takes in what the link to the runtime at `endpoint` reports. Returns runs whose process lives on
-/// although they are over: it is to be ended.
-pub async fn hear_link(tx: &mut Tx, endpoint: &str, news: &LinkNews) -> Result<Vec<Run>, StorageError> {
+fn hint_of_handle(login: &runtime_protocol::Login) -> LoginHint {
+    LoginHint { url: login.login_url.clone(), instructions: login.instructions.clone(), device_code: login.device_code.clone() }
+}
+
+/// How to log in, as the data of an event says it.
+fn hint_of(said: &Value) -> LoginHint {
+    let text = |key: &str| said.get(key).and_then(Value::as_str).map(str::to_owned);
+    LoginHint { url: text("loginUrl").or_else(|| text("url")), instructions: text("instructions"), device_code: text("deviceCode") }
+}
+
+/// Takes in what the link to the runtime at `endpoint` reports; `is_connected` tells whether a session's terminal is.
+pub async fn hear_link(
+    tx: &mut Tx,
+    policy: &Policy,
+    endpoint: &str,
+    news: &LinkNews,
+    is_connected: impl Fn(SessionId) -> bool,
+) -> Result<FollowUp, StorageError> {
     match news {
-        LinkNews::Agents(handles) => reconcile(tx, endpoint, handles).await,
-        LinkNews::Event(event) => hear_event(tx, endpoint, event).await.map(|()| Vec::new()),
+        LinkNews::Agents(handles) => reconcile(tx, policy, endpoint, handles).await,
+        LinkNews::Event(event) => {
+            let doubtful = hear_event(tx, policy, endpoint, event).await?;
+            Ok(FollowUp { doubtful: doubtful.into_iter().collect(), ..FollowUp::default() })
+        }
+        LinkNews::Lost => {
+            move_sessions(tx, endpoint, SessionNews::Lost, |_| true).await?;
+            Ok(FollowUp::default())
+        }
+        LinkNews::Regained => {
+            move_sessions(tx, endpoint, SessionNews::Connected, is_connected).await?;
+            Ok(FollowUp::default())
+        }
     }
 }
 
+/// Moves the sessions of a runtime with its link: while nothing is heard of it, what they show may be over.
+async fn move_sessions(tx: &mut Tx, endpoint: &str, news: SessionNews, which: impl Fn(SessionId) -> bool) -> Result<(), StorageError> {
+    for run in storage::runs::live_on(tx.conn(), endpoint).await? {
+        if let Some(session) = run.terminal_session.filter(|session| which(*session)) {
+            terminals::hear(tx, session, news, None).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes in one event of a runtime's stream. What concerns no run of ours is dropped.
-async fn hear_event(tx: &mut Tx, endpoint: &str, event: &EventFrame) -> Result<(), StorageError> {
+async fn hear_event(tx: &mut Tx, policy: &Policy, endpoint: &str, event: &EventFrame) -> Result<Option<Run>, StorageError> {
     let data = &event.data;
     let agent = data.get("agent").unwrap_or(data);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let Some(id) = text(agent, "id").or_else(|| text(data, "agentId")) else { return Ok(()) };
-    let gone = matches!(text(agent, "status").as_deref(), Some("stopped" | "error"));
-    let news = match &event.event {
+    let Some(id) = text(agent, "id").or_else(|| text(data, "agentId")) else { return Ok(None) };
+    let Some(news) = news_of_event(event) else { return Ok(None) };
+    let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
+    let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
+    let workspace = event.workspace_id.clone().or_else(|| text(agent, "workspaceId"));
+    let run = storage::runs::lock_by_runtime_agent(tx.conn(), endpoint, &id).await?;
+    let Some(run) = run.filter(|run| is_of(workspace.as_deref(), run)) else {
+        tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
+        return Ok(None);
+    };
+    hear(tx, &policy.login_hosts, run, report).await
+}
+
+/// What an event says of its agent, if it says anything of its life.
+fn news_of_event(event: &EventFrame) -> Option<RunNews> {
+    let data = &event.data;
+    let agent = data.get("agent").unwrap_or(data);
+    let member = |key: &str| data.get(key).or_else(|| agent.get(key));
+    let text = |key: &str| member(key).and_then(Value::as_str).map(str::to_owned);
+    Some(match &event.event {
         EventName::AgentStarted => RunNews::Started,
         EventName::AgentReady => RunNews::Ready,
         EventName::AgentStopped => {
-            let exit_code = data.get("exitCode").or_else(|| agent.get("exitCode")).and_then(Value::as_i64);
-            RunNews::Stopped { reason: text(data, "reason"), exit_code: exit_code.and_then(|code| i32::try_from(code).ok()) }
+            let exit_code = member("exitCode").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
+            // A runtime that numbers its events is one that has its exits from the operating system.
+            let is_trusted = exit_code.is_some() || text("signal").is_some() || event.seq.is_some() || event.boot_id.is_some();
+            let reason = text("reason");
+            if is_trusted { RunNews::Stopped { reason, exit_code } } else { RunNews::StopReported { reason } }
         }
-        EventName::AgentError if gone => {
-            RunNews::Failed { error: text(data, "error").or_else(|| text(data, "message")).unwrap_or_else(|| "unknown error".to_owned()) }
+        EventName::AgentError => {
+            let is_gone = matches!(agent.get("status").and_then(Value::as_str), Some("stopped" | "error"));
+            let error = text("error").or_else(|| text("message")).unwrap_or_else(|| "unknown error".to_owned());
+            return is_gone.then_some(RunNews::Failed { error });
         }
-        EventName::LoginRequired => {
-            let url = text(data, "loginUrl").or_else(|| text(data, "url"));
-            RunNews::LoginRequired { url: url.as_deref().and_then(safe_login_url) }
+        EventName::LoginRequired => RunNews::LoginRequired { hint: hint_of(data) },
+        EventName::Message | EventName::Question | EventName::ThreadEvent | EventName::BlockingPrompt | EventName::Unknown(_) => {
+            return None;
         }
-        EventName::AgentError
-        | EventName::Message
-        | EventName::Question
-        | EventName::ThreadEvent
-        | EventName::BlockingPrompt
-        | EventName::Unknown(_) => return Ok(()),
-    };
-    let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
-    let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
-    if !hear_by_runtime_agent(tx, endpoint, &id, report).await? {
-        tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
-    }
-    Ok(())
+    })
 }
 
 /// Leaves nothing of an agent whose process never came to be: no row, key, account or session.
@@ -285,10 +492,10 @@ pub async fn stopping(conn: &mut Conn) -> Result<Vec<Run>, StorageError> {
 pub async fn end_process(runtime: &RuntimeClient, run: &Run) -> Result<Report, RuntimeError> {
     runtime.stop(run.workspace, &run.runtime_agent_id).await?;
     let handle = runtime.agent(run.workspace, &run.runtime_agent_id).await?;
-    Ok(match handle {
-        Some(handle) if handle.status.is_final() => report_of_handle(&handle),
-        Some(_) | None => RunNews::Stopped { reason: Some("stopped".to_owned()), exit_code: None }.into(),
-    })
+    let stopped = || RunNews::Stopped { reason: Some("stopped".to_owned()), exit_code: None }.into();
+    // The runtime waited for the end, so even one that cannot tell ends is believed.
+    let told = handle.filter(|handle| handle.status.is_final()).map(|handle| report_of_handle(&handle));
+    Ok(told.filter(|report| !matches!(report.news, RunNews::StopReported { .. })).unwrap_or_else(stopped))
 }
 
 /// What events say of the agent of a run.

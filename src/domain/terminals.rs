@@ -11,6 +11,8 @@ use crate::{
         agent::AgentStatus,
         event::{Event, EventKind},
         ids::{AgentId, SessionId, WorkspaceId},
+        login::{Login, LoginHint},
+        policy::Policy,
         run::Run,
         terminal::{NewSession, SessionLog, SessionNews, SessionStatus, Size, TerminalSession},
     },
@@ -50,7 +52,7 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
     if let Some(earlier) = storage::terminals::live_of_agent(tx.conn(), run.workspace, &run.agent).await?
         && earlier.runtime_session_id != runtime_session_id
     {
-        change(tx, &earlier, SessionStatus::Terminated, None, true).await?;
+        change(tx, &earlier, SessionStatus::Terminated, &Login::default(), true).await?;
     }
     let session = NewSession {
         workspace: run.workspace,
@@ -71,7 +73,7 @@ async fn insert(tx: &mut Tx, session: &NewSession) -> Result<SessionId, StorageE
         let kind = EventKind::TerminalChanged {
             session_id: id,
             status: SessionStatus::Pending.as_str().to_owned(),
-            login_url: None,
+            login: Login::default(),
             drain: false,
         };
         events::record(tx, Event { workspace: session.workspace, agent: Some(session.agent.clone()), actor: None, kind }).await?;
@@ -131,7 +133,7 @@ pub async fn register(
     if let Some(earlier) = storage::terminals::live_of_agent(tx.conn(), workspace, &agent.id).await?
         && earlier.runtime_session_id != offer.runtime_session_id
     {
-        change(tx, &earlier, SessionStatus::Terminated, None, true).await?;
+        change(tx, &earlier, SessionStatus::Terminated, &Login::default(), true).await?;
     }
     let session = NewSession {
         workspace,
@@ -153,14 +155,16 @@ pub async fn register(
 }
 
 /// Takes in what a runtime reports of a session by its own name for it. A terminated session stays so.
+/// Of `said`, only an address that is known counts as one; see [`Login::of`].
 ///
 /// Records [`EventKind::TerminalChanged`]. Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
 pub async fn report_status(
     tx: &mut Tx,
+    policy: &Policy,
     workspace: Option<WorkspaceId>,
     runtime_session_id: &str,
     status: SessionStatus,
-    login_url: Option<&str>,
+    said: Option<String>,
 ) -> Result<TerminalSession, OfferError> {
     let mut found = storage::terminals::named(tx.conn(), workspace, runtime_session_id).await?;
     let session = match (found.pop(), found.is_empty()) {
@@ -172,8 +176,10 @@ pub async fn report_status(
         return Err(TerminalError::Terminated.into());
     }
     if session.status != status {
-        let login_url = login_url.filter(|_| status == SessionStatus::LoginRequired);
-        change(tx, &session, status, login_url, true).await?;
+        let url = said.filter(|_| status == SessionStatus::LoginRequired);
+        let hint = LoginHint { url, ..LoginHint::default() };
+        let agent_type = session.agent_type.as_deref().unwrap_or_default();
+        change(tx, &session, status, &Login::of(&hint, agent_type, &policy.login_hosts), true).await?;
     }
     Ok(storage::terminals::find(tx.conn(), session.id).await?.ok_or(TerminalError::NotFound)?)
 }
@@ -189,41 +195,42 @@ pub async fn logs(conn: &mut Conn, person: &Person, id: SessionId, limit: u64, o
 /// Moves a session as `news` say, if they still say something new.
 ///
 /// Records [`EventKind::TerminalChanged`] for each change.
-pub async fn hear(tx: &mut Tx, id: SessionId, news: SessionNews, login_url: Option<&str>) -> Result<(), StorageError> {
+pub async fn hear(tx: &mut Tx, id: SessionId, news: SessionNews, login: Option<&Login>) -> Result<(), StorageError> {
     let Some(session) = storage::terminals::lock(tx.conn(), id).await? else { return Ok(()) };
     let Some(status) = session.status.after(news, session.login_pending) else { return Ok(()) };
-    let login_url = match status {
-        SessionStatus::LoginRequired => login_url.or(session.login_url.as_deref()),
-        SessionStatus::Disconnected | SessionStatus::Connecting => session.login_url.as_deref(),
-        SessionStatus::Pending | SessionStatus::Active | SessionStatus::Terminated => None,
+    let none = Login::default();
+    let login = match status {
+        SessionStatus::LoginRequired => login.unwrap_or(&session.login),
+        SessionStatus::Disconnected | SessionStatus::Connecting => &session.login,
+        SessionStatus::Pending | SessionStatus::Active | SessionStatus::Terminated => &none,
     };
-    change(tx, &session, status, login_url, true).await
+    change(tx, &session, status, login, true).await
+}
+
+/// Tells who watches a session how to log in, where it was already known that a login is needed.
+///
+/// Records [`EventKind::TerminalChanged`].
+pub(super) async fn tell_login(tx: &mut Tx, id: SessionId, login: &Login) -> Result<(), StorageError> {
+    let Some(session) = storage::terminals::lock(tx.conn(), id).await? else { return Ok(()) };
+    if session.status == SessionStatus::LoginRequired {
+        change(tx, &session, SessionStatus::LoginRequired, login, true).await?;
+    }
+    Ok(())
 }
 
 /// Ends the agent's session at once: what its process still says is not shown. Whether there was one.
 pub(super) async fn cut_of_agent(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId) -> Result<bool, StorageError> {
     let Some(session) = storage::terminals::live_of_agent(tx.conn(), workspace, agent).await? else { return Ok(false) };
-    change(tx, &session, SessionStatus::Terminated, None, false).await?;
+    change(tx, &session, SessionStatus::Terminated, &Login::default(), false).await?;
     Ok(true)
 }
 
-async fn change(
-    tx: &mut Tx,
-    session: &TerminalSession,
-    status: SessionStatus,
-    login_url: Option<&str>,
-    drain: bool,
-) -> Result<(), StorageError> {
+async fn change(tx: &mut Tx, session: &TerminalSession, status: SessionStatus, login: &Login, drain: bool) -> Result<(), StorageError> {
     let now = tx.now();
-    if !storage::terminals::set_status(tx.conn(), session.id, status, login_url, now).await? {
+    if !storage::terminals::set_status(tx.conn(), session.id, status, login.url.as_deref(), now).await? {
         return Ok(());
     }
-    let kind = EventKind::TerminalChanged {
-        session_id: session.id,
-        status: status.as_str().to_owned(),
-        login_url: login_url.map(str::to_owned),
-        drain,
-    };
+    let kind = EventKind::TerminalChanged { session_id: session.id, status: status.as_str().to_owned(), login: login.clone(), drain };
     events::record(tx, Event { workspace: session.workspace, agent: Some(session.agent.clone()), actor: None, kind }).await?;
     Ok(())
 }
@@ -265,7 +272,7 @@ pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, sessi
             runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
             size: session.size,
             status: session.status,
-            login_url: session.login_url.clone(),
+            login: session.login.clone(),
         };
         terminals.open(runtime, spec);
     }

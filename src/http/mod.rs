@@ -20,6 +20,7 @@ mod neighbours;
 mod problem;
 mod reference;
 mod revocation;
+mod runs;
 mod runtime;
 mod settings;
 mod spawns;
@@ -154,6 +155,12 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(settings::test_runtime))
         .routes(routes!(spawns::spawn))
         .routes(routes!(spawns::stop))
+        .routes(routes!(runs::send))
+        .routes(routes!(runs::press))
+        .routes(routes!(runs::logs))
+        .routes(routes!(runs::output))
+        .routes(routes!(runs::pause))
+        .routes(routes!(runs::resume))
         .routes(routes!(runtime::spawn_callback))
         .routes(routes!(runtime::heartbeat))
         .routes(routes!(terminals::list, terminals::register))

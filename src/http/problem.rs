@@ -15,7 +15,7 @@ use crate::{
     domain::{
         agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, idempotency::RepeatError,
         invites::InviteError, invites::RegisterError, keys::KeyError, runs::StopError, settings::SettingsError, spawns::SpawnError,
-        terminals::OfferError, terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
+        steering::SteerError, terminals::OfferError, terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
     },
     model::agent::IllegalTransition,
     wire::problem::Problem,
@@ -249,6 +249,24 @@ impl From<StopError> for Problem {
         match error {
             StopError::NotRunning => Self::new(StatusCode::NOT_FOUND, "AGENT_NOT_RUNNING", "the agent has no running process"),
             StopError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<SteerError> for Problem {
+    fn from(error: SteerError) -> Self {
+        let text = error.to_string();
+        match error {
+            SteerError::NotRunning => Self::new(StatusCode::NOT_FOUND, "AGENT_NOT_RUNNING", text),
+            SteerError::LoginRequired => Self::new(StatusCode::CONFLICT, "AUTH_REQUIRED", text),
+            SteerError::Runtime(cause) if cause.is_certain() && !cause.is_unreachable() => {
+                Self::new(StatusCode::CONFLICT, "RUNTIME_REFUSED", cause.to_string())
+            }
+            SteerError::Runtime(cause) => {
+                tracing::warn!(error = &cause as &dyn std::error::Error, "an agent could not be steered");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", cause.to_string())
+            }
+            SteerError::Storage(storage) => storage.into(),
         }
     }
 }

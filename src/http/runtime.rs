@@ -9,10 +9,7 @@ use crate::{
         runs::{self, Report},
         workspaces::{self, Heartbeat},
     },
-    model::{
-        ids::WorkspaceId,
-        run::{RunNews, safe_login_url},
-    },
+    model::{ids::WorkspaceId, login::LoginHint, run::RunNews},
     wire::{
         envelope::{Done, Envelope},
         problem::{PersonErrors, Problem, ProblemBody},
@@ -37,11 +34,14 @@ pub(super) async fn spawn_callback(
     let news = match body.status {
         CallbackStatus::Ready => RunNews::Ready,
         CallbackStatus::Failed => RunNews::Failed { error: body.error.unwrap_or_else(|| "the runtime reports a failure".to_owned()) },
-        CallbackStatus::RequiresLogin => RunNews::LoginRequired { url: body.login_url.as_deref().and_then(safe_login_url) },
+        CallbackStatus::RequiresLogin => {
+            let hint = LoginHint { url: body.login_url, instructions: body.instructions, device_code: body.device_code };
+            RunNews::LoginRequired { hint }
+        }
     };
     let report = Report { news, runtime_session_id: body.runtime_session_id, mcp_endpoint: body.mcp_endpoint };
     let mut tx = app.begin().await?;
-    if !runs::hear_by_agent(&mut tx, body.workspace_id, &body.agent_id, report).await? {
+    if !runs::hear_by_agent(&mut tx, &app.policy, body.workspace_id, &body.agent_id, report).await? {
         return Err(agent_not_found());
     }
     tx.commit().await?;

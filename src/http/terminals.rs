@@ -14,7 +14,6 @@ use crate::{
     },
     model::{
         ids::{AgentId, SessionId},
-        run::safe_login_url,
         terminal::{SessionStatus, Size},
     },
     wire::{
@@ -135,10 +134,9 @@ pub(super) async fn report_status(
         .ok_or_else(|| Problem::invalid("status", "must be pending, connecting, active, login_required, disconnected or terminated"))?;
     let named = headers.get("x-workspace-id").and_then(|value| value.to_str().ok()).map(str::parse).transpose();
     let named = named.map_err(|_| Problem::invalid("X-Workspace-Id", "must be a UUID"))?;
-    let login_url = body.login_url.as_deref().and_then(safe_login_url);
     let mut tx = app.begin().await?;
     let workspace = body.workspace_id.or(named);
-    let session = terminals::report_status(&mut tx, workspace, &name, status, login_url.as_deref()).await?;
+    let session = terminals::report_status(&mut tx, &app.policy, workspace, &name, status, body.login_url).await?;
     tx.commit().await?;
     Ok(Envelope::ok(session.into()))
 }

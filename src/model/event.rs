@@ -7,6 +7,7 @@ use super::{
     agent::Agent,
     assignment::{Assignment, Target},
     ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, TaskId, UserId, WorkspaceId},
+    login::Login,
 };
 
 /// Something that happened in a workspace.
@@ -126,7 +127,22 @@ pub enum EventKind {
     #[serde(rename = "run.ready")]
     RunReady { agent: AgentBrief, runtime_session_id: Option<String>, mcp_endpoint: Option<String> },
     #[serde(rename = "run.login_required")]
-    RunLoginRequired { agent: AgentBrief, login_url: Option<String>, runtime_session_id: Option<String> },
+    RunLoginRequired {
+        agent: AgentBrief,
+        #[serde(flatten)]
+        login: Login,
+        runtime_session_id: Option<String>,
+    },
+    #[serde(rename = "run.stop_unconfirmed")]
+    RunStopUnconfirmed { agent: AgentBrief, reason: Option<String> },
+    #[serde(rename = "run.message_sent")]
+    RunMessageSent { agent: AgentBrief, characters: usize },
+    #[serde(rename = "run.keys_sent")]
+    RunKeysSent { agent: AgentBrief, keys: usize },
+    #[serde(rename = "run.paused")]
+    RunPaused { agent: AgentBrief },
+    #[serde(rename = "run.resumed")]
+    RunResumed { agent: AgentBrief },
     #[serde(rename = "run.stop_requested")]
     RunStopRequested { reason: String },
     #[serde(rename = "terminal.ended")]
@@ -139,7 +155,8 @@ pub enum EventKind {
     TerminalChanged {
         session_id: SessionId,
         status: String,
-        login_url: Option<String>,
+        #[serde(flatten)]
+        login: Login,
         /// For the end: whether the last output is still to be shown.
         drain: bool,
     },
@@ -191,6 +208,11 @@ impl EventKind {
             Self::RunStarted { .. } => "run.started",
             Self::RunReady { .. } => "run.ready",
             Self::RunLoginRequired { .. } => "run.login_required",
+            Self::RunStopUnconfirmed { .. } => "run.stop_unconfirmed",
+            Self::RunMessageSent { .. } => "run.message_sent",
+            Self::RunKeysSent { .. } => "run.keys_sent",
+            Self::RunPaused { .. } => "run.paused",
+            Self::RunResumed { .. } => "run.resumed",
             Self::RunStopRequested { .. } => "run.stop_requested",
             Self::TerminalEnded { .. } => "terminal.ended",
             Self::RunStopped { .. } => "run.stopped",
@@ -321,11 +343,33 @@ impl EventKind {
                 format!("{} is ready", agent.name),
                 json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}),
             ),
-            Self::RunLoginRequired { agent, login_url, runtime_session_id } => (
+            // The device code is left out: the feed is kept for long, and whoever has the code takes part in the login.
+            Self::RunLoginRequired { agent, login, runtime_session_id } => (
                 "spawn_requires_login",
                 format!("{} needs a login", agent.name),
-                json!({"agentName": agent.name, "loginUrl": login_url, "runtimeSessionId": runtime_session_id}),
+                json!({"agentName": agent.name, "loginUrl": login.url, "instructions": login.instructions, "verified": login.verified,
+                       "runtimeSessionId": runtime_session_id}),
             ),
+            Self::RunStopUnconfirmed { agent, reason } => (
+                "stop_unconfirmed",
+                format!("The runtime says that {} stopped, which is not confirmed", agent.name),
+                json!({"agentName": agent.name, "reason": reason}),
+            ),
+            // What was sent is in neither row: it may be a password.
+            Self::RunMessageSent { agent, characters } => (
+                "message_sent",
+                format!("{} was sent a message", agent.name),
+                json!({"agentName": agent.name, "characters": characters, "sentBy": actor}),
+            ),
+            Self::RunKeysSent { agent, keys } => {
+                ("keys_sent", format!("{} was sent keys", agent.name), json!({"agentName": agent.name, "keys": keys, "sentBy": actor}))
+            }
+            Self::RunPaused { agent } => {
+                ("run_paused", format!("{} was taken over", agent.name), json!({"agentName": agent.name, "pausedBy": actor}))
+            }
+            Self::RunResumed { agent } => {
+                ("run_resumed", format!("{} was handed back", agent.name), json!({"agentName": agent.name, "resumedBy": actor}))
+            }
             Self::RunStopped { agent, reason, exit_code } => (
                 "agent_stopped",
                 format!("{} stopped", agent.name),
@@ -355,7 +399,12 @@ mod tests {
 
     #[test]
     fn the_stored_form_carries_the_name_and_reads_back() {
-        let kind = EventKind::TerminalChanged { session_id: SessionId::generate(), status: "active".into(), login_url: None, drain: false };
+        let kind = EventKind::TerminalChanged {
+            session_id: SessionId::generate(),
+            status: "active".into(),
+            login: Login::default(),
+            drain: false,
+        };
         let stored = serde_json::to_value(&kind).unwrap();
         assert_eq!(stored["name"], kind.name());
         assert!(serde_json::from_value::<EventKind>(stored).is_ok());

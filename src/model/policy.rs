@@ -12,6 +12,8 @@ pub struct Policy {
     pub sealer: Sealer,
     pub control_plane: ControlPlanePolicy,
     pub tool_approvals: ToolApprovalPolicy,
+    /// Hosts where agents of any type may log in, beside those that are known for their types.
+    pub login_hosts: Vec<String>,
 }
 
 /// What the control plane is told.

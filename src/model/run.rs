@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
+    login::{Login, LoginHint},
     terminal::Size,
 };
 
@@ -57,6 +58,7 @@ impl RunStatus {
     pub fn after(self, news: &RunNews) -> Option<Self> {
         match (self, news) {
             (Self::Stopped | Self::Failed, _)
+            | (_, RunNews::StopReported { .. })
             | (Self::Starting | Self::LoginRequired | Self::Ready, RunNews::Started)
             | (Self::Ready, RunNews::Ready)
             | (Self::LoginRequired, RunNews::LoginRequired { .. }) => None,
@@ -75,8 +77,11 @@ pub enum RunNews {
     Started,
     Ready,
     LoginRequired {
-        /// An absolute http or https URL.
-        url: Option<String>,
+        hint: LoginHint,
+    },
+    /// A runtime that reads ends off the screen tells of one. It moves nothing until it is confirmed (RUN-05).
+    StopReported {
+        reason: Option<String>,
     },
     Stopped {
         reason: Option<String>,
@@ -95,7 +100,30 @@ impl RunNews {
         match self {
             Self::Stopped { exit_code, .. } if run.stop_requested_at.is_some() => Self::Stopped { reason: run.reason.clone(), exit_code },
             Self::Failed { .. } if run.stop_requested_at.is_some() => Self::Stopped { reason: run.reason.clone(), exit_code: None },
-            Self::Started | Self::Ready | Self::LoginRequired { .. } | Self::Stopped { .. } | Self::Failed { .. } => self,
+            Self::Started
+            | Self::Ready
+            | Self::LoginRequired { .. }
+            | Self::StopReported { .. }
+            | Self::Stopped { .. }
+            | Self::Failed { .. } => self,
+        }
+    }
+}
+
+/// An end that a runtime told of and that nothing has confirmed or refuted yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopReport {
+    pub at: DateTime<Utc>,
+    pub reason: Option<String>,
+}
+
+impl StopReport {
+    /// The exit code, where the reason tells it as the original does: `exit code 7` or `normal exit`.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.reason.as_deref()? {
+            "normal exit" => Some(0),
+            reason => reason.strip_prefix("exit code ")?.trim().parse().ok(),
         }
     }
 }
@@ -117,7 +145,14 @@ pub struct Run {
     pub status: RunStatus,
     /// Size of the terminal that the process starts with.
     pub size: Size,
-    pub login_url: Option<String>,
+    /// How the agent is logged in, while it waits for that.
+    pub login: Login,
+    /// Undecided; a repeat changes nothing.
+    pub stop_report: Option<StopReport>,
+    /// When a reported end last turned out to be none.
+    pub stop_refuted_at: Option<DateTime<Utc>>,
+    /// Since when a person has the terminal to themselves.
+    pub paused_at: Option<DateTime<Utc>>,
     pub exit_code: Option<i32>,
     pub reason: Option<String>,
     pub requested_by: Option<UserId>,
@@ -126,24 +161,16 @@ pub struct Run {
     pub stopped_at: Option<DateTime<Utc>>,
 }
 
-/// Keeps a login address only if a browser may be sent there: absolute http or https (RT-02).
-#[must_use]
-pub fn safe_login_url(text: &str) -> Option<String> {
-    let lower = text.to_ascii_lowercase();
-    let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"))?;
-    let host_follows = rest.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '[');
-    let clean = text.len() <= 2048 && !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    (host_follows && clean).then(|| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn each_transition_happens_once_whatever_the_order_of_the_news() {
         use RunStatus::{Failed, LoginRequired, Ready, Spawning, Starting, Stopped};
-        let login = RunNews::LoginRequired { url: None };
+        let login = RunNews::LoginRequired { hint: LoginHint::default() };
         let stopped = RunNews::Stopped { reason: None, exit_code: Some(0) };
         let failed = RunNews::Failed { error: "no".into() };
         let table = [
@@ -162,10 +189,46 @@ mod tests {
     }
 
     #[test]
-    fn only_web_addresses_are_login_urls() {
-        assert!(safe_login_url("https://claude.ai/login?x=1").is_some());
-        for bad in ["javascript:alert(1)", "Please run /login", "https://", "https:// evil", "data:text/html,x", "//host/x"] {
-            assert_eq!(safe_login_url(bad), None, "{bad}");
+    fn a_reported_end_moves_nothing_by_itself() {
+        for status in RunStatus::ALL {
+            assert_eq!(status.after(&RunNews::StopReported { reason: None }), None);
+        }
+        let report = |reason: &str| StopReport { at: DateTime::UNIX_EPOCH, reason: Some(reason.to_owned()) };
+        assert_eq!(report("exit code 7").exit_code(), Some(7));
+        assert_eq!(report("normal exit").exit_code(), Some(0));
+        assert_eq!(report("container exited").exit_code(), None);
+    }
+
+    fn news() -> impl Strategy<Value = RunNews> {
+        prop_oneof![
+            Just(RunNews::Started),
+            Just(RunNews::Ready),
+            Just(RunNews::LoginRequired { hint: LoginHint::default() }),
+            Just(RunNews::StopReported { reason: None }),
+            Just(RunNews::Stopped { reason: None, exit_code: Some(0) }),
+            Just(RunNews::Failed { error: "no".into() }),
+        ]
+    }
+
+    proptest! {
+        /// RUN-05: whatever is heard, in whatever order and however often, an end is final, a repeat changes nothing, and
+        /// nothing goes back to before the start.
+        #[test]
+        fn no_order_of_news_undoes_an_end_or_repeats_a_transition(heard in prop::collection::vec((news(), 1usize..4), 0..40)) {
+            let mut status = RunStatus::Spawning;
+            for (news, times) in heard {
+                let before = status;
+                let mut transitions = 0;
+                for _ in 0..times {
+                    if let Some(after) = status.after(&news) {
+                        status = after;
+                        transitions += 1;
+                    }
+                }
+                prop_assert!(transitions <= 1, "{news:?} counted {transitions} times at {}", before.as_str());
+                prop_assert!(!before.is_final() || status == before);
+                prop_assert!(before == RunStatus::Spawning || status != RunStatus::Spawning);
+            }
         }
     }
 }

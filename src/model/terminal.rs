@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ids::{AgentId, SessionId, UserId, WorkspaceId};
+use super::{
+    ids::{AgentId, SessionId, UserId, WorkspaceId},
+    login::Login,
+};
 
 /// Where a terminal session stands. Terminated is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -121,7 +124,9 @@ pub struct TerminalSession {
     pub runtime_endpoint: Option<String>,
     /// What the runtime calls the agent; the terminal is reached under this name.
     pub runtime_agent_id: Option<String>,
-    pub login_url: Option<String>,
+    /// The canonical type of the agent whose run has the session.
+    pub agent_type: Option<String>,
+    pub login: Login,
     pub last_activity_at: Option<DateTime<Utc>>,
     pub connected_user: Option<UserId>,
     /// Who spawned the agent; they may type beside the admins.

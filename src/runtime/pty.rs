@@ -15,12 +15,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{RuntimeClient, ring::Ring, upstream};
 use crate::model::{
     ids::{SessionId, WorkspaceId},
+    login::Login,
     terminal::{SessionNews, SessionStatus, Size},
 };
 
@@ -49,7 +53,7 @@ pub struct TerminalSpec {
     pub runtime_agent_id: String,
     pub size: Size,
     pub status: SessionStatus,
-    pub login_url: Option<String>,
+    pub login: Login,
 }
 
 /// What goes to the runtime.
@@ -62,9 +66,13 @@ struct State {
     ring: Ring,
     size: Size,
     status: SessionStatus,
-    login_url: Option<String>,
+    login: Login,
     /// Counts the changes of `status` that viewers are told of.
     status_version: u64,
+    /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
+    heard_bytes: u64,
+    /// The runtime has no terminals to show.
+    unsupported: bool,
     /// Whether output may still come; once it cannot, viewers are told the final status.
     open: bool,
 }
@@ -94,8 +102,10 @@ impl Terminal {
             ring: Ring::default(),
             size: spec.size,
             status: spec.status,
-            login_url: spec.login_url.clone(),
+            login: spec.login.clone(),
             status_version: 0,
+            heard_bytes: 0,
+            unsupported: false,
             open: true,
         };
         let terminal = Self {
@@ -135,6 +145,7 @@ impl Terminal {
     pub(super) fn output(&self, offset: u64, mut bytes: Bytes) {
         {
             let mut state = self.lock();
+            state.heard_bytes += bytes.len() as u64;
             let known = state.ring.end().saturating_sub(offset);
             if known > 0 {
                 bytes = bytes.split_off(usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len()));
@@ -144,6 +155,57 @@ impl Terminal {
             state.ring.push(bytes);
         }
         self.changed.send_replace(());
+    }
+
+    /// Shows viewers a line of our own, between what came before and what comes after.
+    pub(super) fn notice(&self, text: &str) {
+        // Attributes that the program set end before the line and are not taken up behind it.
+        self.lock().ring.push(Bytes::from(format!("\r\n\u{1b}[0;2m[{text}]\u{1b}[0m\r\n")));
+        self.changed.send_replace(());
+    }
+
+    /// Says whether the runtime turned out to have no terminals.
+    pub(super) fn set_unsupported(&self, unsupported: bool) {
+        self.lock().unsupported = unsupported;
+        self.changed.send_replace(());
+    }
+
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.lock().unsupported
+    }
+
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// All output that is held, as text: a late viewer's history.
+    #[must_use]
+    pub fn history(&self) -> String {
+        let state = self.lock();
+        let start = state.ring.history_start();
+        let mut bytes = Vec::new();
+        state.ring.read(start, usize::MAX, &mut bytes);
+        drop(state);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Watches for output that shows that the process lives (runtime contract §6.3, rule 5): what comes within
+    /// `on_its_way` may have been printed before; then nothing may come for `silence`.
+    pub async fn listen(&self, on_its_way: Duration, silence: Duration) -> Heard {
+        sleep(on_its_way).await;
+        let mut changed = self.changed.subscribe();
+        let before = self.lock().heard_bytes;
+        let speaks = async {
+            // Fails only when the terminal is gone, and we hold it.
+            while self.lock().heard_bytes == before && changed.changed().await.is_ok() {}
+        };
+        match timeout(silence, speaks).await {
+            Ok(()) => Heard::Output,
+            Err(_) if self.is_connected() || self.is_unsupported() => Heard::Silence,
+            Err(_) => Heard::Nothing,
+        }
     }
 
     /// The runtime has dropped everything before `offset` for us.
@@ -165,7 +227,7 @@ impl Terminal {
 
     /// Sends input, in the order of the calls; waits while the runtime is slow to take it.
     pub async fn write(&self, bytes: Bytes) -> Result<(), NotConnected> {
-        if !self.connected.load(Ordering::Acquire) {
+        if !self.is_connected() {
             return Err(NotConnected);
         }
         self.input.send(Input::Bytes(bytes)).await.map_err(|_| NotConnected)
@@ -174,7 +236,7 @@ impl Terminal {
     /// Changes the size. `false` when it is that size already.
     pub async fn resize(&self, size: Size) -> bool {
         let unchanged = std::mem::replace(&mut self.lock().size, size) == size;
-        if !unchanged && self.connected.load(Ordering::Acquire) && self.input.send(Input::Resize(size)).await.is_err() {
+        if !unchanged && self.is_connected() && self.input.send(Input::Resize(size)).await.is_err() {
             tracing::debug!(session.id = %self.spec.session, "resize of a terminal that has ended");
         }
         !unchanged
@@ -193,18 +255,19 @@ impl Terminal {
             position,
             reset_first: position > 0,
             status_seen,
+            told_unsupported: false,
             buffer: Vec::new(),
         }
     }
 
-    fn set_status(&self, status: SessionStatus, login_url: Option<String>) {
+    fn set_status(&self, status: SessionStatus, login: Login) {
         {
             let mut state = self.lock();
-            if state.status == status && state.login_url == login_url {
+            if state.status == status && state.login == login {
                 return;
             }
             state.status = status;
-            state.login_url = login_url;
+            state.login = login;
             state.status_version += 1;
         }
         self.changed.send_replace(());
@@ -224,8 +287,21 @@ pub enum View {
     Resync,
     Status {
         status: SessionStatus,
-        login_url: Option<String>,
+        login: Login,
     },
+    /// The runtime has no terminals: there will be nothing to see.
+    Unsupported,
+}
+
+/// What a terminal let hear of a process that may have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It printed something.
+    Output,
+    /// It printed nothing, and would have been heard.
+    Silence,
+    /// The terminal is not connected.
+    Nothing,
 }
 
 /// One reader of a terminal.
@@ -236,6 +312,7 @@ pub struct Viewer {
     /// Whether older output is missing, so that attributes must be reset first.
     reset_first: bool,
     status_seen: u64,
+    told_unsupported: bool,
     buffer: Vec<u8>,
 }
 
@@ -265,7 +342,8 @@ impl Viewer {
         }
         self.buffer.clear();
         state.ring.read(self.position, OUTPUT_BYTES_MAX, &mut self.buffer);
-        let status = (state.status, state.login_url.clone(), state.status_version);
+        let status = (state.status, state.login.clone(), state.status_version);
+        let unsupported = state.unsupported;
         let open = state.open;
         drop(state);
 
@@ -280,13 +358,19 @@ impl Viewer {
             self.reset_first = false;
             return Some(View::Output(text));
         }
-        let (status, login_url, version) = status;
+        if unsupported != self.told_unsupported {
+            self.told_unsupported = unsupported;
+            if unsupported {
+                return Some(View::Unsupported);
+            }
+        }
+        let (status, login, version) = status;
         // The end is told last, when nothing can come after it.
         if version == self.status_seen || (status == SessionStatus::Terminated && open) {
             return None;
         }
         self.status_seen = version;
-        Some(View::Status { status, login_url })
+        Some(View::Status { status, login })
     }
 }
 
@@ -358,9 +442,9 @@ impl LiveTerminals {
     }
 
     /// Tells a terminal's viewers of a new status.
-    pub fn set_status(&self, session: SessionId, status: SessionStatus, login_url: Option<String>) {
+    pub fn set_status(&self, session: SessionId, status: SessionStatus, login: Login) {
         if let Some(terminal) = self.get(session) {
-            terminal.set_status(status, login_url);
+            terminal.set_status(status, login);
         }
     }
 
@@ -369,7 +453,7 @@ impl LiveTerminals {
     pub fn end(&self, session: SessionId, drain: bool) {
         let Some(terminal) = self.lock().remove(&session) else { return };
         terminal.set_connected(false);
-        terminal.set_status(SessionStatus::Terminated, None);
+        terminal.set_status(SessionStatus::Terminated, Login::default());
         if drain {
             terminal.drain.cancel();
         } else {
@@ -396,7 +480,7 @@ mod tests {
             runtime_agent_id: "a".into(),
             size: Size::DEFAULT,
             status: SessionStatus::Active,
-            login_url: None,
+            login: Login::default(),
         };
         Arc::new(Terminal::new(spec).0)
     }
@@ -410,7 +494,7 @@ mod tests {
                     all.push_str(&text);
                 }
                 View::Resync => all.clear(),
-                View::Status { .. } => {}
+                View::Status { .. } | View::Unsupported => {}
             }
         }
         all
@@ -465,11 +549,43 @@ mod tests {
     async fn the_end_is_told_after_the_last_output() {
         let terminal = terminal();
         let mut viewer = terminal.view();
-        terminal.set_status(SessionStatus::Terminated, None);
+        terminal.set_status(SessionStatus::Terminated, Login::default());
         terminal.output(0, Bytes::from_static(b"bye"));
         terminal.finish();
         assert_eq!(viewer.next().await, Some(View::Output("bye".into())));
-        assert_eq!(viewer.next().await, Some(View::Status { status: SessionStatus::Terminated, login_url: None }));
+        assert_eq!(viewer.next().await, Some(View::Status { status: SessionStatus::Terminated, login: Login::default() }));
         assert_eq!(viewer.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn output_shows_that_a_process_lives_and_silence_only_counts_while_it_would_be_heard() {
+        let (on_its_way, silence) = (Duration::from_millis(200), Duration::from_millis(400));
+        let terminal = terminal();
+        assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Nothing);
+        terminal.set_connected(true);
+        assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
+        let print = |after: u64| {
+            let terminal = Arc::clone(&terminal);
+            async move {
+                sleep(Duration::from_millis(after)).await;
+                terminal.output(terminal.end(), Bytes::from_static(b"x"));
+            }
+        };
+        assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(50)).0, Heard::Silence, "it was on its way");
+        assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(300)).0, Heard::Output);
+        terminal.notice("our own words do not count");
+        assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
+    }
+
+    #[tokio::test]
+    async fn that_there_is_nothing_to_see_is_told_once_to_each_viewer() {
+        let terminal = terminal();
+        let mut early = terminal.view();
+        terminal.set_unsupported(true);
+        terminal.set_unsupported(true);
+        let mut late = terminal.view();
+        assert_eq!((early.next().await, late.next().await), (Some(View::Unsupported), Some(View::Unsupported)));
+        terminal.finish();
+        assert_eq!((early.next().await, late.next().await), (None, None));
     }
 }

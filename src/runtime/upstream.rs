@@ -5,13 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use runtime_protocol::{Control, TERMINAL_PROTOCOL, default_framing};
+use serde_json::Value;
 use tokio::{
+    net::TcpStream,
     sync::mpsc,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
-    connect_async_with_config,
-    tungstenite::{self, Message, http::header::SEC_WEBSOCKET_PROTOCOL, protocol::WebSocketConfig},
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{
+        self, Message,
+        error::{ProtocolError, SubProtocolError},
+        protocol::WebSocketConfig,
+    },
 };
 
 use super::{
@@ -29,6 +35,14 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// One message from a runtime is at most this long; ours sends 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a runtime without our framing may take to greet. One that never does has no terminal behind the
+/// path: the container runtimes take any path for their general socket (RUN-12).
+const GREETING_WITHIN: Duration = Duration::from_secs(5);
+/// How long a runtime without terminals is left alone before it is asked again: it may have been replaced.
+const UNSUPPORTED_RETRY: Duration = Duration::from_mins(10);
+/// What viewers see where output was lost, which a runtime without positions cannot make up for.
+const GAP_NOTICE: &str = "the connection to the runtime was lost; output may be missing here";
 
 /// Close codes of the contract (§6.2).
 const CLOSE_EXITED: u16 = 4410;
@@ -50,6 +64,8 @@ enum Ended {
     Exited,
     /// The runtime does not know the agent (any more).
     UnknownAgent,
+    /// The runtime has no terminals: what came were events, or nothing.
+    Unsupported,
     /// It broke, or the other side went silent.
     Lost,
 }
@@ -82,17 +98,27 @@ pub(super) async fn run(
     };
     let connecting = async {
         let mut backoff = Backoff::default();
+        let mut framing = Framing::Negotiated;
         loop {
             reporter.report(SessionNews::Dialing).await;
-            match connect(terminal, runtime, &mut inputs, &reporter, &mut backoff).await {
+            let ended = connect(terminal, runtime, &mut inputs, &reporter, &mut backoff, &mut framing).await;
+            terminal.set_connected(false);
+            let delay = match ended {
                 // The event stream and the reconciler tell how it ended; here there is nothing left to read.
                 Ok(Ended::Exited | Ended::UnknownAgent) => return,
-                Ok(Ended::Lost) => {}
-                Err(error) => tracing::debug!(session.id = %terminal.spec().session, %error, "terminal connection failed"),
-            }
-            terminal.set_connected(false);
+                Ok(Ended::Unsupported) => {
+                    tracing::info!(session.id = %terminal.spec().session, runtime = runtime.endpoint(), "the runtime has no terminals");
+                    terminal.set_unsupported(true);
+                    UNSUPPORTED_RETRY
+                }
+                Ok(Ended::Lost) => backoff.next_delay(),
+                Err(error) => {
+                    tracing::debug!(session.id = %terminal.spec().session, %error, "terminal connection failed");
+                    backoff.next_delay()
+                }
+            };
             reporter.report(SessionNews::Lost).await;
-            sleep(backoff.next_delay()).await;
+            sleep(delay).await;
         }
     };
     tokio::select! {
@@ -115,19 +141,35 @@ async fn connect(
     inputs: &mut mpsc::Receiver<Input>,
     reporter: &Reporter<'_>,
     backoff: &mut Backoff,
+    framing: &mut Framing,
 ) -> Result<Ended, tungstenite::Error> {
-    let spec = terminal.spec();
-    let request = runtime
-        .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &format!("since={}", terminal.end()), Some(TERMINAL_PROTOCOL))?
-        .with_header("x-workspace-id", spec.workspace.to_string());
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let connecting = connect_async_with_config(request, Some(config), true);
-    let (socket, response) =
-        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let agreed = response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|protocol| protocol == TERMINAL_PROTOCOL);
-    let framing = if agreed { Framing::Negotiated } else { Framing::Default };
-    let (sink, stream) = socket.split();
-    backoff.reset();
+    let socket = match dial(terminal, runtime, *framing).await {
+        // It does not know our framing, and will not as long as the agent lives.
+        Err(tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol))) => {
+            *framing = Framing::Default;
+            dial(terminal, runtime, *framing).await?
+        }
+        dialed => dialed?,
+    };
+    let framing = *framing;
+    let (sink, mut stream) = socket.split();
+    backoff.connected();
+    let first = match framing {
+        Framing::Negotiated => None,
+        Framing::Default => match greeting(&mut stream).await? {
+            Greeting::Greeted => None,
+            Greeting::Output(output) => Some(output),
+            Greeting::Ended(ended) => return Ok(ended),
+        },
+    };
+    terminal.set_unsupported(false);
+    if framing == Framing::Default && terminal.end() > 0 {
+        tracing::info!(session.id = %terminal.spec().session, "terminal output may have been missed");
+        terminal.notice(GAP_NOTICE);
+    }
+    if let Some(output) = first {
+        terminal.output(terminal.end(), output);
+    }
     // Input typed while nothing was connected was refused; what is still queued belongs to the lost connection.
     while inputs.try_recv().is_ok() {}
     terminal.set_connected(true);
@@ -139,44 +181,94 @@ async fn connect(
     }
 }
 
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Opens the terminal's socket; offering our framing to a runtime that does not answer the offer is an error.
+async fn dial(terminal: &Terminal, runtime: &RuntimeClient, framing: Framing) -> Result<Socket, tungstenite::Error> {
+    let spec = terminal.spec();
+    let (query, protocol) = match framing {
+        Framing::Negotiated => (format!("since={}", terminal.end()), Some(TERMINAL_PROTOCOL)),
+        Framing::Default => (String::new(), None),
+    };
+    let request = runtime
+        .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &query, protocol)?
+        .with_header("x-workspace-id", spec.workspace.to_string());
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let connecting = connect_async_with_config(request, Some(config), true);
+    let (socket, _) = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    Ok(socket)
+}
+
+/// What the first frame of a connection without our framing is.
+enum Greeting {
+    Greeted,
+    /// There was none, and this is output already.
+    Output(Bytes),
+    Ended(Ended),
+}
+
+/// Reads the first frame: the greeting is control as nothing after it is, whatever it looks like.
+async fn greeting(stream: &mut (impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin)) -> Result<Greeting, tungstenite::Error> {
+    let deadline = Instant::now() + GREETING_WITHIN;
+    loop {
+        let Ok(message) = timeout_at(deadline, stream.next()).await else { return Ok(Greeting::Ended(Ended::Unsupported)) };
+        return Ok(match message.transpose()? {
+            Some(Message::Text(text)) => match serde_json::from_str::<Value>(text.as_str()) {
+                Ok(Value::Object(frame)) if frame.get("type").is_some_and(|name| name == "connected") => {
+                    // The general socket greets too, but no agent's terminal.
+                    if frame.contains_key("agentId") { Greeting::Greeted } else { Greeting::Ended(Ended::Unsupported) }
+                }
+                Ok(Value::Object(frame)) if frame.contains_key("event") && frame.contains_key("data") => {
+                    Greeting::Ended(Ended::Unsupported)
+                }
+                Ok(_) | Err(_) => Greeting::Output(text.into()),
+            },
+            Some(Message::Binary(bytes)) => Greeting::Output(bytes),
+            Some(Message::Close(frame)) => Greeting::Ended(farewell(frame.map(|frame| frame.code.into()))),
+            None => Greeting::Ended(Ended::Lost),
+            Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+        });
+    }
+}
+
+/// What a close frame means.
+fn farewell(code: Option<u16>) -> Ended {
+    match code {
+        Some(CLOSE_EXITED) => Ended::Exited,
+        Some(CLOSE_UNKNOWN_AGENT) => Ended::UnknownAgent,
+        Some(_) | None => Ended::Lost,
+    }
+}
+
 async fn read(
     terminal: &Terminal,
     mut stream: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
     let mut position = terminal.end();
-    let mut greeted = false;
     loop {
         let Ok(message) = timeout(SILENCE_MAX, stream.next()).await else { return Ok(Ended::Lost) };
-        let first = !std::mem::replace(&mut greeted, true);
         let output: Bytes = match message.transpose()? {
             Some(Message::Binary(bytes)) => bytes,
+            Some(Message::Text(text)) if framing == Framing::Default => text.into(),
             Some(Message::Text(text)) => {
-                if framing == Framing::Negotiated || first {
-                    match serde_json::from_str(text.as_str()) {
-                        Ok(Control::Connected { offset, .. }) => position = offset.unwrap_or(position),
-                        Ok(Control::Lagged { offset }) if framing == Framing::Negotiated => {
-                            terminal.skip_to(offset);
-                            position = offset;
-                        }
-                        Ok(Control::Exited { .. }) if framing == Framing::Negotiated => return Ok(Ended::Exited),
-                        Ok(_) | Err(_) if framing == Framing::Negotiated => {}
-                        Ok(_) | Err(_) => position = accept(terminal, position, text.into()),
+                match serde_json::from_str(text.as_str()) {
+                    Ok(Control::Connected { offset, .. }) => position = offset.unwrap_or(position),
+                    Ok(Control::Lagged { offset }) => {
+                        terminal.skip_to(offset);
+                        position = offset;
                     }
-                    continue;
+                    Ok(Control::Exited { .. }) => return Ok(Ended::Exited),
+                    Ok(_) | Err(_) => {}
                 }
-                text.into()
+                continue;
             }
-            Some(Message::Close(frame)) => {
-                return Ok(match frame.map(|frame| frame.code.into()) {
-                    Some(CLOSE_EXITED) => Ended::Exited,
-                    Some(CLOSE_UNKNOWN_AGENT) => Ended::UnknownAgent,
-                    Some(_) | None => Ended::Lost,
-                });
-            }
+            Some(Message::Close(frame)) => return Ok(farewell(frame.map(|frame| frame.code.into()))),
             Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             None => return Ok(Ended::Lost),
         };
+        // Without positions everything follows what is there, our own notices included.
+        position = if framing == Framing::Default { terminal.end() } else { position };
         position = accept(terminal, position, output);
     }
 }
@@ -193,6 +285,7 @@ async fn write(
     inputs: &mut mpsc::Receiver<Input>,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
+    // A runtime without our framing starts with a size of its own.
     sink.send(resize(terminal.size())).await?;
     let mut ping = interval(PING_EVERY);
     ping.reset_at(Instant::now() + PING_EVERY);

@@ -236,8 +236,7 @@ impl Seat {
         emit(&self.socket, "attached", &attached).await;
         emit(&self.socket, "clear", &()).await;
         let socket = self.socket.clone();
-        let login = (session.status == SessionStatus::LoginRequired)
-            .then_some(StatusChange { status: session.status, login_url: session.login_url });
+        let login = (session.status == SessionStatus::LoginRequired).then(|| StatusChange::new(session.status, session.login));
         let show = self.app.tasks.spawn(async move {
             show(&socket, &mut viewer, login).await;
         });
@@ -278,8 +277,11 @@ impl Seat {
     }
 
     fn why_not_connected(&self) -> TerminalProblem {
-        let live = self.place.as_ref().is_some_and(|place| self.app.terminals.get(place.session).is_some());
-        if live { TerminalProblem::RUNTIME_NOT_CONNECTED } else { TerminalProblem::SESSION_TERMINATED }
+        match self.place.as_ref().and_then(|place| self.app.terminals.get(place.session)) {
+            Some(terminal) if terminal.is_unsupported() => TerminalProblem::TERMINAL_UNSUPPORTED,
+            Some(_) => TerminalProblem::RUNTIME_NOT_CONNECTED,
+            None => TerminalProblem::SESSION_TERMINATED,
+        }
     }
 
     /// Gives the place up; whether there was one.
@@ -323,9 +325,8 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
                 last = Instant::now();
             }
             Some(Some(View::Resync)) => emit(socket, "clear", &()).await,
-            Some(Some(View::Status { status, login_url })) => {
-                emit(socket, "status", &StatusChange { status, login_url }).await;
-            }
+            Some(Some(View::Status { status, login })) => emit(socket, "status", &StatusChange::new(status, login)).await,
+            Some(Some(View::Unsupported)) => emit(socket, "error", &TerminalProblem::TERMINAL_UNSUPPORTED).await,
         }
     }
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
-    run::{Run, RunStatus},
+    login::Login,
+    run::{Run, RunStatus, StopReport},
     terminal::Size,
 };
 
@@ -24,6 +25,13 @@ struct Row {
     cols: i32,
     rows: i32,
     login_url: Option<String>,
+    login_instructions: Option<String>,
+    login_device_code: Option<String>,
+    login_verified: bool,
+    stop_reported_at: Option<DateTime<Utc>>,
+    stop_reported_reason: Option<String>,
+    stop_refuted_at: Option<DateTime<Utc>>,
+    paused_at: Option<DateTime<Utc>>,
     exit_code: Option<i32>,
     reason: Option<String>,
     requested_by: Option<Uuid>,
@@ -49,7 +57,15 @@ impl TryFrom<Row> for Run {
             runtime_agent_id: row.runtime_agent_id,
             runtime_session_id: row.runtime_session_id,
             terminal_session: row.terminal_session_id.map(SessionId),
-            login_url: row.login_url,
+            login: Login {
+                url: row.login_url,
+                instructions: row.login_instructions,
+                device_code: row.login_device_code,
+                verified: row.login_verified,
+            },
+            stop_report: row.stop_reported_at.map(|at| StopReport { at, reason: row.stop_reported_reason }),
+            stop_refuted_at: row.stop_refuted_at,
+            paused_at: row.paused_at,
             exit_code: row.exit_code,
             reason: row.reason,
             requested_by: row.requested_by.map(UserId),
@@ -67,7 +83,8 @@ macro_rules! select_runs {
             Row,
             "SELECT r.id, r.workspace_id, r.agent_id, a.name AS agent_name, r.agent_type, r.runtime_endpoint, r.runtime_agent_id,
                     r.runtime_session_id, r.terminal_session_id, r.status, r.cols, r.rows, r.login_url, r.exit_code, r.reason, r.requested_by, r.started_at,
-                    r.stop_requested_at, r.stopped_at
+                    r.stop_requested_at, r.stopped_at, r.login_instructions, r.login_device_code, r.login_verified, r.stop_reported_at,
+                    r.stop_reported_reason, r.stop_refuted_at, r.paused_at
              FROM agent_runs r JOIN parallax_agents a ON a.workspace_id = r.workspace_id AND a.id = r.agent_id " + $rest,
             $($arg),*
         )
@@ -121,6 +138,14 @@ pub async fn lock_live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: 
     row.map(TryInto::try_into).transpose()
 }
 
+/// As [`lock_live_of_agent`], without keeping others from changing it.
+pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<Run>, StorageError> {
+    let row = select_runs!("WHERE r.workspace_id = $1 AND r.agent_id = $2 AND r.stopped_at IS NULL", workspace.0, agent.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
 /// Every run on a runtime that has not ended, oldest first.
 pub async fn live_on(conn: &mut Conn, endpoint: &str) -> Result<Vec<Run>, StorageError> {
     let rows =
@@ -166,7 +191,8 @@ pub async fn latest_of(conn: &mut Conn, workspace: WorkspaceId, agents: &[AgentI
 pub async fn save(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
     sqlx::query!(
         "UPDATE agent_runs SET runtime_agent_id = $2, runtime_session_id = $3, terminal_session_id = $4, status = $5::varchar, login_url = $6, exit_code = $7,
-                reason = $8, stop_requested_at = $9, stopped_at = $10,
+                reason = $8, stop_requested_at = $9, stopped_at = $10, login_instructions = $11, login_device_code = $12, login_verified = $13,
+                stop_reported_at = $14, stop_reported_reason = $15, stop_refuted_at = $16, paused_at = $17,
                 ready_at = CASE WHEN $5::varchar = 'ready' THEN coalesce(ready_at, now()) ELSE ready_at END
          WHERE id = $1",
         run.id.0,
@@ -174,11 +200,18 @@ pub async fn save(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
         run.runtime_session_id,
         run.terminal_session.map(|id| id.0),
         run.status.as_str(),
-        run.login_url,
+        run.login.url,
         run.exit_code,
         run.reason,
         run.stop_requested_at,
-        run.stopped_at
+        run.stopped_at,
+        run.login.instructions,
+        run.login.device_code,
+        run.login.verified,
+        run.stop_report.as_ref().map(|report| report.at),
+        run.stop_report.as_ref().and_then(|report| report.reason.as_deref()),
+        run.stop_refuted_at,
+        run.paused_at
     )
     .execute(conn)
     .await?;

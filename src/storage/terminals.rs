@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
+    login::Login,
     run::RunStatus,
     terminal::{NewSession, SessionLog, SessionStatus, Size, TerminalSession},
 };
@@ -21,7 +22,10 @@ struct Row {
     rows: i32,
     runtime_endpoint: Option<String>,
     runtime_agent_id: Option<String>,
+    agent_type: Option<String>,
     login_url: Option<String>,
+    login_instructions: Option<String>,
+    login_device_code: Option<String>,
     last_activity_at: Option<DateTime<Utc>>,
     connected_user_id: Option<Uuid>,
     spawned_by: Option<Uuid>,
@@ -46,7 +50,13 @@ impl TryFrom<Row> for TerminalSession {
             title: row.title,
             runtime_endpoint: row.runtime_endpoint,
             runtime_agent_id: row.runtime_agent_id,
-            login_url: row.login_url,
+            agent_type: row.agent_type,
+            login: Login {
+                verified: row.login_url.is_some(),
+                url: row.login_url,
+                instructions: row.login_instructions,
+                device_code: row.login_device_code,
+            },
             last_activity_at: row.last_activity_at,
             connected_user: row.connected_user_id.map(UserId),
             spawned_by: row.spawned_by.map(UserId),
@@ -65,7 +75,8 @@ macro_rules! select_sessions {
             Row,
             r#"SELECT s.id AS "id!", s.workspace_id AS "workspace_id!", s.agent_id AS "agent_id!", s.runtime_session_id AS "runtime_session_id!",
                       s.status AS "status!", s.title, s.cols AS "cols!", s.rows AS "rows!", s.runtime_endpoint,
-                      r.runtime_agent_id AS "runtime_agent_id?", coalesce(s.login_url, r.login_url) AS login_url, s.last_activity_at, s.connected_user_id,
+                      r.runtime_agent_id AS "runtime_agent_id?", r.agent_type AS "agent_type?", coalesce(s.login_url, r.login_url) AS login_url,
+                      r.login_instructions AS "login_instructions?", r.login_device_code AS "login_device_code?", s.last_activity_at, s.connected_user_id,
                       r.requested_by AS "spawned_by?", r.status AS "run_status?", s.created_at AS "created_at!", s.updated_at AS "updated_at!", s.terminated_at
                FROM terminal_sessions s LEFT JOIN agent_runs r ON r.terminal_session_id = s.id "# + $rest,
             $($arg),*

@@ -142,7 +142,8 @@ impl From<AgentRow> for Agent {
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({
     "id": "019a0000-0000-7000-8000-000000000004", "status": "ready", "agentType": "claude-code", "runtimeSessionId": "session-1",
-    "terminalSessionId": "019a0000-0000-7000-8000-000000000005", "loginUrl": null, "startedAt": "2026-01-02T03:04:05.678Z", "stoppedAt": null,
+    "terminalSessionId": "019a0000-0000-7000-8000-000000000005", "loginUrl": null, "loginInstructions": null, "loginDeviceCode": null,
+    "stopReportedAt": null, "pausedAt": null, "startedAt": "2026-01-02T03:04:05.678Z", "stoppedAt": null,
     "exitCode": null, "reason": null
 }))]
 pub struct Run {
@@ -154,8 +155,20 @@ pub struct Run {
     pub runtime_session_id: Option<String>,
     #[schema(required)]
     pub terminal_session_id: Option<SessionId>,
+    /// Where the agent is logged in, while it waits for that; always a host that is known for its type.
     #[schema(required)]
     pub login_url: Option<String>,
+    /// What else a person has to know to log it in. An address in it is not checked.
+    #[schema(required)]
+    pub login_instructions: Option<String>,
+    #[schema(required)]
+    pub login_device_code: Option<String>,
+    /// When the runtime told of an end that is not confirmed yet.
+    #[schema(required)]
+    pub stop_reported_at: Option<Timestamp>,
+    /// Since when a person has the agent's terminal to themselves.
+    #[schema(required)]
+    pub paused_at: Option<Timestamp>,
     pub started_at: Timestamp,
     #[schema(required)]
     pub stopped_at: Option<Timestamp>,
@@ -195,7 +208,11 @@ impl From<RunRow> for Run {
             agent_type: runtime_protocol::wire_agent_type(&run.agent_type).to_owned(),
             runtime_session_id: run.runtime_session_id,
             terminal_session_id: run.terminal_session,
-            login_url: run.login_url,
+            login_url: run.login.url,
+            login_instructions: run.login.instructions,
+            login_device_code: run.login.device_code,
+            stop_reported_at: run.stop_report.map(|report| report.at.into()),
+            paused_at: run.paused_at.map(Into::into),
             started_at: run.started_at.into(),
             stopped_at: run.stopped_at.map(Into::into),
             exit_code: run.exit_code,

@@ -18,9 +18,11 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         EventKind::RunReady { agent, runtime_session_id, mcp_endpoint } => {
             ("agent:ready", json!({"agent": agent, "runtimeSessionId": runtime_session_id, "mcpEndpoint": mcp_endpoint}))
         }
-        EventKind::RunLoginRequired { agent, login_url, runtime_session_id } => {
-            ("agent:login_required", json!({"agent": agent, "loginUrl": login_url, "runtimeSessionId": runtime_session_id}))
-        }
+        EventKind::RunLoginRequired { agent, login, runtime_session_id } => (
+            "agent:login_required",
+            json!({"agent": agent, "loginUrl": login.url, "instructions": login.instructions, "deviceCode": login.device_code,
+                   "verified": login.verified, "runtimeSessionId": runtime_session_id}),
+        ),
         EventKind::RunStopped { agent, reason, exit_code } => {
             ("agent:stopped", json!({"agent": agent, "reason": reason, "exitCode": exit_code}))
         }
@@ -53,6 +55,11 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::NotificationGivenUp { .. }
         | EventKind::AgentsSpawned { .. }
         | EventKind::RunStopRequested { .. }
+        | EventKind::RunStopUnconfirmed { .. }
+        | EventKind::RunMessageSent { .. }
+        | EventKind::RunKeysSent { .. }
+        | EventKind::RunPaused { .. }
+        | EventKind::RunResumed { .. }
         | EventKind::TerminalEnded { .. }
         | EventKind::TerminalChanged { .. } => return None,
     };

@@ -16,6 +16,7 @@ pub mod mcp;
 pub mod neighbours;
 pub mod problem;
 pub mod repeat;
+pub mod runs;
 pub mod runtime;
 pub mod settings;
 pub mod spawns;

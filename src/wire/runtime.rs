@@ -21,6 +21,14 @@ pub struct SpawnCallback {
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
     #[schema(max_length = 2000)]
     pub login_url: Option<String>,
+    /// With `requires_login`: what a person has to do.
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
+    #[schema(max_length = 2000)]
+    pub instructions: Option<String>,
+    /// With `requires_login`: what a person has to enter at `loginUrl`.
+    #[validate(length(max = 64, message = "must be at most 64 characters"))]
+    #[schema(max_length = 64)]
+    pub device_code: Option<String>,
     #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
     #[schema(max_length = 2000)]
     pub mcp_endpoint: Option<String>,

@@ -8,6 +8,7 @@ use validator::Validate;
 use super::time::Timestamp;
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
+    login::Login,
     terminal::{SessionLog, SessionStatus, TerminalSession as Row},
 };
 
@@ -163,8 +164,21 @@ pub struct Attached {
 #[serde(rename_all = "camelCase")]
 pub struct StatusChange {
     pub status: SessionStatus,
+    /// Clients open it without asking, so it leads to a host where agents of the type are known to log in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_url: Option<String>,
+    /// For a person to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_code: Option<String>,
+}
+
+impl StatusChange {
+    #[must_use]
+    pub fn new(status: SessionStatus, login: Login) -> Self {
+        Self { status, login_url: login.url, instructions: login.instructions, device_code: login.device_code }
+    }
 }
 
 /// `error` on the terminal gateway: the original's texts with a stable code (realtime contract §5.3).
@@ -181,6 +195,7 @@ impl TerminalProblem {
     pub const FORBIDDEN: Self = Self { message: "You may watch this terminal, not type into it", code: "FORBIDDEN" };
     pub const NOT_ATTACHED: Self = Self { message: "Not attached to a session", code: "NOT_ATTACHED" };
     pub const RUNTIME_NOT_CONNECTED: Self = Self { message: "Runtime not connected", code: "RUNTIME_NOT_CONNECTED" };
+    pub const TERMINAL_UNSUPPORTED: Self = Self { message: "Terminal not supported by this runtime", code: "RUNTIME_ERROR" };
     pub const UNAVAILABLE: Self = Self { message: "The service is busy, try again", code: "RUNTIME_ERROR" };
     pub const INPUT_TOO_LARGE: Self = Self { message: "Input is longer than 64 KiB", code: "INPUT_TOO_LARGE" };
     pub const INVALID_INPUT: Self = Self { message: "input must be a string", code: "INVALID_PAYLOAD" };

@@ -71,8 +71,8 @@ impl EventSink for Machinery {
         Box::pin(async {
             match &event.entry.kind {
                 EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
-                EventKind::TerminalChanged { session_id, status, login_url, drain } => {
-                    terminal_news::changed(&self.0, *session_id, status, login_url.clone(), *drain).await;
+                EventKind::TerminalChanged { session_id, status, login, drain } => {
+                    terminal_news::changed(&self.0, *session_id, status, login.clone(), *drain).await;
                 }
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
                     self.0.wake_notifier.notify_one();
@@ -98,6 +98,11 @@ impl EventSink for Machinery {
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }
+                | EventKind::RunStopUnconfirmed { .. }
+                | EventKind::RunMessageSent { .. }
+                | EventKind::RunKeysSent { .. }
+                | EventKind::RunPaused { .. }
+                | EventKind::RunResumed { .. }
                 | EventKind::RunStopped { .. }
                 | EventKind::RunFailed { .. } => {}
             }

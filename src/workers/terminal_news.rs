@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use crate::{
     app::{App, StorageError},
     domain::terminals::{self, TerminalNews},
-    model::{ids::SessionId, terminal::SessionStatus},
+    model::{ids::SessionId, login::Login, terminal::SessionStatus},
 };
 
 /// Takes news for ever.
@@ -35,7 +35,7 @@ async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result
 }
 
 /// Carries a committed change of a session to its terminal: connects a new one, ends one that is over.
-pub(super) async fn changed(app: &App, session: SessionId, status: &str, login_url: Option<String>, drain: bool) {
+pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: Login, drain: bool) {
     match SessionStatus::parse(status) {
         Some(SessionStatus::Terminated) => app.terminals.end(session, drain),
         Some(SessionStatus::Pending) => {
@@ -45,7 +45,7 @@ pub(super) async fn changed(app: &App, session: SessionId, status: &str, login_u
                 }
             }
         }
-        Some(status) => app.terminals.set_status(session, status, login_url),
+        Some(status) => app.terminals.set_status(session, status, login),
         None => tracing::warn!(session.id = %session, status, "unknown session status"),
     }
 }

@@ -20,7 +20,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 
 /// Inside the domain, downward only.
 const DOMAIN_ORDER: [&[&str]; 6] = [
-    &["spawns", "invites"],
+    &["spawns", "invites", "steering"],
     &["approvals"],
     &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
     &["assignments", "keys", "terminals", "notifications", "tool_approvals"],

@@ -26,6 +26,7 @@ mod invites;
 mod keys;
 mod layers;
 mod limits;
+mod link;
 mod mcp;
 mod notifications;
 mod pages;

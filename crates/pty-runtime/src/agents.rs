@@ -321,8 +321,6 @@ pub(crate) struct Agents {
     tasks: TaskTracker,
     closing: CancellationToken,
     records: Records,
-    /// The program that supervises each agent.
-    supervisor: PathBuf,
     listed: Mutex<Listed>,
 }
 
@@ -356,9 +354,9 @@ impl Agents {
         callbacks: Callbacks,
         tasks: TaskTracker,
         closing: CancellationToken,
-        (records, supervisor): (Records, PathBuf),
+        records: Records,
     ) -> Self {
-        Self { config, endpoint, events, callbacks, tasks, closing, records, supervisor, listed: Mutex::default() }
+        Self { config, endpoint, events, callbacks, tasks, closing, records, listed: Mutex::default() }
     }
 
     /// In the order of their start.
@@ -435,7 +433,7 @@ impl Agents {
             its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
             let launch = launch(&agents.config, &order, &id, program, folder)?;
             context_files::write(&launch.cwd, &context_files)?;
-            Process::start(&agents.supervisor, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+            Process::start(&agents.config.program, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
         let waiter = match started {
@@ -755,10 +753,7 @@ impl Agents {
         lock(&self.listed).draining = true;
         for agent in self.list() {
             if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
-                process.kill();
-                process.release();
-                // Nobody is there any more to hear of the end.
-                process.detach();
+                process.end_unheard();
                 records::remove(&lock(&agent.folder));
             }
         }

@@ -23,6 +23,8 @@ const INHERITED: [&str; 7] = ["PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME
 /// Variables that hold the runtime's own secrets: no setting hands them to agents.
 const NEVER_INHERITED: [&str; 2] = ["RUNTIME_TOKEN", "PARALLAX_WEBHOOK_SECRET"];
 
+const PROGRAM: &str = "raven-runtime";
+
 /// How long an agent may live without a runtime, which alone could stop it.
 const ORPHAN_TIMEOUT: Duration = Duration::from_hours(1);
 /// How long a caller may wait for an agent's answer, in milliseconds: ten minutes at the most,
@@ -120,7 +122,7 @@ pub struct Config {
     /// The part of the runtime's own environment that agents see.
     pub inherited_env: Vec<(String, String)>,
     /// The program `raven-runtime`, which supervises each agent.
-    pub program: Option<PathBuf>,
+    pub program: PathBuf,
     /// Whether agents outlive an orderly end of the runtime.
     pub keep_agents: bool,
     pub orphan_timeout: Duration,
@@ -149,7 +151,7 @@ impl Config {
             answer_timeout: Duration::from_mins(1),
             heartbeat_every: Duration::from_secs(30),
             inherited_env: inherited_env(&[]),
-            program: program_beside(),
+            program: program_beside().unwrap_or_else(|| PathBuf::from(PROGRAM)),
             keep_agents: false,
             orphan_timeout: ORPHAN_TIMEOUT,
             agent_limits: Limits::default(),
@@ -275,7 +277,7 @@ fn limit<T>(
 /// Tests run from a folder below the one in which programs are built.
 fn program_beside() -> Option<PathBuf> {
     let own = env::current_exe().ok()?;
-    own.ancestors().skip(1).take(2).map(|folder| folder.join("raven-runtime")).find(|program| program.is_file())
+    own.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
 }
 
 /// An empty variable means the same as none: compose files and unit files write it that way.
@@ -348,10 +350,28 @@ mod tests {
             log_level: Some("loud".into()),
             callback_url: Some("file:///etc/passwd".into()),
             workdir_root: Some("/tmp".into()),
+            inherit_env: Some("HTTPS_PROXY, RUNTIME_TOKEN".into()),
+            keep_agents: Some("maybe".into()),
+            orphan_timeout: Some("0".into()),
+            agent_memory: Some("lots".into()),
+            agent_cpu: Some("-1".into()),
+            agent_processes: Some("1.5".into()),
             ..Settings::default()
         };
         let BadSettings(reasons) = Config::from_settings(settings).unwrap_err();
-        let named = ["RUNTIME_PORT", "RUNTIME_TOKEN", "MAX_AGENTS", "LOG_LEVEL", "CALLBACK_URL"];
+        let named = [
+            "RUNTIME_PORT",
+            "RUNTIME_TOKEN",
+            "MAX_AGENTS",
+            "LOG_LEVEL",
+            "CALLBACK_URL",
+            "RUNTIME_INHERIT_ENV",
+            "RUNTIME_KEEP_AGENTS",
+            "RUNTIME_ORPHAN_TIMEOUT",
+            "RUNTIME_AGENT_MEMORY",
+            "RUNTIME_AGENT_CPU",
+            "RUNTIME_AGENT_PROCESSES",
+        ];
         assert_eq!(reasons.len(), named.len(), "{reasons:?}");
         assert!(named.iter().zip(&reasons).all(|(name, reason)| reason.starts_with(name)), "{reasons:?}");
     }

@@ -34,8 +34,8 @@ use crate::{
 
 /// Events kept for listeners that come back: hours of a busy host.
 const EVENTS_KEPT: usize = 10_000;
-/// Bytes of all events kept. Most have about 1 KiB; those of threads carry output and objectives.
-const EVENT_BYTES_KEPT: usize = 16 * 1024 * 1024;
+/// Bytes of events kept: most have about 1 KiB; one with a message of a structured agent can have 2 MiB by itself.
+const EVENT_BYTES_KEPT: usize = 32 * 1024 * 1024;
 /// Events handed to a listener at once, so that the lock is never held for long.
 const BATCH: usize = 64;
 
@@ -53,6 +53,7 @@ pub(crate) struct EventLog {
 #[derive(Default)]
 struct Kept {
     events: VecDeque<Arc<Recorded>>,
+    /// Of the texts of all of them.
     bytes: usize,
 }
 
@@ -61,9 +62,7 @@ impl Kept {
         self.bytes += event.text.len();
         self.events.push_back(Arc::new(event));
         while self.events.len() > EVENTS_KEPT || (self.bytes > EVENT_BYTES_KEPT && self.events.len() > 1) {
-            if let Some(oldest) = self.events.pop_front() {
-                self.bytes -= oldest.text.len();
-            }
+            self.bytes -= self.events.pop_front().map_or(0, |oldest| oldest.text.len());
         }
     }
 }

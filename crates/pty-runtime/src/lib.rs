@@ -11,8 +11,9 @@
 //! - `keys` and `context_files`: what is typed and written for an agent by name
 //! - `process`: one program, through its supervisor; `ring` holds what it printed, and `structured`
 //!   finds messages in it
-//! - `supervisor`: the process that holds one agent's terminal, and `supervisor_protocol` what it says;
-//!   `session` knows an agent's processes, `limits` bounds them, `records` keeps what outlives a runtime
+//! - `supervisor`: the process that holds one agent's terminal, and `supervisor_protocol` how the two speak
+//! - `program`: starts what a supervisor supervises; `session` knows its processes, `limits` bounds them
+//! - `records`: what outlives the runtime; `note` is what a supervisor logs
 //! - `following`: how an agent is followed by its screen: `screen` is the model of its terminal,
 //!   `adapter` says as data what each program shows, `detection` judges by it, `login` reads what a
 //!   login takes, and `turns` has what was said
@@ -37,9 +38,11 @@ mod keys;
 mod limits;
 mod lock;
 mod login;
+mod note;
 mod output_stream;
 mod problem;
 mod process;
+mod program;
 mod records;
 mod replies;
 mod ring;

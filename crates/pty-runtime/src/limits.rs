@@ -11,10 +11,14 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::note::note;
 
 /// The least memory that a program can be expected to start in: 16 MiB.
 const MEMORY_BYTES_MIN: u64 = 16 * 1024 * 1024;
@@ -24,9 +28,14 @@ const CPUS_MAX: f64 = 4096.0;
 const PROCESSES_MAX: u64 = 1_000_000;
 /// In microseconds; the kernel's own default for `cpu.max`.
 const CPU_PERIOD_MICROS: f64 = 100_000.0;
+/// How long what was killed may take to leave its group, and how often that is looked at.
+const GROUP_EMPTY_WITHIN: Duration = Duration::from_secs(1);
+const GROUP_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Group in which the runtime and its supervisors live, since a group with processes of its own
 /// cannot have limited groups below it.
 const OWN_GROUP: &str = "runtime";
+/// What the names of agents' groups begin with.
+const AGENT_GROUP: &str = "agent-";
 
 /// What one agent, with everything that it starts, may use; `None` is without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,7 +153,7 @@ impl Cage {
     /// Makes a group named `name` below `cgroup`, or prepares what can be done without.
     pub(crate) fn new(limits: Limits, cgroup: Option<&Path>, name: &str) -> Self {
         let group = cgroup.filter(|_| limits.any()).and_then(|parent| {
-            Group::new(limits, parent, name).inspect_err(|error| eprintln!("no cgroup, so limits per process: {error}")).ok()
+            Group::new(limits, parent, name).inspect_err(|error| note(format_args!("no cgroup, so limits per process: {error}"))).ok()
         });
         if group.is_some() {
             let restraint = Restraint { limits, by: Some(Means::Cgroup) };
@@ -162,7 +171,7 @@ impl Cage {
         }
         #[cfg(not(target_os = "linux"))]
         {
-            let limits = Limits { cpus: None, ..limits };
+            let limits = Limits { cpus: None, processes: None, ..limits };
             Self { restraint: Restraint { limits, by: limits.any().then_some(Means::Rlimit) }, group: None }
         }
     }
@@ -196,25 +205,43 @@ impl Cage {
         if self.group.is_some() { Limits::default() } else { self.restraint.limits }
     }
 
+    /// Whether the kernel ended the group because it wanted more memory than it may have.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let events = self.group.as_ref().and_then(|group| fs::read_to_string(group.folder.join("memory.events")).ok());
+        let killed = events.as_deref().and_then(|events| events.lines().find_map(|line| line.strip_prefix("oom_kill ")));
+        killed.is_some_and(|count| count != "0")
+    }
+
     /// Ends whatever is left in the group, if there is one, and removes it.
     pub(crate) fn tear_down(&self) {
         let Some(group) = &self.group else { return };
-        let ended = fs::write(group.folder.join("cgroup.kill"), "1").and_then(|()| fs::remove_dir(&group.folder));
-        if let Err(error) = ended {
-            eprintln!("the group {} stays: {error}", group.folder.display());
+        let deadline = Instant::now() + GROUP_EMPTY_WITHIN;
+        let mut removed = fs::write(group.folder.join("cgroup.kill"), "1").and_then(|()| fs::remove_dir(&group.folder));
+        // What was killed takes a moment to leave.
+        while removed.is_err() && group.folder.exists() && Instant::now() < deadline {
+            thread::sleep(GROUP_LOOK_EVERY);
+            removed = fs::remove_dir(&group.folder);
+        }
+        if let Err(error) = removed {
+            note(format_args!("the group {} stays: {error}", group.folder.display()));
         }
     }
 }
 
 impl Group {
     fn new(limits: Limits, parent: &Path, name: &str) -> io::Result<Self> {
-        let folder = parent.join(format!("agent-{name}"));
+        let folder = parent.join(format!("{AGENT_GROUP}{name}"));
         fs::create_dir(&folder)?;
         let fill = || {
             if let Some(bytes) = limits.memory_bytes {
                 fs::write(folder.join("memory.max"), bytes.to_string())?;
                 // All of an agent ends together: half of one is of no use to anybody.
                 fs::write(folder.join("memory.oom.group"), "1")?;
+                // Hosts without swap, or without accounts of it, do not have this.
+                let swap = folder.join("memory.swap.max");
+                if swap.exists() {
+                    fs::write(swap, "0")?;
+                }
             }
             if let Some(cpus) = limits.cpus {
                 fs::write(folder.join("cpu.max"), format!("{:.0} {CPU_PERIOD_MICROS:.0}", cpus * CPU_PERIOD_MICROS))?;
@@ -274,11 +301,19 @@ pub(crate) fn delegated_cgroup() -> Option<PathBuf> {
     (user != 0 && owner == user).then_some(folder)
 }
 
-/// Prepares `folder` for groups of agents: moves this process out of the way and switches the
-/// controllers on.
+/// Prepares `folder` for groups of agents: removes those whose agents are gone, moves this process out
+/// of the way and switches the controllers on.
 pub(crate) fn prepare_cgroup(folder: &Path) -> io::Result<()> {
     let control = folder.join("cgroup.subtree_control");
     let own = std::process::id().to_string();
+    for entry in fs::read_dir(folder)? {
+        let group = entry?;
+        if group.file_name().to_string_lossy().starts_with(AGENT_GROUP)
+            && let Err(error) = fs::remove_dir(group.path())
+        {
+            tracing::trace!(%error, group = %group.path().display(), "group is in use");
+        }
+    }
     if fs::read_to_string(folder.join("cgroup.procs"))?.lines().any(|member| member == own) {
         let aside = folder.join(OWN_GROUP);
         if !aside.is_dir() {

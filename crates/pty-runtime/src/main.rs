@@ -27,7 +27,7 @@ async fn serve() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    config.program = Some(std::env::current_exe()?);
+    config.program = std::env::current_exe()?;
     let colours = std::io::stdout().is_terminal();
     // A log that cannot be written any more must not end what runs here.
     tracing_subscriber::fmt().with_env_filter(&config.log_level).with_ansi(colours).log_internal_errors(false).init();

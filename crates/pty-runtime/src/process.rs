@@ -251,6 +251,15 @@ impl Process {
         self.link.hang_up();
     }
 
+    /// Ends the program for a runtime that is not there any more to hear how.
+    pub(crate) fn end_unheard(&self) {
+        self.link.detached.store(true, Ordering::SeqCst);
+        lock(&self.input).take();
+        self.tell(&Order::Release);
+        self.tell(&Order::Kill);
+        self.link.hang_up();
+    }
+
     fn tell(&self, order: &Order) {
         if let Err(error) = self.link.tell(order, &[]) {
             tracing::debug!(%error, ?order, pid = self.pid, "supervisor was not told");

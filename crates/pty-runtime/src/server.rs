@@ -86,9 +86,8 @@ impl Runtime {
         if config.token.is_none() && !address.ip().is_loopback() {
             return Err(StartError::Exposed(address));
         }
-        let program = config.program.clone().unwrap_or_else(|| PathBuf::from("raven-runtime"));
-        if !program.is_file() {
-            return Err(StartError::Program(program));
+        if !config.program.is_file() {
+            return Err(StartError::Program(config.program));
         }
         let records = Records::open(&config.workdir_root)?;
         let mut config = config;
@@ -107,8 +106,8 @@ impl Runtime {
         let events = Arc::new(EventLog::new());
         let endpoint = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (courier, callbacks) = Courier::start(Arc::clone(&config), tasks.clone(), closing.clone()).map_err(StartError::Client)?;
-        let (own, log, kept) = (Arc::clone(&config), Arc::clone(&events), (records, program));
-        let agents = Arc::new(Agents::new(own, endpoint.clone(), log, callbacks, tasks.clone(), closing.clone(), kept));
+        let (own, log) = (Arc::clone(&config), Arc::clone(&events));
+        let agents = Arc::new(Agents::new(own, endpoint.clone(), log, callbacks, tasks.clone(), closing.clone(), records));
         agents.adopt().map_err(StartError::Adoption)?;
         // The address, since unlike the boot id it stays the same over restarts.
         tasks.spawn(courier.send_heartbeats(Arc::clone(&agents), endpoint));

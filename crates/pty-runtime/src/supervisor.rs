@@ -10,14 +10,10 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::{
         fd::AsRawFd,
-        unix::{
-            fs::OpenOptionsExt,
-            net::{UnixListener, UnixStream},
-            process::CommandExt,
-        },
+        unix::net::{UnixListener, UnixStream},
     },
     path::Path,
-    process::{Child, ChildStdin, Command, ExitCode, Stdio, exit},
+    process::{Child, ExitCode, exit},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -28,16 +24,18 @@ use std::{
 
 use anyhow::Context;
 use chrono::Utc;
-use portable_pty::{MasterPty, native_pty_system};
+use portable_pty::MasterPty;
 
 use crate::{
     limits::{Cage, Limits},
     lock::lock,
+    note::note,
     process::{Launch, Mode, Size},
+    program::{self, Reader},
     records::{self, Processes},
     ring::{Found, RING_BYTES, Ring},
     session::{self, Identity},
-    supervisor_protocol::{self as protocol, Command as Order, End, Exit, Hello, PULL_BYTES, Report, Started, VERSION},
+    supervisor_protocol::{self as protocol, Command as Order, End, Hello, PULL_BYTES, Report, Started, VERSION},
 };
 
 /// Inputs of runtimes that were replaced before theirs was typed. One runtime has one on its way at
@@ -76,6 +74,9 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(10);
 /// Pause after a connection that could not be taken, such as for want of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// Why an agent was ended that used too much memory, whoever found that out.
+const MEMORY_LIMIT: &str = "memory limit";
+
 /// Supervises the program that standard input describes; returns only when that fails.
 #[must_use]
 pub fn supervise() -> ExitCode {
@@ -88,14 +89,14 @@ pub fn supervise() -> ExitCode {
         Err(error) => {
             let error = format!("{error:#}");
             if let Err(unheard) = protocol::write(&mut io::stdout().lock(), &Started::No { error }, &[]) {
-                eprintln!("nobody hears why nothing was started: {unheard}");
+                note(format_args!("nobody hears why nothing was started: {unheard}"));
             }
             return ExitCode::FAILURE;
         }
     };
     // A runtime that is gone by now is no reason to end: the next one will find the agent.
     if let Err(error) = protocol::write(&mut io::stdout().lock(), &Started::Yes, &[]).and_then(|()| close_standard_streams()) {
-        eprintln!("the runtime does not hear of the start: {error}");
+        note(format_args!("the runtime does not hear of the start: {error}"));
     }
     supervisor.serve(&listener);
     ExitCode::FAILURE
@@ -155,11 +156,7 @@ impl Supervisor {
         let cage = Arc::new(Cage::new(launch.limits, launch.cgroup.as_deref(), name));
         let listener = protocol::bind(&launch.folder).context("no socket")?;
         let (inputs, to_type) = sync_channel(INPUTS_WAITING_MAX);
-        let started = match launch.mode {
-            Mode::Terminal => start_on_terminal(&launch, &cage),
-            Mode::Structured => start_on_pipes(&launch, &cage),
-        };
-        let streams = started.inspect_err(|_| cage.tear_down())?;
+        let streams = program::start(&launch, &cage).inspect_err(|_| cage.tear_down())?;
         let pid = i32::try_from(streams.child.id()).context("no process id")?;
         let processes = Processes { supervisor: i32::try_from(std::process::id()).ok().and_then(Identity::of), program: Identity::of(pid) };
         let interactive_shell = launch.mode == Mode::Terminal && is_interactive_shell(&launch);
@@ -238,13 +235,15 @@ impl Supervisor {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    eprintln!("a connection was not taken: {error}");
+                    note(format_args!("a connection was not taken: {error}"));
                     thread::sleep(ACCEPT_AGAIN_AFTER);
                     continue;
                 }
             };
             if let Err(error) = self.connect(stream) {
-                eprintln!("a connection was not served: {error}");
+                note(format_args!("a connection was not served: {error}"));
+                let number = self.lock().connections;
+                self.left_by(number);
             }
         }
     }
@@ -267,7 +266,7 @@ impl Supervisor {
         let its = Arc::clone(self);
         on_a_thread(move || {
             if let Err(error) = protocol::write(&mut told, &hello, &[]).and_then(|()| its.tell(number, &mut told)) {
-                eprintln!("the runtime takes no answer: {error}");
+                note(format_args!("the runtime takes no answer: {error}"));
             }
             hang_up(&told);
         })?;
@@ -328,7 +327,7 @@ impl Supervisor {
                 Ok(frame) => frame,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
                 Err(error) => {
-                    eprintln!("the runtime is not understood: {error}");
+                    note(format_args!("the runtime is not understood: {error}"));
                     return;
                 }
             };
@@ -367,7 +366,7 @@ impl Supervisor {
                 }
             };
             if !taken {
-                eprintln!("the runtime sent more input than it may");
+                note("the runtime sent more input than it may");
                 return;
             }
         }
@@ -390,7 +389,7 @@ impl Supervisor {
         };
         match lock(terminal).resize(size.pty()) {
             Ok(()) => self.lock().size = size,
-            Err(error) => eprintln!("terminal was not resized: {error:#}"),
+            Err(error) => note(format_args!("terminal was not resized: {error:#}")),
         }
     }
 
@@ -468,7 +467,7 @@ impl Supervisor {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {
-                    eprintln!("a stream of the program cannot be read: {error}");
+                    note(format_args!("a stream of the program cannot be read: {error}"));
                     return;
                 }
             }
@@ -504,7 +503,7 @@ impl Supervisor {
                 (Input::Bytes(_) | Input::Message { .. }, None) => Ok(()),
             };
             if let Err(error) = typed {
-                eprintln!("the program takes no more input: {error}");
+                note(format_args!("the program takes no more input: {error}"));
                 writer = None;
             }
             let mut state = self.lock();
@@ -518,7 +517,7 @@ impl Supervisor {
 
     /// Waits for the program to end and for its last output, and ends what it left behind.
     fn wait(&self, mut child: Child) {
-        let exit_status = wait_without_reaping(self.pid);
+        let exit_status = program::wait_without_reaping(self.pid);
         let deadline = Instant::now() + LAST_OUTPUT_WITHIN;
         let mut state = self.lock();
         while state.streams > 0 {
@@ -531,15 +530,16 @@ impl Supervisor {
         // A dead program that is not reaped still holds its pid: this is its session, no other's.
         session::signal(self.pid, libc::SIGKILL);
         if let Err(error) = child.wait() {
-            eprintln!("the program was not reaped: {error}");
+            note(format_args!("the program was not reaped: {error}"));
         }
         state.reaped = true;
+        let reason = state.reason.map(|(reason, _)| reason).or_else(|| self.cage.ran_out_of_memory().then_some(MEMORY_LIMIT));
         self.cage.tear_down();
-        let end = End { exit: exit_status, reason: state.reason.map(|(reason, _)| reason.to_owned()) };
+        let end = End { exit: exit_status, reason: reason.map(Into::into) };
         if !state.released
             && let Err(error) = records::write_exit(&self.launch.folder, &end)
         {
-            eprintln!("the end is not recorded: {error}");
+            note(format_args!("the end is not recorded: {error}"));
         }
         state.end = Some(end);
         if state.released {
@@ -628,97 +628,14 @@ fn exceeded(limits: Limits, session: i32) -> Option<&'static str> {
     if limits.processes.is_some_and(|most| usage.processes > most) {
         return Some("process limit");
     }
-    limits.memory_bytes.is_some_and(|most| usage.memory_bytes > most).then_some("memory limit")
-}
-
-/// A program that was started, and its streams.
-struct Streams {
-    child: Child,
-    readers: Vec<Reader>,
-    writer: Box<dyn Write + Send>,
-    terminal: Option<Box<dyn MasterPty + Send>>,
-}
-
-enum Reader {
-    Terminal(Box<dyn Read + Send>),
-    /// Lines, each with `mark` in front; those that are too long come in pieces with `piece_mark`.
-    Lines {
-        stream: Box<dyn Read + Send>,
-        mark: &'static str,
-        piece_mark: &'static str,
-    },
-}
-
-fn start_on_terminal(launch: &Launch, cage: &Arc<Cage>) -> anyhow::Result<Streams> {
-    let pair = native_pty_system().openpty(launch.size.pty()).context("no terminal")?;
-    let reader = pair.master.try_clone_reader()?;
-    let writer = pair.master.take_writer()?;
-    let name = pair.master.tty_name().context("the terminal has no name")?;
-    // Without NOCTTY it would become this process's own terminal.
-    let terminal = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).context("no terminal")?;
-    let mut command = command(launch);
-    command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
-    let child = start(command, cage, true)?;
-    Ok(Streams { child, readers: vec![Reader::Terminal(reader)], writer, terminal: Some(pair.master) })
-}
-
-fn start_on_pipes(launch: &Launch, cage: &Arc<Cage>) -> anyhow::Result<Streams> {
-    let mut command = command(launch);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = start(command, cage, false)?;
-    let stdin: ChildStdin = child.stdin.take().context("no input")?;
-    let stdout = child.stdout.take().context("no output")?;
-    let stderr = child.stderr.take().context("no errors")?;
-    // A line of JSON starts with neither mark, so whatever is marked is no message.
-    let readers = vec![
-        Reader::Lines { stream: Box::new(stdout), mark: "", piece_mark: "stdout: " },
-        Reader::Lines { stream: Box::new(stderr), mark: "stderr: ", piece_mark: "stderr: " },
-    ];
-    Ok(Streams { child, readers, writer: Box::new(stdin), terminal: None })
-}
-
-fn command(launch: &Launch) -> Command {
-    let mut command = Command::new(&launch.program);
-    command.args(&launch.args).current_dir(&launch.cwd).env_clear();
-    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-    command
-}
-
-/// Starts the program as the leader of a session of its own, within its cage.
-#[expect(unsafe_code, reason = "a session and limits can only be set between fork and exec")]
-fn start(mut command: Command, cage: &Arc<Cage>, on_terminal: bool) -> anyhow::Result<Child> {
-    let cage = Arc::clone(cage);
-    let prepare = move || {
-        // SAFETY: all of these take numbers, or a set that is valid for the call, and may be called
-        // between fork and exec.
-        unsafe {
-            if libc::setsid() == -1 {
-                return Err(io::Error::last_os_error());
-            }
-            if on_terminal && libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY as _, 0) == -1 {
-                return Err(io::Error::last_os_error());
-            }
-            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut none);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        }
-        cage.enter()
-    };
-    // SAFETY: `prepare` neither allocates nor takes a lock; see there and `Cage::enter`.
-    unsafe {
-        command.pre_exec(prepare);
-    }
-    command.spawn().context("no process")
+    limits.memory_bytes.is_some_and(|most| usage.memory_bytes > most).then_some(MEMORY_LIMIT)
 }
 
 fn hang_up(stream: &UnixStream) {
     if let Err(error) = stream.shutdown(std::net::Shutdown::Both)
         && error.kind() != io::ErrorKind::NotConnected
     {
-        eprintln!("a connection stays open: {error}");
+        note(format_args!("a connection stays open: {error}"));
     }
 }
 
@@ -778,51 +695,4 @@ fn is_interactive_shell(launch: &Launch) -> bool {
     let name = Path::new(&launch.program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let shell = matches!(name, "bash" | "sh" | "dash" | "zsh" | "ksh" | "fish");
     shell && launch.args.iter().all(|arg| arg.starts_with('-') && arg != "-c")
-}
-
-#[expect(unsafe_code, reason = "the standard library cannot wait for a process without reaping it")]
-fn wait_without_reaping(pid: i32) -> Exit {
-    loop {
-        // SAFETY: `siginfo_t` is plain data for which all zeroes is a valid value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `info` is valid for writes during the call, and `pid` is a child of ours that
-        // nobody else reaps.
-        let failed = unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, libc::WEXITED | libc::WNOWAIT) } != 0;
-        if failed {
-            let error = io::Error::last_os_error();
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            eprintln!("the end of the program is unknown: {error}");
-            return Exit::unknown();
-        }
-        // SAFETY: waitid succeeded, so it filled in the fields of an ended child.
-        let status = unsafe { info.si_status() };
-        return if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(signal_name(status)) };
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGILL => "SIGILL",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGUSR1 => "SIGUSR1",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGUSR2 => "SIGUSR2",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGALRM => "SIGALRM",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGXCPU => "SIGXCPU",
-        libc::SIGXFSZ => "SIGXFSZ",
-        libc::SIGSYS => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.into()
 }

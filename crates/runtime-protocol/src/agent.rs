@@ -22,7 +22,8 @@ pub struct SpawnRequest {
     pub permissions: Vec<String>,
     /// Free-form; read keys: `command`, `args`, `env` (map of strings), `workdir`, `cols`, `rows`, `role`, `reportsTo`,
     /// `executionId`, `contextFiles` (a list of [`ContextFile`]), `credentials`, `approvalPreset` (also in `adapterConfig`),
-    /// `mode`, `resources`, `idleTimeout`.
+    /// `mode` (`terminal` or `structured`), `resources` (`memory`, `cpu`, `processes`, `timeout` in seconds), `idleTimeout` in
+    /// seconds.
     #[serde(default)]
     pub config: Map<String, Value>,
     pub workspace_id: String,

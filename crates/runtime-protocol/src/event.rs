@@ -37,12 +37,13 @@ pub struct EventFrame {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventName {
-    #[serde(alias = "agent_spawned")]
+    #[serde(alias = "agent_spawned", alias = "started")]
     AgentStarted,
+    #[serde(alias = "ready")]
     AgentReady,
-    #[serde(alias = "agent_terminated")]
+    #[serde(alias = "agent_terminated", alias = "stopped")]
     AgentStopped,
-    #[serde(alias = "agent_failed", alias = "spawn_failed")]
+    #[serde(alias = "agent_failed", alias = "spawn_failed", alias = "error")]
     AgentError,
     LoginRequired,
     Message,

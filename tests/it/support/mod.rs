@@ -146,12 +146,22 @@ impl World {
     /// Ends the service as a crash would: nothing is drained. The runtime goes on.
     pub(crate) async fn crash_and_restart(&mut self) {
         let config = config(self.runtime.as_ref().map(LocalRuntime::endpoint));
+        self.crash_and_restart_with(config).await;
+    }
+
+    /// As [`Self::crash_and_restart`], with these settings from then on.
+    pub(crate) async fn crash_and_restart_with(&mut self, config: Config) {
         let app = self.running.app().clone();
         let fresh = serve(&self.pool, &config, self.clock.clone()).await;
         self.base = format!("http://{}", fresh.address());
         let old = std::mem::replace(&mut self.running, fresh);
         app.shutdown.cancel();
         drop(old);
+    }
+
+    /// What the operator decided.
+    pub(crate) fn policy(&self) -> &raven_agents::model::policy::Policy {
+        &self.running.app().policy
     }
 
     /// From now on the service cannot ask its database anything.

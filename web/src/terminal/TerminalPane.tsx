@@ -1,5 +1,5 @@
 import '@xterm/xterm/css/xterm.css';
-import { Alert, Badge, Button, Group, Paper, Switch, Text } from '@mantine/core';
+import { Alert, Badge, Button, Code, Group, Paper, Stack, Switch, Text } from '@mantine/core';
 import { FitAddon } from '@xterm/addon-fit';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
@@ -74,7 +74,8 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
   const ended = state.status === 'terminated';
   const reconnecting = !ended && !state.attached && !state.stopped && state.status !== 'connecting';
   const shown = reconnecting ? { label: 'Reconnecting', color: 'blue' } : STATUS[state.status];
-  const login = state.loginUrl ? webAddress(state.loginUrl) : null;
+  const login = state.login;
+  const address = login?.url ? webAddress(login.url) : null;
 
   return (
     <Paper withBorder style={{ overflow: 'hidden' }}>
@@ -94,12 +95,26 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
       </Group>
       {login && (
         <Alert color="orange" radius={0} title="The agent waits for a login">
-          <Group justify="space-between">
-            <Text size="sm">The link leads to {login.host}. Open it only if you expect that site.</Text>
-            <Button component="a" href={login.href} target="_blank" rel="noopener noreferrer" size="xs" color="orange">
-              Login
-            </Button>
-          </Group>
+          <Stack gap="xs">
+            {login.instructions && (
+              <Text size="sm" style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>
+                {login.instructions}
+              </Text>
+            )}
+            {login.deviceCode && (
+              <Text size="sm">
+                Code: <Code>{login.deviceCode}</Code>
+              </Text>
+            )}
+            {address && (
+              <Group justify="space-between">
+                <Text size="sm">The link leads to {address.host}.</Text>
+                <Button component="a" href={address.href} target="_blank" rel="noopener noreferrer" size="xs" color="orange">
+                  Login
+                </Button>
+              </Group>
+            )}
+          </Stack>
         </Alert>
       )}
       {state.problem && (

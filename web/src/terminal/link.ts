@@ -12,9 +12,12 @@ export type LinkState = {
   attached: boolean;
   /** The service refused or dropped this viewer; only the person can ask again. */
   stopped: boolean;
-  loginUrl?: string;
+  login?: Login;
   problem?: string;
 };
+
+/** How to log the agent in; the service lets no address through but one where agents of the type log in. */
+export type Login = { url?: string; instructions?: string; deviceCode?: string };
 
 /** RIS, "reset to initial state". Written in-band, so output queued before it cannot appear after it. */
 const RESET = '\x1bc';
@@ -59,7 +62,7 @@ export function openTerminalLink(sessionId: string, term: Terminal, onChange: (c
     ended ||= change.status === 'terminated';
     term.options.disableStdin = ended || !attached;
     term.options.cursorBlink = !ended && attached;
-    onChange(ended ? { ...change, status: 'terminated', loginUrl: undefined, problem: undefined } : change);
+    onChange(ended ? { ...change, status: 'terminated', login: undefined, problem: undefined } : change);
   };
 
   socket.on('connect', () => {
@@ -67,7 +70,7 @@ export function openTerminalLink(sessionId: string, term: Terminal, onChange: (c
     attach();
   });
   socket.on('attached', (session: { status: SessionStatus }) => {
-    update({ attached: true, stopped: false, status: session.status, loginUrl: undefined, problem: undefined });
+    update({ attached: true, stopped: false, status: session.status, login: undefined, problem: undefined });
     sendSize();
   });
   socket.on('clear', startReplay);
@@ -81,8 +84,9 @@ export function openTerminalLink(sessionId: string, term: Terminal, onChange: (c
     backlog += chunk.length;
     term.write(chunk, () => (backlog -= chunk.length));
   });
-  socket.on('status', (change: { status: SessionStatus; loginUrl?: string }) => {
-    update({ status: change.status, loginUrl: change.status === 'login_required' ? change.loginUrl : undefined });
+  socket.on('status', (change: { status: SessionStatus; loginUrl?: string; instructions?: string; deviceCode?: string }) => {
+    const { status, loginUrl: url, instructions, deviceCode } = change;
+    update({ status, login: status === 'login_required' ? { url, instructions, deviceCode } : undefined });
   });
   socket.on('detached', () => update({ attached: false, stopped: true }));
   socket.on('error', (error: { message?: string; code?: string }) => {

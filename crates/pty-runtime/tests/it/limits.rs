@@ -41,8 +41,8 @@ async fn one_process_gets_no_more_memory_than_the_agent_may_have() {
 async fn all_processes_of_an_agent_share_its_memory() {
     let world = World::new().await;
     let mut events = world.events("").await;
-    // What follows the pause keeps the shell, with its memory, from becoming the pause.
-    let hogs = "for i in 1 2 3 4; do (x=$(head -c 16000000 /dev/zero | tr '\\0' x); sleep 1000; echo $x) & done; wait";
+    // What comes after the sleep keeps the shell, and what it holds, from being replaced by it.
+    let hogs = "for i in 1 2 3 4; do (x=$(head -c 16000000 /dev/zero | tr '\\0' x); sleep 1000; :) & done; wait";
     world.spawn(&limited(hogs, json!({ "memory": "48Mi" }))).await;
     let stopped = events.until_event("agent_stopped").await;
     assert_eq!(stopped["data"]["reason"], "memory limit");
@@ -81,6 +81,16 @@ async fn the_operators_limits_hold_for_every_agent() {
     let unlimited = world.script("sleep 1000").await;
     let agent = world.get(&format!("/api/agents/{unlimited}")).await.body;
     assert_eq!(agent["limits"], json!({ "memoryBytes": 64 << 20, "processes": 50, "by": "rlimit" }));
+}
+
+#[tokio::test]
+async fn limits_hold_where_the_named_folder_is_no_cgroup() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(|config| config.cgroup = Some(folder.path().into())).await;
+    let id = world.spawn(&limited("ulimit -d; sleep 1000", json!({ "memory": "64Mi" }))).await;
+    let agent = world.get(&format!("/api/agents/{id}")).await.body;
+    assert_eq!(agent["limits"], json!({ "memoryBytes": 64 << 20, "by": "rlimit" }));
+    world.until_logs(&id, "65536").await;
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 use std::process::Stdio;
 
 use futures_util::StreamExt;
+use pty_runtime::{Config, Runtime};
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
     process::Command,
     time::timeout,
 };
@@ -31,6 +33,8 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         .env("RUNTIME_TOKEN", "token-of-the-runtime")
         .env("PARALLAX_WEBHOOK_SECRET", "secret-of-the-callbacks")
         .env("OWNERS_KEY", "key-of-the-owner")
+        .env("COMPANY_PROXY", "proxy for agents")
+        .env("RUNTIME_INHERIT_ENV", "COMPANY_PROXY")
         .env("RUNTIME_WORKDIR_ROOT", root.path())
         .spawn()
         .unwrap();
@@ -60,7 +64,7 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         if output.contains("END") { Ok(output) } else { Err(output) }
     })
     .await;
-    assert!(!output.contains("-of-the-"), "{output}");
+    assert!(!output.contains("-of-the-") && output.contains("proxy for agents"), "{output}");
 
     let events = ClientRequestBuilder::new(format!("ws://{address}/ws/events").parse().unwrap());
     let (mut events, _) = connect_async(events.with_header("authorization", "Bearer token-of-the-runtime")).await.unwrap();
@@ -75,6 +79,15 @@ async fn secrets_stay_in_the_runtime_and_a_signal_ends_it_in_good_order() {
         }
     }
     assert_eq!(close, Some(1001));
+}
+
+#[tokio::test]
+async fn a_runtime_without_its_program_says_where_it_looked() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = Config::new(root.path().into());
+    config.program = root.path().join("raven-runtime");
+    let refused = Runtime::start(config, TcpListener::bind("127.0.0.1:0").await.unwrap()).err().unwrap().to_string();
+    assert!(refused.contains(&root.path().join("raven-runtime").display().to_string()), "{refused}");
 }
 
 #[tokio::test]

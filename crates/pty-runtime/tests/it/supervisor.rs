@@ -1,6 +1,6 @@
 //! Agents outlive the runtime: the program itself is killed, stopped and started again.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
     time::{Instant, timeout},
 };
-use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
+use tokio_tungstenite::tungstenite::ClientRequestBuilder;
 
 use crate::world::{Reply, SOON, Viewer, eventually, reply, scripted};
 
@@ -289,6 +289,35 @@ async fn a_supervisor_that_is_told_to_end_ends_its_agent_first() {
 }
 
 #[tokio::test]
+async fn nobody_else_may_enter_an_agents_folder_and_no_secret_of_it_is_there() {
+    let root = folder();
+    let program = Program::start(root.path(), &[]).await;
+    let mut request = scripted("echo up; sleep 1000; : argument-of-the-agent");
+    request["config"]["env"] = json!({ "MCP_API_KEY": "key-of-the-agent" });
+    program.spawn("secretive", request).await;
+    program.until_status("secretive", "ready").await;
+    let its_supervisor = supervisor(root.path());
+    for told in ["cmdline", "environ"] {
+        let told = fs::read(format!("/proc/{its_supervisor}/{told}")).unwrap();
+        assert!(!String::from_utf8_lossy(&told).contains("-of-the-agent"));
+    }
+    let folder = fs::read_dir(root.path().join(".runtime/agents")).unwrap().next().unwrap().unwrap().path();
+    for folder in [root.path().join(".runtime"), root.path().join(".runtime/agents"), folder.clone()] {
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700, "{}", folder.display());
+    }
+    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // A draft is there for a moment whenever the record changes.
+    names.retain(|name| name != "agent.json.new");
+    names.sort();
+    assert_eq!(names, ["agent.json", "processes.json", "socket", "supervisor.log"]);
+    for name in names {
+        let file = folder.join(&name);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600, "{name}");
+        assert!(!fs::read_to_string(&file).is_ok_and(|text| text.contains("-of-the-agent")), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn two_runtimes_never_share_a_folder() {
     let root = folder();
     let _first = Program::start(root.path(), &[]).await;
@@ -343,12 +372,15 @@ async fn a_stopped_runtime_neither_stalls_an_agent_nor_fills_its_supervisor() {
     const BYTES: u64 = 64 * 1024 * 1024;
     let root = folder();
     let program = Program::start(root.path(), &[]).await;
-    let flood = format!("read line; stty raw; head -c {BYTES} /dev/zero | tr '\\0' x; touch flooded; printf END; sleep 1000");
+    let flood = format!(
+        "echo up; while [ ! -e go ]; do sleep 0.01; done; stty raw; head -c {BYTES} /dev/zero | tr '\\0' x; touch flooded; printf END; sleep 1000"
+    );
     program.spawn("flood", scripted(&flood)).await;
     let its_supervisor = supervisor(root.path());
     let mut viewer = program.terminal("flood", "").await;
-    viewer.send(Message::binary("\r")).await;
+    viewer.until("up").await;
     program.signal("STOP").await;
+    fs::write(root.path().join("flood/go"), "").unwrap();
     let deadline = Instant::now() + SOON;
     while !root.path().join("flood/flooded").exists() {
         assert!(Instant::now() < deadline, "the agent waits for its runtime");
