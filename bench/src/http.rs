@@ -19,12 +19,16 @@ use tokio::net::TcpStream;
 pub(crate) struct Request(hyper::Request<Full<Bytes>>);
 
 impl Request {
-    pub(crate) fn get(path: &'static str) -> Self {
+    pub(crate) fn get(path: &str) -> Self {
         Self::new(Method::GET, path, Bytes::new())
     }
 
     pub(crate) fn post(path: &str, body: &Value) -> Self {
         Self::new(Method::POST, path, body.to_string().into()).with(CONTENT_TYPE, "application/json")
+    }
+
+    pub(crate) fn delete(path: &str) -> Self {
+        Self::new(Method::DELETE, path, Bytes::new())
     }
 
     fn new(method: Method, path: &str, body: Bytes) -> Self {

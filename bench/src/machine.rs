@@ -59,6 +59,39 @@ pub(crate) fn cpu_of_family(pid: u32) -> Result<Duration> {
     Ok(duration(ticks))
 }
 
+/// Every process of this machine that runs this program.
+pub(crate) fn processes_of(program: &Path) -> Result<Vec<u32>> {
+    let program = program.canonicalize().with_context(|| format!("{} is not there", program.display()))?;
+    let mut processes = Vec::new();
+    for entry in fs::read_dir("/proc").context("/proc could not be read")? {
+        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        // One that ended meanwhile has no program.
+        if let Some(pid) = pid.filter(|pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)) {
+            processes.push(pid);
+        }
+    }
+    Ok(processes)
+}
+
+/// Memory of a process in KiB: its share of what it has in common with others, and what it has alone.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Memory {
+    pub(crate) proportional_kib: u64,
+    pub(crate) private_kib: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(&path).with_context(|| format!("{path} could not be read"))?;
+        let kib = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).with_context(|| format!("{path} has no {name}"))
+        };
+        Ok(Self { proportional_kib: kib("Pss:")?, private_kib: kib("Private_Clean:")? + kib("Private_Dirty:")? })
+    }
+}
+
 /// What all processes of this machine took together, steal of a hypervisor included.
 pub(crate) fn cpu_of_machine() -> Result<Duration> {
     let text = fs::read_to_string("/proc/stat").context("/proc/stat could not be read: this is not Linux")?;

@@ -6,7 +6,9 @@ mod http;
 mod load;
 mod machine;
 mod program;
+mod pty;
 mod report;
+mod runtime;
 mod scenario;
 mod socket;
 mod stage;
@@ -41,9 +43,26 @@ struct Arguments {
     /// The program to measure; the one beside this program when left out
     #[arg(long)]
     service: Option<PathBuf>,
+    /// The runtime to measure; the one beside this program when left out
+    #[arg(long)]
+    runtime: Option<PathBuf>,
     /// Print the results only, and leave the files in `bench/results` as they are
     #[arg(long)]
     dry: bool,
+}
+
+/// What is measured.
+struct Programs {
+    service: PathBuf,
+    runtime: PathBuf,
+}
+
+impl Programs {
+    fn of(arguments: &Arguments) -> Result<Self> {
+        let here = std::env::current_exe().context("the path of this program is unknown: give --service and --runtime")?;
+        let given = |path: &Option<PathBuf>, name: &str| path.clone().unwrap_or_else(|| here.with_file_name(name));
+        Ok(Self { service: given(&arguments.service, "raven-agents"), runtime: given(&arguments.runtime, "raven-runtime") })
+    }
 }
 
 /// How much is measured.
@@ -68,19 +87,17 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let service = match &arguments.service {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().context("the path of this program is unknown: give --service")?.with_file_name("raven-agents"),
-    };
-    if !service.is_file() {
-        bail!("{} is not there: build it with `cargo build --release`, or run `cargo xtask bench`", service.display());
-    }
+    let programs = Programs::of(arguments)?;
     let plan = Plan { runs: arguments.runs, window: Duration::from_secs(arguments.seconds) };
     let chosen = arguments.scenario.map_or_else(|| Scenario::ALL.to_vec(), |scenario| vec![scenario]);
     for scenario in chosen {
         let name = scenario.name();
         eprintln!("==> {name}");
-        let measured = tokio::time::timeout(DEADLINE, scenario.measure(&service, &plan)).await;
+        let program = if scenario.is_of_runtime() { &programs.runtime } else { &programs.service };
+        if !program.is_file() {
+            bail!("{} is not there: build it with `cargo build --release`, or run `cargo xtask bench`", program.display());
+        }
+        let measured = tokio::time::timeout(DEADLINE, scenario.measure(program, &plan)).await;
         let report = measured.with_context(|| format!("{name} was not done after {} minutes", DEADLINE.as_secs() / 60))??;
         println!("{}", report.to_text());
         if !arguments.dry {

@@ -97,6 +97,10 @@ impl Program {
         self.address
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// CPU that it took so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         machine::cpu_of(self.pid)

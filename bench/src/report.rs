@@ -7,8 +7,7 @@ use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::{
-    Plan,
-    compare::Row,
+    Plan, compare,
     load::Run,
     machine::{self, Machine, Versions},
     scenario::Scenario,
@@ -85,7 +84,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn of(row: &Row) -> Self {
+    fn of(row: &compare::Row) -> Self {
         let spread = |value: fn(&Run) -> f64| Spread::of(row.runs.iter().map(value));
         let database: Option<Vec<f64>> = row.runs.iter().map(|run| run.database_cpu_ms).collect();
         Self {
@@ -243,6 +242,21 @@ impl Revoked {
     }
 }
 
+/// One quantity of one subject, as measured in each run.
+pub(crate) struct Figure {
+    pub(crate) quantity: &'static str,
+    pub(crate) subject: &'static str,
+    pub(crate) values: Vec<f64>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    quantity: &'static str,
+    subject: &'static str,
+    #[serde(flatten)]
+    spread: Spread,
+}
+
 #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 sockets")]
 fn count(number: u64) -> f64 {
     number as f64
@@ -256,7 +270,8 @@ struct Document<T> {
     date: String,
     versions: Versions,
     machine: Machine,
-    database: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
     runs: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_per_run: Option<u64>,
@@ -272,7 +287,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// Of the service and its peer, row by row in turn.
-    pub(crate) fn of_servers(scenario: Scenario, about: &str, rows: &[Row], stage: &Stage, plan: &Plan) -> Result<Self> {
+    pub(crate) fn of_servers(scenario: Scenario, about: &str, rows: &[compare::Row], stage: &Stage, plan: &Plan) -> Result<Self> {
         let rows: Vec<Measured> = rows.iter().map(Measured::of).collect();
         let ratios: Vec<Ratio> = rows.chunks_exact(2).map(|pair| Ratio::of(&pair[0], &pair[1])).collect();
         let mut text = table(&MEASURED_HEAD, &rows.iter().map(Measured::cells).collect::<Vec<_>>());
@@ -284,7 +299,7 @@ impl Report {
             writeln!(text, "\nOther programs kept up to {disturbance} cores busy: measure again when this machine is idle.")?;
         }
         let seconds = Some(plan.window.as_secs());
-        Self::new(scenario, about.to_owned(), &text, Servers { rows, service_by_peer: ratios }, seconds, stage, plan)
+        Self::new(scenario, about.to_owned(), &text, Servers { rows, service_by_peer: ratios }, seconds, Some(stage), plan)
     }
 
     /// Of revocations, one per run.
@@ -292,7 +307,20 @@ impl Report {
         let revoked = Revoked::of(measured);
         let text = table(&["", "median", "from–to"], &revoked.rows());
         let about = format!("POST /api/parallax-agents/{{id}}/revoke with {} sockets of the agent open on /mcp", revoked.sockets);
-        Self::new(scenario, about, &text, revoked, None, stage, plan)
+        Self::new(scenario, about, &text, revoked, None, Some(stage), plan)
+    }
+
+    /// Of the runtime and of what it is compared with.
+    pub(crate) fn of_runtime(scenario: Scenario, about: &str, figures: Vec<Figure>, plan: &Plan) -> Result<Self> {
+        let row =
+            |figure: Figure| Row { quantity: figure.quantity, subject: figure.subject, spread: Spread::of(figure.values.into_iter()) };
+        let rows: Vec<Row> = figures.into_iter().map(row).collect();
+        let cells = |row: &Row| {
+            let Spread { median, min, max } = row.spread;
+            vec![row.quantity.to_owned(), row.subject.to_owned(), median.to_string(), format!("{min}–{max}")]
+        };
+        let text = table(&["", "of", "median", "from–to"], &rows.iter().map(cells).collect::<Vec<_>>());
+        Self::new(scenario, about.to_owned(), &text, rows, None, None, plan)
     }
 
     fn new(
@@ -301,13 +329,14 @@ impl Report {
         table: &str,
         results: impl Serialize,
         seconds_per_run: Option<u64>,
-        stage: &Stage,
+        stage: Option<&Stage>,
         plan: &Plan,
     ) -> Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "there is no transaction here to take the time from")]
         let date = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
-        let database = stage.database_facts();
-        let text = format!("{}: {about}\n{database}; medians of {} runs\n\n{table}", scenario.name(), plan.runs);
+        let database = stage.map(Stage::database_facts);
+        let facts = database.as_ref().map(|database| format!("{database}; ")).unwrap_or_default();
+        let text = format!("{}: {about}\n{facts}medians of {} runs\n\n{table}", scenario.name(), plan.runs);
         let document = Document {
             scenario: scenario.name(),
             about,

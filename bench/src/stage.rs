@@ -16,14 +16,18 @@ use crate::{machine, program::Program};
 const APP_SECRET: &str = "the application secret of the bench, long enough";
 
 /// A folder for temporary files, removed with the value.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     /// In the system's folder: the user that Postgres runs as under root must get there.
-    fn create() -> Result<Self> {
+    pub(crate) fn create() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("raven-bench-{}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("{} could not be created: check TMPDIR", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

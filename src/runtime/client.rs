@@ -22,8 +22,8 @@ use uuid::Uuid;
 use super::CONNECT_TIMEOUT;
 use crate::model::ids::WorkspaceId;
 
-/// A spawn may start a container and a program that loads for long.
-const SPAWN_TIMEOUT: Duration = Duration::from_mins(1);
+/// A spawn may start a container and a program that loads for long; an order takes a minute with the stop of what failed.
+const SPAWN_TIMEOUT: Duration = Duration::from_secs(55);
 /// Everything else answers at once, but for a stop, which waits up to five seconds for the process.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Finding out which routes a runtime serves is no more than two small requests.

@@ -6,78 +6,13 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{
-    APP_SECRET, DEADLINE, LocalRuntime, RUNTIME_TOKEN, WEBHOOK_SECRET,
-    program::{Program, database_url, free_port, raven_agents, set_up},
-    terminal::Socket,
-};
-
-/// The service's own program on the test's database and runtime.
-struct Service {
-    program: Program,
-    base: String,
-}
-
-impl Service {
-    async fn start(pool: &PgPool, runtime: &LocalRuntime) -> Self {
-        Self::start_at(pool, &runtime.endpoint()).await
-    }
-
-    /// With a runtime that may be there or not.
-    async fn start_at(pool: &PgPool, endpoint: &str) -> Self {
-        let url = database_url(pool);
-        let port = free_port();
-        let command = raven_agents(
-            &["serve"],
-            &[
-                ("DATABASE_URL", &url),
-                ("PORT", &port.to_string()),
-                ("APP_SECRET", APP_SECRET),
-                ("PARALLAX_WEBHOOK_SECRET", WEBHOOK_SECRET),
-                ("AGENT_RUNTIME_ENDPOINT", endpoint),
-                ("PARALLAX_CONTROL_PLANE_URL", endpoint),
-                ("AGENT_RUNTIME_TOKEN", RUNTIME_TOKEN),
-            ],
-        );
-        let service = Self { program: Program::start(command), base: format!("http://127.0.0.1:{port}") };
-        let deadline = Instant::now() + DEADLINE;
-        while reqwest::get(format!("{}/api/health", service.base)).await.is_err() {
-            assert!(Instant::now() < deadline, "the service did not start");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        service
-    }
-
-    /// Sets the workspace up and spawns a shell that is ready: a client, the owner's token, the agent's id.
-    async fn with_shell(&self) -> (reqwest::Client, String, String) {
-        let http = reqwest::Client::new();
-        let token = set_up(&http, &format!("{}/api", self.base)).await;
-        let spawn = http.post(format!("{}/api/parallax-agents/spawn", self.base)).bearer_auth(&token);
-        let spawned: Value = spawn.json(&json!({"agentType": "custom", "name": "shell"})).send().await.unwrap().json().await.unwrap();
-        let id = spawned["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
-        self.until(&token, &format!("/parallax-agents/{id}"), |agent| agent["run"]["status"] == "ready").await;
-        (http, token, id)
-    }
-
-    async fn until(&self, token: &str, path: &str, good: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let answer = reqwest::Client::new().get(format!("{}/api{path}", self.base)).bearer_auth(token).send().await.unwrap();
-            let body: Value = answer.json().await.unwrap();
-            if good(&body["data"]) {
-                return body["data"].clone();
-            }
-            assert!(Instant::now() < deadline, "{path} stayed {body}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
+use crate::support::{DEADLINE, LocalRuntime, RUNTIME_TOKEN, WEBHOOK_SECRET, program::set_up, service::Service, terminal::Socket};
 
 #[sqlx::test]
 async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothing(pool: PgPool) {
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = LocalRuntime::start().await;
-    let first = Service::start(&pool, &runtime).await;
+    let first = Service::start(&pool, &runtime.endpoint()).await;
     let (http, token, id) = first.with_shell().await;
     let session_path = format!("/terminal/agents/{id}/session");
     let session = first.until(&token, &session_path, |session| session["status"] == "active").await;
@@ -88,7 +23,7 @@ async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothi
     terminal.until_shows("ticktick").await;
 
     first.program.kill().await;
-    let second = Service::start(&pool, &runtime).await;
+    let second = Service::start(&pool, &runtime.endpoint()).await;
 
     let again = second.until(&token, &session_path, |session| session["status"] == "active").await;
     assert_eq!(again["id"], session["id"]);
@@ -119,13 +54,13 @@ async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothi
 async fn an_agent_that_ended_while_the_service_was_away_is_found_ended(pool: PgPool) {
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = LocalRuntime::start().await;
-    let first = Service::start(&pool, &runtime).await;
+    let first = Service::start(&pool, &runtime.endpoint()).await;
     let (http, token, id) = first.with_shell().await;
     first.program.kill().await;
     let stop = http.delete(format!("{}/api/agents/{id}", runtime.endpoint())).bearer_auth(RUNTIME_TOKEN).send().await.unwrap();
     assert_eq!(stop.status(), StatusCode::NO_CONTENT);
 
-    let second = Service::start(&pool, &runtime).await;
+    let second = Service::start(&pool, &runtime.endpoint()).await;
 
     second.until(&token, &format!("/parallax-agents/{id}"), |agent| agent["run"]["status"] == "stopped").await;
     let open: i64 =
@@ -192,7 +127,7 @@ async fn kill_at(pool: &PgPool, service: Service, table: &str, request: reqwest:
 #[sqlx::test]
 async fn killed_between_any_two_steps_of_a_registration_nothing_is_left_of_it(pool: PgPool) {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let service = Service::start_at(&pool, NOBODY).await;
+    let service = Service::start(&pool, NOBODY).await;
     let http = reqwest::Client::new();
     let owner = set_up(&http, &format!("{}/api", service.base)).await;
     let invite = http.post(format!("{}/api/parallax-agents/invites", service.base)).bearer_auth(&owner);
@@ -203,14 +138,14 @@ async fn killed_between_any_two_steps_of_a_registration_nothing_is_left_of_it(po
     let before = contents(&pool).await;
     let mut steps = 0;
     for table in WRITTEN {
-        let service = Service::start_at(&pool, NOBODY).await;
+        let service = Service::start(&pool, NOBODY).await;
         let request = reqwest::Client::new().post(format!("{}/api/parallax-agents/register", service.base)).json(&body);
         assert!(kill_at(&pool, service, table, request).await, "a registration writes {table}");
         assert_eq!(contents(&pool).await, before, "killed before it wrote {table}");
         steps += 1;
     }
     assert_eq!(steps, WRITTEN.len());
-    let service = Service::start_at(&pool, NOBODY).await;
+    let service = Service::start(&pool, NOBODY).await;
     let registered = http.post(format!("{}/api/parallax-agents/register", service.base)).json(&body).send().await.unwrap();
     assert_eq!(registered.status(), StatusCode::CREATED, "the invite's one use is there still");
     service.program.kill().await;
@@ -219,7 +154,7 @@ async fn killed_between_any_two_steps_of_a_registration_nothing_is_left_of_it(po
 #[sqlx::test]
 async fn killed_between_any_two_steps_of_an_approval_the_agent_is_pending_as_before(pool: PgPool) {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let service = Service::start_at(&pool, NOBODY).await;
+    let service = Service::start(&pool, NOBODY).await;
     let http = reqwest::Client::new();
     let owner = set_up(&http, &format!("{}/api", service.base)).await;
     let workspace: uuid::Uuid = sqlx::query_scalar("SELECT id FROM workspaces").fetch_one(&pool).await.unwrap();
@@ -234,12 +169,12 @@ async fn killed_between_any_two_steps_of_an_approval_the_agent_is_pending_as_bef
         request.json(&json!({"grantedPermissions": ["read:pages"]}))
     };
     for table in WRITTEN.into_iter().filter(|table| *table != "agent_invites") {
-        let service = Service::start_at(&pool, NOBODY).await;
+        let service = Service::start(&pool, NOBODY).await;
         let request = approve(&service);
         assert!(kill_at(&pool, service, table, request).await, "an approval writes {table}");
         assert_eq!(contents(&pool).await, before, "killed before it wrote {table}");
     }
-    let service = Service::start_at(&pool, NOBODY).await;
+    let service = Service::start(&pool, NOBODY).await;
     assert_eq!(approve(&service).send().await.unwrap().status(), StatusCode::OK);
     service.program.kill().await;
 }

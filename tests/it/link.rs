@@ -8,6 +8,7 @@ use std::{
 use futures_util::{SinkExt as _, future::join_all};
 use raven_agents::{
     domain::runs::{self, LinkNews},
+    model::runtime::{Reach, RuntimeName},
     runtime::{RuntimeClient, link},
 };
 use reqwest::StatusCode;
@@ -393,17 +394,16 @@ async fn news_in_any_order_and_number_are_one_transition_each(pool: PgPool) {
         };
         LinkNews::Event(Box::new(serde_json::from_value(event).unwrap()))
     };
+    let reach = Reach { endpoint: original.endpoint(), users: vec![(None, RuntimeName::environment())] };
     let storms = ids.iter().map(async |id| {
         // Each agent hears another order; all hear everything, most of it several times.
         for _ in 0..30 {
             let mut tx = world.begin().await;
-            let endpoint = original.endpoint();
-            let policy = world.policy();
-            runs::hear_link(&mut tx, policy, &endpoint, &news(id, rand::random_range(0..6)), |_| true).await.unwrap();
+            runs::hear_link(&mut tx, world.policy(), &reach, &news(id, rand::random_range(0..6)), |_| true).await.unwrap();
             tx.commit().await.unwrap();
         }
         let mut tx = world.begin().await;
-        runs::hear_link(&mut tx, world.policy(), &original.endpoint(), &news(id, 5), |_| true).await.unwrap();
+        runs::hear_link(&mut tx, world.policy(), &reach, &news(id, 5), |_| true).await.unwrap();
         tx.commit().await.unwrap();
     });
     join_all(storms).await;

@@ -20,6 +20,7 @@ mod connections;
 mod contract;
 mod crash;
 mod docs;
+mod faults;
 mod idempotency;
 mod invites;
 mod keys;

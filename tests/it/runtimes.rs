@@ -332,7 +332,8 @@ async fn a_heartbeat_counts_for_the_runtime_that_it_names_and_for_no_foreign_one
 }
 
 fn event(name: &str, agent: &str) -> LinkNews {
-    let frame = json!({"type": "event", "event": name, "data": {"agent": {"id": agent, "status": "stopped"}, "agentId": agent}});
+    let frame =
+        json!({"type": "event", "event": name, "data": {"agent": {"id": agent, "status": "stopped"}, "agentId": agent, "exitCode": 0}});
     LinkNews::Event(serde_json::from_value(frame).unwrap())
 }
 
@@ -353,15 +354,15 @@ async fn what_a_runtime_says_of_agents_that_are_not_on_it_is_no_news(pool: PgPoo
     for reach in foreign {
         for news in [event("agent_stopped", &id), event("login_required", &id), LinkNews::Agents(Vec::new())] {
             let mut tx = world.begin().await;
-            let leftovers = runs::hear_link(&mut tx, &reach, &news).await.unwrap();
+            let follow_up = runs::hear_link(&mut tx, world.policy(), &reach, &news, |_| true).await.unwrap();
             tx.commit().await.unwrap();
-            assert!(leftovers.is_empty());
+            assert!(follow_up.outlived.is_empty() && follow_up.missing.is_empty() && follow_up.doubtful.is_empty());
         }
         assert_eq!(owner.agent(&id).await["run"]["status"], "ready", "{reach:?}");
     }
     let reach = Reach { endpoint, users: vec![(None, RuntimeName::environment())] };
     let mut tx = world.begin().await;
-    runs::hear_link(&mut tx, &reach, &event("agent_stopped", &id)).await.unwrap();
+    runs::hear_link(&mut tx, world.policy(), &reach, &event("agent_stopped", &id), |_| true).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(owner.agent(&id).await["run"]["status"], "stopped", "its own link is heard");
     world.end().await;

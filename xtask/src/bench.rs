@@ -4,13 +4,17 @@ use anyhow::Result;
 
 use crate::{run, web};
 
-/// Builds the service and the bench as released, installs the peer's packages, and runs the bench.
+/// Builds what is measured and the bench as released, installs the peer's packages where there is a peer, and runs the bench.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    web::require_node()?;
-    web::install()?;
-    web::build()?;
-    web::install_for_bench()?;
-    let build = ["build", "--release", "--package", "raven-agents", "--package", "bench"];
+    let of_runtime = arguments.first().is_some_and(|scenario| scenario.starts_with("runtime-"));
+    let mut build = vec!["build", "--release", "--package", "bench", "--package", "pty-runtime"];
+    if !of_runtime {
+        web::require_node()?;
+        web::install()?;
+        web::build()?;
+        web::install_for_bench()?;
+        build.extend(["--package", "raven-agents"]);
+    }
     run::step("cargo build", &mut run::cargo(&build), "correct what the compiler names above")?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut command = run::in_root(run::built("release", "bench")?, &arguments);

@@ -63,8 +63,10 @@ fn changed_packages() -> Result<BTreeSet<String>> {
             ["xtask", ..] => packages.insert("xtask".to_owned()),
             ["src" | "tests" | "migrations" | ".sqlx" | "build.rs", ..] => packages.insert("raven-agents".to_owned()),
             ["Cargo.toml" | "Cargo.lock" | "clippy.toml" | "rust-toolchain.toml"] => {
-                packages
-                    .extend(["raven-agents", "pty-runtime", "private-postgres", "runtime-protocol", "xtask", "bench"].map(str::to_owned));
+                packages.extend(
+                    ["raven-agents", "pty-runtime", "private-postgres", "runtime-protocol", "runtime-conformance", "xtask", "bench"]
+                        .map(str::to_owned),
+                );
                 true
             }
             _ => false,

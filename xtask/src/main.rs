@@ -3,6 +3,7 @@
 mod bench;
 mod browser;
 mod check;
+mod conformance;
 mod database;
 mod generate;
 mod hook;
@@ -64,9 +65,17 @@ enum Task {
     },
     /// Measure the release build on this machine: one scenario, or all of them. Needs an idle machine and minutes.
     Bench {
-        /// `agents-list`, `key-verification` or `revoke`.
+        /// `agents-list`, `key-verification`, `revoke`, `runtime-throughput`, `runtime-echo`, `runtime-idle` or `runtime-spawn`.
         scenario: Option<String>,
         /// Passed on to the bench, for example `--runs 1 --dry`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Try a runtime with all scenarios of the contract, ours or any other.
+    Conformance {
+        /// Its base URL, such as `http://127.0.0.1:8081`.
+        url: Option<String>,
+        /// Passed on to the kit, for example `--profile parallax`.
         #[arg(last = true)]
         arguments: Vec<String>,
     },
@@ -85,6 +94,7 @@ fn main() -> ExitCode {
         Task::Gen { check: true } => generate::check(),
         Task::Db { task } => database::run(task),
         Task::Bench { scenario, arguments } => bench::bench(&scenario.into_iter().chain(arguments).collect::<Vec<_>>()),
+        Task::Conformance { url, arguments } => conformance::conformance(&url.into_iter().chain(arguments).collect::<Vec<_>>()),
         Task::Hook => hook::install(),
     };
     match done {

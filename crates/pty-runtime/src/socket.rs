@@ -66,6 +66,9 @@ impl Handshake {
             return Err(Problem::invalid("request", "a WebSocket is opened by GET over HTTP/1.1"));
         }
         let headers = request.headers();
+        if !only(headers, &header::HOST).is_some_and(is_host) {
+            return Err(Problem::invalid("Host", "must be one host, with a port at the most"));
+        }
         if !has_token(headers, &header::UPGRADE, "websocket") {
             return Err(Problem::invalid("Upgrade", "must be websocket"));
         }
@@ -125,6 +128,12 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a [u8
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// Whether a `Host` header names a host, and nothing else but a port (RFC 9112 §3.2).
+fn is_host(host: &[u8]) -> bool {
+    let url = std::str::from_utf8(host).ok().and_then(|host| reqwest::Url::parse(&format!("http://{host}/")).ok());
+    url.is_some_and(|url| url.path() == "/" && url.username().is_empty() && url.password().is_none() && url.query().is_none())
 }
 
 /// Sixteen bytes in base64 are 22 characters and two of padding.
@@ -214,6 +223,16 @@ pub(crate) fn ping_interval() -> Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_host_with_or_without_a_port_is_one() {
+        for good in [&b"host"[..], b"127.0.0.1:8081", b"[::1]:1", b"localhost"] {
+            assert!(is_host(good));
+        }
+        for bad in [&b""[..], b"[", b"host:port", b"a/b", b"a@b", b"a?b", b"a b", b"\xff"] {
+            assert!(!is_host(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn only_sixteen_bytes_in_base64_make_a_key() {

@@ -1,8 +1,11 @@
 //! A running service on a database of its own, and typed callers.
 
+pub(crate) mod fake_runtime;
 pub(crate) mod gate;
 pub(crate) mod node;
 pub(crate) mod program;
+pub(crate) mod proxy;
+pub(crate) mod service;
 pub(crate) mod terminal;
 
 use std::{

@@ -64,6 +64,23 @@ pub(crate) fn raven_agents(arguments: &[&str], settings: &[(&str, &str)]) -> Com
     command
 }
 
+/// The runtime's program, from where cargo puts all programs, with nothing set but what is given.
+pub(crate) fn raven_runtime(settings: &[(&str, &str)]) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_raven-agents")).with_file_name("raven-runtime");
+    assert!(program.is_file(), "{} is not there: build it with `cargo build -p pty-runtime`", program.display());
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.env("PATH", std::env::var_os("PATH").unwrap()).envs(settings.iter().copied());
+    command
+}
+
+/// Memory that a process has in use now, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// A program that runs.
 pub(crate) struct Program {
     child: Child,
@@ -90,6 +107,10 @@ impl Program {
             panic!("the program ended without saying {text:?}: {}", read_all(self.stderr.take()).await);
         };
         timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("the program did not say {text:?} in time"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: i32) {

@@ -55,19 +55,22 @@ impl Socket {
     pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
             let text = self.receive().await;
-            let Some(packet) = text.strip_prefix("42") else { continue };
-            let json = packet.find('[').map(|start| &packet[start..]).unwrap();
-            let items: Vec<Value> = serde_json::from_str(json).unwrap();
-            let payload = items.get(1).cloned().unwrap_or(Value::Null);
-            let event = items[0].as_str().unwrap().to_owned();
-            if event == "data" {
-                self.screen.push_str(payload.as_str().unwrap());
+            if let Some(event) = self.take(&text) {
+                return event;
             }
-            if event == "clear" {
-                self.screen.clear();
-            }
-            return (event, payload);
         }
+    }
+
+    /// Reads for ever whatever comes, however long nothing does: to be stopped by whoever waits for something else.
+    pub(crate) async fn follow(&mut self) {
+        while let Some(message) = self.stream.next().await {
+            match message.unwrap() {
+                Message::Text(text) if text.as_str() == "2" => self.send("3".to_owned()).await,
+                Message::Text(text) => drop(self.take(text.as_str())),
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+            }
+        }
+        panic!("the socket closed");
     }
 
     /// Waits for an event of this name.
@@ -124,6 +127,22 @@ impl Socket {
             }
             events.push(text);
         }
+    }
+
+    /// Takes in a packet; its event, if it is one.
+    fn take(&mut self, text: &str) -> Option<(String, Value)> {
+        let packet = text.strip_prefix("42")?;
+        let json = packet.find('[').map(|start| &packet[start..]).unwrap();
+        let items: Vec<Value> = serde_json::from_str(json).unwrap();
+        let payload = items.get(1).cloned().unwrap_or(Value::Null);
+        let event = items[0].as_str().unwrap().to_owned();
+        if event == "data" {
+            self.screen.push_str(payload.as_str().unwrap());
+        }
+        if event == "clear" {
+            self.screen.clear();
+        }
+        Some((event, payload))
     }
 
     async fn send(&mut self, text: String) {

@@ -313,9 +313,8 @@ impl Seen {
     fn read_screen(&mut self, text: &str) -> Option<Found> {
         self.printed_chars += text.chars().count();
         self.screen.push_str(text);
-        while self.screen.len() > DETECTION_CHARS {
-            self.screen.remove(0);
-        }
+        let surplus = self.screen.ceil_char_boundary(self.screen.len().saturating_sub(DETECTION_CHARS));
+        self.screen.drain(..surplus);
         let found = if self.screen.contains(EXIT_WORD) {
             self.status = "stopped";
             Found::Exit
