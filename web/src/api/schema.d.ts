@@ -733,7 +733,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Report that a runtime is alive. */
+        /**
+         * Report that a runtime is alive.
+         * @description `runtimeId` is its name or endpoint, or an id of its own; a URL that is none of the workspace's runtimes is refused.
+         */
         post: operations["runtimeHeartbeat"];
         delete?: never;
         options?: never;
@@ -752,14 +755,63 @@ export interface paths {
         put?: never;
         /**
          * Test a runtime.
-         * @description The configured one, or one on an origin that the operator allows. Says no more of one that does
-         *     not answer than that it does not.
+         * @description One of the workspace's by name, or one on an origin that the operator allows by its endpoint; without either
+         *     the one that the workspace uses. Says no more of one that does not answer than that it does not.
          */
         post: operations["testRuntime"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/runtimes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List runtimes.
+         * @description The operator's first, then the one from the settings, then those of the workspace by name.
+         */
+        get: operations["listRuntimes"];
+        put?: never;
+        /**
+         * Add a runtime.
+         * @description Its events are followed within seconds. `state` is `unknown` until it answers.
+         */
+        post: operations["addRuntime"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/runtimes/{runtimeName}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a runtime.
+         * @description Refused with 409 while agents run there, unless `force` has them ended first. What does not end in time
+         *     counts as stopped all the same: its key is revoked, and nobody here reaches its process any more.
+         */
+        delete: operations["removeRuntime"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a runtime.
+         * @description What is absent stays. The ones that no admin named are changed in the settings or by the operator.
+         */
+        patch: operations["updateRuntime"];
         trace?: never;
     };
     "/api/parallax-agents/spawn": {
@@ -773,7 +825,8 @@ export interface paths {
         put?: never;
         /**
          * Spawn agents.
-         * @description Each gets a row, the permissions given and a key of its own, which only its process receives.
+         * @description Each gets a row, the permissions given and a key of its own, which only its process receives. Without
+         *     `runtime` each goes to the least loaded of the workspace's runtimes that takes its type.
          *     What could not be started is named in `errors`, and nothing is left of it.
          */
         post: operations["spawnAgents"];
@@ -986,7 +1039,11 @@ export interface paths {
          */
         get: operations["listAgentKeys"];
         put?: never;
-        post?: never;
+        /**
+         * Press keys in a running agent's terminal.
+         * @description Who pressed how many is on record, which ones is not.
+         */
+        post: operations["pressKeysOfAgent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1033,6 +1090,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/parallax-agents/{agentId}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read what a running agent printed last, by lines. */
+        get: operations["listAgentLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/output": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a running agent's output as its terminal shows it. */
+        get: operations["getAgentOutput"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a running agent over.
+         * @description From now on nothing is typed for it automatically. Its process goes on.
+         */
+        post: operations["pauseAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/parallax-agents/{agentId}/permissions": {
         parameters: {
             query?: never;
@@ -1073,6 +1184,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/parallax-agents/{agentId}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand a running agent back.
+         * @description Undoes taking it over.
+         */
+        post: operations["resumeAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/parallax-agents/{agentId}/revoke": {
         parameters: {
             query?: never;
@@ -1088,6 +1219,27 @@ export interface paths {
          *     long it took.
          */
         post: operations["revokeAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/parallax-agents/{agentId}/send": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a message to a running agent.
+         * @description It is typed into the agent's terminal; what the agent makes of it is seen there. Who sent how much is on record,
+         *     the message is not.
+         */
+        post: operations["sendToAgent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1341,7 +1493,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Get whether the runtime answers. */
+        /**
+         * Get whether the runtime answers.
+         * @description The one that the workspace's agents run on when nobody chooses another.
+         */
         post: operations["getRuntimeHealth"];
         delete?: never;
         options?: never;
@@ -1529,6 +1684,35 @@ export interface components {
             success: boolean;
         };
         /**
+         * @description Body that adds a runtime. It has no `Debug`, since it holds the token.
+         * @example {
+         *       "agentsMax": 4,
+         *       "endpoint": "https://runtime.example.com",
+         *       "kinds": [
+         *         "claude-code"
+         *       ],
+         *       "name": "gpu",
+         *       "token": "…"
+         *     }
+         */
+        AddRuntime: {
+            /**
+             * Format: int32
+             * @description Agents that it takes at the same time; without it as many as there are.
+             */
+            agentsMax?: number | null;
+            /** @description Whether new agents are spawned there. */
+            enabled?: boolean;
+            /** @description Base URL, on the operator's runtime's origin or on one that the operator allows. */
+            endpoint: string;
+            /** @description Agent types that it takes; all when empty. */
+            kinds?: string[];
+            /** @description 1 to 40 of `a-z 0-9 -`; `default` and `custom` are taken. */
+            name: components["schemas"]["RuntimeName"];
+            /** @description Sent to it as a bearer token. Kept encrypted and never told. */
+            token?: string | null;
+        };
+        /**
          * @description An agent.
          * @example {
          *       "avatarUrl": null,
@@ -1599,6 +1783,29 @@ export interface components {
          * @example scout
          */
         AgentId: string;
+        /**
+         * @description What an agent printed last. Runtimes that log as they read have pieces of lines.
+         * @example {
+         *       "count": 2,
+         *       "logs": [
+         *         "$ make",
+         *         "done"
+         *       ]
+         *     }
+         */
+        AgentLogs: {
+            count: number;
+            logs: string[];
+        };
+        /**
+         * @description An agent's output as a terminal gets it, with its escape sequences.
+         * @example {
+         *       "output": "$ make\r\ndone\r\n$ "
+         *     }
+         */
+        AgentOutput: {
+            output: string;
+        };
         /**
          * @description Which of an agent's writes go on by themselves, wait, or are refused.
          * @example {
@@ -2211,6 +2418,57 @@ export interface components {
                 status: components["schemas"]["AgentStatus"];
                 updatedAt: components["schemas"]["Timestamp"];
                 workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_AgentLogs: {
+            /**
+             * @description What an agent printed last. Runtimes that log as they read have pieces of lines.
+             * @example {
+             *       "count": 2,
+             *       "logs": [
+             *         "$ make",
+             *         "done"
+             *       ]
+             *     }
+             */
+            data: {
+                count: number;
+                logs: string[];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_AgentOutput: {
+            /**
+             * @description An agent's output as a terminal gets it, with its escape sequences.
+             * @example {
+             *       "output": "$ make\r\ndone\r\n$ "
+             *     }
+             */
+            data: {
+                output: string;
             };
             /**
              * Format: int32
@@ -3113,6 +3371,134 @@ export interface components {
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Run: {
+            /**
+             * @description One process of a spawned agent.
+             * @example {
+             *       "agentType": "claude-code",
+             *       "exitCode": null,
+             *       "id": "019a0000-0000-7000-8000-000000000004",
+             *       "loginDeviceCode": null,
+             *       "loginInstructions": null,
+             *       "loginUrl": null,
+             *       "pausedAt": null,
+             *       "reason": null,
+             *       "runtime": "default",
+             *       "runtimeSessionId": "session-1",
+             *       "startedAt": "2026-01-02T03:04:05.678Z",
+             *       "status": "ready",
+             *       "stopReportedAt": null,
+             *       "stoppedAt": null,
+             *       "terminalSessionId": "019a0000-0000-7000-8000-000000000005"
+             *     }
+             */
+            data: {
+                /** @description `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`. */
+                agentType: string;
+                /** Format: int32 */
+                exitCode: number | null;
+                id: components["schemas"]["RunId"];
+                loginDeviceCode: string | null;
+                /** @description What else a person has to know to log it in. An address in it is not checked. */
+                loginInstructions: string | null;
+                /** @description Where the agent is logged in, while it waits for that; always a host that is known for its type. */
+                loginUrl: string | null;
+                pausedAt: components["schemas"]["Timestamp"] | null;
+                reason: string | null;
+                /** @description The workspace's name for the runtime that it was started on. */
+                runtime: components["schemas"]["RuntimeName"];
+                runtimeSessionId: string | null;
+                startedAt: components["schemas"]["Timestamp"];
+                status: components["schemas"]["RunPhase"];
+                stopReportedAt: components["schemas"]["Timestamp"] | null;
+                stoppedAt: components["schemas"]["Timestamp"] | null;
+                terminalSessionId: components["schemas"]["SessionId"] | null;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Runtime: {
+            /**
+             * @description A runtime that the workspace may use. Its token is never told.
+             * @example {
+             *       "activeAgents": 2,
+             *       "agentsMax": 4,
+             *       "createdAt": "2026-01-01T00:00:00.000Z",
+             *       "enabled": true,
+             *       "endpoint": "https://runtime.example.com",
+             *       "isDefault": false,
+             *       "isManaged": true,
+             *       "kinds": [
+             *         "claude-code"
+             *       ],
+             *       "lastContact": "2026-01-02T03:04:05.678Z",
+             *       "lastHeartbeat": "2026-01-02T03:04:05.678Z",
+             *       "name": "gpu",
+             *       "runs": 1,
+             *       "state": "online",
+             *       "version": "0.1.0"
+             *     }
+             */
+            data: {
+                /**
+                 * Format: int32
+                 * @description Agents that it says it runs, of all its users.
+                 */
+                activeAgents: number | null;
+                /**
+                 * Format: int32
+                 * @description Agents that it takes at the same time; null: without a limit here.
+                 */
+                agentsMax: number | null;
+                createdAt: components["schemas"]["Timestamp"] | null;
+                /** @description Whether new agents are spawned there. */
+                enabled: boolean;
+                endpoint: string;
+                /** @description Whether it is the operator's. */
+                isDefault: boolean;
+                /** @description Whether it can be changed and removed here. */
+                isManaged: boolean;
+                /** @description Agent types that it takes; empty: all. */
+                kinds: string[];
+                lastContact: components["schemas"]["Timestamp"] | null;
+                lastHeartbeat: components["schemas"]["Timestamp"] | null;
+                /** @description `default` is the operator's, `custom` the one from the settings. */
+                name: components["schemas"]["RuntimeName"];
+                /**
+                 * Format: int32
+                 * @description Agents that we started there and that have not ended.
+                 */
+                runs: number;
+                /**
+                 * @description Whether a runtime is heard of.
+                 * @enum {string}
+                 */
+                state: "unknown" | "online" | "offline";
+                version: string | null;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_RuntimeHealth: {
             /**
              * @description Whether a runtime answers.
@@ -3148,6 +3534,29 @@ export interface components {
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Sent: {
+            /**
+             * @description That something was sent.
+             * @example {
+             *       "sent": true
+             *     }
+             */
+            data: {
+                sent: boolean;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Spawned: {
             /**
              * @description What came of it.
@@ -3156,6 +3565,7 @@ export interface components {
              *         {
              *           "id": "3f9c1c8e5b0a4a6d9e21",
              *           "name": "shell",
+             *           "runtime": "default",
              *           "status": "starting",
              *           "type": "custom"
              *         }
@@ -3419,6 +3829,57 @@ export interface components {
                 /** Format: int32 */
                 usesRemaining: number | null;
                 workspaceId: components["schemas"]["WorkspaceId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_Runtime: {
+            data: {
+                /**
+                 * Format: int32
+                 * @description Agents that it says it runs, of all its users.
+                 */
+                activeAgents: number | null;
+                /**
+                 * Format: int32
+                 * @description Agents that it takes at the same time; null: without a limit here.
+                 */
+                agentsMax: number | null;
+                createdAt: components["schemas"]["Timestamp"] | null;
+                /** @description Whether new agents are spawned there. */
+                enabled: boolean;
+                endpoint: string;
+                /** @description Whether it is the operator's. */
+                isDefault: boolean;
+                /** @description Whether it can be changed and removed here. */
+                isManaged: boolean;
+                /** @description Agent types that it takes; empty: all. */
+                kinds: string[];
+                lastContact: components["schemas"]["Timestamp"] | null;
+                lastHeartbeat: components["schemas"]["Timestamp"] | null;
+                /** @description `default` is the operator's, `custom` the one from the settings. */
+                name: components["schemas"]["RuntimeName"];
+                /**
+                 * Format: int32
+                 * @description Agents that we started there and that have not ended.
+                 */
+                runs: number;
+                /**
+                 * @description Whether a runtime is heard of.
+                 * @enum {string}
+                 */
+                state: "unknown" | "online" | "offline";
+                version: string | null;
             }[];
             /**
              * Format: int32
@@ -3939,6 +4400,18 @@ export interface components {
             permissions: components["schemas"]["Permission"][];
         };
         /**
+         * @description Body that presses keys.
+         * @example {
+         *       "keys": [
+         *         "ctrl+c",
+         *         "enter"
+         *       ]
+         *     }
+         */
+        PressKeys: {
+            keys: string | string[];
+        };
+        /**
          * @description The body of every error.
          * @example {
          *       "code": "AGENT_NOT_FOUND",
@@ -4340,11 +4813,16 @@ export interface components {
          *       "agentType": "claude-code",
          *       "exitCode": null,
          *       "id": "019a0000-0000-7000-8000-000000000004",
+         *       "loginDeviceCode": null,
+         *       "loginInstructions": null,
          *       "loginUrl": null,
+         *       "pausedAt": null,
          *       "reason": null,
+         *       "runtime": "default",
          *       "runtimeSessionId": "session-1",
          *       "startedAt": "2026-01-02T03:04:05.678Z",
          *       "status": "ready",
+         *       "stopReportedAt": null,
          *       "stoppedAt": null,
          *       "terminalSessionId": "019a0000-0000-7000-8000-000000000005"
          *     }
@@ -4355,11 +4833,19 @@ export interface components {
             /** Format: int32 */
             exitCode: number | null;
             id: components["schemas"]["RunId"];
+            loginDeviceCode: string | null;
+            /** @description What else a person has to know to log it in. An address in it is not checked. */
+            loginInstructions: string | null;
+            /** @description Where the agent is logged in, while it waits for that; always a host that is known for its type. */
             loginUrl: string | null;
+            pausedAt: components["schemas"]["Timestamp"] | null;
             reason: string | null;
+            /** @description The workspace's name for the runtime that it was started on. */
+            runtime: components["schemas"]["RuntimeName"];
             runtimeSessionId: string | null;
             startedAt: components["schemas"]["Timestamp"];
             status: components["schemas"]["RunPhase"];
+            stopReportedAt: components["schemas"]["Timestamp"] | null;
             stoppedAt: components["schemas"]["Timestamp"] | null;
             terminalSessionId: components["schemas"]["SessionId"] | null;
         };
@@ -4373,6 +4859,64 @@ export interface components {
          * @enum {string}
          */
         RunPhase: "spawning" | "starting" | "login_required" | "ready" | "stopping" | "stopped" | "failed";
+        /**
+         * @description A runtime that the workspace may use. Its token is never told.
+         * @example {
+         *       "activeAgents": 2,
+         *       "agentsMax": 4,
+         *       "createdAt": "2026-01-01T00:00:00.000Z",
+         *       "enabled": true,
+         *       "endpoint": "https://runtime.example.com",
+         *       "isDefault": false,
+         *       "isManaged": true,
+         *       "kinds": [
+         *         "claude-code"
+         *       ],
+         *       "lastContact": "2026-01-02T03:04:05.678Z",
+         *       "lastHeartbeat": "2026-01-02T03:04:05.678Z",
+         *       "name": "gpu",
+         *       "runs": 1,
+         *       "state": "online",
+         *       "version": "0.1.0"
+         *     }
+         */
+        Runtime: {
+            /**
+             * Format: int32
+             * @description Agents that it says it runs, of all its users.
+             */
+            activeAgents: number | null;
+            /**
+             * Format: int32
+             * @description Agents that it takes at the same time; null: without a limit here.
+             */
+            agentsMax: number | null;
+            createdAt: components["schemas"]["Timestamp"] | null;
+            /** @description Whether new agents are spawned there. */
+            enabled: boolean;
+            endpoint: string;
+            /** @description Whether it is the operator's. */
+            isDefault: boolean;
+            /** @description Whether it can be changed and removed here. */
+            isManaged: boolean;
+            /** @description Agent types that it takes; empty: all. */
+            kinds: string[];
+            lastContact: components["schemas"]["Timestamp"] | null;
+            lastHeartbeat: components["schemas"]["Timestamp"] | null;
+            /** @description `default` is the operator's, `custom` the one from the settings. */
+            name: components["schemas"]["RuntimeName"];
+            /**
+             * Format: int32
+             * @description Agents that we started there and that have not ended.
+             */
+            runs: number;
+            /**
+             * @description Whether a runtime is heard of.
+             * @enum {string}
+             */
+            state: "unknown" | "online" | "offline";
+            version: string | null;
+        };
         /**
          * @description How the workspace's own runtime is authenticated to.
          * @enum {string}
@@ -4416,6 +4960,11 @@ export interface components {
             workspaceId: components["schemas"]["WorkspaceId"];
         };
         /**
+         * @description What a workspace calls a runtime: 1 to 40 of `a-z 0-9 -`, no dash at the start.
+         * @example gpu
+         */
+        RuntimeName: string;
+        /**
          * @description What a runtime last said of itself; `connected` only while it says so often enough (D-17).
          * @example {
          *       "activeAgents": 2,
@@ -4438,6 +4987,25 @@ export interface components {
             lastHeartbeat: string | null;
             /** @default null */
             version: string | null;
+        };
+        /**
+         * @description Body that sends a message.
+         * @example {
+         *       "message": "Summarise what you have done so far"
+         *     }
+         */
+        SendMessage: {
+            /** @description Typed into the agent's terminal and confirmed with Enter. */
+            message: string;
+        };
+        /**
+         * @description That something was sent.
+         * @example {
+         *       "sent": true
+         *     }
+         */
+        Sent: {
+            sent: boolean;
         };
         /**
          * Format: uuid
@@ -4554,6 +5122,7 @@ export interface components {
             /** @description What the agents are granted; the workspace's defaults when absent. */
             permissions?: string[] | null;
             projectId?: components["schemas"]["ProjectId"] | null;
+            runtime?: components["schemas"]["RuntimeName"] | null;
             taskId?: components["schemas"]["TaskId"] | null;
             workspaceId?: components["schemas"]["WorkspaceId"] | null;
         };
@@ -4567,7 +5136,11 @@ export interface components {
          */
         SpawnCallback: {
             agentId: components["schemas"]["AgentId"];
+            /** @description With `requires_login`: what a person has to enter at `loginUrl`. */
+            deviceCode?: string | null;
             error?: string | null;
+            /** @description With `requires_login`: what a person has to do. */
+            instructions?: string | null;
             loginUrl?: string | null;
             mcpEndpoint?: string | null;
             runtimeSessionId?: string | null;
@@ -4585,6 +5158,7 @@ export interface components {
          *         {
          *           "id": "3f9c1c8e5b0a4a6d9e21",
          *           "name": "shell",
+         *           "runtime": "default",
          *           "status": "starting",
          *           "type": "custom"
          *         }
@@ -4603,6 +5177,7 @@ export interface components {
          * @example {
          *       "id": "3f9c1c8e5b0a4a6d9e21",
          *       "name": "shell",
+         *       "runtime": "default",
          *       "status": "starting",
          *       "type": "custom"
          *     }
@@ -4610,6 +5185,8 @@ export interface components {
         SpawnedAgent: {
             id: components["schemas"]["AgentId"];
             name: string;
+            /** @description The name of the runtime that it runs on. */
+            runtime: components["schemas"]["RuntimeName"];
             /** @example starting */
             status: string;
             type: string;
@@ -4749,8 +5326,9 @@ export interface components {
          * @example {}
          */
         TestRuntime: {
-            /** @description Base URL; the configured runtime when absent. */
+            /** @description Base URL; the runtime that the workspace uses when both are absent. */
             endpoint?: string | null;
+            name?: components["schemas"]["RuntimeName"] | null;
         };
         /** Format: date-time */
         Timestamp: string;
@@ -4850,6 +5428,26 @@ export interface components {
             /** Format: int32 */
             maxAgentsPerProject?: number | null;
             sendKeyToControlPlane?: boolean | null;
+        };
+        /**
+         * @description Body that changes a runtime; what is absent stays. It has no `Debug`, since it holds the token.
+         * @example {
+         *       "agentsMax": 8,
+         *       "enabled": true
+         *     }
+         */
+        UpdateRuntime: {
+            /**
+             * Format: int32
+             * @description 0 takes the limit away.
+             */
+            agentsMax?: number | null;
+            enabled?: boolean | null;
+            /** @description Not while agents run there. With another endpoint the token is forgotten, unless one comes along. */
+            endpoint?: string | null;
+            kinds?: string[] | null;
+            /** @description An empty one takes it away. */
+            token?: string | null;
         };
         /**
          * @description The caller's account.
@@ -9024,6 +9622,437 @@ export interface operations {
             };
         };
     };
+    listRuntimes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_Runtime"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    addRuntime: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddRuntime"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Runtime"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    removeRuntime: {
+        parameters: {
+            query?: {
+                /** @description Whether agents that run there are ended first; refused with 409 otherwise. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                runtimeName: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Done"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    updateRuntime: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                runtimeName: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateRuntime"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Runtime"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     spawnAgents: {
         parameters: {
             query?: never;
@@ -10267,6 +11296,116 @@ export interface operations {
             };
         };
     };
+    pressKeysOfAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PressKeys"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Sent"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     rotateAgentKey: {
         parameters: {
             query?: never;
@@ -10396,6 +11535,327 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Envelope_RevokedKey"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listAgentLogs: {
+        parameters: {
+            query?: {
+                /** @description Lines from the end, 1 to 1000; 100 when absent. */
+                tail?: number;
+            };
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_AgentLogs"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getAgentOutput: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_AgentOutput"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    pauseAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Run"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */
@@ -10703,6 +12163,112 @@ export interface operations {
             };
         };
     };
+    resumeAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Run"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     revokeAgent: {
         parameters: {
             query?: never;
@@ -10725,6 +12291,116 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Envelope_Revoked"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    sendToAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendMessage"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Sent"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */
