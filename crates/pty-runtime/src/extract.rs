@@ -34,6 +34,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                     Problem::Invalid(rejection.body_text())
                 }
             })?;
+        // Reading a list as the members in their order would go by an order that nobody documents.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Problem::Invalid("the body must be an object".into()));
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid_member("", &error))?;
         json.end().map_err(|error| Problem::Invalid(error.to_string()))?;
