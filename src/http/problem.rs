@@ -301,9 +301,7 @@ impl From<SteerError> for Problem {
         match error {
             SteerError::NotRunning => Self::new(StatusCode::NOT_FOUND, "AGENT_NOT_RUNNING", text),
             SteerError::LoginRequired => Self::new(StatusCode::CONFLICT, "AUTH_REQUIRED", text),
-            SteerError::Runtime(cause) if cause.is_certain() && !cause.is_unreachable() => {
-                Self::new(StatusCode::CONFLICT, "RUNTIME_REFUSED", cause.to_string())
-            }
+            SteerError::Runtime(cause) if cause.is_refusal() => Self::new(StatusCode::CONFLICT, "RUNTIME_REFUSED", cause.to_string()),
             SteerError::Runtime(cause) => {
                 tracing::warn!(error = &cause as &dyn std::error::Error, "an agent could not be steered");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", cause.to_string())
