@@ -257,6 +257,7 @@ impl From<SettingsError> for Problem {
             SettingsError::TooManyAgents { limit } => {
                 Self::invalid("parallax.maxAgents", &format!("must be at most {limit}, the operator's limit"))
             }
+            SettingsError::RuntimeInUse => Self::new(StatusCode::CONFLICT, "RUNTIME_IN_USE", error.to_string()),
             SettingsError::Storage(storage) => storage.into(),
         }
     }
