@@ -54,7 +54,7 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
     let mut name = runtime_session_id.to_owned();
     let mut named = storage::terminals::named(tx.conn(), Some(run.workspace), &name).await?;
     if let Some(id) = named.pop() {
-        let found = storage::terminals::lock(tx.conn(), id).await?;
+        let found = storage::terminals::find(tx.conn(), id).await?;
         let is_ours = found.is_some_and(|session| session.agent == run.agent && session.status != SessionStatus::Terminated);
         if !is_ours {
             tracing::warn!(agent.id = %run.agent, session.id = %id, "a runtime named a session that is not its agent's");
@@ -79,7 +79,7 @@ pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> 
     if made.is_some_and(|made| made.agent == run.agent && made.status != SessionStatus::Terminated) {
         return Ok((id, session.runtime_session_id));
     }
-    // Somebody else took the name in between.
+    // Somebody took the name, or ended the session, in between.
     session.runtime_session_id = SessionId::generate().to_string();
     Ok((insert(tx, &session).await?, session.runtime_session_id))
 }

@@ -87,12 +87,6 @@ impl RuntimeError {
         matches!(self, Self::Refused { .. } | Self::NotServed)
     }
 
-    /// Whether nothing was heard of the runtime at all.
-    #[must_use]
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Late)
-    }
-
     /// Whether the runtime says that it does not know the agent.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
