@@ -20,6 +20,7 @@ use crate::{
         run::{Run, RunNews, RunStatus, StopReport},
         runtime::Reach,
         terminal::{SessionNews, TerminalSession},
+        told,
     },
     runtime::{LiveTerminals, RuntimeError, host, pty::Heard},
     storage::{self, Conn, StorageError, Tx},
@@ -55,12 +56,23 @@ impl From<RunNews> for Report {
     }
 }
 
+impl Report {
+    /// The same with texts that are fit to be kept. What cannot be a session's name is left out.
+    fn readable(self) -> Self {
+        Self {
+            news: self.news.readable(),
+            runtime_session_id: self.runtime_session_id.filter(|name| told::is_name(name)),
+            mcp_endpoint: self.mcp_endpoint.and_then(|said| told::readable(&said, told::TEXT_CHARS_MAX)),
+        }
+    }
+}
+
 /// What has to be found out or done, with no transaction open, after news were taken in.
 #[derive(Debug, Default)]
 pub struct FollowUp {
     /// Over for us, while their processes live: these are to be ended.
     pub outlived: Vec<Run>,
-    /// Alive for us, while the runtime's list does not have them; see [`is_gone`].
+    /// Alive for us, or waited for in vain, while the runtime's list does not have them; see [`is_gone`].
     pub missing: Vec<Run>,
     /// Reported as ended by a runtime that cannot tell; see [`investigate`].
     pub doubtful: Vec<Run>,
@@ -110,8 +122,15 @@ pub async fn hear_by_id(tx: &mut Tx, id: RunId, report: Report) -> Result<(), St
 /// Moves a locked run as the report says, if it still says something new: its session, its key and
 /// the events of the transition move with it. Returns the run when its end was reported that is to be
 /// looked into.
-async fn hear(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Report) -> Result<Option<Run>, StorageError> {
-    let news = report.news.or_stopped_on_request(&run);
+async fn hear(tx: &mut Tx, login_hosts: &[String], run: Run, report: Report) -> Result<Option<Run>, StorageError> {
+    let news = report.news.clone().or_stopped_on_request(&run);
+    take_in(tx, login_hosts, run, Report { news, ..report }).await
+}
+
+/// As [`hear`], with the news as they are even where an end was asked for.
+async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Report) -> Result<Option<Run>, StorageError> {
+    let report = report.readable();
+    let news = report.news;
     if let RunNews::StopReported { reason } = news {
         return note_reported_stop(tx, run, reason).await;
     }
@@ -125,8 +144,9 @@ async fn hear(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Report)
     run.status = status;
     if run.terminal_session.is_none() && !status.is_final() {
         let runtime_session_id = report.runtime_session_id.unwrap_or_else(|| run.runtime_agent_id.clone());
-        run.terminal_session = Some(terminals::create(tx, &run, &runtime_session_id).await?);
-        run.runtime_session_id = Some(runtime_session_id);
+        let (session, name) = terminals::create(tx, &run, &runtime_session_id).await?;
+        run.terminal_session = Some(session);
+        run.runtime_session_id = Some(name);
     }
     let mut kinds = Vec::new();
     if unheard_of && !matches!(news, RunNews::Started) && !status.is_final() {
@@ -199,18 +219,29 @@ async fn note_reported_stop(tx: &mut Tx, mut run: Run, reason: Option<String>) -
     Ok(Some(run))
 }
 
-/// Takes in how to log in, where only that a login is needed was known.
+/// What is known of a run's login once the hint was heard, if that is more or other than before it.
+fn better_login(run: &Run, login_hosts: &[String], hint: &LoginHint) -> Option<Login> {
+    let login = run.login.completed_by(Login::of(hint, &run.agent_type, login_hosts));
+    (run.status == RunStatus::LoginRequired && login != run.login).then_some(login)
+}
+
+/// Takes in more of how to log in, where it was known already that a login is needed.
+///
+/// Records [`EventKind::RunLoginRequired`] again, if anything is new about it.
 async fn complete_login(tx: &mut Tx, login_hosts: &[String], mut run: Run, hint: &LoginHint) -> Result<(), StorageError> {
-    let login = Login::of(hint, &run.agent_type, login_hosts);
-    if run.status != RunStatus::LoginRequired || run.login.says_something() || !login.says_something() {
-        return Ok(());
-    }
+    let Some(login) = better_login(&run, login_hosts, hint) else { return Ok(()) };
     run.login = login;
     storage::runs::save(tx.conn(), &run).await?;
-    match run.terminal_session {
-        Some(session) => terminals::tell_login(tx, session, &run.login).await,
-        None => Ok(()),
+    if let Some(session) = run.terminal_session {
+        terminals::tell_login(tx, session, &run.login).await?;
     }
+    let kind = EventKind::RunLoginRequired {
+        agent: brief(&run, run.status),
+        login: run.login.clone(),
+        runtime_session_id: run.runtime_session_id.clone(),
+    };
+    events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    Ok(())
 }
 
 /// Decides a reported end; whether the run is over by that. One that was decided meanwhile, or whose run is over,
@@ -265,10 +296,22 @@ pub async fn is_gone(runtime: &RuntimeClient, run: &Run) -> Result<bool, Runtime
     Ok(runtime.agent(run.workspace, &run.runtime_agent_id).await?.is_none())
 }
 
-/// Takes in that the runtime no longer has the agent.
+/// Takes in that the runtime does not have the agent: it is over, or it never was if nothing was heard of it to this moment.
 pub async fn hear_gone(tx: &mut Tx, id: RunId) -> Result<(), StorageError> {
+    let Some(run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(()) };
+    if run.status == RunStatus::Spawning {
+        return undo_spawn(tx, id, "the runtime never had the agent").await;
+    }
     let news = RunNews::Stopped { reason: Some("the runtime no longer has the agent".to_owned()), exit_code: None };
-    hear_by_id(tx, id, news.into()).await
+    hear(tx, &[], run, news.into()).await.map(drop)
+}
+
+/// Takes in that nobody can be asked about the process any more. The reason is kept even where an end was asked for:
+/// nothing confirms that one.
+pub async fn give_up(tx: &mut Tx, id: RunId, reason: &str) -> Result<(), StorageError> {
+    let Some(run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(()) };
+    let news = RunNews::Stopped { reason: Some(reason.to_owned()), exit_code: None };
+    take_in(tx, &[], run, news.into()).await.map(drop)
 }
 
 /// Compares what the runtime behind a link says it runs with what we think, and takes the difference
@@ -279,10 +322,8 @@ async fn reconcile(tx: &mut Tx, policy: &Policy, reach: &Reach, handles: &[Agent
         let found = handles.iter().find(|handle| handle.id == run.runtime_agent_id && is_of(handle.workspace_id.as_deref(), &run));
         let Some(handle) = found else {
             // The spawn may be on its way to the runtime right now.
-            if run.status != RunStatus::Spawning {
+            if run.status != RunStatus::Spawning || tx.now() - run.started_at >= SPAWN_DEADLINE {
                 follow_up.missing.push(run);
-            } else if tx.now() - run.started_at >= SPAWN_DEADLINE {
-                undo_spawn(tx, run.id, "the runtime never had the agent").await?;
             }
             continue;
         };
@@ -292,23 +333,24 @@ async fn reconcile(tx: &mut Tx, policy: &Policy, reach: &Reach, handles: &[Agent
         }
         let report = report_of_handle(handle);
         // Most runs are where the runtime says: they need no lock.
-        if is_worth_hearing(&run, &report.news)
+        if is_worth_hearing(&run, &policy.login_hosts, &report.news)
             && let Some(run) = storage::runs::lock(tx.conn(), run.id).await?
         {
             follow_up.doubtful.extend(hear(tx, &policy.login_hosts, run, report).await?);
         }
     }
-    let alive: Vec<String> = handles.iter().filter(|handle| !handle.status.is_final()).map(|handle| handle.id.clone()).collect();
+    let alive = handles.iter().filter(|handle| !handle.status.is_final() && told::is_name(&handle.id));
+    let alive: Vec<String> = alive.map(|handle| handle.id.clone()).collect();
     follow_up.outlived = storage::runs::ended_among(tx.conn(), reach, &alive).await?;
     Ok(follow_up)
 }
 
 /// Whether what a handle says of a run is news.
-fn is_worth_hearing(run: &Run, news: &RunNews) -> bool {
+fn is_worth_hearing(run: &Run, login_hosts: &[String], news: &RunNews) -> bool {
     match news {
         // A handle that was wrong about the end once goes on being wrong; where the process can be seen, it is looked at.
         RunNews::StopReported { .. } => run.stop_refuted_at.is_none() || host::is_this(&run.runtime_endpoint),
-        RunNews::LoginRequired { .. } if run.status == RunStatus::LoginRequired => !run.login.says_something(),
+        RunNews::LoginRequired { hint } if run.status == RunStatus::LoginRequired => better_login(run, login_hosts, hint).is_some(),
         RunNews::Started | RunNews::Ready | RunNews::LoginRequired { .. } | RunNews::Stopped { .. } | RunNews::Failed { .. } => {
             run.status.after(news).is_some()
         }
@@ -386,7 +428,8 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, reach: &Reach, event: &EventFr
     let data = &event.data;
     let agent = data.get("agent").unwrap_or(data);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let Some(id) = text(agent, "id").or_else(|| text(data, "agentId")) else { return Ok(None) };
+    let id = text(agent, "id").or_else(|| text(data, "agentId"));
+    let Some(id) = id.filter(|id| told::is_name(id)) else { return Ok(None) };
     let Some(news) = news_of_event(event) else { return Ok(None) };
     let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
     let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };

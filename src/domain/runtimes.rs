@@ -4,25 +4,23 @@
 //! `custom` (D-21). All others are rows that admins manage. What a runtime says counts for runs only that
 //! were started over the link that it says it on; see [`Reach`].
 
+use serde_json::Value;
 use sqlx::PgPool;
 
-use super::{
-    events, health,
-    runs::{self, Report},
-    terminals,
-};
+use super::{events, health, runs, terminals};
 use crate::{
     model::{
         actor::Admin,
         event::{Event, EventKind},
         ids::{RuntimeId, SessionId, WorkspaceId},
-        run::{Run, RunNews},
+        run::Run,
         runtime::{
             NamedRuntime, NoRuntime, RUNTIMES_MAX, RUNTIMES_PER_WORKSPACE_MAX, Reach, RuntimeName, SILENCE_MAX, WorkspaceRuntime, place,
         },
         secret::Secret,
-        settings::CustomRuntime,
+        settings::{CustomRuntime, used_runtime},
         terminal::{SessionNews, TerminalSession},
+        told,
     },
     runtime::{
         RuntimeClient, Runtimes,
@@ -33,6 +31,9 @@ use crate::{
 };
 
 pub use crate::storage::runtimes::RuntimeListener;
+
+/// Longest version that a runtime may say it has, in characters.
+const VERSION_CHARS_MAX: usize = 100;
 
 /// Why a runtime was not added, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +93,14 @@ pub async fn list(conn: &mut Conn, runtimes: &Runtimes, admin: &Admin) -> Result
     Ok(of_workspace(conn, runtimes, admin.workspace()).await?.0)
 }
 
-/// All runtimes of a workspace with their health and load, and whether it prefers its own.
-async fn of_workspace(conn: &mut Conn, runtimes: &Runtimes, workspace: WorkspaceId) -> Result<(Vec<WorkspaceRuntime>, bool), StorageError> {
-    let custom = custom(conn, runtimes, workspace).await?;
+/// All runtimes of a workspace with their health and load, and the one that it uses when nobody chooses.
+async fn of_workspace(
+    conn: &mut Conn,
+    runtimes: &Runtimes,
+    workspace: WorkspaceId,
+) -> Result<(Vec<WorkspaceRuntime>, RuntimeName), StorageError> {
+    let settings = settings(conn, workspace).await?;
+    let custom = custom(runtimes, &settings);
     let named = storage::runtimes::list(conn, workspace).await?;
     let environment = runtimes.environment().map(|client| WorkspaceRuntime::environment(client.endpoint()));
     let mut all: Vec<WorkspaceRuntime> =
@@ -109,12 +115,16 @@ async fn of_workspace(conn: &mut Conn, runtimes: &Runtimes, workspace: Workspace
         // What the operator took from the list since it was set is not called any more.
         runtime.enabled &= runtime.name.is_environment() || is_allowed(runtimes, &runtime.endpoint);
     }
-    Ok((all, custom.is_some()))
+    Ok((all, used_runtime(&settings)))
 }
 
-async fn custom(conn: &mut Conn, runtimes: &Runtimes, workspace: WorkspaceId) -> Result<Option<CustomRuntime>, StorageError> {
-    let found = storage::workspaces::get(conn, workspace).await?.and_then(|workspace| CustomRuntime::read(&workspace.settings));
-    Ok(found.filter(|custom| is_allowed(runtimes, &custom.endpoint)).and_then(with_canonical_endpoint))
+async fn settings(conn: &mut Conn, workspace: WorkspaceId) -> Result<Value, StorageError> {
+    Ok(storage::workspaces::get(conn, workspace).await?.map_or(Value::Null, |workspace| workspace.settings))
+}
+
+fn custom(runtimes: &Runtimes, settings: &Value) -> Option<CustomRuntime> {
+    let found = CustomRuntime::read(settings).filter(|custom| is_allowed(runtimes, &custom.endpoint));
+    found.and_then(with_canonical_endpoint)
 }
 
 fn with_canonical_endpoint(custom: CustomRuntime) -> Option<CustomRuntime> {
@@ -146,7 +156,7 @@ pub async fn client(
     let found = if name.is_environment() {
         runtimes.environment_link()
     } else if *name == RuntimeName::custom() {
-        let custom = custom(conn, runtimes, workspace).await?;
+        let custom = custom(runtimes, &settings(conn, workspace).await?);
         custom.and_then(|custom| link(runtimes, &custom.endpoint, &CustomRuntime::key_place(workspace), custom.key_enc.as_deref()))
     } else {
         let named = storage::runtimes::get(conn, workspace, name).await?;
@@ -155,11 +165,10 @@ pub async fn client(
     Ok(found.map(|(_, client)| client))
 }
 
-/// The client of the runtime that a workspace uses when nobody chooses one: its own, if its settings say so, or else
-/// the operator's.
+/// The client of the runtime that a workspace uses when nobody chooses one; see [`used_runtime`].
 pub async fn used(conn: &mut Conn, runtimes: &Runtimes, workspace: WorkspaceId) -> Result<Option<RuntimeClient>, StorageError> {
-    let own = client(conn, runtimes, workspace, &RuntimeName::custom()).await?;
-    Ok(own.or_else(|| runtimes.environment().cloned()))
+    let name = used_runtime(&settings(conn, workspace).await?);
+    client(conn, runtimes, workspace, &name).await
 }
 
 /// The client of the runtime that a run was started on; `None` when it is no longer configured.
@@ -352,8 +361,7 @@ pub async fn remove(tx: &mut Tx, admin: &Admin, name: &RuntimeName, force: bool)
         return Err(RuntimeProblem::InUse);
     }
     for run in live {
-        let report = Report::from(RunNews::Stopped { reason: Some("its runtime was removed".to_owned()), exit_code: None });
-        runs::hear_by_id(tx, run.id, report).await?;
+        runs::give_up(tx, run.id, "its runtime was removed").await?;
     }
     storage::runtimes::delete(tx.conn(), named.id).await?;
     storage::runtimes::forget_health(tx.conn(), workspace, name).await?;
@@ -392,9 +400,9 @@ pub async fn choose(
     wanted: Option<&RuntimeName>,
     count: u32,
 ) -> Result<Vec<Placement>, PlacementError> {
-    let (known, prefers_own) = of_workspace(tx.conn(), runtimes, workspace).await?;
+    let (known, used) = of_workspace(tx.conn(), runtimes, workspace).await?;
     let mut placements = Vec::new();
-    for position in place(&known, agent_type, wanted, prefers_own, count)? {
+    for position in place(&known, agent_type, wanted, !used.is_environment(), count)? {
         let name = &known[position].name;
         let client = client(tx.conn(), runtimes, workspace, name).await?.ok_or(NoRuntime::NotConfigured)?;
         placements.push(Placement { name: name.clone(), client });
@@ -424,7 +432,8 @@ async fn note(
 ) -> Result<(), StorageError> {
     let (workspaces, names): (Vec<_>, Vec<_>) = users.iter().map(|(workspace, name)| (workspace.map(|id| id.0), name.to_string())).unzip();
     let back = storage::runtimes::lock_offline(tx.conn(), &workspaces, &names).await?;
-    let sign = Sign { at: tx.now(), heartbeat, version: condition.version.as_deref(), active_agents: condition.active_agents };
+    let version = condition.version.as_deref().and_then(|version| told::readable(version, VERSION_CHARS_MAX));
+    let sign = Sign { at: tx.now(), heartbeat, version: version.as_deref(), active_agents: condition.active_agents };
     storage::runtimes::note_sign(tx.conn(), &workspaces, &names, &sign).await?;
     for (workspace, runtime) in affected(tx, back).await? {
         events::record(tx, Event::within(workspace, None, EventKind::RuntimeOnline { runtime })).await?;
@@ -456,7 +465,7 @@ pub async fn heartbeat(
     runtime_id: &str,
     condition: &Condition,
 ) -> Result<(), HeartbeatError> {
-    let (known, prefers_own) = of_workspace(tx.conn(), runtimes, workspace).await?;
+    let (known, shown) = of_workspace(tx.conn(), runtimes, workspace).await?;
     let endpoint = canonical(runtime_id).ok();
     let is_meant = |runtime: &&WorkspaceRuntime| runtime.name.as_str() == runtime_id || endpoint.as_deref() == Some(&runtime.endpoint);
     let meant: Vec<&WorkspaceRuntime> = known.iter().filter(is_meant).collect();
@@ -470,13 +479,12 @@ pub async fn heartbeat(
         note(tx, &users, &condition, true).await?;
     }
     // The settings tell of the runtime that the workspace uses when nobody chooses one.
-    let shown = if prefers_own { RuntimeName::custom() } else { RuntimeName::environment() };
     if meant.is_empty() || meant.iter().any(|runtime| runtime.name == shown) {
         let status = serde_json::json!({
             "connected": true,
             "lastHeartbeat": tx.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             "activeAgents": condition.active_agents,
-            "version": condition.version,
+            "version": condition.version.as_deref().and_then(|version| told::readable(version, VERSION_CHARS_MAX)),
         });
         if !storage::workspaces::set_runtime_status(tx.conn(), workspace, &status).await? {
             return Err(HeartbeatError::WorkspaceUnknown);

@@ -35,12 +35,14 @@ use crate::{
         secret::Secret,
         settings::WorkspaceRules,
         terminal::Size,
+        told,
     },
     runtime::{RuntimeClient, RuntimeError, Runtimes},
     storage::{self, StorageError, Tx},
 };
 
-/// How long a spawn that failed may take to be taken back; after that it is pursued behind the caller's back.
+/// How long a spawn that failed may take to be taken back; after that it is pursued behind the caller's back. With the
+/// 55 seconds that the client spends on a spawn at the most, an order takes a minute.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an admin asks for.
@@ -226,10 +228,12 @@ pub async fn launch(planned: &Planned, order: &SpawnOrder, callbacks: &Callbacks
     let refusal = || RuntimeError::Refused {
         status: 200,
         code: None,
-        message: reply.errors.first().cloned().unwrap_or_else(|| "no agent was started".into()),
+        message: reply.errors.first().map_or_else(|| "no agent was started".to_owned(), |error| told::text(error)),
     };
     let agent = reply.agents.first().ok_or_else(|| LaunchError { error: refusal(), may_run: false })?;
-    Ok(Launched { runtime_agent_id: agent.id.clone(), runtime_session_id: agent.runtime_session_id.clone() })
+    // What cannot be a name is left aside: the agent was asked for by one that can.
+    let runtime_agent_id = if told::is_name(&agent.id) { &agent.id } else { &planned.run.runtime_agent_id };
+    Ok(Launched { runtime_agent_id: runtime_agent_id.clone(), runtime_session_id: agent.runtime_session_id.clone() })
 }
 
 /// Commits what came of launching one agent: it has started; or agent, key and account are gone; or,

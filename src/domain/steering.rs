@@ -44,9 +44,11 @@ impl From<RuntimeError> for SteerError {
             RuntimeError::Refused { code: Some(code), .. } if code == "AUTH_REQUIRED" => Self::LoginRequired,
             RuntimeError::Refused { code: Some(code), .. } if code == "AGENT_STOPPED" => Self::NotRunning,
             _ if error.is_not_found() => Self::NotRunning,
-            RuntimeError::Refused { .. } | RuntimeError::NotServed | RuntimeError::Unreachable(_) | RuntimeError::BadReply(_) => {
-                Self::Runtime(error)
-            }
+            RuntimeError::Refused { .. }
+            | RuntimeError::NotServed
+            | RuntimeError::Unreachable(_)
+            | RuntimeError::Late
+            | RuntimeError::BadReply(_) => Self::Runtime(error),
         }
     }
 }

@@ -45,24 +45,43 @@ pub enum TerminalError {
     Storage(#[from] StorageError),
 }
 
-/// Makes the session of a run that has started, once. An earlier session of the agent ends.
+/// Makes the session of a run that has started, once, by the name that its runtime has for it. Where that is the name of
+/// another agent's session, or of one that is over, the session has a name of our own: no runtime takes over what
+/// is not its agent's. An earlier session of the agent ends. Returns the session with its name.
 ///
 /// Records [`EventKind::TerminalChanged`], upon which the session is connected.
-pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> Result<SessionId, StorageError> {
+pub(super) async fn create(tx: &mut Tx, run: &Run, runtime_session_id: &str) -> Result<(SessionId, String), StorageError> {
+    let mut name = runtime_session_id.to_owned();
+    let mut named = storage::terminals::named(tx.conn(), Some(run.workspace), &name).await?;
+    if let Some(id) = named.pop() {
+        let found = storage::terminals::find(tx.conn(), id).await?;
+        let is_ours = found.is_some_and(|session| session.agent == run.agent && session.status != SessionStatus::Terminated);
+        if !is_ours {
+            tracing::warn!(agent.id = %run.agent, session.id = %id, "a runtime named a session that is not its agent's");
+            name = run.id.to_string();
+        }
+    }
     if let Some(earlier) = storage::terminals::live_of_agent(tx.conn(), run.workspace, &run.agent).await?
-        && earlier.runtime_session_id != runtime_session_id
+        && earlier.runtime_session_id != name
     {
         change(tx, &earlier, SessionStatus::Terminated, &Login::default(), true).await?;
     }
-    let session = NewSession {
+    let mut session = NewSession {
         workspace: run.workspace,
         agent: run.agent.clone(),
-        runtime_session_id: runtime_session_id.to_owned(),
+        runtime_session_id: name,
         title: format!("Terminal: {}", run.agent_name),
         runtime_endpoint: run.runtime_endpoint.clone(),
         size: run.size,
     };
-    insert(tx, &session).await
+    let id = insert(tx, &session).await?;
+    let made = storage::terminals::find(tx.conn(), id).await?;
+    if made.is_some_and(|made| made.agent == run.agent && made.status != SessionStatus::Terminated) {
+        return Ok((id, session.runtime_session_id));
+    }
+    // Somebody took the name, or ended the session, in between.
+    session.runtime_session_id = SessionId::generate().to_string();
+    Ok((insert(tx, &session).await?, session.runtime_session_id))
 }
 
 /// Adds a session, or finds the one of its name.

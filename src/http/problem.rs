@@ -257,6 +257,7 @@ impl From<SettingsError> for Problem {
             SettingsError::TooManyAgents { limit } => {
                 Self::invalid("parallax.maxAgents", &format!("must be at most {limit}, the operator's limit"))
             }
+            SettingsError::RuntimeInUse => Self::new(StatusCode::CONFLICT, "RUNTIME_IN_USE", error.to_string()),
             SettingsError::Storage(storage) => storage.into(),
         }
     }
@@ -301,9 +302,7 @@ impl From<SteerError> for Problem {
         match error {
             SteerError::NotRunning => Self::new(StatusCode::NOT_FOUND, "AGENT_NOT_RUNNING", text),
             SteerError::LoginRequired => Self::new(StatusCode::CONFLICT, "AUTH_REQUIRED", text),
-            SteerError::Runtime(cause) if cause.is_certain() && !cause.is_unreachable() => {
-                Self::new(StatusCode::CONFLICT, "RUNTIME_REFUSED", cause.to_string())
-            }
+            SteerError::Runtime(cause) if cause.is_refusal() => Self::new(StatusCode::CONFLICT, "RUNTIME_REFUSED", cause.to_string()),
             SteerError::Runtime(cause) => {
                 tracing::warn!(error = &cause as &dyn std::error::Error, "an agent could not be steered");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", cause.to_string())

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Longest address and longest instructions, in characters: what a screen holds of either is shorter.
-const TEXT_CHARS_MAX: usize = 2_000;
+use super::told::{TEXT_CHARS_MAX, readable};
+
 /// Longest device code, in characters; known ones have eight or nine.
 const CODE_CHARS_MAX: usize = 64;
 
@@ -62,10 +62,19 @@ impl Login {
         Self { verified: url.is_some(), url, instructions, device_code }
     }
 
-    /// Whether it says how to log in at all.
+    /// What is known once `later` was said, too: what it leaves out stays, unless it is about another login.
     #[must_use]
-    pub fn says_something(&self) -> bool {
-        self.url.is_some() || self.instructions.is_some() || self.device_code.is_some()
+    pub fn completed_by(&self, later: Self) -> Self {
+        let is_other = |known: &Option<String>, said: &Option<String>| known.is_some() && said.is_some() && known != said;
+        if is_other(&self.url, &later.url) || is_other(&self.device_code, &later.device_code) {
+            return later;
+        }
+        Self {
+            verified: self.verified || later.verified,
+            url: later.url.or_else(|| self.url.clone()),
+            instructions: later.instructions.or_else(|| self.instructions.clone()),
+            device_code: later.device_code.or_else(|| self.device_code.clone()),
+        }
     }
 }
 
@@ -106,13 +115,6 @@ fn has_scheme(text: &str) -> bool {
     scheme.chars().next().is_some_and(|c| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
         && !text.contains(char::is_whitespace)
-}
-
-/// The text without control characters but line breaks, cut to a length; `None` when nothing is left.
-fn readable(text: &str, chars_max: usize) -> Option<String> {
-    let text: String = text.chars().filter(|c| !c.is_control() || *c == '\n').take(chars_max).collect();
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -185,6 +187,19 @@ mod tests {
         let login = Login::of(&hint, "codex", &[]);
         assert!(login.instructions.as_ref().is_some_and(|text| text.starts_with("a[31mb\nc") && text.len() == TEXT_CHARS_MAX));
         assert_eq!(login.device_code.as_deref(), Some("ABCD-1234"));
+    }
+
+    #[test]
+    fn what_is_said_later_completes_a_login_or_begins_another() {
+        let instructions = Login { instructions: Some("open the page".to_owned()), ..Login::default() };
+        let address = Login { device_code: Some("A-1".to_owned()), ..login("claude", "https://claude.ai/x") };
+        let both = instructions.completed_by(address.clone());
+        assert_eq!(both, Login { instructions: instructions.instructions.clone(), ..address.clone() });
+        for said in [Login::default(), instructions, address.clone()] {
+            assert_eq!(both.completed_by(said), both, "nothing new");
+        }
+        let other = Login { device_code: Some("B-2".to_owned()), ..address };
+        assert_eq!(both.completed_by(other.clone()), other, "nothing of another login is left");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod settings;
 pub mod space;
 pub mod terminal;
 pub mod token;
+pub mod told;
 pub mod tool_approval;
 pub mod workspace;
 

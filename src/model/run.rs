@@ -13,6 +13,7 @@ use super::{
     login::{Login, LoginHint},
     runtime::RuntimeName,
     terminal::Size,
+    told,
 };
 
 /// Where a run stands.
@@ -94,6 +95,19 @@ pub enum RunNews {
 }
 
 impl RunNews {
+    /// The same news with texts that are fit to be kept.
+    #[must_use]
+    pub fn readable(self) -> Self {
+        let text = |said: String| told::readable(&said, told::TEXT_CHARS_MAX);
+        match self {
+            Self::Stopped { reason, exit_code } => Self::Stopped { reason: reason.and_then(text), exit_code },
+            Self::StopReported { reason } => Self::StopReported { reason: reason.and_then(text) },
+            Self::Failed { error } => Self::Failed { error: told::text(&error) },
+            // A hint is sorted and cut when it is read as a login.
+            Self::Started | Self::Ready | Self::LoginRequired { .. } => self,
+        }
+    }
+
     /// The same news for a run whose end was asked for: however its process ended, it was stopped,
     /// and for the reason that was given.
     #[must_use]

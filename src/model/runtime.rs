@@ -260,7 +260,7 @@ pub enum NoRuntime {
 }
 
 /// Places `count` agents of a type: on the runtime `wanted`, or each on the least loaded one that takes it.
-/// With `prefers_own` the operator's runtime gets only what no other has room for. Returns a position in
+/// With `own_only` the operator's runtime gets only what is for it by name. Returns a position in
 /// `runtimes` for each agent; what stands earlier wins a tie.
 ///
 /// Errors: the reason that the fewest runtimes get past.
@@ -268,7 +268,7 @@ pub fn place(
     runtimes: &[WorkspaceRuntime],
     agent_type: &str,
     wanted: Option<&RuntimeName>,
-    prefers_own: bool,
+    own_only: bool,
     count: u32,
 ) -> Result<Vec<usize>, NoRuntime> {
     let mut left: Vec<(usize, WorkspaceRuntime)> = runtimes.iter().cloned().enumerate().collect();
@@ -278,15 +278,14 @@ pub fn place(
     };
     match wanted {
         Some(name) => narrow(NoRuntime::Unknown, &|runtime| runtime.name == *name)?,
-        None => narrow(NoRuntime::NotConfigured, &|_| true)?,
+        None => narrow(NoRuntime::NotConfigured, &|runtime| !(own_only && runtime.name.is_environment()))?,
     }
     narrow(NoRuntime::Disabled, &|runtime| runtime.enabled)?;
     narrow(NoRuntime::TypeNotTaken, &|runtime| runtime.takes(agent_type))?;
     narrow(NoRuntime::Offline, &|runtime| runtime.health.state != RuntimeState::Offline)?;
     let mut places = Vec::new();
     for _ in 0..count {
-        let rank = |runtime: &WorkspaceRuntime| (prefers_own && runtime.name.is_environment(), runtime.load());
-        let best = left.iter_mut().filter(|(_, runtime)| runtime.has_room()).min_by_key(|(_, runtime)| rank(runtime));
+        let best = left.iter_mut().filter(|(_, runtime)| runtime.has_room()).min_by_key(|(_, runtime)| runtime.load());
         let (position, runtime) = best.ok_or(NoRuntime::Full)?;
         runtime.live_runs += 1;
         places.push(*position);
@@ -326,8 +325,8 @@ mod tests {
         WorkspaceRuntime { agents_max, live_runs, ..WorkspaceRuntime::unlimited(name.parse().unwrap(), "http://host:1") }
     }
 
-    fn placed(runtimes: &[WorkspaceRuntime], prefers_own: bool, count: u32) -> Result<Vec<&str>, NoRuntime> {
-        let places = place(runtimes, "claude", None, prefers_own, count)?;
+    fn placed(runtimes: &[WorkspaceRuntime], own_only: bool, count: u32) -> Result<Vec<&str>, NoRuntime> {
+        let places = place(runtimes, "claude", None, own_only, count)?;
         Ok(places.into_iter().map(|position| runtimes[position].name.as_str()).collect())
     }
 
@@ -350,10 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_that_prefers_its_own_uses_the_operators_only_for_the_rest() {
-        let runtimes = [runtime("default", 0, None), runtime("own", 1, Some(2))];
-        assert_eq!(placed(&runtimes, true, 2), Ok(vec!["own", "default"]));
+    fn a_workspace_with_its_own_uses_the_operators_by_name_only() {
+        let mut runtimes = [runtime("default", 0, None), runtime("own", 1, Some(2))];
         assert_eq!(placed(&runtimes, false, 2), Ok(vec!["default", "default"]));
+        assert_eq!(placed(&runtimes, true, 1), Ok(vec!["own"]));
+        assert_eq!(placed(&runtimes, true, 2), Err(NoRuntime::Full));
+        assert_eq!(placed(&runtimes[..1], true, 1), Err(NoRuntime::NotConfigured));
+        runtimes[1].health.state = RuntimeState::Offline;
+        assert_eq!(placed(&runtimes, true, 1), Err(NoRuntime::Offline));
+        assert_eq!(place(&runtimes, "claude", Some(&RuntimeName::environment()), true, 1), Ok(vec![0]));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::{ids::WorkspaceId, permission::PermissionSet};
+use super::{ids::WorkspaceId, permission::PermissionSet, runtime::RuntimeName};
 
 /// Agents that can act at the same time, where neither operator nor workspace says otherwise.
 pub const AGENTS_MAX: u32 = 20;
@@ -84,6 +84,14 @@ impl CustomRuntime {
     pub fn key_place(workspace: WorkspaceId) -> String {
         format!("workspaces/{workspace}/{RUNTIME_KEY}")
     }
+}
+
+/// The runtime that a workspace uses when nobody chooses one: `custom` where its settings say so, whether or not that can
+/// be called, and the operator's otherwise.
+#[must_use]
+pub fn used_runtime(settings: &Value) -> RuntimeName {
+    let is_custom = settings.pointer("/agent/hostingMode").and_then(Value::as_str).map(str::trim) == Some("custom");
+    if is_custom { RuntimeName::custom() } else { RuntimeName::environment() }
 }
 
 /// One of the objects of a workspace's settings; empty when it is not there.

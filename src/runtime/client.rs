@@ -15,14 +15,15 @@ use reqwest::{Method, StatusCode, Url, header, redirect::Policy};
 use runtime_protocol::{AgentHandle, AgentList, ErrorBody, Health, SpawnReply, SpawnRequest, SpawnedAgent};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder, http::Uri};
 use uuid::Uuid;
 
 use super::CONNECT_TIMEOUT;
-use crate::model::ids::WorkspaceId;
+use crate::model::{ids::WorkspaceId, told};
 
-/// A spawn may start a container and a program that loads for long; an order takes a minute with the stop of what failed.
+/// A spawn may start a container and a program that loads for long. This is for all of it: which routes there are, the
+/// order, and whether the agent is there after an answer that was no good.
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(55);
 /// Everything else answers at once, but for a stop, which waits up to five seconds for the process.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,12 +34,18 @@ const DIALECT_KEPT: Duration = Duration::from_mins(10);
 /// One answer is at most this long, in bytes: a ring of 1 MiB of output, escaped as JSON, is below it.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Codes of our own runtime that come with a status from 500 on although nothing was carried out.
+const REFUSALS: [&str; 5] = ["CLI_NOT_FOUND", "MAX_AGENTS", "RESOURCE_LIMIT", "SHUTTING_DOWN", "SPAWN_FAILED"];
+
 /// Why a runtime did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// No answer; whether the call was carried out is not known.
     #[error("the runtime cannot be reached")]
     Unreachable(#[source] reqwest::Error),
+    /// No answer in all the time that there was for it.
+    #[error("the runtime did not answer in time")]
+    Late,
     #[error("the runtime refused: {message}")]
     Refused { status: u16, code: Option<String>, message: String },
     /// None of the routes that mean this exists there.
@@ -60,20 +67,24 @@ pub enum BadReply {
 }
 
 impl RuntimeError {
-    /// Whether the call was certainly not carried out.
+    /// Whether the call was certainly not carried out. A server in between may give up on a call that goes on, so
+    /// an error that is not the caller's is certain only where the runtime says which one it is.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         match self {
-            Self::Refused { .. } | Self::NotServed => true,
+            Self::Refused { status, code, .. } => {
+                (matches!(status, 400..=499) && *status != 408) || code.as_deref().is_some_and(|code| REFUSALS.contains(&code))
+            }
+            Self::NotServed => true,
             Self::Unreachable(error) => error.is_connect(),
-            Self::BadReply(_) => false,
+            Self::Late | Self::BadReply(_) => false,
         }
     }
 
-    /// Whether nothing was heard of the runtime at all.
+    /// Whether the runtime, or a server before it, answered that it does not do this.
     #[must_use]
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NotServed)
     }
 
     /// Whether the runtime says that it does not know the agent.
@@ -83,7 +94,7 @@ impl RuntimeError {
             Self::Refused { status: 404, .. } => true,
             // The original answers 500 with this text for an agent that it does not know.
             Self::Refused { status: 500, message, .. } => message.to_ascii_lowercase().contains("not found"),
-            Self::Refused { .. } | Self::NotServed | Self::Unreachable(_) | Self::BadReply(_) => false,
+            Self::Refused { .. } | Self::NotServed | Self::Unreachable(_) | Self::Late | Self::BadReply(_) => false,
         }
     }
 }
@@ -221,7 +232,13 @@ impl RuntimeClient {
     ///
     /// A runtime that starts one agent at a time is asked for each; who could not be started is in `errors`.
     /// What such a runtime cannot do, such as context files, is refused.
+    ///
+    /// Errors: `Late` when all of this is not over within [`SPAWN_TIMEOUT`].
     pub async fn spawn(&self, request: &SpawnRequest, request_id: &str) -> Result<SpawnReply, RuntimeError> {
+        timeout(SPAWN_TIMEOUT, self.spawn_by_any_route(request, request_id)).await.unwrap_or(Err(RuntimeError::Late))
+    }
+
+    async fn spawn_by_any_route(&self, request: &SpawnRequest, request_id: &str) -> Result<SpawnReply, RuntimeError> {
         let known = self.detect().await.spawn;
         let others = SpawnRoute::ALL.into_iter().filter(|route| Some(*route) != known);
         for route in known.into_iter().chain(others) {
@@ -411,11 +428,7 @@ impl RuntimeClient {
     }
 
     fn spawn_call(&self, route: SpawnRoute, request: &SpawnRequest, request_id: &str) -> reqwest::RequestBuilder {
-        self.http
-            .post(self.url(route.segments()))
-            .timeout(SPAWN_TIMEOUT)
-            .header("x-workspace-id", &request.workspace_id)
-            .header("x-request-id", request_id)
+        self.http.post(self.url(route.segments())).header("x-workspace-id", &request.workspace_id).header("x-request-id", request_id)
     }
 
     /// The agent of an order for one, if the runtime has it although the answer was no good: the answer was
@@ -424,8 +437,10 @@ impl RuntimeClient {
         let (Some(id), 1, Ok(workspace)) = (&request.id, request.count, request.workspace_id.parse()) else { return Err(error) };
         let may_exist = match &error {
             RuntimeError::NotServed => false,
-            RuntimeError::Refused { status, message, .. } => *status == 409 || message.to_ascii_lowercase().contains("exist"),
-            RuntimeError::Unreachable(_) | RuntimeError::BadReply(_) => !error.is_certain(),
+            RuntimeError::Refused { status, message, .. } => {
+                !error.is_certain() || *status == 409 || message.to_ascii_lowercase().contains("exist")
+            }
+            RuntimeError::Unreachable(_) | RuntimeError::Late | RuntimeError::BadReply(_) => !error.is_certain(),
         };
         match if may_exist { self.agent(workspace, id).await } else { Ok(None) } {
             Ok(Some(handle)) => Ok(SpawnedAgent {
@@ -495,12 +510,15 @@ impl RuntimeClient {
         if status.is_success() {
             return body.map_err(RuntimeError::BadReply);
         }
-        let told = body.ok().and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok());
-        match (status, told) {
+        let said = body.ok().and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok());
+        match (status, said) {
             (StatusCode::METHOD_NOT_ALLOWED, _) | (StatusCode::NOT_FOUND, None) => Err(RuntimeError::NotServed),
             // Our own runtime names what it does not find.
-            (StatusCode::NOT_FOUND, Some(told)) if told.code.as_deref() == Some("NOT_FOUND") => Err(RuntimeError::NotServed),
-            (status, Some(told)) => Err(RuntimeError::Refused { status: status.as_u16(), code: told.code, message: told.error }),
+            (StatusCode::NOT_FOUND, Some(said)) if said.code.as_deref() == Some("NOT_FOUND") => Err(RuntimeError::NotServed),
+            (status, Some(said)) => {
+                let code = said.code.filter(|code| told::is_name(code));
+                Err(RuntimeError::Refused { status: status.as_u16(), code, message: told::text(&said.error) })
+            }
             (status, None) => Err(RuntimeError::Refused { status: status.as_u16(), code: None, message: format!("status {status}") }),
         }
     }
@@ -628,6 +646,26 @@ mod tests {
     fn only_web_addresses_are_endpoints() {
         for bad in ["", "host:1", "ftp://x", "http://"] {
             assert!(RuntimeClient::new(bad, None).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_runtime_itself_refused_was_certainly_not_carried_out() {
+        let refused = |status, code: Option<&str>| RuntimeError::Refused { status, code: code.map(str::to_owned), message: String::new() };
+        for certain in
+            [refused(400, None), refused(409, None), refused(429, None), refused(500, Some("SPAWN_FAILED")), RuntimeError::NotServed]
+        {
+            assert!(certain.is_certain(), "{certain:?}");
+        }
+        for open in [
+            refused(408, None),
+            refused(500, None),
+            refused(502, None),
+            refused(504, None),
+            refused(500, Some("INTERNAL_ERROR")),
+            RuntimeError::Late,
+        ] {
+            assert!(!open.is_certain(), "{open:?}");
         }
     }
 

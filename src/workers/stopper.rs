@@ -10,7 +10,7 @@ use crate::{
         runs::{self, Report},
         runtimes,
     },
-    model::run::{Run, RunNews},
+    model::run::Run,
 };
 
 /// How long a stop may wait when a wake-up was lost, and before one that failed is tried again.
@@ -37,8 +37,9 @@ async fn round(app: &App) -> Result<(), StorageError> {
 async fn end(app: &App, run: &Run) -> Result<(), StorageError> {
     let Some(runtime) = runtimes::client_of_run(&mut *app.read().await?, &app.runtimes, run).await? else {
         tracing::warn!(agent.id = %run.agent, runtime = run.runtime_endpoint, "a run is given up: its runtime is no longer configured");
-        return hear(app, run, RunNews::Stopped { reason: Some("its runtime is no longer configured".to_owned()), exit_code: None }.into())
-            .await;
+        let mut tx = app.begin().await?;
+        runs::give_up(&mut tx, run.id, "its runtime is no longer configured").await?;
+        return tx.commit().await;
     };
     match runs::end_process(&runtime, run).await {
         Ok(report) => hear(app, run, report).await,

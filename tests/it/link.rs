@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Caller, DEADLINE, World, config, terminal::Socket};
+use crate::support::{Caller, DEADLINE, World, config, fake_runtime::FakeRuntime, terminal::Socket};
 
 /// A service whose runtime is the replica.
 async fn world_on(pool: PgPool, original: &Original) -> World {
@@ -289,6 +289,51 @@ async fn only_an_address_where_the_type_logs_in_is_ever_opened(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn what_is_said_of_a_login_later_is_told_once(pool: PgPool) {
+    let original = Original::start().await.unwrap();
+    let world = world_on(pool, &original).await;
+    let owner = world.owner().await;
+    let id = spawn(&owner, "claude-code", 1).await.remove(0);
+    owner.until_run_is(&id, "ready").await;
+    let mut events = Socket::connect(&world.base, "/", &owner.cookie()).await;
+    let say = |said: Value| {
+        let mut data = json!({"agent": original.handle(&id).unwrap()});
+        data.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        for _ in 0..2 {
+            original.emit("login_required", data.clone());
+        }
+    };
+
+    say(json!({"instructions": "open the page"}));
+    assert_eq!(events.until("agent:login_required").await["instructions"], "open the page");
+    say(json!({"loginUrl": "https://claude.ai/x", "deviceCode": "A-1"}));
+    let told = events.until("agent:login_required").await;
+    let expected = (&json!("https://claude.ai/x"), &json!("A-1"), &json!("open the page"));
+    assert_eq!((&told["loginUrl"], &told["deviceCode"], &told["instructions"]), expected);
+    say(json!({}));
+    say(json!({"deviceCode": "B-2"}));
+    assert_eq!(events.until("agent:login_required").await["deviceCode"], "B-2");
+
+    assert_eq!(owner.agent(&id).await["run"]["loginDeviceCode"], "B-2");
+    assert_eq!((world.events("run.login_required").await, world.activities("spawn_requires_login", Some(&id)).await), (3, 3));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn what_a_runtime_says_is_cut_and_cannot_stop_its_news(pool: PgPool) {
+    let original = Original::start().await.unwrap();
+    let world = world_on(pool, &original).await;
+    let owner = world.owner().await;
+    let (id, _terminal) = attached_echo(&world).await;
+    original.emit("agent_stopped", json!({"agent": {"id": "a\0b"}, "exitCode": 0}));
+    original.emit("agent_stopped", json!({"agent": {"id": id}, "reason": format!("o\0ver{}", "x".repeat(5_000)), "exitCode": 3}));
+    let run = owner.until_run_is(&id, "stopped").await["run"].clone();
+    let reason = run["reason"].as_str().unwrap();
+    assert!(reason.starts_with("overx") && reason.len() == 2_000, "{reason}");
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn the_operators_own_login_host_is_known_for_every_type(pool: PgPool) {
     let original = Original::start().await.unwrap();
     let mut config = config(Some(original.endpoint()));
@@ -325,6 +370,55 @@ async fn an_answer_that_is_lost_leaves_one_agent_that_is_known(pool: PgPool) {
     original.lose_answers(false);
     owner.until_run_is(&id, "ready").await;
     assert_eq!(original.count_of("POST", "/api/agents"), 2);
+    world.end().await;
+}
+
+/// RUN-25: a server in between says that it has waited for too long, while the agent has started.
+#[sqlx::test]
+async fn an_answer_that_comes_from_a_server_in_between_leaves_one_agent_that_is_known(pool: PgPool) {
+    let runtime = FakeRuntime::start().await;
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let world = World::with_config(pool, config(Some(runtime.endpoint())), None).await;
+    runtime.time_out();
+    let owner = world.owner().await;
+    let id = spawn(&owner, "echo", 1).await.remove(0);
+    assert_eq!(runtime.agent(), Some(id.clone()));
+    owner.until_run_is(&id, "ready").await;
+    assert_eq!((world.live_keys(&id).await, world.events("run.failed").await), (1, 0));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn no_runtime_takes_over_or_ends_the_session_of_another_agent(pool: PgPool) {
+    let runtime = FakeRuntime::start().await;
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let world = World::with_config(pool, config(Some(runtime.endpoint())), None).await;
+    let owner = world.owner().await;
+    // Its terminals say nothing, so the sessions need not be active.
+    let session_of = async |id: &str| {
+        owner.until_run_is(id, "ready").await;
+        owner.get(&format!("/terminal/agents/{id}/session")).await.expect(StatusCode::OK)["data"].clone()
+    };
+    let first = spawn(&owner, "echo", 1).await.remove(0);
+    let theirs = session_of(&first).await;
+
+    runtime.name_sessions(theirs["runtimeSessionId"].as_str().unwrap());
+    let second = spawn(&owner, "echo", 1).await.remove(0);
+    let own = session_of(&second).await;
+    assert_ne!((&own["id"], &own["runtimeSessionId"]), (&theirs["id"], &theirs["runtimeSessionId"]));
+    assert_eq!(own["agentId"], second.as_str());
+    owner.delete(&format!("/terminal/sessions/{}", own["id"].as_str().unwrap())).await.expect(StatusCode::OK);
+    let third = spawn(&owner, "echo", 1).await.remove(0);
+    session_of(&third).await;
+    let kept = session_of(&first).await;
+    assert_eq!((&kept["id"], &kept["agentId"]), (&theirs["id"], &json!(first)));
+
+    // What cannot be a name is none.
+    for bad in ["pty\0one".to_owned(), "x".repeat(201)] {
+        runtime.name_sessions(&bad);
+        let id = spawn(&owner, "echo", 1).await.remove(0);
+        assert_eq!(session_of(&id).await["runtimeSessionId"], id.as_str());
+    }
     world.end().await;
 }
 

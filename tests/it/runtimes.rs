@@ -169,6 +169,13 @@ async fn a_workspaces_own_runtime_from_its_settings_is_used_by_it_and_by_nobody_
     assert_eq!((name.as_str(), agents_on(&second).await), ("custom", vec![id.clone()]));
     owner.until_run_is(&id, "ready").await;
     owner.until_session_is(&id, "active").await;
+    // While agents run there, it stays what and where it is.
+    let elsewhere = format!("{}/moved", gate.endpoint());
+    for change in [json!({"hostingMode": "local"}), json!({"runtimeEndpoint": elsewhere}), json!({"runtimeEndpoint": ""})] {
+        owner.patch_settings(change).await.expect_problem(StatusCode::CONFLICT, "RUNTIME_IN_USE");
+    }
+    let same = json!({"hostingMode": "custom", "runtimeEndpoint": format!("{}/", gate.endpoint()), "chatDraftLimit": 400});
+    assert_eq!(owner.patch_settings(same).await.expect(StatusCode::OK)["data"]["runtimeApiKeySet"], true);
     // Its end is heard over a link of its own.
     let ending = reqwest::Client::new().delete(format!("{}/api/agents/{id}", second.endpoint())).bearer_auth(RUNTIME_TOKEN);
     ending.send().await.unwrap();
@@ -181,6 +188,20 @@ async fn a_workspaces_own_runtime_from_its_settings_is_used_by_it_and_by_nobody_
     assert_eq!((theirs.as_array().unwrap().len(), &theirs[0]["name"]), (1, &json!("default")));
     outsider.post(SPAWN, shell(&json!({"runtime": "custom"}))).await.expect_problem(StatusCode::NOT_FOUND, "RUNTIME_NOT_FOUND");
     assert_eq!(spawned(&outsider, json!({})).await[0].1, "default");
+
+    // Its key is for its endpoint.
+    let moved = owner.patch_settings(json!({"runtimeEndpoint": elsewhere})).await.expect(StatusCode::OK);
+    assert_eq!(moved["data"]["runtimeApiKeySet"], false);
+    let sealed: bool = sqlx::query_scalar("SELECT settings -> 'agent' ? 'runtimeApiKeySealed' FROM workspaces WHERE id = $1")
+        .bind(world.workspace.0)
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+    assert!(!sealed);
+    // Without an endpoint there is none to use, and the operator's is not taken in its place.
+    owner.patch_settings(json!({"runtimeEndpoint": ""})).await.expect(StatusCode::OK);
+    owner.post(SPAWN, shell(&json!({}))).await.expect_problem(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED");
+    assert_eq!(spawned(&owner, json!({"runtime": "default"})).await[0].1, "default");
 
     owner.patch_settings(json!({"hostingMode": "local"})).await.expect(StatusCode::OK);
     assert_eq!(spawned(&owner, json!({})).await[0].1, "default");
@@ -405,6 +426,61 @@ async fn a_spawn_that_was_answered_and_never_noted_is_settled_to_exactly_one_age
     assert_eq!((world.events("run.started").await, world.events("run.ready").await, world.live_keys(id).await), (1, 1, 1));
     world.end().await;
     second.stop().await;
+}
+
+#[sqlx::test]
+async fn a_spawn_of_which_nothing_was_heard_is_undone_only_after_the_runtime_was_asked(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let user: uuid::Uuid = sqlx::query_scalar("SELECT id FROM users WHERE role = 'owner'").fetch_one(&world.pool).await.unwrap();
+    let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX };
+    let order = SpawnOrder {
+        agent_type: "custom",
+        count: 2,
+        runtime: None,
+        name: None,
+        capabilities: Vec::new(),
+        permissions: None,
+        assignments: Vec::new(),
+        size: Size::DEFAULT,
+        config: serde_json::Map::new(),
+    };
+    let mut tx = world.begin().await;
+    let app = world.app();
+    let planned = spawns::plan(&mut tx, &app.policy, &app.runtimes, &Admin::from_person(person).unwrap(), &order).await.unwrap();
+    tx.commit().await.unwrap();
+    world.clock.advance(TimeDelta::seconds(91));
+    let reach = Reach { endpoint: planned[0].run.runtime_endpoint.clone(), users: vec![(None, RuntimeName::environment())] };
+    let mut tx = world.begin().await;
+    let follow_up = runs::hear_link(&mut tx, world.policy(), &reach, &LinkNews::Agents(Vec::new()), |_| true).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((follow_up.missing.len(), world.live_keys(planned[0].agent.id.as_str()).await), (2, 1));
+
+    // Something is heard of the one meanwhile.
+    let mut tx = world.begin().await;
+    runs::hear_link(&mut tx, world.policy(), &reach, &event("agent_started", planned[0].agent.id.as_str()), |_| true).await.unwrap();
+    for plan in &planned {
+        runs::hear_gone(&mut tx, plan.run.id).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let left: Vec<String> = sqlx::query_scalar("SELECT id FROM parallax_agents").fetch_all(&world.pool).await.unwrap();
+    assert_eq!(left, [planned[0].agent.id.as_str()], "its run is on record");
+    assert_eq!(world.events("run.failed").await, 1);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_run_that_nobody_can_be_asked_about_is_said_to_be_given_up_even_where_its_end_was_asked_for(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let id = owner.spawn_shell().await;
+    owner.until_run_is(&id, "ready").await;
+    sqlx::query("UPDATE agent_runs SET runtime_endpoint = 'http://elsewhere:1', stop_requested_at = now(), reason = 'stopped by an admin'")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let agent = owner.until_run_is(&id, "stopped").await;
+    assert_eq!(agent["run"]["reason"], "its runtime is no longer configured");
+    world.end().await;
 }
 
 #[sqlx::test]

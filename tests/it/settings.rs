@@ -144,6 +144,19 @@ async fn a_named_origin_may_be_tested_without_our_token_and_tells_nothing_of_its
     world.end().await;
 }
 
+/// D-17: what another runtime says is not mixed with what is known of the one that is used.
+#[sqlx::test]
+async fn the_status_is_that_of_the_runtime_that_the_workspace_uses(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let beat = json!({"workspaceId": world.workspace, "runtimeId": "host-1", "activeAgents": 7, "version": "9.9"});
+    world.control_plane().post("/parallax-agents/runtime/heartbeat", beat).await.expect(StatusCode::OK);
+    let status = async || owner.post("/workspace/agent-settings", json!({})).await.expect(StatusCode::OK)["data"]["runtimeStatus"].clone();
+    let known = world.until("the runtime is known", async || Some(status().await).filter(|status| status["activeAgents"] != 7)).await;
+    assert!(known["version"] != "9.9" && known["lastHeartbeat"].is_null(), "{known}");
+    world.end().await;
+}
+
 /// D-17.
 #[sqlx::test]
 async fn a_heartbeat_shows_and_its_absence_too(pool: PgPool) {

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -38,6 +41,10 @@ struct Shared {
     agents: Mutex<Vec<Value>>,
     events: Mutex<Events>,
     latest: watch::Sender<u64>,
+    /// What every new agent's session is called, in place of the agent's id.
+    session: Mutex<Option<String>>,
+    /// Whether a server in between gives up on every spawn, which goes on.
+    times_out: AtomicBool,
 }
 
 #[derive(Default)]
@@ -72,6 +79,16 @@ impl FakeRuntime {
     /// Changes what the list says of every agent.
     pub(crate) fn be(&self, status: &str) {
         self.shared.agents.lock().unwrap().iter_mut().for_each(|agent| agent["status"] = status.into());
+    }
+
+    /// Calls the sessions of all new agents by this name.
+    pub(crate) fn name_sessions(&self, name: &str) {
+        *self.shared.session.lock().unwrap() = Some(name.to_owned());
+    }
+
+    /// Answers every spawn as a server in between does that has waited for too long, after it was carried out.
+    pub(crate) fn time_out(&self) {
+        self.shared.times_out.store(true, Ordering::Relaxed);
     }
 
     /// Tells every listener; one that is too far behind is closed.
@@ -154,10 +171,14 @@ fn reply(shared: &Shared, method: &str, path: &str, body: &Value) -> (u16, Value
         ("GET", "/api/agents") => (200, json!({"agents": *agents, "count": agents.len()})),
         ("POST", "/api/spawn") => {
             let id = body["id"].as_str().map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-            let agent = json!({"id": id, "name": body["name"], "type": body["agentType"], "status": "ready", "runtimeSessionId": id});
+            let session = shared.session.lock().unwrap().clone().unwrap_or_else(|| id.clone());
+            let agent = json!({"id": id, "name": body["name"], "type": body["agentType"], "status": "ready", "runtimeSessionId": session});
             agents.push(agent.clone());
             shared.tell("agent_started", &json!({"agent": agent}));
             shared.tell("agent_ready", &json!({"agent": agent}));
+            if shared.times_out.load(Ordering::Relaxed) {
+                return (504, json!({"error": "gateway timeout"}));
+            }
             (201, json!({"success": true, "agents": [agent]}))
         }
         ("GET", _) => match agents.iter().find(|agent| path.ends_with(agent["id"].as_str().unwrap())) {
