@@ -562,6 +562,9 @@ impl Agents {
             folder: Mutex::new(folder.to_owned()),
             measured: Mutex::default(),
         });
+        // No agent has as many messages as its life has milliseconds, so these numbers are new ones.
+        let age = (Utc::now() - agent.started_at).num_milliseconds();
+        agent.following.number_messages_from(u64::try_from(age).unwrap_or_default());
         lock(&self.listed).agents.insert(agent.id.clone(), Arc::clone(&agent));
         let attended = connection.and_then(|(process, waiter)| {
             let process = agent.process.get_or_init(|| process);

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     adapter::Adapter,
     agents::{Agent, Agents},
-    detection::{Detection, Finding, Phase},
+    detection::{Detection, Finding, Known, Phase},
     lock::lock,
     problem::Problem,
     process::{Input, Mode, Size},
@@ -54,6 +54,11 @@ impl Following {
         Self { follower: Mutex::new(Follower::new(adapter, size)), turn: tokio::sync::Mutex::default(), asking: AtomicUsize::new(0) }
     }
 
+    /// Numbers the messages of an adopted agent from `first` on, which no message before them had.
+    pub(crate) fn number_messages_from(&self, first: u64) {
+        self.follower().turns.number_from(first);
+    }
+
     fn follower(&self) -> MutexGuard<'_, Follower> {
         lock(&self.follower)
     }
@@ -75,9 +80,9 @@ impl Follower {
         Self { adapter, screen: Screen::new(size), detection: None, heard: 0, turns: Turns::default() }
     }
 
-    /// Starts to judge an agent that is in `phase`.
-    pub(crate) fn begin(&mut self, phase: Phase, now: Instant) {
-        self.detection = Some(Detection::new(Arc::clone(&self.adapter), phase, now));
+    /// Starts to judge an agent that stands as `known`.
+    pub(crate) fn begin(&mut self, known: Known, now: Instant) {
+        self.detection = Some(Detection::new(Arc::clone(&self.adapter), known, now));
     }
 
     /// Notes that `message` goes to the agent now.
@@ -255,7 +260,8 @@ impl Agents {
                 Phase::Starting
             }
         };
-        agent.following.follower().begin(phase, Instant::now());
+        let known = Known { phase, was_ready: agent.was_ready(), login: agent.handle().login };
+        agent.following.follower().begin(known, Instant::now());
         loop {
             output.mark_unchanged();
             state.mark_unchanged();
@@ -425,7 +431,7 @@ mod tests {
         let (start, output) = (Instant::now(), Output::new());
         let mut follower = Follower::new(Adapters::built_in().find("custom").unwrap(), Size::DEFAULT);
         let at = |millis| start + Duration::from_millis(millis);
-        follower.begin(Phase::Ready, start);
+        follower.begin(Phase::Ready.into(), start);
         follower.message_sent(start, &output, "go", None);
         output.append(0, b"still at it");
         follower.screen.catch_up(&output, Size::DEFAULT);
