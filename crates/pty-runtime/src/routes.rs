@@ -17,7 +17,7 @@ use runtime_protocol::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     adapter::Preset,
@@ -36,6 +36,7 @@ use crate::{
     socket::{self, Goodbye, Handshake},
     terminal_socket::{self, Framing, Start},
     text, thread_routes,
+    threads::Thread,
 };
 
 /// Longest id, name or capability, in bytes: they travel in every event, so they stay small.
@@ -46,8 +47,6 @@ const LAUNCH_BYTES_MAX: usize = 256 * 1024;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a caller can ask to wait before an agent is killed, in milliseconds.
 pub(crate) const STOP_TIMEOUT_MILLIS_MAX: u64 = 60_000;
-/// How long keys may wait for the agent to take them.
-const TYPED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause behind an Escape: programs wait up to 50 ms to tell it from the beginning of another key.
 const AFTER_ESCAPE: Duration = Duration::from_millis(60);
 /// Lines that one request for logs gets at the most; the ring rarely holds more.
@@ -549,6 +548,11 @@ async fn release_execution(
     let releasing = {
         let app = Arc::clone(&app);
         async move {
+            let of_execution = |thread: &Thread| workspace.includes(thread.workspace_id.as_deref()) && thread.record.execution_id == id;
+            for thread in app.threads.list().iter().filter(|thread| of_execution(thread)) {
+                // What it gives is among the agents below; one that is not there yet ends when it is.
+                drop(thread.stopping(&app.agents));
+            }
             let its = app.agents.list().into_iter().filter(|agent| workspace.sees(agent) && agent.execution_id.as_deref() == Some(&id));
             let stops = its.map(|agent| {
                 let agents = &app.agents;
@@ -560,7 +564,7 @@ async fn release_execution(
             });
             futures_util::future::join_all(stops).await.into_iter().collect::<Result<(), Problem>>()?;
             for thread in app.threads.list() {
-                if workspace.includes(thread.workspace_id.as_deref()) && thread.record.execution_id == id {
+                if of_execution(&thread) {
                     app.threads.forget(&thread);
                 }
             }
@@ -633,7 +637,7 @@ async fn press(State(app): Shared, Named(agent): Named, Json(request): Json<Keys
 
 /// Presses keys in their order, on a task of its own: who hangs up does not leave half of them.
 pub(crate) async fn press_keys(app: &App, agent: Arc<Agent>, names: KeyNames) -> Result<(), Problem> {
-    let pieces = keys::encode(&names.into_names()).map_err(|error| Problem::invalid("keys", error))?;
+    let pieces = keys::encode(&names.into_names(), agent.wants_application_keys()).map_err(|error| Problem::invalid("keys", error))?;
     let typing = async move {
         let mut first = true;
         for piece in pieces {
@@ -649,8 +653,7 @@ pub(crate) async fn press_keys(app: &App, agent: Arc<Agent>, names: KeyNames) ->
 
 /// Types bytes as they are.
 pub(crate) async fn type_raw(agent: &Agent, bytes: Bytes) -> Result<(), Problem> {
-    let typed = timeout(TYPED_WITHIN, agent.input()?.send(Input::Keys(bytes))).await;
-    typed.map_err(|_| Problem::InputTimeout(agent.id.clone()))?.map_err(|_| Problem::AgentStopped(agent.id.clone()))
+    agent.type_in(Input::Keys(bytes)).await
 }
 
 async fn logs(Named(agent): Named, params: Params) -> Result<Response, Problem> {
