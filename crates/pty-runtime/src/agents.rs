@@ -13,7 +13,9 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
-use runtime_protocol::{AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, ContextFile, EventName, Login, SpawnCallback};
+use runtime_protocol::{
+    AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, ContextFile, EventName, Login, SpawnCallback, SpawnedAgent,
+};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -34,6 +36,7 @@ use crate::{
     problem::Problem,
     process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
     records::{self, Record, Records},
+    replies,
     ring::Output,
     session,
     structured::Lines,
@@ -67,6 +70,7 @@ pub(crate) struct Order {
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) callback_url: Option<Url>,
     pub(crate) command: Option<String>,
@@ -88,6 +92,7 @@ pub(crate) struct Agent {
     pub(crate) workspace_id: Option<String>,
     pub(crate) role: Option<String>,
     pub(crate) execution_id: Option<String>,
+    request_id: Option<String>,
     pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
@@ -195,6 +200,7 @@ impl Agent {
             role: self.role.clone(),
             reports_to: self.reports_to.clone(),
             execution_id: self.execution_id.clone(),
+            request_id: self.request_id.clone(),
             thread: self.thread.as_deref().cloned(),
             runtime_session_id: self.runtime_session_id.clone(),
             capabilities: self.capabilities.clone(),
@@ -239,8 +245,23 @@ impl Agent {
         self.thread.as_ref().map(|thread| thread.id.as_str())
     }
 
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// What the reply to its spawn says of it.
+    pub(crate) fn spawned(&self) -> SpawnedAgent {
+        SpawnedAgent {
+            id: self.id.clone(),
+            name: Some(self.name.clone()),
+            agent_type: Some(self.kind().into()),
+            status: Some(self.status()),
+            runtime_session_id: Some(self.runtime_session_id.clone()),
+            runtime_endpoint: Some(self.endpoint.clone()),
+        }
+    }
+
+    /// The id of the request that started it, if that was so lately that it may be repeated.
+    pub(crate) fn recent_request(&self) -> Option<replies::Key> {
+        let age = (Utc::now() - self.started_at).to_std().unwrap_or_default();
+        let id = self.request_id.clone().filter(|_| age < replies::KEPT_FOR)?;
+        Some((self.workspace_id.clone(), id))
     }
 
     /// Wakes at every change of state. Subscribe before looking.
@@ -439,6 +460,7 @@ impl Agents {
             role: order.role.clone(),
             reports_to: order.reports_to.clone(),
             execution_id: order.execution_id.clone(),
+            request_id: order.request_id.clone(),
             thread: order.thread.clone(),
             order: Some(order.clone()),
             runtime_session_id: session_id,
@@ -616,6 +638,7 @@ impl Agents {
             role: record.role,
             reports_to: record.reports_to,
             execution_id: record.execution_id,
+            request_id: record.request_id,
             thread: record.thread.map(Arc::new),
             order: None,
             runtime_session_id: record.runtime_session_id,

@@ -39,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
+    /// Of the request that started it, for a repetition that the next runtime gets.
+    pub(crate) request_id: Option<String>,
     pub(crate) thread: Option<ThreadRecord>,
     pub(crate) runtime_session_id: String,
     pub(crate) capabilities: Vec<String>,

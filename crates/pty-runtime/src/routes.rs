@@ -13,7 +13,7 @@ use axum::{
 use bytes::Bytes;
 use runtime_protocol::{
     AgentHandle, AgentList, AgentMetrics, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest,
-    SpawnedAgent, TERMINAL_PROTOCOL,
+    TERMINAL_PROTOCOL,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -32,6 +32,7 @@ use crate::{
     output_stream,
     problem::Problem,
     process::{Input, Mode, Size},
+    replies::{self, Replies},
     server::App,
     socket::{self, Goodbye, Handshake},
     terminal_socket::{self, Framing, Start},
@@ -209,20 +210,56 @@ async fn spawn(
     let request = spawn_request(&body)?;
     let workspace_id = workspace.and(Some(label("workspaceId", &request.workspace_id)?))?;
     let orders = orders(&app.config, &request, workspace_id.as_deref())?;
-    let id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-    let key = id.map(|id| label("X-Request-Id", id)).transpose()?.map(|id| (workspace_id, id.to_owned()));
+    let reply = spawn_once(app, request_id(&headers)?, workspace_id, orders).await?;
+    Ok((StatusCode::CREATED, axum::Json(reply)))
+}
+
+/// What tells a repetition of a request, if the caller gave it anything.
+fn request_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(id) = headers.get("x-request-id").filter(|id| !id.is_empty()) else {
+        return Ok(None);
+    };
+    let id = id.to_str().map_err(|_| Problem::invalid("X-Request-Id", "must be plain text"))?;
+    label("X-Request-Id", id).map(|id| Some(id.into()))
+}
+
+/// Starts what is ordered, unless a request with the same id has done so already.
+async fn spawn_once(
+    app: Arc<App>,
+    request_id: Option<String>,
+    workspace_id: Option<String>,
+    mut orders: Vec<Order>,
+) -> Result<SpawnReply, Problem> {
+    for order in &mut orders {
+        order.request_id.clone_from(&request_id);
+    }
     let work = {
         let app = Arc::clone(&app);
         async move {
-            match key {
-                Some(key) => app.replies.once(key, spawn_all(&app, orders)).await,
+            match request_id {
+                Some(id) => app.replies.once((workspace_id, id), spawn_all(&app, orders)).await,
                 None => spawn_all(&app, orders).await,
             }
         }
     };
     // On a task of its own: a caller that hangs up must not leave half a spawn behind.
-    let reply = app.tasks.spawn(work).await.map_err(|error| Problem::Internal(error.to_string()))??;
-    Ok((StatusCode::CREATED, axum::Json(reply)))
+    app.tasks.spawn(work).await.map_err(|error| Problem::Internal(error.to_string()))?
+}
+
+/// The replies that an earlier runtime gave to the requests that started these agents.
+pub(crate) fn replies_of(adopted: &[Arc<Agent>]) -> Replies {
+    let mut requests: HashMap<replies::Key, SpawnReply> = HashMap::new();
+    for agent in adopted {
+        if let Some(key) = agent.recent_request() {
+            let reply = requests.entry(key).or_insert_with(|| SpawnReply { success: true, ..SpawnReply::default() });
+            reply.agents.push(agent.spawned());
+        }
+    }
+    let replies = Replies::default();
+    for (key, reply) in requests {
+        replies.remember(key, reply);
+    }
+    replies
 }
 
 /// Reads a spawn request of either shape.
@@ -241,14 +278,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
     let mut first_problem = None;
     for order in orders {
         match app.agents.spawn(order).await {
-            Ok(agent) => reply.agents.push(SpawnedAgent {
-                id: agent.id.clone(),
-                name: Some(agent.name.clone()),
-                agent_type: Some(agent.kind().into()),
-                status: Some(agent.status()),
-                runtime_session_id: Some(agent.runtime_session_id.clone()),
-                runtime_endpoint: Some(agent.endpoint().into()),
-            }),
+            Ok(agent) => reply.agents.push(agent.spawned()),
             Err(problem) => {
                 reply.errors.push(problem.to_string());
                 first_problem.get_or_insert(problem);
@@ -373,6 +403,9 @@ pub(crate) fn order(
         let why = "this runtime fetches no repositories; put one under its folder and name it in workdir";
         return Err(Problem::invalid("config.repoUrl and config.branch", why));
     }
+    if options.command.is_some() && !adapter.commands.is_empty() {
+        return Err(Problem::invalid("config.command", format!("is for the type custom; {} runs a program of its own", adapter.name)));
+    }
     context_files::check("contextFiles", &options.context_files)?;
     name.as_deref().map(|name| label("name", name)).transpose()?;
     if capabilities.len() > CAPABILITIES_MAX {
@@ -410,6 +443,7 @@ pub(crate) fn order(
         role: options.role,
         reports_to: options.reports_to,
         execution_id: options.execution_id,
+        request_id: None,
         thread: None,
         callback_url: None,
         command: options.command,
@@ -454,17 +488,17 @@ struct AgentConfig {
 async fn create(
     State(app): Shared,
     Workspace(workspace_id): Workspace,
+    headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Result<(StatusCode, axum::Json<AgentHandle>), Problem> {
     let invalid = |error| invalid_member("", &error);
     let config: AgentConfig = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let options = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let order = order(&app.config, config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
-    let order = Order { workspace_id, ..order };
-    let agents = Arc::clone(&app.agents);
-    let spawning = app.tasks.spawn(async move { agents.spawn(order).await });
-    let agent = spawning.await.map_err(|error| Problem::Internal(error.to_string()))??;
-    Ok((StatusCode::CREATED, axum::Json(agent.handle())))
+    let order = Order { workspace_id: workspace_id.clone(), ..order };
+    let reply = spawn_once(Arc::clone(&app), request_id(&headers)?, workspace_id, vec![order]).await?;
+    let id = reply.agents.first().map(|agent| agent.id.as_str()).unwrap_or_default();
+    Ok((StatusCode::CREATED, axum::Json(app.agents.find(id)?.handle())))
 }
 
 async fn list(State(app): Shared, workspace: Workspace, params: Params) -> axum::Json<AgentList> {

@@ -63,6 +63,8 @@ async fn every_refusal_has_its_status_and_code() {
         (spawn(json!({ "count": 3 })), 400, "INVALID_REQUEST", "count"),
         (spawn(json!({ "id": "../x" })), 400, "INVALID_REQUEST", "id"),
         (spawn(json!({ "agentType": "custom", "config": { "command": "python3" } })), 400, "INVALID_REQUEST", "config.command"),
+        (spawn(json!({ "config": { "command": "bash" } })), 400, "INVALID_REQUEST", "config.command"),
+        (json!(["echo"]), 400, "INVALID_REQUEST", "must be an object"),
         (spawn(json!({ "config": { "workdir": "/etc" } })), 400, "INVALID_REQUEST", "workdir"),
         (spawn(json!({ "config": { "env": { "A": 1 } } })), 400, "INVALID_REQUEST", "config.env.A"),
         (spawn(json!({ "config": { "env": { "A=B": "1" } } })), 400, "INVALID_REQUEST", "config.env"),
@@ -95,6 +97,9 @@ async fn every_refusal_has_its_status_and_code() {
     let url = world.url("/api/spawn");
     let malformed = reply(world.client.post(&url).body("{\"agentType\":")).await;
     assert_eq!((malformed.status, malformed.body["code"].as_str()), (400, Some("INVALID_REQUEST")));
+    assert_eq!(malformed.body["error"], "the request body is not JSON (line 1, column 13)");
+    let odd = reply(world.client.post(&url).header("x-request-id", "\u{e9}".as_bytes()).json(&spawn(json!({})))).await;
+    assert_eq!((odd.status, odd.body["error"].as_str()), (400, Some("X-Request-Id: must be plain text")));
     let huge = reply(world.client.post(&url).body(vec![b' '; 10 * 1024 * 1024 + 1])).await;
     assert_eq!((huge.status, huge.body["code"].as_str()), (413, Some("PAYLOAD_TOO_LARGE")));
 }
@@ -150,6 +155,11 @@ async fn a_repeated_request_id_spawns_nothing_twice() {
     assert_eq!(post("r1").await.body, a.body);
     assert_ne!(post("r2").await.body, a.body);
     assert_eq!(world.get("/api/agents").await.body["count"], 2);
+    let single = json!({ "name": "solo", "type": "echo" });
+    let create = || reply(world.client.post(world.url("/agents")).header("x-request-id", "r1").json(&single));
+    let (a, b) = (create().await, create().await);
+    assert_eq!((a.status, &a.body["id"]), (201, &b.body["id"]));
+    assert_eq!(world.get("/api/agents").await.body["count"], 3);
 }
 
 #[tokio::test]
