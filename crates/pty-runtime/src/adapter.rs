@@ -137,7 +137,7 @@ pub(crate) struct Adapter {
     pub(crate) environment: BTreeMap<String, String>,
     credentials: BTreeMap<String, BTreeMap<String, String>>,
     approval: BTreeMap<Preset, Vec<String>>,
-    autonomous_only: Vec<String>,
+    autonomous_only: Vec<Guarded>,
     pub(crate) login_hosts: Vec<String>,
     /// How the line looks where the program takes its input.
     pub(crate) prompt_line: Option<Regex>,
@@ -153,6 +153,42 @@ pub(crate) struct Adapter {
     pub(crate) prompts: Vec<PromptSign>,
     pub(crate) times: Times,
     structured: Option<Structured>,
+}
+
+/// An argument that gives a program more rights than a person watches over.
+#[derive(Debug)]
+struct Guarded {
+    flag: String,
+    /// Which values of the flag; all, and none at all, where there is no pattern.
+    value: Option<Regex>,
+}
+
+impl Guarded {
+    /// `--flag`, or `--flag PATTERN` for those values only that the pattern matches as a whole.
+    fn read(text: &str) -> Result<Self, String> {
+        let (flag, value) = text.split_once(' ').map_or((text, None), |(flag, value)| (flag, Some(value)));
+        let value = value.map(|value| pattern("autonomous_only", &format!("^(?:{value})$"))).transpose()?;
+        Ok(Self { flag: flag.into(), value })
+    }
+
+    /// Whether `arg`, with the argument that may follow it, is this one: the value comes behind an equals
+    /// sign, as the next argument, or right behind a flag of one letter.
+    fn is_in(&self, arg: &str, next: Option<&String>) -> bool {
+        let is_short = self.flag.len() == 2 && !self.flag.starts_with("--");
+        let Some(value) = &self.value else {
+            let together = arg.strip_prefix('-').filter(|letters| letters.bytes().all(|letter| letter.is_ascii_alphabetic()));
+            return arg.split('=').next() == Some(&self.flag)
+                || (is_short && together.is_some_and(|letters| letters.contains(&self.flag[1..])));
+        };
+        let Some(rest) = arg.strip_prefix(&self.flag) else {
+            return false;
+        };
+        match rest.strip_prefix('=') {
+            Some(given) => value.is_match(given),
+            None if rest.is_empty() => next.is_some_and(|given| value.is_match(given)),
+            None => is_short && value.is_match(rest),
+        }
+    }
 }
 
 /// How long things take with one program.
@@ -249,9 +285,10 @@ impl Adapter {
 
     /// Errors: `Invalid` for an argument that would give more rights than `preset` does.
     pub(crate) fn check_arguments(&self, preset: Preset, given: &[String]) -> Result<(), Problem> {
-        let guarded = |arg: &&String| self.autonomous_only.iter().any(|only| arg.split('=').next() == Some(only));
-        match given.iter().find(guarded) {
-            Some(arg) if preset != Preset::Autonomous => {
+        let next = given.iter().skip(1).map(Some).chain([None]);
+        let guarded = |(arg, next): &(&String, Option<&String>)| self.autonomous_only.iter().any(|only| only.is_in(arg, *next));
+        match given.iter().zip(next).find(guarded) {
+            Some((arg, _)) if preset != Preset::Autonomous => {
                 Err(Problem::invalid("config.args", format!("{arg:?} needs the approval preset autonomous")))
             }
             Some(_) | None => Ok(()),
@@ -314,7 +351,7 @@ impl Adapter {
             environment: described.environment,
             credentials: described.credentials,
             approval: described.approval,
-            autonomous_only: described.autonomous_only,
+            autonomous_only: described.autonomous_only.iter().map(|text| Guarded::read(text)).collect::<Result<_, _>>()?,
             login_hosts: described.login_hosts,
             structured: described.structured,
         })
@@ -559,6 +596,29 @@ mod tests {
         let skip = ["--dangerously-skip-permissions".to_owned()];
         assert_eq!(claude.arguments(Path::new("claude"), Preset::Autonomous, Mode::Terminal), skip);
         assert!(claude.check_arguments(Preset::Permissive, &skip).is_err());
+        for (name, args) in [
+            ("claude", vec!["--permission-mode", "bypassPermissions"]),
+            ("claude", vec!["--permission-mode=bypassPermissions"]),
+            ("claude", vec!["--settings", r#"{"permissions":{"defaultMode":"bypassPermissions"}}"#]),
+            ("codex", vec!["--model", "x", "-s", "danger-full-access"]),
+            ("codex", vec!["-sdanger-full-access"]),
+            ("codex", vec!["--sandbox=danger-full-access"]),
+            ("codex", vec!["-c", "sandbox_mode=\"danger-full-access\""]),
+            ("codex", vec!["--config=profiles.x.sandbox_mode=danger-full-access"]),
+            ("gemini", vec!["--approval-mode", "yolo"]),
+            ("gemini", vec!["--approvalMode=yolo"]),
+            ("gemini", vec!["-dy"]),
+            ("aider", vec!["--yes-al"]),
+            ("aider", vec!["--y"]),
+        ] {
+            let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+            let adapter = adapters.find(name).unwrap();
+            assert!(adapter.check_arguments(Preset::Permissive, &args).is_err(), "{name} {args:?}");
+            assert!(adapter.check_arguments(Preset::Autonomous, &args).is_ok(), "{name} {args:?}");
+        }
+        for (name, args) in [("claude", ["--permission-mode", "plan"]), ("codex", ["-s", "read-only"]), ("gemini", ["--prompt", "yolo"])] {
+            assert!(adapters.find(name).unwrap().check_arguments(Preset::Standard, &args.map(str::to_owned)).is_ok(), "{name}");
+        }
         assert!(Preset::named("root").is_err());
     }
 

@@ -13,7 +13,9 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
-use runtime_protocol::{AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, ContextFile, EventName, Login, SpawnCallback};
+use runtime_protocol::{
+    AgentHandle, AgentLimits, AgentMetrics, AgentStatus, CallbackStatus, ContextFile, EventName, Login, SpawnCallback, SpawnedAgent,
+};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -34,6 +36,7 @@ use crate::{
     problem::Problem,
     process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
     records::{self, Record, Records},
+    replies,
     ring::Output,
     session,
     structured::Lines,
@@ -47,6 +50,9 @@ const STOPPED_KEPT_FOR: Duration = Duration::from_mins(10);
 const STOPPED_KEPT_MAX: usize = 100;
 /// How long a killed process may take to disappear before the stop is reported as failed.
 const KILLED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long what is typed may wait for the agent to take it, and for the agent's start.
+pub(crate) const TYPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Supervisors of an earlier runtime that are spoken with at the same time; one that does not answer
 /// takes two seconds.
@@ -64,6 +70,7 @@ pub(crate) struct Order {
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) callback_url: Option<Url>,
     pub(crate) command: Option<String>,
@@ -85,6 +92,7 @@ pub(crate) struct Agent {
     pub(crate) workspace_id: Option<String>,
     pub(crate) role: Option<String>,
     pub(crate) execution_id: Option<String>,
+    request_id: Option<String>,
     pub(crate) thread: Option<Arc<ThreadRecord>>,
     pub(crate) runtime_session_id: String,
     pub(crate) output: Arc<Output>,
@@ -105,6 +113,8 @@ pub(crate) struct Agent {
     process: OnceLock<Process>,
     /// Where the next runtime reads of it; locked while that is written.
     folder: Mutex<PathBuf>,
+    /// The size for its terminal; what is wished before there is one is kept for it.
+    wished: Mutex<Size>,
     /// When the CPU time was last asked for, and what it was in seconds.
     measured: Mutex<Option<(Instant, f64)>>,
 }
@@ -190,6 +200,7 @@ impl Agent {
             role: self.role.clone(),
             reports_to: self.reports_to.clone(),
             execution_id: self.execution_id.clone(),
+            request_id: self.request_id.clone(),
             thread: self.thread.as_deref().cloned(),
             runtime_session_id: self.runtime_session_id.clone(),
             capabilities: self.capabilities.clone(),
@@ -234,8 +245,23 @@ impl Agent {
         self.thread.as_ref().map(|thread| thread.id.as_str())
     }
 
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// What the reply to its spawn says of it.
+    pub(crate) fn spawned(&self) -> SpawnedAgent {
+        SpawnedAgent {
+            id: self.id.clone(),
+            name: Some(self.name.clone()),
+            agent_type: Some(self.kind().into()),
+            status: Some(self.status()),
+            runtime_session_id: Some(self.runtime_session_id.clone()),
+            runtime_endpoint: Some(self.endpoint.clone()),
+        }
+    }
+
+    /// The id of the request that started it, if that was so lately that it may be repeated.
+    pub(crate) fn recent_request(&self) -> Option<replies::Key> {
+        let age = (Utc::now() - self.started_at).to_std().unwrap_or_default();
+        let id = self.request_id.clone().filter(|_| age < replies::KEPT_FOR)?;
+        Some((self.workspace_id.clone(), id))
     }
 
     /// Wakes at every change of state. Subscribe before looking.
@@ -244,28 +270,58 @@ impl Agent {
     }
 
     pub(crate) fn size(&self) -> Size {
-        self.process.get().map_or(Size::DEFAULT, Process::size)
+        self.process.get().map_or_else(|| *lock(&self.wished), Process::size)
     }
 
     pub(crate) fn resize(&self, size: Size) {
+        let mut wished = lock(&self.wished);
+        *wished = size;
         if let Some(process) = self.process.get() {
             process.resize(size);
         }
     }
 
-    /// Errors: `AgentStopped` once the program has ended.
+    /// Gives the agent its process, and that the size that was wished for meanwhile.
+    fn has_started(&self, process: Process) {
+        let wished = lock(&self.wished);
+        let process = self.process.get_or_init(|| process);
+        if process.size() != *wished {
+            process.resize(*wished);
+        }
+    }
+
+    /// Waits for the agent's start where it is still to come.
+    ///
+    /// Errors: `InputTimeout` when it takes too long, `AgentStopped` once the program has ended.
+    pub(crate) async fn input_when_started(&self) -> Result<mpsc::Sender<Input>, Problem> {
+        let mut state = self.watch();
+        let started = timeout(TYPED_WITHIN, state.wait_for(|state| state.status != AgentStatus::Pending)).await;
+        started.map_err(|_| Problem::InputTimeout(self.id.clone()))?.map_err(|_| Problem::AgentStopped(self.id.clone()))?;
+        self.input()
+    }
+
+    /// Errors: `AgentStopped` before the program runs and once it has ended.
     pub(crate) fn input(&self) -> Result<mpsc::Sender<Input>, Problem> {
         self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
     }
 
+    /// Types `input` as soon as there is room for it.
+    ///
+    /// Errors: as [`Self::input_when_started`], also when no room comes in time.
+    pub(crate) async fn type_in(&self, input: Input) -> Result<(), Problem> {
+        let typed = timeout(TYPED_WITHIN, self.input_when_started().await?.send(input)).await;
+        typed.map_err(|_| Problem::InputTimeout(self.id.clone()))?.map_err(|_| Problem::AgentStopped(self.id.clone()))
+    }
+
     /// Ends a structured program's input, as one-shot programs expect.
     ///
-    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`.
+    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`, and
+    /// `InputTimeout` when the program does not take it in time.
     pub(crate) async fn end_input(&self) -> Result<(), Problem> {
         if self.mode != Mode::Structured {
             return Err(Problem::invalid("agent", "its input is a terminal, which has no end"));
         }
-        self.input()?.send(Input::End).await.map_err(|_| Problem::AgentStopped(self.id.clone()))
+        self.type_in(Input::End).await
     }
 
     /// Switches the automatic answers to the agent's questions off or on; its process goes on.
@@ -304,6 +360,9 @@ fn limits_in_force(process: &Process) -> Option<AgentLimits> {
     let Limits { memory_bytes, cpus, processes } = restraint.limits;
     Some(AgentLimits { memory_bytes, cpus, processes, by: by.into() })
 }
+
+/// [`workdir::find`] or [`workdir::under`].
+type Locate = fn(&Path, &Path) -> Result<PathBuf, Problem>;
 
 /// How patient a stop is.
 #[derive(Clone, Copy)]
@@ -384,8 +443,8 @@ impl Agents {
 
     /// Starts one agent. Its `agent_started` is recorded when this returns.
     ///
-    /// Errors: `Invalid` and `CliNotFound` before anything happened; `AgentExists`, `MaxAgents`
-    /// and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
+    /// Errors: `Invalid` and `CliNotFound` before anything happened; `AgentExists`, also for an id of
+    /// another workspace, `MaxAgents` and `ShuttingDown` as the list stands; `SpawnFailed`, also told as `agent_error`.
     pub(crate) async fn spawn(self: &Arc<Self>, mut order: Order) -> Result<Arc<Agent>, Problem> {
         let id = order.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let session_id = Uuid::new_v4().to_string();
@@ -401,11 +460,13 @@ impl Agents {
             role: order.role.clone(),
             reports_to: order.reports_to.clone(),
             execution_id: order.execution_id.clone(),
+            request_id: order.request_id.clone(),
             thread: order.thread.clone(),
             order: Some(order.clone()),
             runtime_session_id: session_id,
             mode: order.mode,
             folder: Mutex::new(folder.clone()),
+            wished: Mutex::new(order.size),
             measured: Mutex::default(),
             output: Arc::new(Output::new()),
             capabilities: order.capabilities.clone(),
@@ -426,19 +487,27 @@ impl Agents {
             id: id.clone(),
         });
         let program = program(&self.config, &order)?;
+        let (agents, wanted, named) = (Arc::clone(self), order.clone(), id.clone());
+        let finding = tokio::task::spawn_blocking(move || agents.folders(&wanted, &named, workdir::find)).await;
+        finding.map_err(|error| Problem::Internal(error.to_string()))??;
         self.insert(&agent)?;
 
         let (agents, its) = (Arc::clone(self), Arc::clone(&agent));
         let starting = tokio::task::spawn_blocking(move || {
+            let folders = agents.folders(&order, &id, workdir::under)?;
+            agents
+                .records
+                .claim(&id, order.workspace_id.as_deref())
+                .map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
             its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
-            let launch = launch(&agents.config, &order, &id, program, folder)?;
+            let launch = launch(&agents.config, &order, folders, program, folder)?;
             context_files::write(&launch.cwd, &context_files)?;
             Process::start(&agents.config.program, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
         let waiter = match started {
             Ok((process, waiter)) => {
-                agent.process.get_or_init(|| process);
+                agent.has_started(process);
                 waiter
             }
             Err(problem) => {
@@ -456,6 +525,34 @@ impl Agents {
             return Err(problem);
         }
         Ok(agent)
+    }
+
+    /// The home and the working folder that an order comes to, as `locate` finds or makes them.
+    ///
+    /// Errors: those of `locate`; `AgentExists` for a home of another workspace and `Invalid` for a
+    /// working folder in one, or for the root, which holds them all, unless the host's owner asks.
+    fn folders(&self, order: &Order, id: &str, locate: Locate) -> Result<(PathBuf, PathBuf), Problem> {
+        let (root, workspace_id) = (&self.config.workdir_root, order.workspace_id.as_deref());
+        if self.records.is_foreign(id, workspace_id) {
+            return Err(Problem::AgentExists(id.into()));
+        }
+        let allowed = |folder: &Path| {
+            let real = workdir::find(root, folder)?;
+            let real_root = workdir::find(root, Path::new("."))?;
+            let home = real.strip_prefix(&real_root).ok().and_then(|inside| inside.iter().next()).and_then(|name| name.to_str());
+            if workspace_id.is_some() && home.is_none_or(|home| self.records.is_foreign(home, workspace_id)) {
+                return Err(Problem::invalid("workdir", format!("{} is not this workspace's alone", folder.display())));
+            }
+            Ok(())
+        };
+        let home = Path::new(id);
+        allowed(home)?;
+        let Some(workdir) = &order.workdir else {
+            let home = locate(root, home)?;
+            return Ok((home.clone(), home));
+        };
+        allowed(workdir)?;
+        Ok((locate(root, home)?, locate(root, workdir)?))
     }
 
     /// Follows a running agent until its end.
@@ -529,16 +626,19 @@ impl Agents {
             return;
         };
         let status = if record.status == AgentStatus::Pending { AgentStatus::Starting } else { record.status };
+        let size = connection.as_ref().map_or(Size::DEFAULT, |(process, _)| process.size());
         let agent = Arc::new(Agent {
             id: record.id,
             name: record.name,
-            following: Following::new(Arc::clone(&adapter), connection.as_ref().map_or(Size::DEFAULT, |(process, _)| process.size())),
+            following: Following::new(Arc::clone(&adapter), size),
+            wished: Mutex::new(size),
             events: Arc::clone(&self.events),
             adapter,
             workspace_id: record.workspace_id,
             role: record.role,
             reports_to: record.reports_to,
             execution_id: record.execution_id,
+            request_id: record.request_id,
             thread: record.thread.map(Arc::new),
             order: None,
             runtime_session_id: record.runtime_session_id,
@@ -562,6 +662,9 @@ impl Agents {
             folder: Mutex::new(folder.to_owned()),
             measured: Mutex::default(),
         });
+        // No agent has as many messages as its life has milliseconds, so these numbers are new ones.
+        let age = (Utc::now() - agent.started_at).num_milliseconds();
+        agent.following.number_messages_from(u64::try_from(age).unwrap_or_default());
         lock(&self.listed).agents.insert(agent.id.clone(), Arc::clone(&agent));
         let attended = connection.and_then(|(process, waiter)| {
             let process = agent.process.get_or_init(|| process);
@@ -589,7 +692,8 @@ impl Agents {
             return Err(Problem::ShuttingDown);
         }
         listed.forget_old();
-        if listed.agents.get(&agent.id).is_some_and(|other| !other.status().is_final()) {
+        let foreign = |other: &Agent| agent.workspace_id.is_some() && other.workspace_id != agent.workspace_id;
+        if listed.agents.get(&agent.id).is_some_and(|other| !other.status().is_final() || foreign(other)) {
             return Err(Problem::AgentExists(agent.id.clone()));
         }
         if listed.live() >= self.config.max_agents {
@@ -790,12 +894,7 @@ fn on_path(config: &Config, command: &str) -> Result<PathBuf, Problem> {
     found.ok_or_else(|| Problem::CliNotFound(command.into()))
 }
 
-fn launch(config: &Config, order: &Order, id: &str, program: PathBuf, folder: PathBuf) -> Result<Launch, Problem> {
-    let home = workdir::under(&config.workdir_root, Path::new(id))?;
-    let cwd = match &order.workdir {
-        Some(workdir) => workdir::under(&config.workdir_root, workdir)?,
-        None => home.clone(),
-    };
+fn launch(config: &Config, order: &Order, (home, cwd): (PathBuf, PathBuf), program: PathBuf, folder: PathBuf) -> Result<Launch, Problem> {
     let home = home
         .into_os_string()
         .into_string()

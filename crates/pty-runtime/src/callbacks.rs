@@ -1,8 +1,8 @@
 //! What is posted to the control plane without being asked: how spawns turned out, and heartbeats.
 
 use std::{
-    collections::BTreeMap,
-    sync::Arc,
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use reqwest::{Client, StatusCode, Url, redirect::Policy};
 use runtime_protocol::{Heartbeat, SpawnCallback};
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Notify, Semaphore},
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,10 +20,11 @@ use uuid::Uuid;
 use crate::{
     agents::{Agent, Agents},
     config::Config,
+    lock::lock,
     problem::Problem,
 };
 
-/// Callbacks waiting for delivery; an agent makes one, so this is many times the usual limit of agents.
+/// Callbacks waiting for delivery, one per agent, so this is many times the usual limit of agents.
 const WAITING_MAX: usize = 256;
 /// Deliveries under way at once, so that one dead receiver does not hold up the others.
 const AT_ONCE_MAX: usize = 8;
@@ -36,7 +37,66 @@ const HEARTBEAT_PATH: &str = "/api/parallax-agents/runtime/heartbeat";
 
 /// Takes callbacks in; delivery happens behind.
 pub(crate) struct Callbacks {
-    waiting: mpsc::Sender<Delivery>,
+    queue: Arc<Queue>,
+}
+
+/// What waits for delivery. Of one agent only the newest does, and only one is under way, so that its
+/// states are told in their order.
+#[derive(Default)]
+struct Queue {
+    lists: Mutex<Lists>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Lists {
+    waiting: VecDeque<(String, Delivery)>,
+    /// Agents of which a callback is under way.
+    under_way: HashSet<String>,
+}
+
+impl Queue {
+    /// Returns whether there was room.
+    fn add(&self, agent_id: &str, delivery: Delivery) -> bool {
+        let mut lists = lock(&self.lists);
+        let is_full = lists.waiting.len() >= WAITING_MAX;
+        match lists.waiting.iter_mut().find(|(of, _)| of == agent_id) {
+            Some((_, older)) => *older = delivery,
+            None if is_full => return false,
+            None => lists.waiting.push_back((agent_id.into(), delivery)),
+        }
+        drop(lists);
+        self.changed.notify_one();
+        true
+    }
+
+    /// The first whose agent has none under way; it is under way from now on.
+    fn take(&self) -> Option<(String, Delivery)> {
+        let lists = &mut *lock(&self.lists);
+        let first = lists.waiting.iter().position(|(agent_id, _)| !lists.under_way.contains(agent_id))?;
+        let next = lists.waiting.remove(first)?;
+        lists.under_way.insert(next.0.clone());
+        Some(next)
+    }
+
+    async fn next(&self) -> (String, Delivery) {
+        loop {
+            if let Some(next) = self.take() {
+                return next;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn is_done(&self, agent_id: &str) {
+        lock(&self.lists).under_way.remove(agent_id);
+        self.changed.notify_one();
+    }
+
+    /// Whether a newer one waits than the one under way.
+    fn has_newer(&self, agent_id: &str) -> bool {
+        lock(&self.lists).waiting.iter().any(|(of, _)| of == agent_id)
+    }
 }
 
 struct Delivery {
@@ -46,11 +106,11 @@ struct Delivery {
 }
 
 impl Callbacks {
-    /// Queues one callback. A full queue drops it: the control plane learns the same from the
+    /// Queues one callback, in place of an older one of the same agent. A full queue drops it: the control plane learns the same from the
     /// event stream and from listing agents.
     pub(crate) fn post(&self, url: &Url, workspace_id: &str, body: &SpawnCallback) {
         let delivery = Delivery { url: url.clone(), workspace_id: workspace_id.into(), body: json!(body) };
-        if self.waiting.try_send(delivery).is_err() {
+        if !self.queue.add(&body.agent_id, delivery) {
             tracing::warn!(agent.id = body.agent_id, "callback dropped: too many are waiting");
         }
     }
@@ -75,25 +135,28 @@ impl Courier {
             client().tls_certs_only([]).build()
         })?;
         let courier = Arc::new(Self { config, tasks, closing, client });
-        let (waiting, deliveries) = mpsc::channel(WAITING_MAX);
+        let queue = Arc::new(Queue::default());
         let closing = courier.closing.clone();
-        let work = Arc::clone(&courier).deliver_all(deliveries);
+        let work = Arc::clone(&courier).deliver_all(Arc::clone(&queue));
         courier.tasks.spawn(async move { closing.run_until_cancelled(work).await });
-        Ok((courier, Callbacks { waiting }))
+        Ok((courier, Callbacks { queue }))
     }
 
-    async fn deliver_all(self: Arc<Self>, mut deliveries: mpsc::Receiver<Delivery>) {
+    async fn deliver_all(self: Arc<Self>, queue: Arc<Queue>) {
         let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
-        while let (Ok(place), Some(delivery)) = (Arc::clone(&places).acquire_owned().await, deliveries.recv().await) {
-            let courier = Arc::clone(&self);
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let (agent_id, delivery) = queue.next().await;
+            let (courier, queue) = (Arc::clone(&self), Arc::clone(&queue));
             self.tasks.spawn(async move {
-                courier.closing.run_until_cancelled(courier.deliver(delivery)).await;
+                courier.closing.run_until_cancelled(courier.deliver(delivery, || queue.has_newer(&agent_id))).await;
+                queue.is_done(&agent_id);
                 drop(place);
             });
         }
     }
 
-    async fn deliver(&self, delivery: Delivery) {
+    /// Tries again after a failure, unless it `is_outdated`: then nobody needs it any more.
+    async fn deliver(&self, delivery: Delivery, is_outdated: impl Fn() -> bool) {
         // The same in every attempt, so that the receiver can tell a repetition.
         let id = Uuid::new_v4().to_string();
         let mut pause = FIRST_RETRY_AFTER;
@@ -104,12 +167,15 @@ impl Courier {
                 Ok(status) => tracing::warn!(%status, attempt, "callback was refused"),
                 Err(ref error) => tracing::warn!(%error, attempt, "callback was not delivered"),
             }
-            if outcome.is_ok_and(|status| !worth_repeating(status)) {
+            if outcome.is_ok_and(|status| !worth_repeating(status)) || is_outdated() {
                 return;
             }
             if attempt < ATTEMPTS {
                 sleep(pause).await;
                 pause *= 2;
+                if is_outdated() {
+                    return;
+                }
             }
         }
     }
@@ -226,6 +292,26 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_one_agent_the_newest_waits_and_one_is_under_way() {
+        let queue = Queue::default();
+        let delivery = |said: &str| Delivery { url: Url::parse("http://localhost").unwrap(), workspace_id: "w1".into(), body: json!(said) };
+        let next = || queue.take().map(|(agent_id, delivery)| (agent_id, delivery.body));
+        queue.add("a", delivery("login"));
+        assert_eq!(next(), Some(("a".into(), json!("login"))));
+        queue.add("a", delivery("ready"));
+        queue.add("b", delivery("ready"));
+        queue.add("a", delivery("failed"));
+        assert!(queue.has_newer("a"));
+        assert_eq!(next(), Some(("b".into(), json!("ready"))));
+        assert_eq!(next(), None);
+        queue.is_done("a");
+        assert_eq!(next(), Some(("a".into(), json!("failed"))));
+        assert!(!queue.has_newer("a"));
+        let room = (0..=WAITING_MAX).filter(|number| queue.add(&number.to_string(), delivery("ready"))).count();
+        assert_eq!(room, WAITING_MAX);
+    }
 
     #[test]
     fn workspaces_are_remembered_up_to_the_limit() {

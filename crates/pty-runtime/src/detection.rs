@@ -54,6 +54,21 @@ pub(crate) enum Phase {
     Busy,
 }
 
+/// What is known of an agent before it is looked at, be it from an earlier runtime.
+pub(crate) struct Known {
+    pub(crate) phase: Phase,
+    /// It was ready once, whatever it does now: nothing may be typed for it any more.
+    pub(crate) was_ready: bool,
+    /// The login that was told and goes on.
+    pub(crate) login: Option<Login>,
+}
+
+impl From<Phase> for Known {
+    fn from(phase: Phase) -> Self {
+        Self { phase, was_ready: false, login: None }
+    }
+}
+
 /// Something that was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
@@ -94,11 +109,12 @@ pub(crate) struct Detection {
 }
 
 impl Detection {
-    /// For an agent that is in `phase` already when it is first looked at.
-    pub(crate) fn new(adapter: Arc<Adapter>, phase: Phase, now: Instant) -> Self {
+    /// For an agent that stands as `known` already when it is first looked at.
+    pub(crate) fn new(adapter: Arc<Adapter>, known: Known, now: Instant) -> Self {
+        let Known { phase, was_ready, login } = known;
         Self {
             answers: vec![(0, None); adapter.prompts.len()],
-            was_ready: matches!(phase, Phase::Ready | Phase::Busy),
+            was_ready: was_ready || matches!(phase, Phase::Ready | Phase::Busy),
             adapter,
             phase,
             view: View::default(),
@@ -108,7 +124,7 @@ impl Detection {
             phase_since: now,
             ready_seen: None,
             login_seen: None,
-            login_told: None,
+            login_told: login,
             login_changes: 0,
             prompt_seen: None,
             prompt_gone: None,
@@ -457,8 +473,12 @@ mod tests {
     }
 
     fn agent(phase: Phase, now: Instant) -> Detection {
+        Detection::new(claude(), phase.into(), now)
+    }
+
+    fn claude() -> Arc<Adapter> {
         static CLAUDE: LazyLock<Arc<Adapter>> = LazyLock::new(|| Adapters::built_in().find("claude").unwrap());
-        Detection::new(Arc::clone(&CLAUDE), phase, now)
+        Arc::clone(&CLAUDE)
     }
 
     proptest! {
@@ -482,6 +502,28 @@ mod tests {
                 prop_assert!(detection.wake_at().is_none_or(|at| at > now));
             }
         }
+    }
+
+    #[test]
+    fn an_adopted_agent_that_logs_in_again_has_nothing_typed_and_its_login_is_not_told_anew() {
+        let now = Instant::now();
+        let view =
+            view(&["Not logged in · Run /login", "❯ 1. Yes, I trust this folder", "Is this a project you created or one you trust?"]);
+        let found = |known: Known| {
+            let mut detection = Detection::new(claude(), known, now);
+            detection.printed(now);
+            let mut findings = detection.look(now, view.clone(), true);
+            findings.extend(detection.look(now + Duration::from_secs(2), view.clone(), true));
+            findings
+        };
+        let typed =
+            |findings: &[Finding]| findings.iter().any(|finding| matches!(finding, Finding::Prompt { answer, .. } if !answer.is_empty()));
+        assert!(typed(&found(Phase::Authenticating.into())));
+        let again = Known { phase: Phase::Authenticating, was_ready: true, login: None };
+        let findings = found(again);
+        let told = findings.iter().find_map(|finding| if let Finding::Login(login) = finding { Some(login.clone()) } else { None });
+        assert!(!typed(&findings) && told.is_some(), "{findings:?}");
+        assert_eq!(found(Known { phase: Phase::Authenticating, was_ready: true, login: told }), []);
     }
 
     #[test]

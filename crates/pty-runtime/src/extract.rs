@@ -40,7 +40,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid_member("", &error))?;
-        json.end().map_err(|error| Problem::Invalid(error.to_string()))?;
+        json.end().map_err(|error| Problem::Invalid(told(&error)))?;
         Ok(Self(value))
     }
 }
@@ -48,9 +48,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 /// Names the member at which reading failed, below `parent`.
 pub(crate) fn invalid_member(parent: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     match error.path().to_string().as_str() {
-        "." => Problem::Invalid(error.inner().to_string()),
-        path => Problem::invalid(&format!("{parent}{path}"), error.inner()),
+        // What cannot be read at all is not one member's fault.
+        _ if is_unreadable(error.inner()) => Problem::Invalid(told(error.inner())),
+        // Where nothing was read there is no member to name.
+        "." | "?" if parent.is_empty() => Problem::Invalid(told(error.inner())),
+        "." | "?" => Problem::invalid(parent.trim_end_matches('.'), told(error.inner())),
+        path => Problem::invalid(&format!("{parent}{path}"), told(error.inner())),
     }
+}
+
+fn is_unreadable(error: &serde_json::Error) -> bool {
+    error.is_syntax() || error.is_eof()
+}
+
+/// What is wrong with a body, in the words of who sent it.
+fn told(error: &serde_json::Error) -> String {
+    if is_unreadable(error) {
+        return format!("the request body is not JSON (line {}, column {})", error.line(), error.column());
+    }
+    let text = error.to_string();
+    if text.contains("expected struct ") {
+        return "must be an object".into();
+    }
+    if text.contains("untagged enum") { "has none of the forms that it may have".into() } else { text }
 }
 
 /// The query's parameters.

@@ -51,7 +51,7 @@ impl Play {
         let adapter = Adapters::built_in().find(adapter).unwrap_or_else(|| panic!("no adapter {adapter}"));
         let started = Instant::now();
         let mut follower = Follower::new(adapter, Size::DEFAULT);
-        follower.begin(Phase::Starting, started);
+        follower.begin(Phase::Starting.into(), started);
         Self { started, output: Output::new(), follower, size: Size::DEFAULT, paused: false, told: String::new() }
     }
 

@@ -21,8 +21,8 @@ use tokio::{
 
 use crate::{
     adapter::Adapter,
-    agents::{Agent, Agents},
-    detection::{Detection, Finding, Phase},
+    agents::{Agent, Agents, TYPED_WITHIN},
+    detection::{Detection, Finding, Known, Phase},
     lock::lock,
     problem::Problem,
     process::{Input, Mode, Size},
@@ -38,6 +38,9 @@ const LOOK_AFTER: Duration = Duration::from_millis(50);
 const KEY_PAUSE: Duration = Duration::from_millis(150);
 /// Callers that may wait for an answer of one agent at once.
 const ASKING_MAX: usize = 16;
+/// Bytes of one message, as what comes over a terminal's socket: several wait in memory for a program
+/// that reads nothing.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Messages longer than this go in as a paste, since programs take fast long typing for one anyway.
 const TYPED_CHARS_MAX: usize = 200;
 
@@ -52,6 +55,11 @@ pub(crate) struct Following {
 impl Following {
     pub(crate) fn new(adapter: Arc<Adapter>, size: Size) -> Self {
         Self { follower: Mutex::new(Follower::new(adapter, size)), turn: tokio::sync::Mutex::default(), asking: AtomicUsize::new(0) }
+    }
+
+    /// Numbers the messages of an adopted agent from `first` on, which no message before them had.
+    pub(crate) fn number_messages_from(&self, first: u64) {
+        self.follower().turns.number_from(first);
     }
 
     fn follower(&self) -> MutexGuard<'_, Follower> {
@@ -75,9 +83,9 @@ impl Follower {
         Self { adapter, screen: Screen::new(size), detection: None, heard: 0, turns: Turns::default() }
     }
 
-    /// Starts to judge an agent that is in `phase`.
-    pub(crate) fn begin(&mut self, phase: Phase, now: Instant) {
-        self.detection = Some(Detection::new(Arc::clone(&self.adapter), phase, now));
+    /// Starts to judge an agent that stands as `known`.
+    pub(crate) fn begin(&mut self, known: Known, now: Instant) {
+        self.detection = Some(Detection::new(Arc::clone(&self.adapter), known, now));
     }
 
     /// Notes that `message` goes to the agent now.
@@ -121,13 +129,17 @@ impl Agent {
     /// Types `message` and then Enter, as one input; queued when this returns.
     ///
     /// Control characters are taken out, so that a message cannot press keys. Records the `message`.
-    /// Errors: `Invalid` when nothing is left of it, `AuthRequired`, `AgentStopped`.
+    /// Errors: `Invalid` when nothing is left of it or it is too long, `AuthRequired`, `AgentStopped`,
+    /// `InputTimeout` when the program does not take it in time.
     pub(crate) async fn send(&self, message: &str) -> Result<(), Problem> {
-        if self.mode == Mode::Structured {
-            return self.send_line(message).await;
-        }
-        let message = plain(message)?;
-        self.post(&message, None).await.map(drop)
+        let sending = async {
+            if self.mode == Mode::Structured {
+                return self.send_line(message).await;
+            }
+            let message = plain(message)?;
+            self.post(&message, None).await.map(drop)
+        };
+        timeout(TYPED_WITHIN, sending).await.map_err(|_| Problem::InputTimeout(self.id.clone()))?
     }
 
     /// Tells a structured program something, in one line of its input: as it is where the caller or the
@@ -143,8 +155,10 @@ impl Agent {
         if line.contains(['\n', '\r']) {
             return Err(Problem::invalid("message", "must be one line"));
         }
-        let stopped = |_| Problem::AgentStopped(self.id.clone());
-        self.input()?.send(Input::Keys(format!("{line}\n").into())).await.map_err(stopped)?;
+        if line.len() > MESSAGE_BYTES_MAX {
+            return Err(too_long());
+        }
+        self.type_in(Input::Keys(format!("{line}\n").into())).await?;
         self.becomes(AgentStatus::Ready, AgentStatus::Busy);
         Ok(())
     }
@@ -182,6 +196,17 @@ impl Agent {
         follower.screen.snapshot()
     }
 
+    /// Whether cursor keys go to the program in application mode.
+    pub(crate) fn wants_application_keys(&self) -> bool {
+        // Neither has a screen that anybody follows.
+        if self.mode == Mode::Structured || self.status().is_final() {
+            return false;
+        }
+        let mut follower = self.following.follower();
+        follower.screen.catch_up(&self.output, self.size());
+        follower.screen.wants_application_keys()
+    }
+
     async fn post_when_ready(&self, message: &str) -> Result<oneshot::Receiver<AgentMessage>, Problem> {
         let mut state = self.watch();
         loop {
@@ -203,7 +228,7 @@ impl Agent {
     /// Queues `message`. With a `reply` only if the agent is ready for a turn of its own; returns
     /// whether it was.
     async fn post(&self, message: &str, reply: Option<oneshot::Sender<AgentMessage>>) -> Result<bool, Problem> {
-        let input = self.input()?;
+        let input = self.input_when_started().await?;
         let chars = message.chars().count();
         let paste = chars > TYPED_CHARS_MAX || message.contains(['\n', '\r']);
         let text = if paste { format!("\u{1b}[200~{message}\u{1b}[201~") } else { message.to_owned() };
@@ -255,7 +280,8 @@ impl Agents {
                 Phase::Starting
             }
         };
-        agent.following.follower().begin(phase, Instant::now());
+        let known = Known { phase, was_ready: agent.was_ready(), login: agent.handle().login };
+        agent.following.follower().begin(known, Instant::now());
         loop {
             output.mark_unchanged();
             state.mark_unchanged();
@@ -410,7 +436,14 @@ impl Drop for Place<'_> {
     }
 }
 
+fn too_long() -> Problem {
+    Problem::invalid("message", format!("must be at most {MESSAGE_BYTES_MAX} bytes"))
+}
+
 fn plain(message: &str) -> Result<String, Problem> {
+    if message.len() > MESSAGE_BYTES_MAX {
+        return Err(too_long());
+    }
     let message = text::plain(message).trim().to_owned();
     if message.is_empty() { Err(Problem::invalid("message", "must not be empty")) } else { Ok(message) }
 }
@@ -425,7 +458,7 @@ mod tests {
         let (start, output) = (Instant::now(), Output::new());
         let mut follower = Follower::new(Adapters::built_in().find("custom").unwrap(), Size::DEFAULT);
         let at = |millis| start + Duration::from_millis(millis);
-        follower.begin(Phase::Ready, start);
+        follower.begin(Phase::Ready.into(), start);
         follower.message_sent(start, &output, "go", None);
         output.append(0, b"still at it");
         follower.screen.catch_up(&output, Size::DEFAULT);

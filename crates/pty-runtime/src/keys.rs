@@ -1,7 +1,6 @@
 //! Keys by name, as the bytes that a terminal sends for them.
 //!
-//! Cursor keys are sent in the terminal's normal mode. A program that switched on application
-//! mode understands them all the same, as those that do ship with a table of both.
+//! Cursor keys, and with them home and end, are sent in the mode that the program asked for.
 
 /// Names in one request at the most: more than any dialog asks for.
 pub(crate) const KEYS_MAX: usize = 256;
@@ -26,7 +25,9 @@ pub(crate) enum BadKeys {
 ///
 /// A name is a key (`enter`, `up`, `f5`), a key with modifiers (`ctrl+c`, `alt+shift+left`), or
 /// anything else, which is typed as it is. A modifier alone goes with the key after it.
-pub(crate) fn encode(names: &[String]) -> Result<Vec<Vec<u8>>, BadKeys> {
+///
+/// With `application` the program asked for cursor keys in application mode.
+pub(crate) fn encode(names: &[String], application: bool) -> Result<Vec<Vec<u8>>, BadKeys> {
     if !(1..=KEYS_MAX).contains(&names.len()) {
         return Err(BadKeys::Count);
     }
@@ -40,7 +41,7 @@ pub(crate) fn encode(names: &[String]) -> Result<Vec<Vec<u8>>, BadKeys> {
             held = held.and(modifier);
             continue;
         }
-        let bytes = press(name, std::mem::take(&mut held));
+        let bytes = press(name, std::mem::take(&mut held), application);
         let escape = bytes == [ESCAPE];
         if let Some(piece) = pieces.last_mut() {
             piece.extend(bytes);
@@ -88,7 +89,7 @@ impl Modifiers {
 }
 
 /// The bytes of one name with the modifiers `held` before it.
-fn press(name: &str, held: Modifiers) -> Vec<u8> {
+fn press(name: &str, held: Modifiers, application: bool) -> Vec<u8> {
     let mut modifiers = held;
     let mut key = name;
     while let Some((front, rest)) = key.split_once('+') {
@@ -98,13 +99,13 @@ fn press(name: &str, held: Modifiers) -> Vec<u8> {
         modifiers = modifiers.and(modifier);
         key = rest.trim_start();
     }
-    let bytes = special(&key.to_ascii_lowercase(), modifiers).or_else(|| character(key, modifiers));
+    let bytes = special(&key.to_ascii_lowercase(), modifiers, application).or_else(|| character(key, modifiers));
     // Unknown, so it is text: all of it, with what looked like modifiers.
     bytes.unwrap_or_else(|| name.as_bytes().to_vec())
 }
 
 /// A key that has a name of its own.
-fn special(key: &str, modifiers: Modifiers) -> Option<Vec<u8>> {
+fn special(key: &str, modifiers: Modifiers, application: bool) -> Option<Vec<u8>> {
     Some(match key {
         "enter" | "return" => plain(b"\r", modifiers),
         "tab" if modifiers.shift => plain(b"\x1b[Z", modifiers),
@@ -114,12 +115,12 @@ fn special(key: &str, modifiers: Modifiers) -> Option<Vec<u8>> {
         "space" => plain(b" ", modifiers),
         "backspace" if modifiers.ctrl => plain(b"\x08", modifiers),
         "backspace" => plain(b"\x7f", modifiers),
-        "up" => lettered('A', modifiers),
-        "down" => lettered('B', modifiers),
-        "right" => lettered('C', modifiers),
-        "left" => lettered('D', modifiers),
-        "home" => lettered('H', modifiers),
-        "end" => lettered('F', modifiers),
+        "up" => cursor('A', modifiers, application),
+        "down" => cursor('B', modifiers, application),
+        "right" => cursor('C', modifiers, application),
+        "left" => cursor('D', modifiers, application),
+        "home" => cursor('H', modifiers, application),
+        "end" => cursor('F', modifiers, application),
         "insert" => numbered(2, modifiers),
         "delete" => numbered(3, modifiers),
         "pageup" => numbered(5, modifiers),
@@ -168,7 +169,12 @@ fn plain(bytes: &[u8], modifiers: Modifiers) -> Vec<u8> {
     all
 }
 
-/// A cursor key: a control sequence that ends in its letter.
+/// A cursor key, which application mode changes as long as nothing is held.
+fn cursor(letter: char, modifiers: Modifiers, application: bool) -> Vec<u8> {
+    if application { function(letter, modifiers) } else { lettered(letter, modifiers) }
+}
+
+/// A control sequence that ends in its letter.
 fn lettered(letter: char, modifiers: Modifiers) -> Vec<u8> {
     match modifiers.parameter() {
         1 => format!("\x1b[{letter}"),
@@ -197,7 +203,7 @@ mod tests {
 
     fn typed(names: &[&str]) -> String {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        String::from_utf8(encode(&names).unwrap().concat()).unwrap()
+        String::from_utf8(encode(&names, false).unwrap().concat()).unwrap()
     }
 
     #[test]
@@ -251,6 +257,12 @@ mod tests {
     }
 
     #[test]
+    fn cursor_keys_are_sent_in_the_mode_that_the_program_asked_for() {
+        let names = ["up", "home", "ctrl+left", "pageup"].map(str::to_owned);
+        assert_eq!(encode(&names, true).unwrap().concat(), b"\x1bOA\x1bOH\x1b[1;5D\x1b[5~");
+    }
+
+    #[test]
     fn unknown_names_are_typed_as_they_are() {
         for text in ["hello", "1+1", "ctrl+hello", "ctrl+é", "+", "a+", "ctrl+", "f13"] {
             assert_eq!(typed(&[text]), text);
@@ -261,20 +273,20 @@ mod tests {
     fn a_modifier_alone_goes_with_the_key_after_it() {
         assert_eq!(typed(&["ctrl", "c", "d"]), "\x03d");
         assert_eq!(typed(&["shift", "control", "left"]), "\x1b[1;6D");
-        assert_eq!(encode(&["x".into(), "ctrl".into()]), Err(BadKeys::LoneModifier));
+        assert_eq!(encode(&["x".into(), "ctrl".into()], false), Err(BadKeys::LoneModifier));
     }
 
     #[test]
     fn an_escape_ends_its_piece() {
-        let pieces = encode(&["a".into(), "esc".into(), "b".into()]).unwrap();
+        let pieces = encode(&["a".into(), "esc".into(), "b".into()], false).unwrap();
         assert_eq!(pieces, [b"a\x1b".to_vec(), b"b".to_vec()]);
-        assert_eq!(encode(&["esc".into()]).unwrap(), [b"\x1b".to_vec()]);
+        assert_eq!(encode(&["esc".into()], false).unwrap(), [b"\x1b".to_vec()]);
     }
 
     #[test]
     fn keys_are_bounded() {
-        assert_eq!(encode(&[]), Err(BadKeys::Count));
-        assert_eq!(encode(&vec!["a".to_owned(); KEYS_MAX + 1]), Err(BadKeys::Count));
-        assert_eq!(encode(&["a".repeat(NAMES_BYTES_MAX + 1)]), Err(BadKeys::TooLong));
+        assert_eq!(encode(&[], false), Err(BadKeys::Count));
+        assert_eq!(encode(&vec!["a".to_owned(); KEYS_MAX + 1], false), Err(BadKeys::Count));
+        assert_eq!(encode(&["a".repeat(NAMES_BYTES_MAX + 1)], false), Err(BadKeys::TooLong));
     }
 }

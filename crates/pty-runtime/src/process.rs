@@ -34,8 +34,8 @@ use crate::{
     supervisor_protocol::{self as protocol, Command as Order, Hello, Report, Started, VERSION},
 };
 
-/// Inputs waiting to be typed, per agent. With the 1 MiB that one message may have, 16 MiB at the
-/// most wait for a program that reads nothing; then whoever types has to wait.
+/// Inputs waiting to be typed, per agent. With the 1 MiB that a message, raw keys and a frame of a
+/// terminal's socket may have each, 16 MiB at the most wait for a program that reads nothing; then whoever types has to wait.
 const INPUTS_WAITING_MAX: usize = 16;
 
 /// How long a supervisor may take to start its program; it takes milliseconds.

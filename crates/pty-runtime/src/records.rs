@@ -2,7 +2,8 @@
 //!
 //! `<root>/.runtime/agents/<session>/` holds `agent.json` (what the runtime knows of the agent, never
 //! its environment), `processes.json` and `exit.json` (of its supervisor) and the socket `socket`.
-//! Only the runtime's user may enter it, and no agent may name it as its folder.
+//! `<root>/.runtime/homes/<id>.json` names the workspace whose agent has the home `<root>/<id>`, for as long
+//! as that home is there. Only the runtime's user may enter it, and no agent may name it as its folder.
 
 use std::{
     fs::{self, File},
@@ -22,6 +23,8 @@ pub(crate) const FOLDER: &str = ".runtime";
 const AGENT: &str = "agent.json";
 const PROCESSES: &str = "processes.json";
 const EXIT: &str = "exit.json";
+/// What the name of a home's claim ends with, which that of a draft does not.
+const CLAIM: &str = ".json";
 /// Extension of a folder that is being removed.
 const GONE: &str = "gone";
 
@@ -36,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) role: Option<String>,
     pub(crate) reports_to: Option<String>,
     pub(crate) execution_id: Option<String>,
+    /// Of the request that started it, for a repetition that the next runtime gets.
+    pub(crate) request_id: Option<String>,
     pub(crate) thread: Option<ThreadRecord>,
     pub(crate) runtime_session_id: String,
     pub(crate) capabilities: Vec<String>,
@@ -69,6 +74,7 @@ pub enum FolderError {
 /// All records of one runtime, which holds the lock on them for as long as it lives.
 pub(crate) struct Records {
     agents: PathBuf,
+    homes: PathBuf,
     /// Unlocked by the kernel when the runtime ends, however it does.
     _lock: File,
 }
@@ -76,10 +82,11 @@ pub(crate) struct Records {
 impl Records {
     pub(crate) fn open(root: &Path) -> Result<Self, FolderError> {
         let folder = root.join(FOLDER);
-        let agents = folder.join("agents");
+        let (agents, homes) = (folder.join("agents"), folder.join("homes"));
         let unusable = |error| FolderError::Unusable(folder.clone(), error);
         make(&agents).map_err(unusable)?;
-        for ours in [&folder, &agents] {
+        make(&homes).map_err(unusable)?;
+        for ours in [&folder, &agents, &homes] {
             let metadata = fs::symlink_metadata(ours).map_err(unusable)?;
             if !metadata.is_dir() || metadata.uid() != own_user() || metadata.mode() & 0o077 != 0 {
                 return Err(FolderError::NotOurs(ours.clone()));
@@ -89,7 +96,10 @@ impl Records {
         let agents = agents.canonicalize().map_err(unusable)?;
         let lock = private_file().open(folder.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { agents, _lock: lock }),
+            Ok(()) => {
+                forget_homes(root, &homes).map_err(unusable)?;
+                Ok(Self { agents, homes, _lock: lock })
+            }
             Err(fs::TryLockError::WouldBlock) => Err(FolderError::InUse(root.to_owned())),
             Err(fs::TryLockError::Error(error)) => Err(unusable(error)),
         }
@@ -98,6 +108,22 @@ impl Records {
     /// Where an agent's folder is, made or not.
     pub(crate) fn folder(&self, session: &str) -> PathBuf {
         self.agents.join(session)
+    }
+
+    /// Whether the home with this name belongs to another workspace than `workspace`, or to the host's
+    /// owner, who has none and for whom no home is foreign.
+    pub(crate) fn is_foreign(&self, home: &str, workspace: Option<&str>) -> bool {
+        let owner = || read_if_there::<Home>(&self.homes, &claim_of(home));
+        workspace.is_some_and(|own| owner().is_some_and(|home| home.workspace_id.as_deref() != Some(own)))
+    }
+
+    /// Notes whose the home with this name is, unless that is known already.
+    pub(crate) fn claim(&self, home: &str, workspace: Option<&str>) -> io::Result<()> {
+        let claim = claim_of(home);
+        if self.homes.join(&claim).exists() {
+            return Ok(());
+        }
+        write(&self.homes, &claim, &Home { workspace_id: workspace.map(Into::into) })
     }
 
     /// The folders of all agents that an earlier runtime left. What it did not get round to removing
@@ -111,6 +137,30 @@ impl Records {
         }
         Ok(left)
     }
+}
+
+fn claim_of(home: &str) -> String {
+    format!("{home}{CLAIM}")
+}
+
+/// Whose a home is.
+#[derive(Serialize, Deserialize)]
+struct Home {
+    workspace_id: Option<String>,
+}
+
+/// Forgets whose the homes were that are gone.
+fn forget_homes(root: &Path, homes: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(homes)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // What is no claim is the draft of one.
+        let home = name.to_str().and_then(|name| name.strip_suffix(CLAIM));
+        if home.is_none_or(|home| fs::symlink_metadata(root.join(home)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Record {
@@ -177,6 +227,10 @@ fn write(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
     let mut file = private_file().truncate(true).open(&draft)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     fs::rename(draft, folder.join(name))
+}
+
+fn read_if_there<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
+    folder.join(name).exists().then(|| read(folder, name)).flatten()
 }
 
 fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {

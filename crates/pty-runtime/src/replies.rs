@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use crate::{lock::lock, problem::Problem};
 
 /// How long a repetition is recognised: longer than any caller keeps trying.
-const KEPT_FOR: Duration = Duration::from_mins(10);
+pub(crate) const KEPT_FOR: Duration = Duration::from_mins(10);
 /// Replies kept at once, a few hundred bytes each.
 const KEPT_MAX: usize = 1024;
 
@@ -38,6 +38,13 @@ impl Replies {
     pub(crate) async fn once(&self, key: Key, make: impl Future<Output = Result<SpawnReply, Problem>>) -> Result<SpawnReply, Problem> {
         let slot = self.slot(key);
         slot.get_or_try_init(|| make).await.cloned()
+    }
+
+    /// Remembers a reply that was given already, at an earlier time by an earlier runtime.
+    pub(crate) fn remember(&self, key: Key, reply: SpawnReply) {
+        if self.slot(key).set(reply).is_err() {
+            tracing::debug!("a reply is remembered already");
+        }
     }
 
     fn slot(&self, key: Key) -> Slot {

@@ -13,11 +13,11 @@ use axum::{
 use bytes::Bytes;
 use runtime_protocol::{
     AgentHandle, AgentList, AgentMetrics, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest,
-    SpawnedAgent, TERMINAL_PROTOCOL,
+    TERMINAL_PROTOCOL,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     adapter::Preset,
@@ -32,10 +32,12 @@ use crate::{
     output_stream,
     problem::Problem,
     process::{Input, Mode, Size},
+    replies::{self, Replies},
     server::App,
     socket::{self, Goodbye, Handshake},
     terminal_socket::{self, Framing, Start},
     text, thread_routes,
+    threads::Thread,
 };
 
 /// Longest id, name or capability, in bytes: they travel in every event, so they stay small.
@@ -46,8 +48,6 @@ const LAUNCH_BYTES_MAX: usize = 256 * 1024;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a caller can ask to wait before an agent is killed, in milliseconds.
 pub(crate) const STOP_TIMEOUT_MILLIS_MAX: u64 = 60_000;
-/// How long keys may wait for the agent to take them.
-const TYPED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause behind an Escape: programs wait up to 50 ms to tell it from the beginning of another key.
 const AFTER_ESCAPE: Duration = Duration::from_millis(60);
 /// Lines that one request for logs gets at the most; the ring rarely holds more.
@@ -210,20 +210,56 @@ async fn spawn(
     let request = spawn_request(&body)?;
     let workspace_id = workspace.and(Some(label("workspaceId", &request.workspace_id)?))?;
     let orders = orders(&app.config, &request, workspace_id.as_deref())?;
-    let id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-    let key = id.map(|id| label("X-Request-Id", id)).transpose()?.map(|id| (workspace_id, id.to_owned()));
+    let reply = spawn_once(app, request_id(&headers)?, workspace_id, orders).await?;
+    Ok((StatusCode::CREATED, axum::Json(reply)))
+}
+
+/// What tells a repetition of a request, if the caller gave it anything.
+fn request_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(id) = headers.get("x-request-id").filter(|id| !id.is_empty()) else {
+        return Ok(None);
+    };
+    let id = id.to_str().map_err(|_| Problem::invalid("X-Request-Id", "must be plain text"))?;
+    label("X-Request-Id", id).map(|id| Some(id.into()))
+}
+
+/// Starts what is ordered, unless a request with the same id has done so already.
+async fn spawn_once(
+    app: Arc<App>,
+    request_id: Option<String>,
+    workspace_id: Option<String>,
+    mut orders: Vec<Order>,
+) -> Result<SpawnReply, Problem> {
+    for order in &mut orders {
+        order.request_id.clone_from(&request_id);
+    }
     let work = {
         let app = Arc::clone(&app);
         async move {
-            match key {
-                Some(key) => app.replies.once(key, spawn_all(&app, orders)).await,
+            match request_id {
+                Some(id) => app.replies.once((workspace_id, id), spawn_all(&app, orders)).await,
                 None => spawn_all(&app, orders).await,
             }
         }
     };
     // On a task of its own: a caller that hangs up must not leave half a spawn behind.
-    let reply = app.tasks.spawn(work).await.map_err(|error| Problem::Internal(error.to_string()))??;
-    Ok((StatusCode::CREATED, axum::Json(reply)))
+    app.tasks.spawn(work).await.map_err(|error| Problem::Internal(error.to_string()))?
+}
+
+/// The replies that an earlier runtime gave to the requests that started these agents.
+pub(crate) fn replies_of(adopted: &[Arc<Agent>]) -> Replies {
+    let mut requests: HashMap<replies::Key, SpawnReply> = HashMap::new();
+    for agent in adopted {
+        if let Some(key) = agent.recent_request() {
+            let reply = requests.entry(key).or_insert_with(|| SpawnReply { success: true, ..SpawnReply::default() });
+            reply.agents.push(agent.spawned());
+        }
+    }
+    let replies = Replies::default();
+    for (key, reply) in requests {
+        replies.remember(key, reply);
+    }
+    replies
 }
 
 /// Reads a spawn request of either shape.
@@ -242,14 +278,7 @@ async fn spawn_all(app: &App, orders: Vec<Order>) -> Result<SpawnReply, Problem>
     let mut first_problem = None;
     for order in orders {
         match app.agents.spawn(order).await {
-            Ok(agent) => reply.agents.push(SpawnedAgent {
-                id: agent.id.clone(),
-                name: Some(agent.name.clone()),
-                agent_type: Some(agent.kind().into()),
-                status: Some(agent.status()),
-                runtime_session_id: Some(agent.runtime_session_id.clone()),
-                runtime_endpoint: Some(agent.endpoint().into()),
-            }),
+            Ok(agent) => reply.agents.push(agent.spawned()),
             Err(problem) => {
                 reply.errors.push(problem.to_string());
                 first_problem.get_or_insert(problem);
@@ -374,6 +403,9 @@ pub(crate) fn order(
         let why = "this runtime fetches no repositories; put one under its folder and name it in workdir";
         return Err(Problem::invalid("config.repoUrl and config.branch", why));
     }
+    if options.command.is_some() && !adapter.commands.is_empty() {
+        return Err(Problem::invalid("config.command", format!("is for the type custom; {} runs a program of its own", adapter.name)));
+    }
     context_files::check("contextFiles", &options.context_files)?;
     name.as_deref().map(|name| label("name", name)).transpose()?;
     if capabilities.len() > CAPABILITIES_MAX {
@@ -411,6 +443,7 @@ pub(crate) fn order(
         role: options.role,
         reports_to: options.reports_to,
         execution_id: options.execution_id,
+        request_id: None,
         thread: None,
         callback_url: None,
         command: options.command,
@@ -455,17 +488,17 @@ struct AgentConfig {
 async fn create(
     State(app): Shared,
     Workspace(workspace_id): Workspace,
+    headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Result<(StatusCode, axum::Json<AgentHandle>), Problem> {
     let invalid = |error| invalid_member("", &error);
     let config: AgentConfig = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let options = serde_path_to_error::deserialize(&body).map_err(invalid)?;
     let order = order(&app.config, config.id, Some(config.name), &config.agent_type, config.capabilities, options)?;
-    let order = Order { workspace_id, ..order };
-    let agents = Arc::clone(&app.agents);
-    let spawning = app.tasks.spawn(async move { agents.spawn(order).await });
-    let agent = spawning.await.map_err(|error| Problem::Internal(error.to_string()))??;
-    Ok((StatusCode::CREATED, axum::Json(agent.handle())))
+    let order = Order { workspace_id: workspace_id.clone(), ..order };
+    let reply = spawn_once(Arc::clone(&app), request_id(&headers)?, workspace_id, vec![order]).await?;
+    let id = reply.agents.first().map(|agent| agent.id.as_str()).unwrap_or_default();
+    Ok((StatusCode::CREATED, axum::Json(app.agents.find(id)?.handle())))
 }
 
 async fn list(State(app): Shared, workspace: Workspace, params: Params) -> axum::Json<AgentList> {
@@ -549,6 +582,11 @@ async fn release_execution(
     let releasing = {
         let app = Arc::clone(&app);
         async move {
+            let of_execution = |thread: &Thread| workspace.includes(thread.workspace_id.as_deref()) && thread.record.execution_id == id;
+            for thread in app.threads.list().iter().filter(|thread| of_execution(thread)) {
+                // What it gives is among the agents below; one that is not there yet ends when it is.
+                drop(thread.stopping(&app.agents));
+            }
             let its = app.agents.list().into_iter().filter(|agent| workspace.sees(agent) && agent.execution_id.as_deref() == Some(&id));
             let stops = its.map(|agent| {
                 let agents = &app.agents;
@@ -560,7 +598,7 @@ async fn release_execution(
             });
             futures_util::future::join_all(stops).await.into_iter().collect::<Result<(), Problem>>()?;
             for thread in app.threads.list() {
-                if workspace.includes(thread.workspace_id.as_deref()) && thread.record.execution_id == id {
+                if of_execution(&thread) {
                     app.threads.forget(&thread);
                 }
             }
@@ -633,7 +671,7 @@ async fn press(State(app): Shared, Named(agent): Named, Json(request): Json<Keys
 
 /// Presses keys in their order, on a task of its own: who hangs up does not leave half of them.
 pub(crate) async fn press_keys(app: &App, agent: Arc<Agent>, names: KeyNames) -> Result<(), Problem> {
-    let pieces = keys::encode(&names.into_names()).map_err(|error| Problem::invalid("keys", error))?;
+    let pieces = keys::encode(&names.into_names(), agent.wants_application_keys()).map_err(|error| Problem::invalid("keys", error))?;
     let typing = async move {
         let mut first = true;
         for piece in pieces {
@@ -649,8 +687,7 @@ pub(crate) async fn press_keys(app: &App, agent: Arc<Agent>, names: KeyNames) ->
 
 /// Types bytes as they are.
 pub(crate) async fn type_raw(agent: &Agent, bytes: Bytes) -> Result<(), Problem> {
-    let typed = timeout(TYPED_WITHIN, agent.input()?.send(Input::Keys(bytes))).await;
-    typed.map_err(|_| Problem::InputTimeout(agent.id.clone()))?.map_err(|_| Problem::AgentStopped(agent.id.clone()))
+    agent.type_in(Input::Keys(bytes)).await
 }
 
 async fn logs(Named(agent): Named, params: Params) -> Result<Response, Problem> {

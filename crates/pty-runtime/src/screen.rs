@@ -116,6 +116,11 @@ impl Screen {
         self.size
     }
 
+    /// Whether the program asked for cursor keys in application mode.
+    pub(crate) fn wants_application_keys(&self) -> bool {
+        self.modes.cursor_keys
+    }
+
     /// How far the output was read.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
@@ -291,6 +296,8 @@ struct Modes {
     /// Private modes that are set.
     set: BTreeSet<u16>,
     keypad: bool,
+    /// Cursor keys are sent in application mode; the model of the terminal draws this itself.
+    cursor_keys: bool,
     cursor_style: Option<u16>,
     alternate: bool,
 }
@@ -307,6 +314,7 @@ enum ModeState {
 
 /// Mouse reports, focus reports and bracketed paste.
 const VIEWER_MODES: [u16; 8] = [1000, 1002, 1003, 1004, 1005, 1006, 1015, 2004];
+const CURSOR_KEYS_MODE: u16 = 1;
 const ALTERNATE_MODES: [u16; 3] = [47, 1047, 1049];
 /// No sequence that sets modes is longer; a longer one is none.
 const SEQUENCE_CHARS_MAX: usize = 64;
@@ -353,6 +361,8 @@ impl Modes {
         for mode in modes.split(';').filter_map(|mode| mode.parse().ok()) {
             if ALTERNATE_MODES.contains(&mode) {
                 self.alternate = end == 'h';
+            } else if mode == CURSOR_KEYS_MODE {
+                self.cursor_keys = end == 'h';
             } else if VIEWER_MODES.contains(&mode) && end == 'h' {
                 self.set.insert(mode);
             } else {

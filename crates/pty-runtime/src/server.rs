@@ -114,7 +114,7 @@ impl Runtime {
         let threads = Arc::new(Threads::new(Arc::clone(&agents), Arc::clone(&events), tasks.clone(), closing.clone()));
         threads.adopt();
         tasks.spawn(forget_old(Arc::clone(&agents), Arc::clone(&threads), closing.clone()));
-        let (replies, started) = (Replies::default(), Instant::now());
+        let (replies, started) = (routes::replies_of(&agents.list()), Instant::now());
         let app = Arc::new(App { config, agents, threads, events, replies, tasks, closing, started });
         app.tasks.spawn(accept::serve(
             listener,

@@ -144,8 +144,11 @@ impl<'a> View<'a> {
             }
             self.state.mark_unchanged();
             self.output.mark_unchanged();
-            // The exit is looked at first: it comes after the last output.
-            let exit = self.state.borrow().exit.clone();
+            // The exit is looked at first: it comes after the last output. A failed start has none.
+            let (exit, is_final) = {
+                let state = self.state.borrow();
+                (state.exit.clone(), state.status.is_final())
+            };
             match self.agent.output.read(self.cursor, FRAME_BYTES_MAX) {
                 Found::Bytes(bytes) => {
                     self.cursor += bytes.len() as u64;
@@ -162,6 +165,7 @@ impl<'a> View<'a> {
                 Found::UpToDate => match exit {
                     Some(exit) if !self.told_exit => self.tell_exit(&exit),
                     Some(_) => return Err(Goodbye::AGENT_EXITED),
+                    None if is_final => return Err(Goodbye::AGENT_EXITED),
                     None if self.last_look => return Err(Goodbye::SHUTDOWN),
                     None => self.changed().await?,
                 },
@@ -226,7 +230,7 @@ fn control(control: &Control) -> Message {
 }
 
 async fn take_input(stream: &mut Stream, agent: &Agent, ask_pong: mpsc::Sender<()>) -> Goodbye {
-    let mut input = agent.input();
+    let mut input = None;
     loop {
         let keys = match socket::receive(stream).await {
             Incoming::Text(text) => match Said::by(&text) {
@@ -246,13 +250,15 @@ async fn take_input(stream: &mut Stream, agent: &Agent, ask_pong: mpsc::Sender<(
             Incoming::Binary(bytes) => bytes,
             Incoming::Ended(goodbye) => return goodbye,
         };
+        if input.is_none() {
+            // Not kept where there is none: the agent may be about to start.
+            input = agent.input_when_started().await.ok();
+        }
         // Once the agent has ended nobody reads input; the viewer hears of the end by itself.
-        let ended = match &input {
-            Ok(input) => input.send(Input::Keys(keys)).await.is_err(),
-            Err(_) => false,
-        };
-        if ended {
-            input = agent.input();
+        if let Some(open) = &input
+            && open.send(Input::Keys(keys)).await.is_err()
+        {
+            input = None;
         }
     }
 }

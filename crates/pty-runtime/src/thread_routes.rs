@@ -59,9 +59,9 @@ pub(crate) async fn show(NamedThread(thread): NamedThread) -> axum::Json<ThreadH
 pub(crate) async fn stop(State(app): Shared, NamedThread(thread): NamedThread, params: Params) -> Result<StatusCode, Problem> {
     let timeout = params.number("timeout", 0..=routes::STOP_TIMEOUT_MILLIS_MAX)?;
     let patience = routes::patience(timeout, params.flag("force")?);
-    match thread.agent() {
-        Ok(agent) => routes::end(&app, agent, patience).await,
-        Err(_) => Ok(StatusCode::NO_CONTENT),
+    match thread.stopping(&app.agents) {
+        Some(agent) => routes::end(&app, agent, patience).await,
+        None => Ok(StatusCode::NO_CONTENT),
     }
 }
 

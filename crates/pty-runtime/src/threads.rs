@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    agents::{Agent, Agents, Order},
+    agents::{Agent, Agents, Order, Patience},
     event_stream::{Concerned, EventLog, Follower, Missed, Recorded},
     lock::lock,
     problem::Problem,
@@ -74,6 +74,8 @@ struct Stage {
     agent: Option<Arc<Agent>>,
     /// The agent waits for an answer that nobody gave yet.
     blocked: bool,
+    /// Somebody ended it before its agent was there, which then ends at once.
+    stopping: bool,
     ended: Option<(ThreadStatus, Instant)>,
     updated_at: DateTime<Utc>,
 }
@@ -114,6 +116,17 @@ impl Thread {
     /// Errors: `AgentStopped` before its start and after its end.
     pub(crate) fn agent(&self) -> Result<Arc<Agent>, Problem> {
         lock(&self.stage).agent.clone().ok_or_else(|| Problem::AgentStopped(self.agent_id.clone()))
+    }
+
+    /// The agent that is to be ended with the thread: `None` after its end, and before its start, when
+    /// the thread notes that the agent has to end as soon as it is there.
+    pub(crate) fn stopping(&self, agents: &Agents) -> Option<Arc<Agent>> {
+        let mut stage = lock(&self.stage);
+        if stage.agent.is_none() && stage.ended.is_none() {
+            stage.stopping = true;
+            return agents.find(&self.agent_id).ok();
+        }
+        stage.agent.clone()
     }
 
     /// Notes that somebody answered, so that the thread is not blocked any more.
@@ -208,7 +221,7 @@ impl Threads {
             agent_id,
             agent_type: agent_order.adapter.name.clone(),
             role: agent_order.role.clone(),
-            stage: Mutex::new(Stage { agent: None, blocked: false, ended: None, updated_at: record.created_at }),
+            stage: Mutex::new(Stage { agent: None, blocked: false, stopping: false, ended: None, updated_at: record.created_at }),
             record,
         });
         self.insert(&thread)?;
@@ -216,9 +229,16 @@ impl Threads {
         let follower = self.events.follow();
         match self.agents.spawn(agent_order).await {
             Ok(agent) => {
-                lock(&thread.stage).agent = Some(Arc::clone(&agent));
+                let stopping = {
+                    let mut stage = lock(&thread.stage);
+                    stage.agent = Some(Arc::clone(&agent));
+                    stage.stopping
+                };
                 let output = NewOutput::since(&agent, 0);
-                self.attend(&thread, agent, follower, output, Told::Nothing);
+                self.attend(&thread, Arc::clone(&agent), follower, output, Told::Nothing);
+                if stopping {
+                    self.agents.stop(&agent, Patience::KillAtOnce, "stopped").await?;
+                }
                 Ok(thread)
             }
             Err(problem) => {
@@ -239,7 +259,13 @@ impl Threads {
                 agent_id: agent.id.clone(),
                 agent_type: agent.kind().into(),
                 role: agent.role.clone(),
-                stage: Mutex::new(Stage { agent: Some(Arc::clone(&agent)), blocked: false, ended: None, updated_at: Utc::now() }),
+                stage: Mutex::new(Stage {
+                    agent: Some(Arc::clone(&agent)),
+                    blocked: false,
+                    stopping: false,
+                    ended: None,
+                    updated_at: Utc::now(),
+                }),
                 record,
             });
             lock(&self.listed).insert(thread.record.id.clone(), Arc::clone(&thread));
@@ -313,10 +339,10 @@ impl Threads {
             EventName::AgentStarted => ThreadEventType::Started,
             EventName::AgentReady => ThreadEventType::Ready,
             EventName::LoginRequired => ThreadEventType::AuthRequired,
-            EventName::BlockingPrompt => ThreadEventType::Blocked,
+            EventName::BlockingPrompt | EventName::Question => ThreadEventType::Blocked,
             EventName::AgentStopped => ThreadEventType::Stopped,
             EventName::AgentError if agent.status().is_final() => ThreadEventType::Failed,
-            EventName::AgentError | EventName::Message | EventName::Question | EventName::ThreadEvent | EventName::Unknown(_) => {
+            EventName::AgentError | EventName::Message | EventName::ThreadEvent | EventName::Unknown(_) => {
                 return false;
             }
         };

@@ -42,6 +42,11 @@ impl Turns {
         }
     }
 
+    /// Gives the next message the number `first`, unless messages have come that far already.
+    pub(crate) fn number_from(&mut self, first: u64) {
+        self.count = self.count.max(first.saturating_sub(1));
+    }
+
     /// Closes the turn without a text: nobody is told.
     pub(crate) fn abandon(&mut self, screen: &mut Screen) {
         self.open = None;
@@ -185,5 +190,9 @@ mod tests {
         let long = turns.message("a", Direction::Outbound, &"\u{20ac}".repeat(CONTENT_BYTES_MAX), false, now);
         assert!(long.content.len() <= CONTENT_BYTES_MAX && long.metadata.is_some());
         assert_eq!((long.id.as_str(), long.kind), ("a-msg-2", MessageKind::Response));
+        turns.number_from(2);
+        assert_eq!(turns.message("a", Direction::Inbound, "hi", false, now).id, "a-msg-3");
+        turns.number_from(5000);
+        assert_eq!(turns.message("a", Direction::Inbound, "hi", false, now).id, "a-msg-5000");
     }
 }

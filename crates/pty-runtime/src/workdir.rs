@@ -10,14 +10,26 @@ use crate::{problem::Problem, records};
 
 /// Makes `wanted` (taken from `root` if relative) exist under `root` and gives its real path.
 ///
-/// Links are followed before anything is made, so one that leads outside is refused too.
-/// Errors: `Invalid` when the folder lies outside, `SpawnFailed` when it cannot be made.
+/// Errors: as [`find`].
 pub(crate) fn under(root: &Path, wanted: &Path) -> Result<PathBuf, Problem> {
+    let real = find(root, wanted)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&real)
+        .map_err(|error| Problem::SpawnFailed(format!("folder {}: {error}", wanted.display())))?;
+    Ok(real)
+}
+
+/// The real path of `wanted` under `root`, which alone is made.
+///
+/// Links are followed before anything is made, so one that leads outside is refused too.
+/// Errors: `Invalid` when the folder lies outside, `SpawnFailed` when it cannot be looked for.
+pub(crate) fn find(root: &Path, wanted: &Path) -> Result<PathBuf, Problem> {
     let failed = |error: std::io::Error| Problem::SpawnFailed(format!("folder {}: {error}", wanted.display()));
     let outside = || Problem::invalid("workdir", format!("{} is not under the folder for agents", wanted.display()));
-    let make = |folder: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
 
-    make(root).map_err(failed)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
     let root = root.canonicalize().map_err(failed)?;
     let mut folder = root.join(wanted);
     let mut missing = Vec::new();
@@ -39,7 +51,6 @@ pub(crate) fn under(root: &Path, wanted: &Path) -> Result<PathBuf, Problem> {
     if real.starts_with(root.join(records::FOLDER)) {
         return Err(outside());
     }
-    make(&real).map_err(failed)?;
     Ok(real)
 }
 

@@ -63,6 +63,8 @@ async fn every_refusal_has_its_status_and_code() {
         (spawn(json!({ "count": 3 })), 400, "INVALID_REQUEST", "count"),
         (spawn(json!({ "id": "../x" })), 400, "INVALID_REQUEST", "id"),
         (spawn(json!({ "agentType": "custom", "config": { "command": "python3" } })), 400, "INVALID_REQUEST", "config.command"),
+        (spawn(json!({ "config": { "command": "bash" } })), 400, "INVALID_REQUEST", "config.command"),
+        (json!(["echo"]), 400, "INVALID_REQUEST", "must be an object"),
         (spawn(json!({ "config": { "workdir": "/etc" } })), 400, "INVALID_REQUEST", "workdir"),
         (spawn(json!({ "config": { "env": { "A": 1 } } })), 400, "INVALID_REQUEST", "config.env.A"),
         (spawn(json!({ "config": { "env": { "A=B": "1" } } })), 400, "INVALID_REQUEST", "config.env"),
@@ -90,9 +92,14 @@ async fn every_refusal_has_its_status_and_code() {
     for message in ["", " \n\u{1b}[31m\u{3}"] {
         assert_eq!(world.post(&format!("/api/agents/{id}/send"), &json!({ "message": message })).await.status, 400);
     }
+    let long = world.post(&format!("/api/agents/{id}/send"), &json!({ "message": "x".repeat(1024 * 1024 + 1) })).await;
+    assert_eq!((long.status, long.body["error"].as_str()), (400, Some("message: must be at most 1048576 bytes")));
     let url = world.url("/api/spawn");
     let malformed = reply(world.client.post(&url).body("{\"agentType\":")).await;
     assert_eq!((malformed.status, malformed.body["code"].as_str()), (400, Some("INVALID_REQUEST")));
+    assert_eq!(malformed.body["error"], "the request body is not JSON (line 1, column 13)");
+    let odd = reply(world.client.post(&url).header("x-request-id", "\u{e9}".as_bytes()).json(&spawn(json!({})))).await;
+    assert_eq!((odd.status, odd.body["error"].as_str()), (400, Some("X-Request-Id: must be plain text")));
     let huge = reply(world.client.post(&url).body(vec![b' '; 10 * 1024 * 1024 + 1])).await;
     assert_eq!((huge.status, huge.body["code"].as_str()), (413, Some("PAYLOAD_TOO_LARGE")));
 }
@@ -148,6 +155,11 @@ async fn a_repeated_request_id_spawns_nothing_twice() {
     assert_eq!(post("r1").await.body, a.body);
     assert_ne!(post("r2").await.body, a.body);
     assert_eq!(world.get("/api/agents").await.body["count"], 2);
+    let single = json!({ "name": "solo", "type": "echo" });
+    let create = || reply(world.client.post(world.url("/agents")).header("x-request-id", "r1").json(&single));
+    let (a, b) = (create().await, create().await);
+    assert_eq!((a.status, &a.body["id"]), (201, &b.body["id"]));
+    assert_eq!(world.get("/api/agents").await.body["count"], 3);
 }
 
 #[tokio::test]
@@ -172,6 +184,46 @@ async fn stopping_ends_everything_that_the_agent_started() {
         assert_eq!(agent["status"], "stopped");
         eventually("end of the child", async || if is_alive(child) { Err(child) } else { Ok(()) }).await;
     }
+}
+
+#[tokio::test]
+async fn homes_are_their_workspaces_alone() {
+    let world = World::new().await;
+    let request = |workspace: &str, id: &str, workdir: Option<&str>| {
+        let mut body = scripted("exit 0");
+        body["workspaceId"] = json!(workspace);
+        body["id"] = json!(id);
+        body["config"]["workdir"] = json!(workdir);
+        body
+    };
+    world.spawn(&request("w1", "mine", None)).await;
+    world.until_status("mine", "stopped").await;
+    let started = world.get("/api/agents").await.body["count"].clone();
+    for (id, workdir, code) in [
+        ("mine", None, "AGENT_EXISTS"),
+        ("other", Some("."), "INVALID_REQUEST"),
+        ("other", Some("mine"), "INVALID_REQUEST"),
+        ("other", Some("mine/deeper"), "INVALID_REQUEST"),
+        ("other", Some("/etc"), "INVALID_REQUEST"),
+    ] {
+        let refused = world.post("/api/spawn", &request("w2", id, workdir)).await;
+        assert_eq!(refused.body["code"], code, "{id} {workdir:?} {}", refused.body);
+    }
+    assert_eq!(world.get("/api/agents").await.body["count"], started);
+    assert!(!world.root.path().join("other").exists() && !world.root.path().join("mine/deeper").exists());
+    world.spawn(&request("w2", "other", Some("shared"))).await;
+    world.spawn(&request("w1", "mine", Some("shared"))).await;
+    world.until_status("mine", "stopped").await;
+    // Nor does the home change hands once the agent is forgotten.
+    let releasing = {
+        let mut body = request("w1", "mine", None);
+        body["config"]["executionId"] = json!("e1");
+        world.spawn(&body).await;
+        world.delete("/api/executions/e1/resources").await
+    };
+    assert_eq!((releasing.status, world.get("/api/agents/mine").await.status), (204, 404));
+    assert_eq!(world.post("/api/spawn", &request("w2", "mine", None)).await.body["code"], "AGENT_EXISTS");
+    assert_eq!(world.post("/agents", &json!({ "id": "mine", "name": "owner", "type": "echo", "workdir": "." })).await.status, 201);
 }
 
 /// A process that nobody reaps after its parent's death is dead all the same.

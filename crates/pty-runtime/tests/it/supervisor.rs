@@ -447,6 +447,22 @@ async fn a_thread_goes_on_with_its_agent_and_is_not_told_its_objective_again() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_repeated_after_a_restart_starts_nothing_twice() {
+    let root = folder();
+    let first = Program::start(root.path(), &[]).await;
+    let spawn = |program: &Program| {
+        let url = format!("http://{}/api/spawn", program.address);
+        reply(program.client.post(url).header("x-request-id", "r1").json(&scripted("sleep 1000")))
+    };
+    let before = spawn(&first).await;
+    first.crash().await;
+    let second = Program::start(root.path(), &[]).await;
+    let again = spawn(&second).await;
+    assert_eq!((again.status, &again.body["agents"][0]["id"]), (201, &before.body["agents"][0]["id"]));
+    assert_eq!(second.get("/api/agents").await.body["count"], 1);
+}
+
+#[tokio::test]
 async fn an_adopted_agent_cannot_be_restarted_since_nobody_knows_its_environment_any_more() {
     let root = tempfile::tempdir().unwrap();
     let program = Program::start(root.path(), &[]).await;

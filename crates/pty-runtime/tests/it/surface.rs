@@ -94,6 +94,11 @@ async fn keys_reach_the_program_as_a_terminal_sends_them() {
     assert_eq!((sent.status, &sent.body), (200, &json!({ "sent": true })));
     world.until_logs(&id, "^[[A^A^[[Z^[^[[15~hello^[x^M").await;
 
+    let id_of_application = world.script("stty raw -echo; printf '\\033[?1hup'; cat -v").await;
+    world.until_logs(&id_of_application, "up").await;
+    world.post(&format!("/api/agents/{id_of_application}/keys"), &json!({ "keys": ["up", "shift+up"] })).await;
+    world.until_logs(&id_of_application, "^[OA^[[1;2A").await;
+
     for keys in [json!([]), json!(["ctrl"]), json!(5), json!(vec!["a"; 257]), json!("x".repeat(17 * 1024))] {
         let refused = world.post(&url, &json!({ "keys": keys })).await;
         assert_eq!((refused.status, refused.body["code"].as_str()), (400, Some("INVALID_REQUEST")), "{}", refused.body);

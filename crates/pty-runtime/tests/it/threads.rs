@@ -78,6 +78,30 @@ async fn a_thread_works_on_its_objective_and_tells_of_it_in_order() {
 }
 
 #[tokio::test]
+async fn a_thread_that_is_ended_while_it_starts_does_not_go_on() {
+    let world = World::new().await;
+    for path in ["/api/threads/early", "/api/executions/exec-1/resources"] {
+        let mut body = thread();
+        body["id"] = json!("early");
+        let ending = async {
+            eventually("the thread", async || {
+                let status = world.get("/api/threads/early").await.status;
+                if status == 200 { Ok(()) } else { Err(status) }
+            })
+            .await;
+            world.delete(path).await.status
+        };
+        let (_started, ended) = tokio::join!(world.post("/api/threads", &body), ending);
+        assert_eq!(ended, 204, "{path}");
+        eventually("no living agent", async || {
+            let live = world.get("/api/health").await.body["activeAgents"].clone();
+            if live == 0 { Ok(()) } else { Err(live) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_the_agent_is_the_end_of_its_thread() {
     let world = World::new().await;
     let mut body = thread();
