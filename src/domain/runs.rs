@@ -39,9 +39,6 @@ const SILENCE_CONFIRMS: Duration = Duration::from_secs(3);
 /// A reported end that is undecided for this long is looked into again: whoever did is gone, or could not tell.
 const REPORT_FORGOTTEN: TimeDelta = TimeDelta::seconds(10);
 
-/// Runs that one round of the stopper takes at the most.
-const STOPPING_MAX: i64 = 50;
-
 /// News of a run, with what may come along.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -191,6 +188,10 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         keys::revoke_all(tx, run.workspace, &run.agent).await?;
     }
     storage::runs::save(tx.conn(), &run).await?;
+    if status == RunStatus::Ready {
+        let now = tx.now();
+        storage::runs::note_ready(tx.conn(), run.id, now).await?;
+    }
     if let (Some(session), Some(news)) = (run.terminal_session, session_news) {
         terminals::hear(tx, session, news, Some(&run.login)).await?;
     }
@@ -397,7 +398,16 @@ pub async fn hear_link(
     is_connected: impl Fn(SessionId) -> bool,
 ) -> Result<FollowUp, StorageError> {
     match news {
-        LinkNews::Agents(handles) => reconcile(tx, policy, reach, handles).await,
+        LinkNews::Agents(handles) => {
+            let follow_up = reconcile(tx, policy, reach, handles).await?;
+            // Another node's connection may have broken since ours was told of.
+            for session in storage::terminals::not_open_on(tx.conn(), reach).await? {
+                if is_connected(session) {
+                    terminals::hear(tx, session, SessionNews::Connected, None).await?;
+                }
+            }
+            Ok(follow_up)
+        }
         LinkNews::Event(event) => {
             let doubtful = hear_event(tx, policy, reach, event).await?;
             Ok(FollowUp { doubtful: doubtful.into_iter().collect(), ..FollowUp::default() })
@@ -481,6 +491,8 @@ pub(super) async fn undo_spawn(tx: &mut Tx, id: RunId, error: &str) -> Result<()
         let event = Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: run.requested_by, kind };
         events::record(tx, event).await?;
     }
+    // The agent before its session, as where a runtime offers one.
+    storage::agents::lock(tx.conn(), run.workspace, &run.agent).await?;
     terminals::cut_of_agent(tx, run.workspace, &run.agent).await?;
     storage::agents::delete(tx.conn(), run.workspace, &run.agent).await?;
     storage::users::delete_of_agent(tx.conn(), run.workspace, &run.agent).await
@@ -527,9 +539,10 @@ pub async fn end_session(tx: &mut Tx, session: &TerminalSession, by: UserId) -> 
     Ok(())
 }
 
-/// Runs whose end was asked for and is not confirmed, longest waiting first.
-pub async fn stopping(conn: &mut Conn) -> Result<Vec<Run>, StorageError> {
-    storage::runs::stopping(conn, STOPPING_MAX).await
+/// At most `limit` runs whose end was asked for and is not confirmed, without `except`: longest waiting first, and
+/// `last` behind all others.
+pub async fn stopping(conn: &mut Conn, except: &[RunId], last: &[RunId], limit: usize) -> Result<Vec<Run>, StorageError> {
+    storage::runs::stopping(conn, except, last, i64::try_from(limit).unwrap_or(i64::MAX)).await
 }
 
 /// Has the runtime end the process, and says how it ended. No transaction is open meanwhile.

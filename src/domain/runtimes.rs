@@ -290,7 +290,8 @@ pub async fn add(tx: &mut Tx, runtimes: &Runtimes, admin: &Admin, new: NewRuntim
     Ok(named.into())
 }
 
-/// Changes a runtime. Its endpoint and token stay while agents run there.
+/// Changes a runtime. Its endpoint stays while agents run there; another token is used from the next call on, and
+/// from the next time that a terminal has to be connected.
 ///
 /// Records [`EventKind::RuntimeChanged`]. Errors: `NotFound`, `InUse`, `Storage`.
 pub async fn change(
@@ -465,6 +466,8 @@ pub async fn heartbeat(
     runtime_id: &str,
     condition: &Condition,
 ) -> Result<(), HeartbeatError> {
+    // The workspace before the health of its runtimes, as whoever changes a runtime.
+    storage::workspaces::lock(tx.conn(), workspace).await?.ok_or(HeartbeatError::WorkspaceUnknown)?;
     let (known, shown) = of_workspace(tx.conn(), runtimes, workspace).await?;
     let endpoint = canonical(runtime_id).ok();
     let is_meant = |runtime: &&WorkspaceRuntime| runtime.name.as_str() == runtime_id || endpoint.as_deref() == Some(&runtime.endpoint);
@@ -493,10 +496,11 @@ pub async fn heartbeat(
     Ok(())
 }
 
-/// What was online when this service ended may have gone since: it is to be heard of anew before it counts as silent.
+/// What was online when the service ended may have gone since: where nobody has heard of it for as long as a runtime
+/// may be silent, it is to be heard of anew before it counts as silent.
 pub async fn doubt(tx: &mut Tx) -> Result<(), StorageError> {
     let now = tx.now();
-    storage::runtimes::doubt(tx.conn(), now).await
+    storage::runtimes::doubt(tx.conn(), now - SILENCE_MAX, now).await
 }
 
 /// Moves those within `reaches` that were silent for too long to offline, and their sessions to disconnected.

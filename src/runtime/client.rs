@@ -203,15 +203,21 @@ impl<'a> Route<'a> {
     }
 }
 
+/// The base URL that an endpoint names: without query and fragment.
+pub(super) fn base_url(endpoint: &str) -> Result<Url, BadEndpoint> {
+    let mut url: Url = endpoint.trim().parse().map_err(|_| BadEndpoint)?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(BadEndpoint);
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
 impl RuntimeClient {
     /// `endpoint` is the base URL and may have a path prefix; `token` is sent as a bearer token.
     pub fn new(endpoint: &str, token: Option<String>) -> Result<Self, BadEndpoint> {
-        let mut endpoint: Url = endpoint.parse().map_err(|_| BadEndpoint)?;
-        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host().is_none() {
-            return Err(BadEndpoint);
-        }
-        endpoint.set_query(None);
-        endpoint.set_fragment(None);
+        let endpoint = base_url(endpoint)?;
         let http = builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::none())

@@ -43,7 +43,8 @@ pub enum LinkNews {
     /// Every agent that the runtime knows now.
     Agents(Vec<AgentHandle>),
     Event(Box<EventFrame>),
-    /// The runtime cannot be reached. A break that the next attempt mends is not told.
+    /// The runtime cannot be reached: it takes no socket, and does not list its agents either. A break that the next
+    /// attempt mends is not told.
     Lost,
     /// It can be reached again, after [`Self::Lost`].
     Regained,
@@ -197,9 +198,7 @@ impl Link {
         let mut socket = match self.open().await {
             Ok(socket) => socket,
             Err(error) => {
-                if !std::mem::replace(&mut self.is_lost, true) {
-                    report(&self.news, LinkNews::Lost).await;
-                }
+                self.list_without_stream().await;
                 return Err(error);
             }
         };
@@ -253,6 +252,26 @@ impl Link {
                     }
                     let ping = socket.send(Message::Ping(bytes::Bytes::new()));
                     timeout(PING_WITHIN, ping).await.map_err(|_| LinkError::Silent)??;
+                }
+            }
+        }
+    }
+
+    /// Lists the agents of a runtime whose stream could not be opened: it may have none and answer requests all the
+    /// same. Attempts to open it go on, at most half a minute apart, and so do the lists.
+    async fn list_without_stream(&mut self) {
+        match self.runtime.agents().await {
+            Ok(agents) => {
+                if std::mem::take(&mut self.is_lost) {
+                    report(&self.news, LinkNews::Regained).await;
+                }
+                tracing::debug!(runtime = self.runtime.endpoint(), agents = agents.len(), "runtime listed without its events");
+                report(&self.news, LinkNews::Agents(agents)).await;
+            }
+            Err(error) => {
+                tracing::debug!(runtime = self.runtime.endpoint(), error = &error as &dyn std::error::Error, "no list of agents either");
+                if !std::mem::replace(&mut self.is_lost, true) {
+                    report(&self.news, LinkNews::Lost).await;
                 }
             }
         }

@@ -73,6 +73,8 @@ struct State {
     heard_bytes: u64,
     /// The runtime has no terminals to show.
     unsupported: bool,
+    /// The runtime closed the terminal with the word that its process ended.
+    exited: bool,
     /// Whether output may still come; once it cannot, viewers are told the final status.
     open: bool,
 }
@@ -80,6 +82,8 @@ struct State {
 /// One live terminal.
 pub struct Terminal {
     spec: TerminalSpec,
+    /// Whom to dial: the endpoint stays, while the token may be replaced.
+    runtime: watch::Sender<RuntimeClient>,
     state: Mutex<State>,
     /// Wakes viewers; the value means nothing.
     changed: watch::Sender<()>,
@@ -96,7 +100,7 @@ pub struct Terminal {
 pub struct NotConnected;
 
 impl Terminal {
-    fn new(spec: TerminalSpec) -> (Self, mpsc::Receiver<Input>) {
+    fn new(spec: TerminalSpec, runtime: RuntimeClient) -> (Self, mpsc::Receiver<Input>) {
         let (input, inputs) = mpsc::channel(INPUT_QUEUE);
         let state = State {
             ring: Ring::default(),
@@ -106,10 +110,12 @@ impl Terminal {
             status_version: 0,
             heard_bytes: 0,
             unsupported: false,
+            exited: false,
             open: true,
         };
         let terminal = Self {
             spec,
+            runtime: watch::Sender::new(runtime),
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
             input,
@@ -122,6 +128,11 @@ impl Terminal {
 
     pub(super) fn spec(&self) -> &TerminalSpec {
         &self.spec
+    }
+
+    /// The client to dial with, and those that come after it.
+    pub(super) fn runtime(&self) -> watch::Receiver<RuntimeClient> {
+        self.runtime.subscribe()
     }
 
     pub(super) fn cut(&self) -> &CancellationToken {
@@ -152,7 +163,7 @@ impl Terminal {
             } else {
                 state.ring.skip_to(offset);
             }
-            state.ring.push(bytes);
+            state.ring.push(&bytes);
         }
         self.changed.send_replace(());
     }
@@ -160,7 +171,7 @@ impl Terminal {
     /// Shows viewers a line of our own, between what came before and what comes after.
     pub(super) fn notice(&self, text: &str) {
         // Attributes that the program set end before the line and are not taken up behind it.
-        self.lock().ring.push(Bytes::from(format!("\r\n\u{1b}[0;2m[{text}]\u{1b}[0m\r\n")));
+        self.lock().ring.push(format!("\r\n\u{1b}[0;2m[{text}]\u{1b}[0m\r\n").as_bytes());
         self.changed.send_replace(());
     }
 
@@ -168,6 +179,15 @@ impl Terminal {
     pub(super) fn set_unsupported(&self, unsupported: bool) {
         self.lock().unsupported = unsupported;
         self.changed.send_replace(());
+    }
+
+    /// The runtime has said, as it closed the terminal, that the process ended.
+    pub(super) fn set_exited(&self) {
+        self.lock().exited = true;
+    }
+
+    fn is_exited(&self) -> bool {
+        self.lock().exited
     }
 
     #[must_use]
@@ -193,7 +213,8 @@ impl Terminal {
     }
 
     /// Watches for output that shows that the process lives (runtime contract §6.3, rule 5): what comes within
-    /// `on_its_way` may have been printed before; then nothing may come for `silence`.
+    /// `on_its_way` may have been printed before; then nothing may come for `silence`. A terminal that was closed
+    /// because its process ended is silent, too.
     pub async fn listen(&self, on_its_way: Duration, silence: Duration) -> Heard {
         sleep(on_its_way).await;
         let mut changed = self.changed.subscribe();
@@ -204,7 +225,7 @@ impl Terminal {
         };
         match timeout(silence, speaks).await {
             Ok(()) => Heard::Output,
-            Err(_) if self.is_connected() || self.is_unsupported() => Heard::Silence,
+            Err(_) if self.is_connected() || self.is_unsupported() || self.is_exited() => Heard::Silence,
             Err(_) => Heard::Nothing,
         }
     }
@@ -424,17 +445,25 @@ impl LiveTerminals {
             return;
         }
         let session = spec.session;
-        let (terminal, inputs) = Terminal::new(spec);
+        let (terminal, inputs) = Terminal::new(spec, runtime.clone());
         let terminal = Arc::new(terminal);
         terminals.insert(session, Arc::clone(&terminal));
         drop(terminals);
-        let (runtime, news, shutdown) = (runtime.clone(), self.news.clone(), self.shutdown.clone());
+        let (news, shutdown) = (self.news.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = upstream::run(&terminal, &runtime, inputs, &news) => terminal.finish(),
+                () = upstream::run(&terminal, inputs, &news) => terminal.finish(),
                 () = shutdown.cancelled() => {}
             }
         });
+    }
+
+    /// Has a terminal that is kept connected be dialed with this client from now on, if it is not connected at once. A
+    /// connection that holds is left alone.
+    pub fn renew(&self, session: SessionId, runtime: &RuntimeClient) {
+        if let Some(terminal) = self.get(session) {
+            terminal.runtime.send_replace(runtime.clone());
+        }
     }
 
     #[must_use]
@@ -483,7 +512,7 @@ mod tests {
             status: SessionStatus::Active,
             login: Login::default(),
         };
-        Arc::new(Terminal::new(spec).0)
+        Arc::new(Terminal::new(spec, RuntimeClient::new("http://127.0.0.1:9", None).unwrap()).0)
     }
 
     async fn shown(viewer: &mut Viewer) -> String {
@@ -575,6 +604,10 @@ mod tests {
         assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(50)).0, Heard::Silence, "it was on its way");
         assert_eq!(tokio::join!(terminal.listen(on_its_way, silence), print(300)).0, Heard::Output);
         terminal.notice("our own words do not count");
+        assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
+        terminal.set_connected(false);
+        assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Nothing);
+        terminal.set_exited();
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
     }
 

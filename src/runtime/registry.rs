@@ -8,7 +8,10 @@ use std::{
 
 use tokio::{net::lookup_host, time::timeout};
 
-use super::{RuntimeClient, client::BadEndpoint};
+use super::{
+    RuntimeClient,
+    client::{BadEndpoint, base_url},
+};
 use crate::model::{address::is_link_local, seal::Sealer, secret::Secret};
 
 /// How long a host's name may take to be looked up.
@@ -110,13 +113,7 @@ impl Runtimes {
 ///
 /// Errors: it is none.
 pub fn canonical(endpoint: &str) -> Result<String, BadEndpoint> {
-    let mut url: reqwest::Url = endpoint.trim().parse().map_err(|_| BadEndpoint)?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(BadEndpoint);
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(base_url(endpoint)?.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Whether the host's name stands for a link-local address now. One that cannot be looked up does not: what

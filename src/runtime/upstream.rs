@@ -39,6 +39,8 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a runtime without our framing may take to greet. One that never does has no terminal behind the
 /// path: the container runtimes take any path for their general socket (RUN-12).
 const GREETING_WITHIN: Duration = Duration::from_secs(5);
+/// A runtime that is only slow may miss its greeting this often in a row.
+const GREETINGS_MISSED_MAX: u32 = 3;
 /// How long a runtime without terminals is left alone before it is asked again: it may have been replaced.
 const UNSUPPORTED_RETRY: Duration = Duration::from_mins(10);
 /// What viewers see where output was lost, which a runtime without positions cannot make up for.
@@ -64,8 +66,10 @@ enum Ended {
     Exited,
     /// The runtime does not know the agent (any more).
     UnknownAgent,
-    /// The runtime has no terminals: what came were events, or nothing.
+    /// The runtime has no terminals: what came were events, or the greeting of another socket.
     Unsupported,
+    /// Nothing came, not even a greeting.
+    NotGreeted,
     /// It broke, or the other side went silent.
     Lost,
 }
@@ -85,12 +89,7 @@ impl Reporter<'_> {
 }
 
 /// Keeps the terminal connected until the process ends, the terminal is cut, or its input closes.
-pub(super) async fn run(
-    terminal: &Terminal,
-    runtime: &RuntimeClient,
-    mut inputs: mpsc::Receiver<Input>,
-    news: &mpsc::Sender<TerminalNews>,
-) {
+pub(super) async fn run(terminal: &Terminal, mut inputs: mpsc::Receiver<Input>, news: &mpsc::Sender<TerminalNews>) {
     let reporter = Reporter { session: terminal.spec().session, news };
     let draining = async {
         terminal.draining().cancelled().await;
@@ -99,14 +98,20 @@ pub(super) async fn run(
     let connecting = async {
         let mut backoff = Backoff::default();
         let mut framing = Framing::Negotiated;
+        let mut runtimes = terminal.runtime();
+        let mut greetings_missed = 0;
         loop {
             reporter.report(SessionNews::Dialing).await;
-            let ended = connect(terminal, runtime, &mut inputs, &reporter, &mut backoff, &mut framing).await;
+            let runtime = runtimes.borrow_and_update().clone();
+            let ended = connect(terminal, &runtime, &mut inputs, &reporter, &mut backoff, &mut framing).await;
             terminal.set_connected(false);
+            greetings_missed = if matches!(ended, Ok(Ended::NotGreeted)) { greetings_missed + 1 } else { 0 };
             let delay = match ended {
                 // The event stream and the reconciler tell how it ended; here there is nothing left to read.
-                Ok(Ended::Exited | Ended::UnknownAgent) => return,
-                Ok(Ended::Unsupported) => {
+                Ok(Ended::Exited) => return terminal.set_exited(),
+                Ok(Ended::UnknownAgent) => return,
+                Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
+                Ok(Ended::Unsupported | Ended::NotGreeted) => {
                     tracing::info!(session.id = %terminal.spec().session, runtime = runtime.endpoint(), "the runtime has no terminals");
                     terminal.set_unsupported(true);
                     UNSUPPORTED_RETRY
@@ -118,7 +123,8 @@ pub(super) async fn run(
                 }
             };
             reporter.report(SessionNews::Lost).await;
-            sleep(delay).await;
+            // Another token may be the right one.
+            drop(timeout(delay, runtimes.changed()).await);
         }
     };
     tokio::select! {
@@ -211,7 +217,7 @@ enum Greeting {
 async fn greeting(stream: &mut (impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin)) -> Result<Greeting, tungstenite::Error> {
     let deadline = Instant::now() + GREETING_WITHIN;
     loop {
-        let Ok(message) = timeout_at(deadline, stream.next()).await else { return Ok(Greeting::Ended(Ended::Unsupported)) };
+        let Ok(message) = timeout_at(deadline, stream.next()).await else { return Ok(Greeting::Ended(Ended::NotGreeted)) };
         return Ok(match message.transpose()? {
             Some(Message::Text(text)) => match serde_json::from_str::<Value>(text.as_str()) {
                 Ok(Value::Object(frame)) if frame.get("type").is_some_and(|name| name == "connected") => {

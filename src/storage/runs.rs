@@ -206,11 +206,18 @@ pub async fn ended_among(conn: &mut Conn, reach: &Reach, runtime_agent_ids: &[St
     runs(rows)
 }
 
-/// Runs whose end was asked for and not yet confirmed, longest waiting first.
-pub async fn stopping(conn: &mut Conn, limit: i64) -> Result<Vec<Run>, StorageError> {
-    let rows = select_runs!("WHERE r.stop_requested_at IS NOT NULL AND r.stopped_at IS NULL ORDER BY r.stop_requested_at LIMIT $1", limit)
-        .fetch_all(conn)
-        .await?;
+/// Runs whose end was asked for and not yet confirmed, without `except`: longest waiting first, and `last` behind all others.
+pub async fn stopping(conn: &mut Conn, except: &[RunId], last: &[RunId], limit: i64) -> Result<Vec<Run>, StorageError> {
+    let ids = |runs: &[RunId]| runs.iter().map(|run| run.0).collect::<Vec<Uuid>>();
+    let rows = select_runs!(
+        "WHERE r.stop_requested_at IS NOT NULL AND r.stopped_at IS NULL AND r.id <> ALL($1)
+         ORDER BY r.id = ANY($2), r.stop_requested_at LIMIT $3",
+        &ids(except),
+        &ids(last),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
     runs(rows)
 }
 
@@ -228,13 +235,17 @@ pub async fn latest_of(conn: &mut Conn, workspace: WorkspaceId, agents: &[AgentI
     runs(rows)
 }
 
-/// Writes what changes in the life of a run.
+/// Writes what changes in the life of a run. A session belongs to the run that took it last.
 pub async fn save(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
+    if let Some(session) = run.terminal_session {
+        sqlx::query!("UPDATE agent_runs SET terminal_session_id = NULL WHERE terminal_session_id = $1 AND id <> $2", session.0, run.id.0)
+            .execute(&mut *conn)
+            .await?;
+    }
     sqlx::query!(
-        "UPDATE agent_runs SET runtime_agent_id = $2, runtime_session_id = $3, terminal_session_id = $4, status = $5::varchar, login_url = $6, exit_code = $7,
+        "UPDATE agent_runs SET runtime_agent_id = $2, runtime_session_id = $3, terminal_session_id = $4, status = $5, login_url = $6, exit_code = $7,
                 reason = $8, stop_requested_at = $9, stopped_at = $10, login_instructions = $11, login_device_code = $12, login_verified = $13,
-                stop_reported_at = $14, stop_reported_reason = $15, stop_refuted_at = $16, paused_at = $17,
-                ready_at = CASE WHEN $5::varchar = 'ready' THEN coalesce(ready_at, now()) ELSE ready_at END
+                stop_reported_at = $14, stop_reported_reason = $15, stop_refuted_at = $16, paused_at = $17
          WHERE id = $1",
         run.id.0,
         run.runtime_agent_id,
@@ -256,5 +267,11 @@ pub async fn save(conn: &mut Conn, run: &Run) -> Result<(), StorageError> {
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Notes when a run was ready for the first time.
+pub async fn note_ready(conn: &mut Conn, id: RunId, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE agent_runs SET ready_at = $2 WHERE id = $1 AND ready_at IS NULL", id.0, at).execute(conn).await?;
     Ok(())
 }

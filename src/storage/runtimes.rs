@@ -288,9 +288,16 @@ pub async fn silence(
     Ok(rows.into_iter().map(|row| (row.workspace_id.map(WorkspaceId), row.name)).collect())
 }
 
-/// Runtimes that were online when the service ended are to be heard of anew.
-pub async fn doubt(conn: &mut Conn, at: DateTime<Utc>) -> Result<(), StorageError> {
-    sqlx::query!("UPDATE agent_runtime_health SET state = 'unknown', since = $1 WHERE state = 'online'", at).execute(conn).await?;
+/// Runtimes that are online and were not heard of since `before` are to be heard of anew.
+pub async fn doubt(conn: &mut Conn, before: DateTime<Utc>, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE agent_runtime_health SET state = 'unknown', since = $2
+         WHERE state = 'online' AND greatest(since, last_contact_at, last_heartbeat_at) < $1",
+        before,
+        at
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

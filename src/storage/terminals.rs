@@ -8,6 +8,7 @@ use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
     login::Login,
     run::RunStatus,
+    runtime::Reach,
     terminal::{NewSession, SessionLog, SessionStatus, Size, TerminalSession},
 };
 
@@ -162,6 +163,24 @@ pub async fn upsert(conn: &mut Conn, session: &NewSession, at: DateTime<Utc>) ->
     .fetch_one(conn)
     .await?;
     Ok((SessionId(found), false))
+}
+
+/// Sessions of live runs within reach of a link whose terminals count as not connected.
+pub async fn not_open_on(conn: &mut Conn, reach: &Reach) -> Result<Vec<SessionId>, StorageError> {
+    let (workspaces, names) = reach.columns();
+    let ids = sqlx::query_scalar!(
+        "SELECT s.id FROM agent_runs r JOIN terminal_sessions s ON s.id = r.terminal_session_id
+         WHERE r.runtime_endpoint = $1 AND r.stopped_at IS NULL AND s.status IN ('pending', 'connecting', 'disconnected')
+           AND ((r.runtime = 'default' AND $2) OR (r.workspace_id, r.runtime) IN (SELECT * FROM unnest($3::uuid[], $4::varchar[])))
+         ORDER BY s.id",
+        reach.endpoint,
+        reach.includes_environment(),
+        &workspaces as &[Option<Uuid>],
+        &names
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(SessionId).collect())
 }
 
 /// Moves a session, unless it is terminated. `false` when it is.

@@ -12,8 +12,8 @@ pub const TAIL_DEFAULT: u32 = 100;
 const TAIL_MAX: u32 = 1_000;
 /// Keys of one request at the most.
 const KEYS_MAX: usize = 100;
-/// Longest name of a key, or text typed in its place, in characters.
-const KEY_CHARS_MAX: usize = 1_000;
+/// Longest name of a key, or text typed in its place, in characters: as many keys of this length fit into a body.
+const KEY_CHARS_MAX: usize = 200;
 
 /// Body that sends a message.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -38,7 +38,7 @@ pub struct PressKeys {
 
 /// One key or several.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be text or a list of texts")]
 pub enum Keys {
     One(String),
     Many(Vec<String>),
@@ -67,7 +67,7 @@ fn within_bounds(keys: &Keys) -> Result<(), ValidationError> {
         Keys::Many(names) => names,
     };
     let fit = (1..=KEYS_MAX).contains(&names.len()) && names.iter().all(|name| (1..=KEY_CHARS_MAX).contains(&name.chars().count()));
-    if fit { Ok(()) } else { Err(ValidationError::new("keys").with_message("must be 1 to 100 names of 1 to 1000 characters".into())) }
+    if fit { Ok(()) } else { Err(ValidationError::new("keys").with_message("must be 1 to 100 names of 1 to 200 characters".into())) }
 }
 
 /// How much of a log is wanted.
@@ -107,4 +107,15 @@ pub struct AgentLogs {
 #[schema(example = json!({"output": "$ make\r\ndone\r\n$ "}))]
 pub struct AgentOutput {
     pub output: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_text_nor_a_list_is_told_so() {
+        let problem = serde_json::from_str::<PressKeys>(r#"{"keys": [1]}"#).unwrap_err().to_string();
+        assert!(problem.starts_with("must be text or a list of texts"), "{problem}");
+    }
 }

@@ -3,7 +3,7 @@
 use runtime_protocol::wire_agent_type;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use super::time::Timestamp;
 use crate::model::runtime::{RuntimeName, RuntimeState, WorkspaceRuntime};
@@ -82,9 +82,9 @@ pub struct AddRuntime {
     #[validate(length(min = 1, max = 2000, message = "must be 1 to 2000 characters"))]
     #[schema(min_length = 1, max_length = 2000)]
     pub endpoint: String,
-    /// Sent to it as a bearer token. Kept encrypted and never told.
-    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
-    #[schema(max_length = 2000)]
+    /// Sent to it as a bearer token: visible ASCII characters. Kept encrypted and never told.
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"), custom(function = sendable))]
+    #[schema(max_length = 2000, pattern = "^[!-~]*$")]
     pub token: Option<String>,
     /// Agent types that it takes; all when empty.
     #[serde(default)]
@@ -104,6 +104,14 @@ fn yes() -> bool {
     true
 }
 
+/// A token goes into a header, where nothing else is allowed.
+fn sendable(token: &str) -> Result<(), ValidationError> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(ValidationError::new("token").with_message("must be visible ASCII characters".into()))
+}
+
 /// Body that changes a runtime; what is absent stays. It has no `Debug`, since it holds the token.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -113,9 +121,9 @@ pub struct UpdateRuntime {
     #[validate(length(min = 1, max = 2000, message = "must be 1 to 2000 characters"))]
     #[schema(min_length = 1, max_length = 2000)]
     pub endpoint: Option<String>,
-    /// An empty one takes it away.
-    #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
-    #[schema(max_length = 2000)]
+    /// Visible ASCII characters. An empty one takes it away.
+    #[validate(length(max = 2000, message = "must be at most 2000 characters"), custom(function = sendable))]
+    #[schema(max_length = 2000, pattern = "^[!-~]*$")]
     pub token: Option<String>,
     #[validate(length(max = 16, message = "must be at most 16 agent types"))]
     #[schema(max_items = 16)]
@@ -133,4 +141,22 @@ pub struct UpdateRuntime {
 pub struct RemoveRuntime {
     /// Whether agents that run there are ended first; refused with 409 otherwise.
     pub force: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_fits_into_a_header() {
+        for (token, fits) in [("abc~!", true), ("", true), ("a\nb", false), ("a b", false), ("ä", false)] {
+            let add: AddRuntime =
+                serde_json::from_value(serde_json::json!({"name": "gpu", "endpoint": "http://h", "token": token})).unwrap();
+            let update: UpdateRuntime = serde_json::from_value(serde_json::json!({"token": token})).unwrap();
+            for problems in [add.validate(), update.validate()] {
+                assert_eq!(problems.is_ok(), fits, "{token:?}");
+                assert!(problems.err().is_none_or(|problems| problems.field_errors().contains_key("token")));
+            }
+        }
+    }
 }

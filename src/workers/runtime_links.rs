@@ -15,7 +15,10 @@ use crate::{
         health,
         runtimes::{self, Condition, Link},
     },
-    model::runtime::Reach,
+    model::{
+        ids::WorkspaceId,
+        runtime::{Reach, RuntimeName},
+    },
 };
 
 /// Reports of one link that may wait for the database; beyond it the link stops reading.
@@ -84,18 +87,32 @@ async fn update(app: &App, kept: &mut HashMap<LinkKey, Kept>) -> Result<(), Stor
     let keys: Vec<LinkKey> = links.iter().map(|link| link.key.clone()).collect();
     kept.retain(|key, _| keys.contains(key));
     app.runtimes.keep_only(&keys);
+    let mut joined = Vec::new();
     for Link { key, client, reach } in links {
         if let Some(known) = kept.get(&key) {
+            joined.extend(reach.users.iter().filter(|user| !known.reach.borrow().users.contains(user)).cloned());
             known.reach.send_if_modified(|current| {
                 let changed = *current != reach;
                 *current = reach;
                 changed
             });
         } else {
+            joined.extend(reach.users.iter().cloned());
             kept.insert(key, start(app, client, reach));
         }
     }
+    app.spawn(app.shutdown.clone().run_until_cancelled_owned(renew(app.clone(), joined)));
     Ok(())
+}
+
+/// Has the terminals of runtimes that came to another link dialed over it: with another endpoint or token.
+async fn renew(app: App, joined: Vec<(Option<WorkspaceId>, RuntimeName)>) {
+    for (workspace, runtime) in joined {
+        // The operator's runtime has the same link for as long as the service runs.
+        if let Some(workspace) = workspace {
+            super::terminal_news::renew(&app, workspace, &runtime).await;
+        }
+    }
 }
 
 fn start(app: &App, client: RuntimeClient, reach: Reach) -> Kept {

@@ -56,6 +56,24 @@ pub(super) async fn reconnect(app: &App, workspace: WorkspaceId, runtime: &Runti
     }
 }
 
+/// Has the sessions on a runtime dialed over the link that the runtime has now.
+pub(super) async fn renew(app: &App, workspace: WorkspaceId, runtime: &RuntimeName) {
+    let renewed = async {
+        let mut conn = app.read().await?;
+        let client = runtimes::client(&mut conn, &app.runtimes, workspace, runtime).await?;
+        for session in runtimes::sessions(&mut conn, workspace, runtime).await? {
+            if let Some(client) = &client {
+                app.terminals.renew(session, client);
+            }
+        }
+        Ok(())
+    };
+    let renewed: Result<(), StorageError> = renewed.await;
+    if let Err(error) = renewed {
+        tracing::warn!(%runtime, error = &error as &dyn std::error::Error, "the terminals of a runtime keep the link that they had");
+    }
+}
+
 async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result<(), StorageError> {
     let mut tx = app.begin().await?;
     terminals::hear(&mut tx, session, news, None).await?;

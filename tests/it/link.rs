@@ -726,3 +726,37 @@ async fn a_flood_of_events_is_read_to_its_end_and_waits_nowhere() {
     link.abort();
     server.abort();
 }
+
+/// Answers requests like a runtime with one agent, and takes no socket.
+async fn without_events(listener: TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move {
+            let is_socket = asks_for_socket(&stream).await;
+            let mut request = [0; 4096];
+            stream.read(&mut request).await.unwrap();
+            let (status, body) =
+                if is_socket { ("404 Not Found", "{}") } else { ("200 OK", r#"{"agents": [{"id": "a", "status": "ready"}]}"#) };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).await.unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_without_events_is_listed_and_counts_as_lost_only_when_it_lists_no_more() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let runtime = RuntimeClient::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+    let server = tokio::spawn(without_events(listener));
+    let (news, mut reports) = mpsc::channel(8);
+    let link = tokio::spawn(link::follow(runtime, news));
+    for _ in 0..2 {
+        let told = tokio::time::timeout(DEADLINE, reports.recv()).await.expect("a list in time");
+        assert!(matches!(&told, Some(LinkNews::Agents(agents)) if agents.len() == 1), "{told:?}");
+    }
+    server.abort();
+    let lost = async { while !matches!(reports.recv().await, Some(LinkNews::Lost)) {} };
+    tokio::time::timeout(DEADLINE, lost).await.expect("its loss is told");
+    link.abort();
+}

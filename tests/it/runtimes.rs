@@ -1,9 +1,12 @@
 //! Several runtimes per workspace: which there are, who may use them, where agents go, what is heard of them.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use raven_agents::{
     domain::{
         runs::{self, LinkNews},
+        runtimes::{self, Condition},
         spawns::{self, Callbacks, SpawnOrder},
     },
     model::{
@@ -386,6 +389,68 @@ async fn what_a_runtime_says_of_agents_that_are_not_on_it_is_no_news(pool: PgPoo
     runs::hear_link(&mut tx, world.policy(), &reach, &event("agent_stopped", &id), |_| true).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(owner.agent(&id).await["run"]["status"], "stopped", "its own link is heard");
+    world.end().await;
+}
+
+/// Several nodes: the connection of one may break while that of another holds.
+#[sqlx::test]
+async fn a_session_whose_terminal_is_connected_here_becomes_active_again_with_the_next_list(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let id = owner.spawn_shell().await;
+    owner.until_session_is(&id, "active").await;
+    let endpoint = listed(&owner, "default").await.unwrap()["endpoint"].as_str().unwrap().to_owned();
+    let reach = Reach { endpoint, users: vec![(None, RuntimeName::environment())] };
+    for (connected, status) in [(false, "disconnected"), (true, "active")] {
+        sqlx::query("UPDATE terminal_sessions SET status = 'disconnected'").execute(&world.pool).await.unwrap();
+        let mut tx = world.begin().await;
+        runs::hear_link(&mut tx, world.policy(), &reach, &LinkNews::Agents(Vec::new()), |_| connected).await.unwrap();
+        tx.commit().await.unwrap();
+        let now: String = sqlx::query_scalar("SELECT status FROM terminal_sessions").fetch_one(&world.pool).await.unwrap();
+        assert_eq!(now, status);
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn another_token_is_used_for_the_terminals_that_are_kept(pool: PgPool) {
+    let (world, second, gate) = two_runtimes(pool).await;
+    let owner = world.owner().await;
+    add(&owner, "second", &gate, json!({})).await;
+    let id = spawned(&owner, json!({"runtime": "second"})).await[0].0.clone();
+    owner.until_session_is(&id, "active").await;
+    let path = format!("{RUNTIMES}/second");
+    owner.call(Method::PATCH, &path, Some(json!({"token": "wrong"}))).await.expect(StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    gate.close();
+    gate.reopen();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let session = owner.get(&format!("/terminal/agents/{id}/session")).await.expect(StatusCode::OK)["data"]["status"].clone();
+    assert!(session == "disconnected" || session == "connecting", "{session}");
+
+    owner.call(Method::PATCH, &path, Some(json!({"token": RUNTIME_TOKEN}))).await.expect(StatusCode::OK);
+    owner.until_session_is(&id, "active").await;
+    world.end().await;
+    second.stop().await;
+}
+
+/// Another node that starts does not doubt what this one hears of.
+#[sqlx::test]
+async fn only_a_runtime_that_nobody_heard_of_lately_is_doubted(pool: PgPool) {
+    let world = World::new(pool).await;
+    let reach = Reach { endpoint: "http://elsewhere:1".into(), users: vec![(None, RuntimeName::environment())] };
+    let state = async || -> String { sqlx::query_scalar("SELECT state FROM agent_runtime_health").fetch_one(&world.pool).await.unwrap() };
+    let mut tx = world.begin().await;
+    runtimes::note_contact(&mut tx, &reach, &Condition::default()).await.unwrap();
+    tx.commit().await.unwrap();
+    for (seconds, expected) in [(89, "online"), (2, "unknown")] {
+        world.clock.advance(TimeDelta::seconds(seconds));
+        let mut tx = world.begin().await;
+        runtimes::doubt(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(state().await, expected);
+    }
     world.end().await;
 }
 

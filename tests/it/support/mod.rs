@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 pub(crate) const WEBHOOK_SECRET: &str = "the webhook secret of the tests";
 pub(crate) const APP_SECRET: &str = "the application secret of the tests, long enough";
 /// Token of the in-process runtime.
-pub(crate) const RUNTIME_TOKEN: &str = "the runtime token of the tests";
+pub(crate) const RUNTIME_TOKEN: &str = "the-runtime-token-of-the-tests";
 /// The password of everyone, as bcrypt keeps it; the cost does not matter here.
 pub(crate) const PASSWORD: &str = "correct horse battery";
 const PASSWORD_HASH: &str = "$2b$04$abcdefghijklmnopqrstuuqREtd3VJD2QVZbuFskFSLk6eRIrQoOS";
