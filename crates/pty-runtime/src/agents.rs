@@ -47,6 +47,10 @@ const STOPPED_KEPT_FOR: Duration = Duration::from_mins(10);
 const STOPPED_KEPT_MAX: usize = 100;
 /// How long a killed process may take to disappear before the stop is reported as failed.
 const KILLED_WITHIN: Duration = Duration::from_secs(3);
+/// How long it may take after that until the end of what was killed past its supervisor is seen.
+const ABANDONED_WITHIN: Duration = Duration::from_secs(2);
+/// How long supervisors get to read that their agents are to end, when a runtime is dropped.
+const TOLD_WITHIN: Duration = Duration::from_millis(250);
 
 /// Supervisors of an earlier runtime that are spoken with at the same time; one that does not answer
 /// takes two seconds.
@@ -710,9 +714,15 @@ impl Agents {
             }
         }
         process.kill();
-        match timeout(KILLED_WITHIN, state.wait_for(gone)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Problem::Timeout(agent.id.clone())),
+        if timeout(KILLED_WITHIN, state.wait_for(gone)).await.is_ok() {
+            return Ok(());
+        }
+        tracing::warn!(agent.id, "supervisor does not end its agent, so both are killed");
+        let folder = lock(&agent.folder).clone();
+        let killed = tokio::task::spawn_blocking(move || process::abandon(&folder)).await;
+        match timeout(ABANDONED_WITHIN, state.wait_for(gone)).await {
+            Ok(_) if killed.is_ok() => Ok(()),
+            Ok(_) | Err(_) => Err(Problem::Timeout(agent.id.clone())),
         }
     }
 
@@ -751,11 +761,13 @@ impl Agents {
     /// Ends all agents without waiting: for a runtime that is dropped rather than shut down.
     pub(crate) fn kill_all(&self) {
         lock(&self.listed).draining = true;
-        for agent in self.list() {
-            if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
-                process.end_unheard();
-                records::remove(&lock(&agent.folder));
-            }
+        let agents = self.list();
+        let live = || agents.iter().filter(|agent| !agent.status().is_final()).filter_map(|agent| Some((agent, agent.process.get()?)));
+        live().for_each(|(_, process)| process.end_unheard());
+        let deadline = Instant::now() + TOLD_WITHIN;
+        for (agent, process) in live() {
+            process.told_by(deadline);
+            records::remove(&lock(&agent.folder));
         }
     }
 }

@@ -228,6 +228,37 @@ async fn a_supervisor_that_does_not_answer_is_ended_with_its_agent() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_supervisor_is_stopped_freezes_nobody_and_can_be_ended() {
+    let root = folder();
+    // With one worker, one wait of it would be everybody's.
+    let runtime = Program::start(root.path(), &[("TOKIO_WORKER_THREADS", "1")]).await;
+    let started = runtime.spawn("stuck", scripted("sleep 1000")).await;
+    let pid = supervisor(root.path());
+    send_signal("STOP", u32::try_from(pid).unwrap()).await;
+    let end = || runtime.client.delete(format!("http://{}/api/agents/stuck?force=true", runtime.address));
+    let ended = reply(end()).await;
+    assert_eq!(ended.status, 204, "{}", ended.body);
+    until_gone(pid).await;
+    until_gone(started["pid"].as_u64().unwrap()).await;
+    until_folder_is_empty(root.path()).await;
+
+    runtime.spawn("stuck", scripted("sleep 1000")).await;
+    let pid = supervisor(root.path());
+    send_signal("STOP", u32::try_from(pid).unwrap()).await;
+    let mut viewer = runtime.terminal("stuck", "").await;
+    for size in 0..2000 {
+        let resize = json!({ "type": "resize", "cols": 80 + size % 2, "rows": 24 });
+        viewer.send(tokio_tungstenite::tungstenite::Message::text(resize.to_string())).await;
+    }
+    for _ in 0..20 {
+        timeout(Duration::from_secs(2), runtime.get("/api/health")).await.expect("the runtime is frozen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(reply(end()).await.status, 204);
+    until_gone(pid).await;
+}
+
+#[tokio::test]
 async fn stopping_an_adopted_agent_ends_what_it_started() {
     let root = folder();
     let first = Program::start(root.path(), &[]).await;
