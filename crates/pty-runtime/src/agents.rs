@@ -31,11 +31,11 @@ use crate::{
     following::Following,
     limits::{Limits, Means},
     lock::lock,
+    own_process,
     problem::Problem,
     process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
     records::{self, Record, Records},
     ring::Output,
-    session,
     structured::Lines,
     threads::ThreadRecord,
     workdir,
@@ -165,7 +165,7 @@ impl Agent {
         let output_bytes = self.output.progress().end;
         let uptime = (age - since_end).max(0.0);
         let alive = self.process.get().filter(|_| ended_at.is_none());
-        let Some(usage) = alive.and_then(|process| session::usage(process.session())) else {
+        let Some(usage) = alive.and_then(Process::usage) else {
             return AgentMetrics { uptime, output_bytes, ..AgentMetrics::default() };
         };
         let mut measured = lock(&self.measured);
@@ -257,19 +257,25 @@ impl Agent {
         }
     }
 
-    /// Errors: `AgentStopped` once the program has ended.
+    /// Errors: `AgentStopped` once the program has ended, `InputEnded` once its input has.
     pub(crate) fn input(&self) -> Result<mpsc::Sender<Input>, Problem> {
-        self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
+        let process = self.process.get();
+        let input = process.and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))?;
+        if process.is_some_and(Process::input_ended) { Err(Problem::InputEnded(self.id.clone())) } else { Ok(input) }
     }
 
     /// Ends a structured program's input, as one-shot programs expect.
     ///
-    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`.
+    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`; `InputEnded`.
     pub(crate) async fn end_input(&self) -> Result<(), Problem> {
         if self.mode != Mode::Structured {
             return Err(Problem::invalid("agent", "its input is a terminal, which has no end"));
         }
-        self.input()?.send(Input::End).await.map_err(|_| Problem::AgentStopped(self.id.clone()))
+        self.input()?.send(Input::End).await.map_err(|_| Problem::AgentStopped(self.id.clone()))?;
+        if let Some(process) = self.process.get() {
+            process.end_input();
+        }
+        Ok(())
     }
 
     /// Switches the automatic answers to the agent's questions off or on; its process goes on.
@@ -437,32 +443,26 @@ impl Agents {
             its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
             let launch = launch(&agents.config, &order, &id, program, folder)?;
             context_files::write(&launch.cwd, &context_files)?;
-            Process::start(&agents.config.program, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+            let started = Process::start(&agents.config.program, &launch, &its.output);
+            let (process, waiter) = started.map_err(|error| Problem::SpawnFailed(format!("{error:#}")))?;
+            its.process.get_or_init(|| process);
+            agents.change(&its, |state| {
+                state.status = AgentStatus::Starting;
+                Some((EventName::AgentStarted, json!({})))
+            });
+            agents.attend(&its, waiter).map_err(|error| Problem::SpawnFailed(error.to_string()))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
-        let waiter = match started {
-            Ok((process, waiter)) => {
-                agent.process.get_or_init(|| process);
-                waiter
-            }
+        match started {
+            Ok(()) => Ok(agent),
             Err(problem) => {
                 self.start_failed(&agent, &problem);
-                return Err(problem);
+                Err(problem)
             }
-        };
-        self.change(&agent, |state| {
-            state.status = AgentStatus::Starting;
-            Some((EventName::AgentStarted, json!({})))
-        });
-        if let Err(error) = self.attend(&agent, waiter) {
-            let problem = Problem::SpawnFailed(error.to_string());
-            self.start_failed(&agent, &problem);
-            return Err(problem);
         }
-        Ok(agent)
     }
 
-    /// Follows a running agent until its end.
+    /// Follows a running agent until its end. Blocks while what it has printed so far is taken over.
     fn attend(self: &Arc<Self>, agent: &Arc<Agent>, waiter: Waiter) -> io::Result<()> {
         let (agents, its) = (Arc::clone(self), Arc::clone(agent));
         waiter.wait(self.listener(agent), move |end| agents.ended(&its, &end))?;
@@ -471,10 +471,14 @@ impl Agents {
             tokio::select! { () = agents.closing.cancelled() => {}, () = agents.follow(&its) => {} }
         });
         let (closing, its) = (self.closing.clone(), Arc::clone(agent));
+        let mut state = its.watch();
+        its.keep();
         self.tasks.spawn(async move {
-            let mut state = its.watch();
             while closing.run_until_cancelled(state.changed()).await.is_some_and(|changed| changed.is_ok()) && !its.status().is_final() {
-                its.keep();
+                let kept = Arc::clone(&its);
+                if let Err(error) = tokio::task::spawn_blocking(move || kept.keep()).await {
+                    tracing::warn!(agent.id = its.id, %error, "agent is not recorded");
+                }
             }
         });
         Ok(())
@@ -651,7 +655,7 @@ impl Agents {
     /// Changes an agent's state and records the event for it as one step, so that events tell
     /// the states in the order in which they were. Returns whether anything changed.
     pub(crate) fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
-        let changed = agent.state.send_if_modified(|state| {
+        agent.state.send_if_modified(|state| {
             let Some((event, mut data)) = change(state) else {
                 return false;
             };
@@ -659,11 +663,7 @@ impl Agents {
             data["agent"] = json!(agent.describe(state));
             self.events.record(event, agent, data);
             true
-        });
-        if changed {
-            agent.keep();
-        }
-        changed
+        })
     }
 
     pub(crate) fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
@@ -834,5 +834,6 @@ fn launch(config: &Config, order: &Order, id: &str, program: PathBuf, folder: Pa
         lifetime: order.lifetime,
         idle_timeout: order.idle_timeout,
         orphan_timeout: config.orphan_timeout,
+        open_files: own_process::open_files_before(),
     })
 }

@@ -32,7 +32,7 @@ use crate::{
     lock::lock,
     records::{self, Processes},
     ring::Output,
-    session,
+    session::{self, Identity, Usage},
     supervisor_protocol::{self as protocol, Command as Order, Hello, Report, Started, VERSION},
 };
 
@@ -107,6 +107,8 @@ pub(crate) struct Launch {
     pub(crate) idle_timeout: Option<Duration>,
     /// How long it may live without a runtime.
     pub(crate) orphan_timeout: Duration,
+    /// How many files each of its processes may have open at first; `None` is as many as the runtime.
+    pub(crate) open_files: Option<u64>,
 }
 
 /// Something to type, in one piece: inputs of several senders never mix.
@@ -124,6 +126,7 @@ pub(crate) enum Input {
 /// The handles of a started program. They stay valid, and harmless, after its end.
 pub(crate) struct Process {
     pid: i32,
+    supervisor: Option<Identity>,
     link: Arc<Link>,
     restraint: Restraint,
     size: watch::Sender<Size>,
@@ -153,6 +156,8 @@ struct Link {
     changed: Condvar,
     /// The runtime leaves, and the agent stays.
     detached: AtomicBool,
+    /// The program takes no more input.
+    input_ended: AtomicBool,
 }
 
 struct Waiting {
@@ -197,12 +202,14 @@ impl Process {
         };
         ensure!(hello.version == VERSION, "the supervisor speaks version {} and not {VERSION}", hello.version);
         let link = Link::start(stream.try_clone()?)?;
+        link.input_ended.store(hello.input_ended, Ordering::SeqCst);
         let (input, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
         let (typed, was_typed) = sync_channel(1);
         let told = Arc::clone(&link);
         on_a_thread("agent-type", move || told.type_inputs(inputs, &was_typed)).inspect_err(|_| link.hang_up())?;
         let process = Self {
             pid: hello.pid,
+            supervisor: Processes::read(folder).and_then(|processes| processes.supervisor),
             link: Arc::clone(&link),
             restraint: hello.restraint,
             size: watch::Sender::new(Size::new(hello.cols, hello.rows).unwrap_or(Size::DEFAULT)),
@@ -216,9 +223,9 @@ impl Process {
         self.pid.unsigned_abs()
     }
 
-    /// The session that the program leads.
-    pub(crate) fn session(&self) -> i32 {
-        self.pid
+    /// What the program and everything it started use; `None` where that cannot be known.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        session::usage(self.pid, self.supervisor.filter(|supervisor| supervisor.is_alive()).map(|supervisor| supervisor.pid))
     }
 
     pub(crate) fn restraint(&self) -> Restraint {
@@ -232,6 +239,16 @@ impl Process {
     /// Where to queue input; `None` after the end.
     pub(crate) fn input(&self) -> Option<mpsc::Sender<Input>> {
         lock(&self.input).clone()
+    }
+
+    /// Whether the program takes no more input, because that was ended or nobody reads it.
+    pub(crate) fn input_ended(&self) -> bool {
+        self.link.input_ended.load(Ordering::SeqCst)
+    }
+
+    /// Has nothing more queued: the end of the input is.
+    pub(crate) fn end_input(&self) {
+        self.link.input_ended.store(true, Ordering::SeqCst);
     }
 
     /// Tells the terminal its new size; nothing happens if it has that size or is gone.
@@ -330,10 +347,15 @@ impl Waiter {
                     return Ok(None);
                 }
                 Report::Ended(end) => return Ok(Some(end)),
-                Report::Typed => match self.typed.try_send(()) {
-                    Ok(()) | Err(TrySendError::Disconnected(())) => {}
-                    Err(TrySendError::Full(())) => tracing::debug!("supervisor typed more than it was given"),
-                },
+                Report::Typed { closed } => {
+                    if closed && !self.link.input_ended.swap(true, Ordering::SeqCst) {
+                        tracing::warn!(pid = self.hello.pid, "program takes no more input");
+                    }
+                    match self.typed.try_send(()) {
+                        Ok(()) | Err(TrySendError::Disconnected(())) => {}
+                        Err(TrySendError::Full(())) => tracing::debug!("supervisor typed more than it was given"),
+                    }
+                }
                 Report::Hello(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello")),
             }
         }
@@ -365,7 +387,12 @@ impl Link {
     fn start(stream: UnixStream) -> io::Result<Arc<Self>> {
         let stream = Arc::new(stream);
         let waiting = Waiting { orders: VecDeque::new(), size: None, stream: Some(Arc::clone(&stream)), done: false };
-        let link = Arc::new(Self { waiting: Mutex::new(waiting), changed: Condvar::new(), detached: AtomicBool::new(false) });
+        let link = Arc::new(Self {
+            waiting: Mutex::new(waiting),
+            changed: Condvar::new(),
+            detached: AtomicBool::new(false),
+            input_ended: AtomicBool::new(false),
+        });
         let its = Arc::clone(&link);
         on_a_thread("agent-tell", move || its.write(&stream))?;
         Ok(link)
@@ -508,10 +535,12 @@ fn begin(child: &mut Child, launch: &Launch) -> anyhow::Result<()> {
 pub(crate) fn abandon(folder: &Path) -> End {
     if let Some(processes) = Processes::read(folder) {
         // The program first: its supervisor, if it lives, then still keeps its pid from being reused.
+        let supervisor = processes.supervisor.filter(|supervisor| supervisor.is_alive());
         if let Some(program) = processes.program.filter(|program| program.is_alive()) {
-            session::signal(program.pid, libc::SIGKILL);
+            session::signal(program.pid, supervisor.map(|supervisor| supervisor.pid), libc::SIGKILL);
         }
-        if let Some(supervisor) = processes.supervisor.filter(|supervisor| supervisor.is_alive()) {
+        if let Some(supervisor) = supervisor {
+            session::signal_descendants(supervisor.pid, libc::SIGKILL);
             session::signal_process(supervisor.pid, libc::SIGKILL);
         }
     }

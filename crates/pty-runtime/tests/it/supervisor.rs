@@ -259,6 +259,31 @@ async fn an_agent_whose_supervisor_is_stopped_freezes_nobody_and_can_be_ended() 
 }
 
 #[tokio::test]
+async fn what_left_an_agents_session_ends_with_it_and_nobody_reads_its_environment() {
+    let root = folder();
+    let runtime = Program::start(root.path(), &[]).await;
+    let script = "setsid sh -c 'trap \"\" TERM HUP; echo $$ >outside; sleep 1000 & wait' & sleep 0.3; echo up; sleep 1000";
+    let agent = runtime.spawn("leaver", scripted(script)).await;
+    let outside = eventually("its number", async || {
+        let number = fs::read_to_string(root.path().join("leaver/outside")).unwrap_or_default();
+        number.trim().parse::<u64>().map_err(|_| number)
+    })
+    .await;
+    assert!(is_alive(outside));
+    // Who traces other processes may read everything, so only the attribute itself tells: what
+    // belongs to the superuser there is nobody else's to read.
+    for pid in [supervisor(root.path()), u64::from(runtime.child.id().unwrap())] {
+        assert!(fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid() == 0, "{pid}");
+    }
+    let metrics = runtime.get("/api/agents/leaver/metrics").await;
+    assert_eq!(metrics.status, 200, "{}", metrics.body);
+    let ended = reply(runtime.client.delete(format!("http://{}/api/agents/leaver", runtime.address))).await;
+    assert_eq!(ended.status, 204, "{}", ended.body);
+    until_gone(agent["pid"].as_u64().unwrap()).await;
+    until_gone(outside).await;
+}
+
+#[tokio::test]
 async fn stopping_an_adopted_agent_ends_what_it_started() {
     let root = folder();
     let first = Program::start(root.path(), &[]).await;
