@@ -254,6 +254,7 @@ impl LocalRuntime {
             .env("RUNTIME_PORT", address.port().to_string())
             .env("RUNTIME_HOST", address.ip().to_string())
             .env("RUNTIME_TOKEN", token)
+            .env_remove("RUNTIME_TOKEN_FILE")
             .env("PARALLAX_WEBHOOK_SECRET", webhook_secret)
             .env("CALLBACK_URL", config.public_url())
             .env("RUNTIME_WORKDIR_ROOT", data_dir.join("agents"))

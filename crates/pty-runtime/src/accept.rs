@@ -26,6 +26,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Connections at once, however few agents there may be, and for each agent where there may be many.
+const CONNECTIONS_MIN: usize = 512;
+const CONNECTIONS_PER_AGENT: usize = 4;
+/// Files that the runtime has open for each agent at the most, for a moment at its start, and for itself.
+const FILES_PER_AGENT: usize = 4;
+const OWN_FILES: usize = 64;
+
 /// What one listener grants.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
@@ -39,7 +46,22 @@ impl Default for Bounds {
     /// Half of the 1,024 files that a process commonly may have open; and twenty seconds, in which
     /// a head arrives over any line.
     fn default() -> Self {
-        Self { connections: 512, head_within: Duration::from_secs(20) }
+        Self { connections: CONNECTIONS_MIN, head_within: Duration::from_secs(20) }
+    }
+}
+
+impl Bounds {
+    /// Room for a few viewers of each agent, as far as this process may have files open beside those
+    /// that agents need.
+    pub(crate) fn for_agents(agents: usize, open_files: Option<usize>) -> Self {
+        let wanted = CONNECTIONS_MIN.max(agents.saturating_mul(CONNECTIONS_PER_AGENT));
+        let own = agents.saturating_mul(FILES_PER_AGENT).saturating_add(OWN_FILES);
+        let free = open_files.map_or(wanted, |files| files.saturating_sub(own));
+        let connections = wanted.min(free).max(CONNECTIONS_MIN / 4);
+        if connections < wanted {
+            tracing::warn!(connections, wanted, "few files may be open at once, so few connections are");
+        }
+        Self { connections, ..Self::default() }
     }
 }
 
@@ -177,6 +199,13 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn connections_grow_with_the_agents_as_far_as_files_go() {
+        let connections = |agents, files| Bounds::for_agents(agents, files).connections;
+        assert_eq!((connections(10, Some(1024)), connections(1000, Some(1 << 20)), connections(1000, None)), (512, 4000, 4000));
+        assert_eq!((connections(100, Some(1024)), connections(1000, Some(1024))), (512, 128));
+    }
 
     const SOON: Duration = Duration::from_secs(30);
 

@@ -33,12 +33,12 @@ use crate::{
     following::Following,
     limits::{Limits, Means},
     lock::lock,
+    own_process,
     problem::Problem,
     process::{self, End, Exit, Input, Launch, Listener, Mode, Process, Size, Waiter},
     records::{self, Record, Records},
     replies,
     ring::Output,
-    session,
     structured::Lines,
     threads::ThreadRecord,
     workdir,
@@ -50,6 +50,10 @@ const STOPPED_KEPT_FOR: Duration = Duration::from_mins(10);
 const STOPPED_KEPT_MAX: usize = 100;
 /// How long a killed process may take to disappear before the stop is reported as failed.
 const KILLED_WITHIN: Duration = Duration::from_secs(3);
+/// How long it may take after that until the end of what was killed past its supervisor is seen.
+const ABANDONED_WITHIN: Duration = Duration::from_secs(2);
+/// How long supervisors get to read that their agents are to end, when a runtime is dropped.
+const TOLD_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long what is typed may wait for the agent to take it, and for the agent's start.
 pub(crate) const TYPED_WITHIN: Duration = Duration::from_secs(10);
@@ -171,7 +175,7 @@ impl Agent {
         let output_bytes = self.output.progress().end;
         let uptime = (age - since_end).max(0.0);
         let alive = self.process.get().filter(|_| ended_at.is_none());
-        let Some(usage) = alive.and_then(|process| session::usage(process.session())) else {
+        let Some(usage) = alive.and_then(Process::usage) else {
             return AgentMetrics { uptime, output_bytes, ..AgentMetrics::default() };
         };
         let mut measured = lock(&self.measured);
@@ -300,9 +304,11 @@ impl Agent {
         self.input()
     }
 
-    /// Errors: `AgentStopped` before the program runs and once it has ended.
+    /// Errors: `AgentStopped` before the program runs and once it has ended, `InputEnded` once its input has.
     pub(crate) fn input(&self) -> Result<mpsc::Sender<Input>, Problem> {
-        self.process.get().and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))
+        let process = self.process.get();
+        let input = process.and_then(Process::input).ok_or_else(|| Problem::AgentStopped(self.id.clone()))?;
+        if process.is_some_and(Process::input_ended) { Err(Problem::InputEnded(self.id.clone())) } else { Ok(input) }
     }
 
     /// Types `input` as soon as there is room for it.
@@ -315,13 +321,17 @@ impl Agent {
 
     /// Ends a structured program's input, as one-shot programs expect.
     ///
-    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`, and
+    /// Errors: `Invalid` for an agent on a terminal, whose input never ends; `AgentStopped`; `InputEnded`; and
     /// `InputTimeout` when the program does not take it in time.
     pub(crate) async fn end_input(&self) -> Result<(), Problem> {
         if self.mode != Mode::Structured {
             return Err(Problem::invalid("agent", "its input is a terminal, which has no end"));
         }
-        self.type_in(Input::End).await
+        self.type_in(Input::End).await?;
+        if let Some(process) = self.process.get() {
+            process.end_input();
+        }
+        Ok(())
     }
 
     /// Switches the automatic answers to the agent's questions off or on; its process goes on.
@@ -502,29 +512,23 @@ impl Agents {
             its.record().begin(&folder).map_err(|error| Problem::SpawnFailed(format!("no record: {error}")))?;
             let launch = launch(&agents.config, &order, folders, program, folder)?;
             context_files::write(&launch.cwd, &context_files)?;
-            Process::start(&agents.config.program, &launch, &its.output).map_err(|error| Problem::SpawnFailed(format!("{error:#}")))
+            let started = Process::start(&agents.config.program, &launch, &its.output);
+            let (process, waiter) = started.map_err(|error| Problem::SpawnFailed(format!("{error:#}")))?;
+            its.has_started(process);
+            agents.change(&its, |state| {
+                state.status = AgentStatus::Starting;
+                Some((EventName::AgentStarted, json!({})))
+            });
+            agents.attend(&its, waiter).map_err(|error| Problem::SpawnFailed(error.to_string()))
         });
         let started = starting.await.unwrap_or_else(|error| Err(Problem::SpawnFailed(error.to_string())));
-        let waiter = match started {
-            Ok((process, waiter)) => {
-                agent.has_started(process);
-                waiter
-            }
+        match started {
+            Ok(()) => Ok(agent),
             Err(problem) => {
                 self.start_failed(&agent, &problem);
-                return Err(problem);
+                Err(problem)
             }
-        };
-        self.change(&agent, |state| {
-            state.status = AgentStatus::Starting;
-            Some((EventName::AgentStarted, json!({})))
-        });
-        if let Err(error) = self.attend(&agent, waiter) {
-            let problem = Problem::SpawnFailed(error.to_string());
-            self.start_failed(&agent, &problem);
-            return Err(problem);
         }
-        Ok(agent)
     }
 
     /// The home and the working folder that an order comes to, as `locate` finds or makes them.
@@ -555,7 +559,7 @@ impl Agents {
         Ok((locate(root, home)?, locate(root, workdir)?))
     }
 
-    /// Follows a running agent until its end.
+    /// Follows a running agent until its end. Blocks while what it has printed so far is taken over.
     fn attend(self: &Arc<Self>, agent: &Arc<Agent>, waiter: Waiter) -> io::Result<()> {
         let (agents, its) = (Arc::clone(self), Arc::clone(agent));
         waiter.wait(self.listener(agent), move |end| agents.ended(&its, &end))?;
@@ -564,10 +568,14 @@ impl Agents {
             tokio::select! { () = agents.closing.cancelled() => {}, () = agents.follow(&its) => {} }
         });
         let (closing, its) = (self.closing.clone(), Arc::clone(agent));
+        let mut state = its.watch();
+        its.keep();
         self.tasks.spawn(async move {
-            let mut state = its.watch();
             while closing.run_until_cancelled(state.changed()).await.is_some_and(|changed| changed.is_ok()) && !its.status().is_final() {
-                its.keep();
+                let kept = Arc::clone(&its);
+                if let Err(error) = tokio::task::spawn_blocking(move || kept.keep()).await {
+                    tracing::warn!(agent.id = its.id, %error, "agent is not recorded");
+                }
             }
         });
         Ok(())
@@ -751,7 +759,7 @@ impl Agents {
     /// Changes an agent's state and records the event for it as one step, so that events tell
     /// the states in the order in which they were. Returns whether anything changed.
     pub(crate) fn change(&self, agent: &Agent, change: impl FnOnce(&mut State) -> Option<(EventName, serde_json::Value)>) -> bool {
-        let changed = agent.state.send_if_modified(|state| {
+        agent.state.send_if_modified(|state| {
             let Some((event, mut data)) = change(state) else {
                 return false;
             };
@@ -759,11 +767,7 @@ impl Agents {
             data["agent"] = json!(agent.describe(state));
             self.events.record(event, agent, data);
             true
-        });
-        if changed {
-            agent.keep();
-        }
-        changed
+        })
     }
 
     pub(crate) fn call_back(&self, agent: &Agent, status: CallbackStatus, error: Option<String>) {
@@ -814,9 +818,15 @@ impl Agents {
             }
         }
         process.kill();
-        match timeout(KILLED_WITHIN, state.wait_for(gone)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Problem::Timeout(agent.id.clone())),
+        if timeout(KILLED_WITHIN, state.wait_for(gone)).await.is_ok() {
+            return Ok(());
+        }
+        tracing::warn!(agent.id, "supervisor does not end its agent, so both are killed");
+        let folder = lock(&agent.folder).clone();
+        let killed = tokio::task::spawn_blocking(move || process::abandon(&folder)).await;
+        match timeout(ABANDONED_WITHIN, state.wait_for(gone)).await {
+            Ok(_) if killed.is_ok() => Ok(()),
+            Ok(_) | Err(_) => Err(Problem::Timeout(agent.id.clone())),
         }
     }
 
@@ -855,11 +865,13 @@ impl Agents {
     /// Ends all agents without waiting: for a runtime that is dropped rather than shut down.
     pub(crate) fn kill_all(&self) {
         lock(&self.listed).draining = true;
-        for agent in self.list() {
-            if let Some(process) = agent.process.get().filter(|_| !agent.status().is_final()) {
-                process.end_unheard();
-                records::remove(&lock(&agent.folder));
-            }
+        let agents = self.list();
+        let live = || agents.iter().filter(|agent| !agent.status().is_final()).filter_map(|agent| Some((agent, agent.process.get()?)));
+        live().for_each(|(_, process)| process.end_unheard());
+        let deadline = Instant::now() + TOLD_WITHIN;
+        for (agent, process) in live() {
+            process.told_by(deadline);
+            records::remove(&lock(&agent.folder));
         }
     }
 }
@@ -921,5 +933,6 @@ fn launch(config: &Config, order: &Order, (home, cwd): (PathBuf, PathBuf), progr
         lifetime: order.lifetime,
         idle_timeout: order.idle_timeout,
         orphan_timeout: config.orphan_timeout,
+        open_files: own_process::open_files_before(),
     })
 }

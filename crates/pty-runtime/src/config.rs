@@ -48,6 +48,9 @@ pub struct Settings {
     /// Bearer token that every request must carry (secret)
     #[arg(long, env = "RUNTIME_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// File that holds the bearer token, instead of the token itself
+    #[arg(long, env = "RUNTIME_TOKEN_FILE")]
+    pub token_file: Option<String>,
     /// Agents that may live at once [default: 10]
     #[arg(long, env = "MAX_AGENTS")]
     pub max_agents: Option<String>,
@@ -183,8 +186,9 @@ impl Config {
                 Err(_) => bad.push(format!("RUNTIME_HOST must be an IP address, got {host:?}")),
             }
         }
-        config.token = given(settings.token).map(Secret::new);
-        if config.token.is_none() && !config.host.is_loopback() {
+        let unread = bad.len();
+        config.token = token(settings.token, settings.token_file, &mut bad);
+        if config.token.is_none() && bad.len() == unread && !config.host.is_loopback() {
             bad.push(format!("RUNTIME_TOKEN must be set to listen on {}, since others can reach it", config.host));
         }
         if let Some(limit) = given(settings.max_agents) {
@@ -256,6 +260,29 @@ impl Config {
             }
         }
         if bad.is_empty() { Ok(config) } else { Err(BadSettings(bad)) }
+    }
+}
+
+/// The token, from its variable or from its file.
+fn token(token: Option<String>, file: Option<String>, bad: &mut Vec<String>) -> Option<Secret> {
+    let (token, file) = (given(token), given(file));
+    let Some(file) = file else {
+        return token.map(Secret::new);
+    };
+    if token.is_some() {
+        bad.push("RUNTIME_TOKEN_FILE must not be set together with RUNTIME_TOKEN".into());
+        return None;
+    }
+    match std::fs::read_to_string(&file).map(|text| given(Some(text))) {
+        Ok(Some(token)) => Some(Secret::new(token)),
+        Ok(None) => {
+            bad.push(format!("RUNTIME_TOKEN_FILE must name a file with a token, and {file:?} is empty"));
+            None
+        }
+        Err(error) => {
+            bad.push(format!("RUNTIME_TOKEN_FILE must name a file with a token, and {file:?} cannot be read: {error}"));
+            None
+        }
     }
 }
 
@@ -385,6 +412,23 @@ mod tests {
             Config::from_settings(settings).unwrap().port
         };
         assert_eq!((port(Some("0")), port(Some("")), port(None)), (0, 3100, 3100));
+    }
+
+    #[test]
+    fn a_token_comes_from_its_variable_or_from_its_file_and_never_from_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "of the file\n").unwrap();
+        let token = |token: Option<&str>, file: &std::path::Path| {
+            let file = Some(file.to_string_lossy().into_owned());
+            let root = Some("/tmp".to_owned());
+            Config::from_settings(Settings { token: token.map(Into::into), token_file: file, workdir_root: root, ..Settings::default() })
+        };
+        assert!(token(None, &file).unwrap().token.unwrap().is(b"of the file"));
+        for bad in [token(Some("other"), &file), token(None, &folder.path().join("none"))] {
+            let BadSettings(reasons) = bad.unwrap_err();
+            assert!(reasons.len() == 1 && reasons[0].starts_with("RUNTIME_TOKEN_FILE"), "{reasons:?}");
+        }
     }
 
     #[test]

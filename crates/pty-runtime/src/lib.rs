@@ -13,6 +13,7 @@
 //!   finds messages in it
 //! - `supervisor`: the process that holds one agent's terminal, and `supervisor_protocol` how the two speak
 //! - `program`: starts what a supervisor supervises; `session` knows its processes, `limits` bounds them
+//! - `own_process`: what the runtime and a supervisor arrange for themselves when they start
 //! - `records`: what outlives the runtime; `note` is what a supervisor logs
 //! - `following`: how an agent is followed by its screen: `screen` is the model of its terminal,
 //!   `adapter` says as data what each program shows, `detection` judges by it, `login` reads what a
@@ -40,6 +41,7 @@ mod lock;
 mod login;
 mod note;
 mod output_stream;
+mod own_process;
 mod problem;
 mod process;
 mod program;
@@ -64,6 +66,7 @@ mod workdir;
 pub use adapter::Adapters;
 pub use config::{BadSettings, Config, Secret, Settings};
 pub use limits::Limits;
+pub use own_process::{keep_to_itself, raise_open_files};
 pub use records::FolderError;
 pub use server::{Handle, Runtime, StartError};
 pub use supervisor::supervise;

@@ -15,6 +15,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "supervise") {
         return Ok(pty_runtime::supervise());
     }
+    // Before agents can be there to look.
+    pty_runtime::keep_to_itself();
+    pty_runtime::raise_open_files();
     serve()
 }
 

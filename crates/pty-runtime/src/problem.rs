@@ -33,6 +33,8 @@ pub(crate) enum Problem {
     ThreadExists(String),
     #[error("agent {0:?} has stopped")]
     AgentStopped(String),
+    #[error("the input of agent {0:?} has ended")]
+    InputEnded(String),
     #[error("the request body is larger than {0} bytes")]
     PayloadTooLarge(usize),
     #[error("the request body did not arrive in time")]
@@ -85,6 +87,7 @@ impl Problem {
             Self::CannotRestart(_) => (StatusCode::CONFLICT, "CANNOT_RESTART"),
             Self::ThreadExists(_) => (StatusCode::CONFLICT, "THREAD_EXISTS"),
             Self::AgentStopped(_) => (StatusCode::CONFLICT, "AGENT_STOPPED"),
+            Self::InputEnded(_) => (StatusCode::CONFLICT, "INPUT_ENDED"),
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "TIMEOUT"),
             Self::CliNotFound(_) => (StatusCode::UNPROCESSABLE_ENTITY, "CLI_NOT_FOUND"),

@@ -1,20 +1,22 @@
 //! One program, as the runtime holds it: through the supervisor that runs it.
 //!
-//! Two threads serve it. One pulls what the program prints into the [`Output`] and learns of its
-//! end; one hands over what is typed. Neither ever waits for a viewer.
+//! Three threads serve it. One pulls what the program prints into the [`Output`] and learns of its
+//! end; one hands over what is typed; one writes to the supervisor, so that nobody else waits for it.
+//! None of them ever waits for a viewer.
 
 use std::{
+    collections::VecDeque,
     io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -30,7 +32,7 @@ use crate::{
     lock::lock,
     records::{self, Processes},
     ring::Output,
-    session,
+    session::{self, Identity, Usage},
     supervisor_protocol::{self as protocol, Command as Order, Hello, Report, Started, VERSION},
 };
 
@@ -45,7 +47,10 @@ const STARTED_WITHIN: Duration = Duration::from_secs(10);
 /// or broken, and nobody could reach its agent.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a supervisor may take to read what it is told; it always reads at once.
+/// Orders waiting to be told to one supervisor, which always reads at once.
+const ORDERS_WAITING_MAX: usize = 32;
+
+/// How long a supervisor may take to read what it is told. One that takes longer is lost.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// A terminal's size in characters; only [`Size::new`] makes one.
@@ -102,6 +107,8 @@ pub(crate) struct Launch {
     pub(crate) idle_timeout: Option<Duration>,
     /// How long it may live without a runtime.
     pub(crate) orphan_timeout: Duration,
+    /// How many files each of its processes may have open at first; `None` is as many as the runtime.
+    pub(crate) open_files: Option<u64>,
 }
 
 /// Something to type, in one piece: inputs of several senders never mix.
@@ -119,6 +126,7 @@ pub(crate) enum Input {
 /// The handles of a started program. They stay valid, and harmless, after its end.
 pub(crate) struct Process {
     pid: i32,
+    supervisor: Option<Identity>,
     link: Arc<Link>,
     restraint: Restraint,
     size: watch::Sender<Size>,
@@ -142,12 +150,24 @@ pub(crate) struct Waiter {
 /// earlier runtime has worked output off.
 pub(crate) type Listener = Box<dyn FnMut(u64, &[u8], u64) + Send>;
 
-/// What is said to the supervisor.
+/// What is said to the supervisor: orders wait here for the thread that writes them.
 struct Link {
-    /// Gone after the end, so that descriptors are not held for as long as the agent is listed.
-    stream: Mutex<Option<UnixStream>>,
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
     /// The runtime leaves, and the agent stays.
     detached: AtomicBool,
+    /// The program takes no more input.
+    input_ended: AtomicBool,
+}
+
+struct Waiting {
+    orders: VecDeque<(Order, Bytes)>,
+    /// The newest size, which is all that a terminal has to know.
+    size: Option<Size>,
+    /// Gone once nothing more is taken in, so that descriptors are not held for as long as the agent is listed.
+    stream: Option<Arc<UnixStream>>,
+    /// Nothing more is ever written.
+    done: bool,
 }
 
 impl Process {
@@ -181,13 +201,15 @@ impl Process {
             bail!("the supervisor does not say hello");
         };
         ensure!(hello.version == VERSION, "the supervisor speaks version {} and not {VERSION}", hello.version);
-        let link = Arc::new(Link { stream: Mutex::new(Some(stream.try_clone()?)), detached: AtomicBool::new(false) });
+        let link = Link::start(stream.try_clone()?)?;
+        link.input_ended.store(hello.input_ended, Ordering::SeqCst);
         let (input, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
         let (typed, was_typed) = sync_channel(1);
         let told = Arc::clone(&link);
-        on_a_thread("agent-type", move || told.type_inputs(inputs, &was_typed))?;
+        on_a_thread("agent-type", move || told.type_inputs(inputs, &was_typed)).inspect_err(|_| link.hang_up())?;
         let process = Self {
             pid: hello.pid,
+            supervisor: Processes::read(folder).and_then(|processes| processes.supervisor),
             link: Arc::clone(&link),
             restraint: hello.restraint,
             size: watch::Sender::new(Size::new(hello.cols, hello.rows).unwrap_or(Size::DEFAULT)),
@@ -201,9 +223,9 @@ impl Process {
         self.pid.unsigned_abs()
     }
 
-    /// The session that the program leads.
-    pub(crate) fn session(&self) -> i32 {
-        self.pid
+    /// What the program and everything it started use; `None` where that cannot be known.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        session::usage(self.pid, self.supervisor.filter(|supervisor| supervisor.is_alive()).map(|supervisor| supervisor.pid))
     }
 
     pub(crate) fn restraint(&self) -> Restraint {
@@ -219,29 +241,39 @@ impl Process {
         lock(&self.input).clone()
     }
 
+    /// Whether the program takes no more input, because that was ended or nobody reads it.
+    pub(crate) fn input_ended(&self) -> bool {
+        self.link.input_ended.load(Ordering::SeqCst)
+    }
+
+    /// Has nothing more queued: the end of the input is.
+    pub(crate) fn end_input(&self) {
+        self.link.input_ended.store(true, Ordering::SeqCst);
+    }
+
     /// Tells the terminal its new size; nothing happens if it has that size or is gone.
     pub(crate) fn resize(&self, size: Size) {
         let changed = self.size.send_if_modified(|current| std::mem::replace(current, size) != size);
         if changed {
-            self.tell(&Order::Resize { cols: size.cols, rows: size.rows });
+            self.link.resize(size);
         }
     }
 
     /// Asks the program and everything it started to end.
     pub(crate) fn ask_to_end(&self) {
-        self.tell(&Order::End);
+        self.tell(Order::End);
     }
 
     /// Ends the program and everything it started, at once.
     pub(crate) fn kill(&self) {
-        self.tell(&Order::Kill);
+        self.tell(Order::Kill);
     }
 
     /// Lets go of the supervisor, which ends as soon as its program has.
     pub(crate) fn release(&self) {
         lock(&self.input).take();
-        self.tell(&Order::Release);
-        lock(&self.link.stream).take();
+        self.tell(Order::Release);
+        self.link.close();
     }
 
     /// Leaves the agent to the next runtime.
@@ -255,14 +287,19 @@ impl Process {
     pub(crate) fn end_unheard(&self) {
         self.link.detached.store(true, Ordering::SeqCst);
         lock(&self.input).take();
-        self.tell(&Order::Release);
-        self.tell(&Order::Kill);
-        self.link.hang_up();
+        self.tell(Order::Release);
+        self.tell(Order::Kill);
+        self.link.close();
     }
 
-    fn tell(&self, order: &Order) {
-        if let Err(error) = self.link.tell(order, &[]) {
-            tracing::debug!(%error, ?order, pid = self.pid, "supervisor was not told");
+    /// Waits until everything is told that ever will be. Blocks, until `deadline` at the most.
+    pub(crate) fn told_by(&self, deadline: Instant) {
+        self.link.told_by(deadline);
+    }
+
+    fn tell(&self, order: Order) {
+        if let Err(error) = self.link.tell(order, Bytes::new()) {
+            tracing::debug!(%error, pid = self.pid, "supervisor is not told");
         }
     }
 }
@@ -293,7 +330,7 @@ impl Waiter {
 
     /// Asks for what follows the cursor and waits for it; gives the end once there is nothing more.
     fn pull(&mut self, cursor: &mut u64, listener: &mut Option<Listener>) -> io::Result<Option<End>> {
-        self.link.tell(&Order::Pull { from: *cursor }, &[])?;
+        self.link.tell(Order::Pull { from: *cursor }, Bytes::new())?;
         loop {
             let (report, body) = protocol::read(&mut self.stream)?;
             match report {
@@ -310,10 +347,15 @@ impl Waiter {
                     return Ok(None);
                 }
                 Report::Ended(end) => return Ok(Some(end)),
-                Report::Typed => match self.typed.try_send(()) {
-                    Ok(()) | Err(TrySendError::Disconnected(())) => {}
-                    Err(TrySendError::Full(())) => tracing::debug!("supervisor typed more than it was given"),
-                },
+                Report::Typed { closed } => {
+                    if closed && !self.link.input_ended.swap(true, Ordering::SeqCst) {
+                        tracing::warn!(pid = self.hello.pid, "program takes no more input");
+                    }
+                    match self.typed.try_send(()) {
+                        Ok(()) | Err(TrySendError::Disconnected(())) => {}
+                        Err(TrySendError::Full(())) => tracing::debug!("supervisor typed more than it was given"),
+                    }
+                }
                 Report::Hello(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello")),
             }
         }
@@ -342,19 +384,101 @@ impl Waiter {
 }
 
 impl Link {
-    /// Writes one order. Takes microseconds: the supervisor always reads at once.
-    fn tell(&self, order: &Order, body: &[u8]) -> io::Result<()> {
-        match lock(&self.stream).as_mut() {
-            Some(stream) => protocol::write(stream, order, body),
-            None => Err(io::ErrorKind::NotConnected.into()),
+    fn start(stream: UnixStream) -> io::Result<Arc<Self>> {
+        let stream = Arc::new(stream);
+        let waiting = Waiting { orders: VecDeque::new(), size: None, stream: Some(Arc::clone(&stream)), done: false };
+        let link = Arc::new(Self {
+            waiting: Mutex::new(waiting),
+            changed: Condvar::new(),
+            detached: AtomicBool::new(false),
+            input_ended: AtomicBool::new(false),
+        });
+        let its = Arc::clone(&link);
+        on_a_thread("agent-tell", move || its.write(&stream))?;
+        Ok(link)
+    }
+
+    /// Leaves one order to be told; never waits.
+    ///
+    /// Errors: `NotConnected` after the end, `WouldBlock` when the supervisor has too much to read already.
+    fn tell(&self, order: Order, body: Bytes) -> io::Result<()> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.stream.is_none() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if waiting.orders.len() >= ORDERS_WAITING_MAX {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        waiting.orders.push_back((order, body));
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Leaves the terminal's size to be told; a newer one takes its place. Never waits.
+    fn resize(&self, size: Size) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.stream.is_some() {
+            waiting.size = Some(size);
+            self.changed.notify_all();
         }
     }
 
+    /// Takes nothing more in; what waits is still told.
+    fn close(&self) {
+        lock(&self.waiting).stream.take();
+        self.changed.notify_all();
+    }
+
     fn hang_up(&self) {
-        if let Some(stream) = lock(&self.stream).take()
-            && let Err(error) = stream.shutdown(std::net::Shutdown::Both)
-        {
-            tracing::trace!(%error, "supervisor is gone");
+        let mut waiting = lock(&self.waiting);
+        waiting.orders.clear();
+        waiting.size = None;
+        if let Some(stream) = waiting.stream.take() {
+            shut_down(&stream);
+        }
+        self.changed.notify_all();
+    }
+
+    fn told_by(&self, deadline: Instant) {
+        let mut waiting = lock(&self.waiting);
+        while !waiting.done {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes what is to be told, until the link is closed or the supervisor does not read in time.
+    /// It may have got a part of a frame then, so nothing more is said, and whoever listens to it
+    /// learns that it is lost.
+    fn write(&self, mut stream: &UnixStream) {
+        while let Some((order, body)) = self.next() {
+            if let Err(error) = protocol::write(&mut stream, &order, &body) {
+                tracing::debug!(%error, ?order, "supervisor does not read");
+                break;
+            }
+        }
+        shut_down(stream);
+        let mut waiting = lock(&self.waiting);
+        waiting.orders.clear();
+        waiting.stream = None;
+        waiting.done = true;
+        self.changed.notify_all();
+    }
+
+    /// What is to be told next; `None` once the link is closed and everything is told.
+    fn next(&self) -> Option<(Order, Bytes)> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            if let Some(Size { cols, rows }) = waiting.size.take() {
+                return Some((Order::Resize { cols, rows }, Bytes::new()));
+            }
+            if let Some(order) = waiting.orders.pop_front() {
+                return Some(order);
+            }
+            waiting.stream.as_ref()?;
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -362,12 +486,12 @@ impl Link {
     fn type_inputs(&self, mut inputs: mpsc::Receiver<Input>, typed: &Receiver<()>) {
         while let Some(input) = inputs.blocking_recv() {
             let told = match input {
-                Input::Keys(bytes) => self.tell(&Order::Keys, &bytes),
+                Input::Keys(bytes) => self.tell(Order::Keys, bytes),
                 Input::Message { text, pause } => {
                     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                    self.tell(&Order::Message { pause_ms }, text.as_bytes())
+                    self.tell(Order::Message { pause_ms }, text.into())
                 }
-                Input::End => self.tell(&Order::EndInput, &[]),
+                Input::End => self.tell(Order::EndInput, Bytes::new()),
             };
             if let Err(error) = told {
                 tracing::debug!(%error, "supervisor takes no more input");
@@ -377,6 +501,12 @@ impl Link {
                 return;
             }
         }
+    }
+}
+
+fn shut_down(stream: &UnixStream) {
+    if let Err(error) = stream.shutdown(std::net::Shutdown::Both) {
+        tracing::trace!(%error, "supervisor is gone");
     }
 }
 
@@ -405,10 +535,12 @@ fn begin(child: &mut Child, launch: &Launch) -> anyhow::Result<()> {
 pub(crate) fn abandon(folder: &Path) -> End {
     if let Some(processes) = Processes::read(folder) {
         // The program first: its supervisor, if it lives, then still keeps its pid from being reused.
+        let supervisor = processes.supervisor.filter(|supervisor| supervisor.is_alive());
         if let Some(program) = processes.program.filter(|program| program.is_alive()) {
-            session::signal(program.pid, libc::SIGKILL);
+            session::signal(program.pid, supervisor.map(|supervisor| supervisor.pid), libc::SIGKILL);
         }
-        if let Some(supervisor) = processes.supervisor.filter(|supervisor| supervisor.is_alive()) {
+        if let Some(supervisor) = supervisor {
+            session::signal_descendants(supervisor.pid, libc::SIGKILL);
             session::signal_process(supervisor.pid, libc::SIGKILL);
         }
     }

@@ -66,6 +66,27 @@ pub(crate) fn wait_without_reaping(pid: i32) -> Exit {
         return if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(signal_name(status)) };
     }
 }
+
+/// Reaps what this process has adopted and what has ended. Neither waits, nor reaps `program`.
+#[expect(unsafe_code, reason = "the standard library waits only for what it started")]
+pub(crate) fn reap_orphans(program: i32) {
+    loop {
+        // SAFETY: `siginfo_t` is plain data for which all zeroes is a valid value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `info` is valid for writes during the call.
+        let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT | libc::WNOHANG) } != 0;
+        // SAFETY: all zeroes, as it was, or filled in with an ended child.
+        let pid = unsafe { info.si_pid() };
+        if failed || pid == 0 || pid == program {
+            return;
+        }
+        // SAFETY: no status is asked for, and `pid` is a child of ours that has ended.
+        if unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) } != pid {
+            return;
+        }
+    }
+}
+
 fn start_on_terminal(launch: &Launch, cage: &Arc<Cage>) -> anyhow::Result<Streams> {
     let pair = native_pty_system().openpty(launch.size.pty()).context("no terminal")?;
     let reader = pair.master.try_clone_reader()?;
@@ -75,14 +96,14 @@ fn start_on_terminal(launch: &Launch, cage: &Arc<Cage>) -> anyhow::Result<Stream
     let terminal = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).context("no terminal")?;
     let mut command = command(launch);
     command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
-    let child = spawn(command, cage, true)?;
+    let child = spawn(command, cage, true, launch.open_files)?;
     Ok(Streams { child, readers: vec![Reader::Terminal(reader)], writer, terminal: Some(pair.master) })
 }
 
 fn start_on_pipes(launch: &Launch, cage: &Arc<Cage>) -> anyhow::Result<Streams> {
     let mut command = command(launch);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = spawn(command, cage, false)?;
+    let mut child = spawn(command, cage, false, launch.open_files)?;
     let stdin: ChildStdin = child.stdin.take().context("no input")?;
     let stdout = child.stdout.take().context("no output")?;
     let stderr = child.stderr.take().context("no errors")?;
@@ -102,7 +123,7 @@ fn command(launch: &Launch) -> Command {
 }
 
 #[expect(unsafe_code, reason = "a session and limits can only be set between fork and exec")]
-fn spawn(mut command: Command, cage: &Arc<Cage>, on_terminal: bool) -> anyhow::Result<Child> {
+fn spawn(mut command: Command, cage: &Arc<Cage>, on_terminal: bool, open_files: Option<u64>) -> anyhow::Result<Child> {
     let cage = Arc::clone(cage);
     let prepare = move || {
         // SAFETY: all of these take numbers, or a set that is valid for the call, and may be called
@@ -116,6 +137,13 @@ fn spawn(mut command: Command, cage: &Arc<Cage>, on_terminal: bool) -> anyhow::R
             }
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
                 libc::signal(signal, libc::SIG_DFL);
+            }
+            if let Some(open_files) = open_files {
+                let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+                    limit.rlim_cur = open_files.min(limit.rlim_max);
+                    libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+                }
             }
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);

@@ -17,7 +17,7 @@ use crate::{
     callbacks::Courier,
     config::Config,
     event_stream::EventLog,
-    limits,
+    limits, own_process,
     records::{FolderError, Records},
     replies::Replies,
     routes,
@@ -119,7 +119,7 @@ impl Runtime {
         app.tasks.spawn(accept::serve(
             listener,
             routes::router(Arc::clone(&app)),
-            Bounds::default(),
+            Bounds::for_agents(app.config.max_agents, own_process::open_files_max()),
             app.tasks.clone(),
             app.closing.clone(),
         ));

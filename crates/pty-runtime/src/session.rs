@@ -1,9 +1,13 @@
-//! The processes of one agent: everything in the session that its program leads.
+//! The processes of one agent: everything in the session that its program leads, and whatever else
+//! descends from its supervisor, which processes get as their parent that lose their own.
 //!
-//! Who belongs to a session is read from `/proc`; where there is none, only the leader's own
+//! Who belongs to an agent is read from `/proc`; where there is none, only the leader's own
 //! process group is known.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,11 +46,11 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
 }
 
-/// Adds up what the processes of the session use; `None` where that cannot be known.
-pub(crate) fn usage(session: i32) -> Option<Usage> {
+/// Adds up what the processes of the agent use; `None` where that cannot be known.
+pub(crate) fn usage(session: i32, supervisor: Option<i32>) -> Option<Usage> {
     let page_bytes = page_bytes();
     let mut usage = Usage::default();
-    for process in processes()?.filter(|process| process.session == session) {
+    for process in members(session, supervisor)? {
         usage.processes += 1;
         usage.cpu_seconds += seconds(process.ticks);
         usage.memory_bytes += private_pages(process.pid).unwrap_or_default() * page_bytes;
@@ -54,12 +58,14 @@ pub(crate) fn usage(session: i32) -> Option<Usage> {
     Some(usage)
 }
 
-/// Signals the process group that the program leads, and every other group of its session: a shell
-/// gives each job a group of its own. The caller makes sure that `session` is not reaped.
+/// Signals the process group that the program leads, every other group of its session, since a shell
+/// gives each job a group of its own, and each process that left the session but descends from the
+/// supervisor. The caller makes sure that `session` is not reaped and that `supervisor` is alive.
 #[expect(unsafe_code, reason = "the standard library cannot signal a process group")]
-pub(crate) fn signal(session: i32, signal: i32) {
-    let others = processes().into_iter().flatten().filter(|process| process.session == session);
-    let mut groups: BTreeSet<i32> = others.map(|process| process.group).collect();
+pub(crate) fn signal(session: i32, supervisor: Option<i32>, signal: i32) {
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        members(session, supervisor).unwrap_or_default().into_iter().partition(|process| process.session == session);
+    let mut groups: BTreeSet<i32> = inside.iter().map(|process| process.group).collect();
     groups.insert(session);
     for group in groups {
         // SAFETY: killpg takes numbers only. The leader is not reaped, so `session` is its group and
@@ -68,6 +74,20 @@ pub(crate) fn signal(session: i32, signal: i32) {
             libc::killpg(group, signal);
         }
     }
+    for process in outside {
+        process.signal(signal);
+    }
+}
+
+/// Signals every process that descends from the supervisor. Returns whether there was one that had
+/// not ended yet.
+pub(crate) fn signal_descendants(supervisor: i32, signal: i32) -> bool {
+    // No session has this number.
+    let left: Vec<_> = members(-1, Some(supervisor)).unwrap_or_default().into_iter().filter(|process| !process.ended).collect();
+    for process in &left {
+        process.signal(signal);
+    }
+    !left.is_empty()
 }
 
 /// Signals one process. The caller makes sure that the number is still its own.
@@ -81,6 +101,9 @@ pub(crate) fn signal_process(pid: i32, signal: i32) {
 
 struct Process {
     pid: i32,
+    parent: i32,
+    /// It has ended and is not reaped yet.
+    ended: bool,
     group: i32,
     session: i32,
     ticks: u64,
@@ -98,12 +121,36 @@ impl Process {
         let count = |field: usize| number(field).and_then(|number| u64::try_from(number).ok());
         Some(Self {
             pid,
+            parent: i32::try_from(number(4)?).ok()?,
+            ended: fields.first() == Some(&"Z"),
             group: i32::try_from(number(5)?).ok()?,
             session: i32::try_from(number(6)?).ok()?,
             ticks: (14..=17).map(count).sum::<Option<u64>>()?,
             started: count(22)?,
         })
     }
+
+    /// Signals this process, unless its number was given to another one since it was read.
+    fn signal(&self, signal: i32) {
+        if (Identity { pid: self.pid, started: self.started }).is_alive() {
+            signal_process(self.pid, signal);
+        }
+    }
+}
+
+/// The processes of the session and those that descend from the supervisor, without itself.
+fn members(session: i32, supervisor: Option<i32>) -> Option<Vec<Process>> {
+    let all: Vec<Process> = processes()?.collect();
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for process in &all {
+        children.entry(process.parent).or_default().push(process.pid);
+    }
+    let mut descendants = BTreeSet::new();
+    let mut parents: Vec<i32> = supervisor.into_iter().collect();
+    while let Some(parent) = parents.pop() {
+        parents.extend(children.get(&parent).into_iter().flatten().filter(|child| descendants.insert(**child)));
+    }
+    Some(all.into_iter().filter(|process| process.session == session || descendants.contains(&process.pid)).collect())
 }
 
 fn processes() -> Option<impl Iterator<Item = Process>> {

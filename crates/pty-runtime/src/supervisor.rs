@@ -30,6 +30,7 @@ use crate::{
     limits::{Cage, Limits},
     lock::lock,
     note::note,
+    own_process,
     process::{Launch, Mode, Size},
     program::{self, Reader},
     records::{self, Processes},
@@ -71,6 +72,11 @@ const MEASURE_SHARE: u32 = 10;
 /// How long a connection may take to read an answer of at most 64 KiB, before it is dropped.
 const ANSWER_WITHIN: Duration = Duration::from_mins(10);
 
+/// How often, and with what pauses, it is made sure that nothing is left of an agent that has ended:
+/// what is killed is gone in microseconds, unless it starts more than anybody can end.
+const DESCENDANTS_LOOKS_MAX: usize = 50;
+const DESCENDANTS_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Pause after a connection that could not be taken, such as for want of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -80,6 +86,9 @@ const MEMORY_LIMIT: &str = "memory limit";
 /// Supervises the program that standard input describes; returns only when that fails.
 #[must_use]
 pub fn supervise() -> ExitCode {
+    own_process::close_foreign_files();
+    own_process::keep_to_itself();
+    own_process::adopt_orphans();
     leave_session();
     // Before there are threads, so that all of them leave it to the one that waits for it.
     hold_back_term();
@@ -120,6 +129,7 @@ enum Input {
     End,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all of them may go together")]
 struct State {
     ring: Ring,
     /// Streams of the program that are still being read.
@@ -139,6 +149,8 @@ struct State {
     connections: u64,
     unattended_since: Option<Instant>,
     released: bool,
+    /// The program takes no more input.
+    input_ended: bool,
 }
 
 /// The runtime's newest connection.
@@ -158,7 +170,7 @@ impl Supervisor {
         let (inputs, to_type) = sync_channel(INPUTS_WAITING_MAX);
         let streams = program::start(&launch, &cage).inspect_err(|_| cage.tear_down())?;
         let pid = i32::try_from(streams.child.id()).context("no process id")?;
-        let processes = Processes { supervisor: i32::try_from(std::process::id()).ok().and_then(Identity::of), program: Identity::of(pid) };
+        let processes = Processes { supervisor: own_pid().and_then(Identity::of), program: Identity::of(pid) };
         let interactive_shell = launch.mode == Mode::Terminal && is_interactive_shell(&launch);
         // The program has them; they would only take memory here, and hold secrets.
         launch.env = Vec::new();
@@ -185,13 +197,14 @@ impl Supervisor {
                 connections: 0,
                 unattended_since: Some(Instant::now()),
                 released: false,
+                input_ended: false,
             }),
             changed: Condvar::new(),
             launch,
         });
         let threads = supervisor.start_threads(streams.readers, streams.writer, to_type, streams.child);
         if let Err(error) = threads.and_then(|()| processes.write(&supervisor.launch.folder)) {
-            session::signal(pid, libc::SIGKILL);
+            session::signal(pid, own_pid(), libc::SIGKILL);
             return Err(error).context("no thread or no record");
         }
         Ok((supervisor, listener))
@@ -288,6 +301,7 @@ impl Supervisor {
             seen: state.seen,
             last_output_ms: state.last_output_ms,
             restraint: self.cage.restraint,
+            input_ended: state.input_ended,
         })
     }
 
@@ -297,12 +311,12 @@ impl Supervisor {
             let (report, body) = {
                 let mut state = self.lock();
                 loop {
-                    let State { connection, ring, end, .. } = &mut *state;
+                    let State { connection, ring, end, input_ended, .. } = &mut *state;
                     let Some(connection) = connection.as_mut().filter(|connection| connection.number == number) else {
                         return Ok(());
                     };
                     if std::mem::take(&mut connection.typed) {
-                        break (Report::Typed, Vec::new());
+                        break (Report::Typed { closed: *input_ended }, Vec::new());
                     }
                     let answer = connection.pull.and_then(|from| match ring.read(from, PULL_BYTES) {
                         Found::Bytes(bytes) => Some((Report::Output { offset: from }, bytes)),
@@ -331,10 +345,14 @@ impl Supervisor {
                     return;
                 }
             };
+            // A newer one may have come before this one noticed that it was replaced.
+            if self.lock().connections != number {
+                return;
+            }
             let taken = match order {
                 Order::Pull { from } => {
                     let mut state = self.lock();
-                    state.seen = from;
+                    state.seen = state.seen.max(from);
                     state.pulled_at = Some(Instant::now());
                     if let Some(connection) = state.connection.as_mut().filter(|connection| connection.number == number) {
                         connection.pull = Some(from);
@@ -406,7 +424,7 @@ impl Supervisor {
         // Held while the signal is sent: the pid must not be given back in between.
         let state = self.lock();
         if !state.reaped {
-            session::signal(self.pid, signal);
+            session::signal(self.pid, own_pid(), signal);
         }
     }
 
@@ -508,6 +526,7 @@ impl Supervisor {
             }
             let mut state = self.lock();
             state.active_at = Instant::now();
+            state.input_ended = writer.is_none();
             if let Some(connection) = state.connection.as_mut().filter(|connection| connection.number == number) {
                 connection.typed = true;
             }
@@ -528,11 +547,12 @@ impl Supervisor {
         }
         state.finished = true;
         // A dead program that is not reaped still holds its pid: this is its session, no other's.
-        session::signal(self.pid, libc::SIGKILL);
+        session::signal(self.pid, own_pid(), libc::SIGKILL);
         if let Err(error) = child.wait() {
             note(format_args!("the program was not reaped: {error}"));
         }
         state.reaped = true;
+        end_descendants(self.pid);
         let reason = state.reason.map(|(reason, _)| reason).or_else(|| self.cage.ran_out_of_memory().then_some(MEMORY_LIMIT));
         self.cage.tear_down();
         let end = End { exit: exit_status, reason: reason.map(Into::into) };
@@ -564,6 +584,8 @@ impl Supervisor {
             thread::sleep(pause);
             let (ended, reason) = {
                 let state = self.lock();
+                // Under the lock, as signals are sent: no number may be given back in between.
+                program::reap_orphans(self.pid);
                 (state.end.is_some(), state.reason)
             };
             if ended {
@@ -578,7 +600,7 @@ impl Supervisor {
                 self.end_because(reason);
             } else if measures {
                 let begun = Instant::now();
-                if let Some(reason) = exceeded(limits, self.pid) {
+                if let Some(reason) = exceeded(limits, self.pid, own_pid()) {
                     self.lock().reason = Some((reason, Instant::now()));
                     self.signal(libc::SIGKILL);
                 }
@@ -622,9 +644,28 @@ impl State {
     }
 }
 
-/// Which limit the session as a whole is over, if any.
-fn exceeded(limits: Limits, session: i32) -> Option<&'static str> {
-    let usage = session::usage(session)?;
+/// Ends and reaps what descends from this process, also what was started while that was done.
+fn end_descendants(program: i32) {
+    let Some(own) = own_pid() else {
+        return;
+    };
+    for _ in 0..DESCENDANTS_LOOKS_MAX {
+        program::reap_orphans(program);
+        if !session::signal_descendants(own, libc::SIGKILL) {
+            return;
+        }
+        thread::sleep(DESCENDANTS_LOOK_EVERY);
+    }
+    note("processes of the agent are left");
+}
+
+fn own_pid() -> Option<i32> {
+    i32::try_from(std::process::id()).ok()
+}
+
+/// Which limit the agent as a whole is over, if any.
+fn exceeded(limits: Limits, session: i32, supervisor: Option<i32>) -> Option<&'static str> {
+    let usage = session::usage(session, supervisor)?;
     if limits.processes.is_some_and(|most| usage.processes > most) {
         return Some("process limit");
     }

@@ -99,7 +99,11 @@ pub(crate) enum Report {
     Gap {
         start: u64,
     },
-    Typed,
+    Typed {
+        /// The program takes no more input: it was ended, or nobody reads it.
+        #[serde(default)]
+        closed: bool,
+    },
     Ended(End),
 }
 
@@ -119,6 +123,9 @@ pub(crate) struct Hello {
     /// When the last output came, in milliseconds since 1970.
     pub(crate) last_output_ms: Option<i64>,
     pub(crate) restraint: Restraint,
+    /// The program takes no more input.
+    #[serde(default)]
+    pub(crate) input_ended: bool,
 }
 
 /// How a program ended, in the words of the operating system, and who had it end.

@@ -78,3 +78,16 @@ async fn only_structured_input_has_an_end() {
     viewer.until("typed").await;
     assert_eq!(viewer.read_to_end().await, Some(4410));
 }
+
+#[tokio::test]
+async fn what_comes_after_the_end_of_the_input_is_refused() {
+    let world = World::new().await;
+    let id = world.spawn(&structured("while read -r line; do :; done; echo over; sleep 1000")).await;
+    let path = |what: &str| format!("/api/agents/{id}/{what}");
+    assert_eq!(world.post(&path("input/end"), &json!({})).await.status, 204);
+    world.until_logs(&id, "over").await;
+    for (what, body) in [("send", json!({ "message": r#"{"late":1}"# })), ("input/end", json!({}))] {
+        let late = world.post(&path(what), &body).await;
+        assert_eq!((late.status, late.body["code"].as_str()), (409, Some("INPUT_ENDED")), "{what}");
+    }
+}

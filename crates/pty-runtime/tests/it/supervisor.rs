@@ -228,6 +228,62 @@ async fn a_supervisor_that_does_not_answer_is_ended_with_its_agent() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_supervisor_is_stopped_freezes_nobody_and_can_be_ended() {
+    let root = folder();
+    // With one worker, one wait of it would be everybody's.
+    let runtime = Program::start(root.path(), &[("TOKIO_WORKER_THREADS", "1")]).await;
+    let started = runtime.spawn("stuck", scripted("sleep 1000")).await;
+    let pid = supervisor(root.path());
+    send_signal("STOP", u32::try_from(pid).unwrap()).await;
+    let end = || runtime.client.delete(format!("http://{}/api/agents/stuck?force=true", runtime.address));
+    let ended = reply(end()).await;
+    assert_eq!(ended.status, 204, "{}", ended.body);
+    until_gone(pid).await;
+    until_gone(started["pid"].as_u64().unwrap()).await;
+    until_folder_is_empty(root.path()).await;
+
+    runtime.spawn("stuck", scripted("sleep 1000")).await;
+    let pid = supervisor(root.path());
+    send_signal("STOP", u32::try_from(pid).unwrap()).await;
+    let mut viewer = runtime.terminal("stuck", "").await;
+    for size in 0..2000 {
+        let resize = json!({ "type": "resize", "cols": 80 + size % 2, "rows": 24 });
+        viewer.send(tokio_tungstenite::tungstenite::Message::text(resize.to_string())).await;
+    }
+    for _ in 0..20 {
+        timeout(Duration::from_secs(2), runtime.get("/api/health")).await.expect("the runtime is frozen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(reply(end()).await.status, 204);
+    until_gone(pid).await;
+}
+
+#[tokio::test]
+async fn what_left_an_agents_session_ends_with_it_and_nobody_reads_its_environment() {
+    let root = folder();
+    let runtime = Program::start(root.path(), &[]).await;
+    let script = "setsid sh -c 'trap \"\" TERM HUP; echo $$ >outside; sleep 1000 & wait' & sleep 0.3; echo up; sleep 1000";
+    let agent = runtime.spawn("leaver", scripted(script)).await;
+    let outside = eventually("its number", async || {
+        let number = fs::read_to_string(root.path().join("leaver/outside")).unwrap_or_default();
+        number.trim().parse::<u64>().map_err(|_| number)
+    })
+    .await;
+    assert!(is_alive(outside));
+    // Who traces other processes may read everything, so only the attribute itself tells: what
+    // belongs to the superuser there is nobody else's to read.
+    for pid in [supervisor(root.path()), u64::from(runtime.child.id().unwrap())] {
+        assert!(fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid() == 0, "{pid}");
+    }
+    let metrics = runtime.get("/api/agents/leaver/metrics").await;
+    assert_eq!(metrics.status, 200, "{}", metrics.body);
+    let ended = reply(runtime.client.delete(format!("http://{}/api/agents/leaver", runtime.address))).await;
+    assert_eq!(ended.status, 204, "{}", ended.body);
+    until_gone(agent["pid"].as_u64().unwrap()).await;
+    until_gone(outside).await;
+}
+
+#[tokio::test]
 async fn stopping_an_adopted_agent_ends_what_it_started() {
     let root = folder();
     let first = Program::start(root.path(), &[]).await;
