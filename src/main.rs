@@ -9,7 +9,9 @@ use raven_agents::{
     database::Database,
     domain::{
         adoption::{self, Contents, Found, Rehearsal},
-        auth, runtimes,
+        auth,
+        health::{ProbeError, refuses_token},
+        runtimes,
         workspaces::{self, NewPerson, Standing},
     },
     http, mcp,
@@ -341,7 +343,8 @@ async fn doctor(config: &Config) -> anyhow::Result<()> {
 
 /// What a runtime says of how it is.
 async fn well(client: &RuntimeClient) -> Result<String, String> {
-    let health = client.health().await.map_err(|error| error.to_string())?;
+    let why = |error| if refuses_token(&error) { ProbeError::TokenRefused.to_string() } else { error.to_string() };
+    let health = client.health().await.map_err(why)?;
     Ok(health.message.unwrap_or_else(|| "answers".to_owned()))
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::{
     model::address::is_link_local,
     runtime::{
-        RuntimeClient,
+        RuntimeClient, RuntimeError,
         client::{BadEndpoint, origin_of},
     },
     storage,
@@ -36,18 +36,41 @@ pub struct Probed {
     pub active_agents: Option<u32>,
 }
 
-/// Asks a runtime how it is; `None` when it does not say in time that it is well.
-pub async fn probe(runtime: &RuntimeClient) -> Option<Probed> {
+/// Why a runtime does not count as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// It did not say in time that it is well.
+    #[error("the runtime does not answer")]
+    Silent,
+    #[error("the runtime refuses the token")]
+    TokenRefused,
+}
+
+/// Asks a runtime how it is.
+///
+/// Errors: `Silent`; `TokenRefused` where it answers, but does nothing for us.
+pub async fn probe(runtime: &RuntimeClient) -> Result<Probed, ProbeError> {
     let started = Instant::now();
-    let health = timeout(PROBE_TIMEOUT, runtime.health()).await.ok()?.ok().filter(|health| health.healthy)?;
+    let answer = timeout(PROBE_TIMEOUT, runtime.health()).await.map_err(|_| ProbeError::Silent)?;
+    let health = match answer {
+        Ok(health) if health.healthy => health,
+        Err(error) if refuses_token(&error) => return Err(ProbeError::TokenRefused),
+        Ok(_) | Err(_) => return Err(ProbeError::Silent),
+    };
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Some(Probed { latency_ms, version: health.version, active_agents: health.active_agents })
+    Ok(Probed { latency_ms, version: health.version, active_agents: health.active_agents })
+}
+
+/// Whether a runtime answered that it does nothing for whoever has no other token than ours.
+#[must_use]
+pub fn refuses_token(error: &RuntimeError) -> bool {
+    matches!(error, RuntimeError::Refused { status: 401 | 403, .. })
 }
 
 /// As [`probe`], of a runtime that we share no token with.
 ///
 /// Errors: the text is no address of a runtime.
-pub async fn probe_endpoint(endpoint: &str) -> Result<Option<Probed>, BadEndpoint> {
+pub async fn probe_endpoint(endpoint: &str) -> Result<Result<Probed, ProbeError>, BadEndpoint> {
     Ok(probe(&RuntimeClient::new(endpoint, None)?).await)
 }
 

@@ -48,8 +48,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// What an admin asks for.
 #[derive(Clone, Debug)]
 pub struct SpawnOrder {
-    /// Canonical: `claude`, `codex`, `gemini`, `aider`, `custom` or `echo`.
-    pub agent_type: &'static str,
+    /// The canonical one where it is known; of others the runtime says whether it knows them.
+    pub agent_type: String,
     pub count: u32,
     /// Where they are to run; without it each goes where there is most room.
     pub runtime: Option<RuntimeName>,
@@ -106,7 +106,7 @@ pub async fn plan(
     if !rules.agents_enabled {
         return Err(ApprovalError::SwitchedOff.into());
     }
-    let places = runtimes::choose(tx, runtimes, admin.workspace(), order.agent_type, order.runtime.as_ref(), order.count).await?;
+    let places = runtimes::choose(tx, runtimes, admin.workspace(), &order.agent_type, order.runtime.as_ref(), order.count).await?;
     let mut planned = Vec::new();
     for (number, place) in (1..).zip(places) {
         planned.push(plan_one(tx, policy, &rules, admin, place, order, number).await?);
@@ -125,7 +125,7 @@ async fn plan_one(
 ) -> Result<Planned, SpawnError> {
     let now = tx.now();
     let id = AgentId::generate();
-    let base = order.name.as_deref().unwrap_or(wire_agent_type(order.agent_type));
+    let base = order.name.as_deref().unwrap_or(wire_agent_type(&order.agent_type));
     let name = match (order.count, &order.name) {
         (1, Some(name)) => name.clone(),
         (1, None) => format!("{base}-{}", &id.as_str()[..6]),
@@ -138,7 +138,7 @@ async fn plan_one(
         avatar_url: None,
         capabilities: order.capabilities.clone(),
         requested: permissions.clone(),
-        metadata: json!({"agentType": wire_agent_type(order.agent_type), "spawnedBy": admin.user()}),
+        metadata: json!({"agentType": wire_agent_type(&order.agent_type), "spawnedBy": admin.user()}),
         endpoint: None,
     };
     let agent = Agent::requested(admin.workspace(), id, profile, now);
@@ -149,7 +149,7 @@ async fn plan_one(
         workspace: admin.workspace(),
         agent: approved.agent.id.clone(),
         agent_name: name,
-        agent_type: order.agent_type.to_owned(),
+        agent_type: order.agent_type.clone(),
         runtime: place.name,
         runtime_endpoint: place.client.endpoint().to_owned(),
         runtime_agent_id: approved.agent.id.as_str().to_owned(),
@@ -205,7 +205,7 @@ pub async fn launch(planned: &Planned, order: &SpawnOrder, callbacks: &Callbacks
     config.insert("cols".into(), json!(order.size.cols()));
     config.insert("rows".into(), json!(order.size.rows()));
     let request = SpawnRequest {
-        agent_type: order.agent_type.to_owned(),
+        agent_type: order.agent_type.clone(),
         count: 1,
         name: Some(planned.agent.profile.name.clone()),
         capabilities: order.capabilities.clone(),
@@ -269,7 +269,7 @@ pub async fn record_order(
     errors: Vec<String>,
 ) -> Result<(), StorageError> {
     let kind = EventKind::AgentsSpawned {
-        agent_type: wire_agent_type(order.agent_type).to_owned(),
+        agent_type: wire_agent_type(&order.agent_type).to_owned(),
         count: order.count,
         spawned_agents: spawned,
         errors,

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::extract::State;
 use futures_util::future::join_all;
-use runtime_protocol::canonical_agent_type;
 use tokio::time::timeout;
 
 use super::{
     callers::Manager,
     input::{Body, Param, Params},
     settings::check_endpoint,
+    spawns::agent_type,
 };
 use crate::{
     app::{App, StorageError},
@@ -137,14 +137,13 @@ async fn end(app: &App, client: &runs::RuntimeClient, run: &Run) {
     }
 }
 
-/// Agent types in any spelling, as canonical ones.
+/// Agent types in any spelling, the known ones as canonical ones.
 fn kinds(spellings: &[String]) -> Result<Vec<String>, Problem> {
     let mut kinds = Vec::new();
     for spelling in spellings {
-        let kind = canonical_agent_type(spelling)
-            .ok_or_else(|| Problem::invalid("kinds", "must be of claude-code, codex, gemini-cli, aider and custom"))?;
-        if !kinds.iter().any(|known| known == kind) {
-            kinds.push(kind.to_owned());
+        let kind = agent_type("kinds", spelling)?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     }
     Ok(kinds)

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     app::App,
     domain::{
-        health,
+        health::{self, ProbeError, Probed},
         runtimes::{self, RuntimeProblem},
         settings,
     },
@@ -67,7 +67,8 @@ pub(super) async fn runtime_health(State(app): State<App>, Member(person): Membe
 /// Test a runtime.
 ///
 /// One of the workspace's by name, or one on an origin that the operator allows by its endpoint; without either
-/// the one that the workspace uses. Says no more of one that does not answer than that it does not.
+/// the one that the workspace uses. Says no more of one that does not answer than that it does not,
+/// or that it refuses the token. By endpoint no token is sent.
 #[utoipa::path(post, path = "/api/parallax-agents/runtime/test", operation_id = "testRuntime", tag = "settings",
     security(("person" = []), ("cookie" = [])), request_body = Option<TestRuntime>,
     responses((status = 200, body = Envelope<RuntimeHealth>), PersonErrors, AdminErrors))]
@@ -85,17 +86,21 @@ pub(super) async fn test_runtime(
         return Ok(Envelope::ok(used(&app, admin.workspace()).await?));
     };
     let endpoint = check_endpoint(&app, "endpoint", &endpoint).await?;
-    let probed = match app.runtimes.environment().filter(|runtime| runtime.endpoint() == endpoint) {
-        Some(runtime) => health::probe(runtime).await,
-        // Our runtime's token is for our runtime alone.
-        None => health::probe_endpoint(&endpoint).await.map_err(|_| Problem::invalid("endpoint", "must be an http or https URL"))?,
-    };
-    Ok(Envelope::ok(health_of(probed)))
+    if let Some(runtime) = app.runtimes.environment().filter(|runtime| runtime.endpoint() == endpoint) {
+        return Ok(Envelope::ok(health_of(health::probe(runtime).await)));
+    }
+    // Our runtime's token is for our runtime alone.
+    let probed = health::probe_endpoint(&endpoint).await.map_err(|_| Problem::invalid("endpoint", "must be an http or https URL"))?;
+    Ok(Envelope::ok(match probed {
+        // None was sent, so that it wants one says only that it is there.
+        Err(ProbeError::TokenRefused) => RuntimeHealth { connected: true, ..failed("the runtime answers; its token was not tried") },
+        probed => health_of(probed),
+    }))
 }
 
 /// A runtime's address comes from a person: it must be one that the operator named (D-14). Returns it as rows name it.
 pub(super) async fn check_endpoint(app: &App, field: &str, endpoint: &str) -> Result<String, Problem> {
-    let refused = || Problem::invalid(field, "must be the configured runtime or on an origin named in AGENT_RUNTIME_ALLOWED_ORIGINS");
+    let refused = || Problem::invalid(field, "must be on an origin that the operator allows (AGENT_RUNTIME_ALLOWED_ORIGINS)");
     runtimes::callable(&app.runtimes, endpoint).await.ok_or_else(refused)
 }
 
@@ -107,16 +112,16 @@ async fn used(app: &App, workspace: WorkspaceId) -> Result<RuntimeHealth, Proble
     })
 }
 
-fn health_of(probed: Option<health::Probed>) -> RuntimeHealth {
+fn health_of(probed: Result<Probed, ProbeError>) -> RuntimeHealth {
     match probed {
-        Some(probed) => RuntimeHealth {
+        Ok(probed) => RuntimeHealth {
             connected: true,
             latency: Some(probed.latency_ms),
             version: probed.version,
             active_agents: probed.active_agents,
             error: None,
         },
-        None => failed("the runtime does not answer"),
+        Err(why) => failed(&why.to_string()),
     }
 }
 

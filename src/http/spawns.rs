@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// An agent type is at most this long.
+const AGENT_TYPE_BYTES_MAX: usize = 40;
+
 /// Spawn agents.
 ///
 /// Each gets a row, the permissions given and a key of its own, which only its process receives. Without
@@ -48,8 +51,7 @@ pub(super) async fn spawn(
 }
 
 fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
-    let agent_type = canonical_agent_type(&body.agent_type)
-        .ok_or_else(|| Problem::invalid("agentType", "must be claude-code, codex, gemini-cli, aider or custom"))?;
+    let agent_type = agent_type("agentType", &body.agent_type)?;
     let permissions = body.permissions.map(|strings| input::permissions("permissions", &strings)).transpose()?;
     let assignments = body.project_id.map(Target::Project).into_iter().chain(body.task_id.map(Target::Task)).collect();
     if body.config.get("env").is_some_and(|env| !env.is_object()) {
@@ -72,6 +74,21 @@ fn order(body: SpawnAgents) -> Result<SpawnOrder, Problem> {
     })
 }
 
+/// An agent type in any spelling: the canonical one where it is known, or else as it is. What a runtime can start is
+/// its own to know.
+pub(super) fn agent_type(field: &str, spelling: &str) -> Result<String, Problem> {
+    let mut bytes = spelling.bytes();
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let starts_well = bytes.next().is_some_and(alphanumeric);
+    if !starts_well || spelling.len() > AGENT_TYPE_BYTES_MAX || !bytes.all(|byte| alphanumeric(byte) || matches!(byte, b'_' | b'-')) {
+        return Err(Problem::invalid(
+            field,
+            "must be a name such as claude-code, codex, gemini-cli, aider or custom: 1 to 40 of a-z 0-9 _ -",
+        ));
+    }
+    Ok(canonical_agent_type(spelling).unwrap_or(spelling).to_owned())
+}
+
 async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope<Spawned>, Problem> {
     let mut tx = app.begin().await?;
     let planned = spawns::plan(&mut tx, &app.policy, &app.runtimes, &admin, &order).await?;
@@ -92,7 +109,7 @@ async fn carry_out(app: App, admin: Admin, order: SpawnOrder) -> Result<Envelope
             Ok(()) => spawned.push(SpawnedAgent {
                 id: agent.agent.id.clone(),
                 name: agent.agent.profile.name.clone(),
-                agent_type: wire_agent_type(order.agent_type).to_owned(),
+                agent_type: wire_agent_type(&order.agent_type).to_owned(),
                 status: "starting",
                 runtime: agent.run.runtime.clone(),
             }),

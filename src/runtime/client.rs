@@ -298,13 +298,15 @@ impl RuntimeClient {
         Ok(read::<AgentList>(&self.first_served(None, Route::both(&Method::GET, &["agents"])).await?)?.agents)
     }
 
-    /// How the runtime is. Where it does not say how many agents it runs, they are counted.
+    /// How the runtime is. Where it does not say how many agents it runs, they are counted; that tries the token, too.
     pub async fn health(&self) -> Result<Health, RuntimeError> {
         let (prefix, mut health) = self.raw_health(CALL_TIMEOUT).await?;
         self.remember_prefix(prefix);
         if health.active_agents.is_none() && health.healthy {
             match self.agents().await {
                 Ok(agents) => health.active_agents = u32::try_from(agents.iter().filter(|agent| !agent.status.is_final()).count()).ok(),
+                // Anybody may ask for its health: only this tells that it does not do what we ask.
+                Err(error @ RuntimeError::Refused { status: 401 | 403, .. }) => return Err(error),
                 Err(error) => tracing::debug!(runtime = self.endpoint(), error = &error as &dyn std::error::Error, "agents not counted"),
             }
         }

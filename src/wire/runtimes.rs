@@ -86,7 +86,7 @@ pub struct AddRuntime {
     #[validate(length(max = 2000, message = "must be at most 2000 characters"), custom(function = sendable))]
     #[schema(max_length = 2000, pattern = "^[!-~]*$")]
     pub token: Option<String>,
-    /// Agent types that it takes; all when empty.
+    /// Agent types that it takes, written as for a spawn; all when empty.
     #[serde(default)]
     #[validate(length(max = 16, message = "must be at most 16 agent types"))]
     #[schema(max_items = 16)]

@@ -344,6 +344,7 @@ pub struct RuntimeHealth {
     pub version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_agents: Option<u32>,
+    /// Why it is not connected; where it is, what was not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -15,7 +15,9 @@ use crate::model::{
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"agentType": "custom", "count": 1, "name": "shell", "config": {"command": "bash"}}))]
 pub struct SpawnAgents {
-    /// `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`; the short names mean the same.
+    /// `claude-code`, `codex`, `gemini-cli`, `aider`, `custom` or another that the runtime has an adapter for; the short
+    /// names mean the same. One that the runtime does not know is named in `errors`.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,39}$", example = "claude-code")]
     pub agent_type: String,
     #[serde(default = "one")]
     #[validate(range(min = 1, max = 10, message = "must be a whole number from 1 to 10"))]

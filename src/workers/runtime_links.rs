@@ -141,7 +141,7 @@ async fn watch_health(app: App, client: RuntimeClient, mut users: watch::Receive
             _ = ticks.tick() => {}
             changed = users.changed() => if changed.is_err() { return },
         }
-        if let Some(probed) = health::probe(&client).await {
+        if let Ok(probed) = health::probe(&client).await {
             let condition = Condition { version: probed.version, active_agents: probed.active_agents };
             note_contact(&app, &users, &condition).await;
         }

@@ -151,6 +151,14 @@ async fn a_wrong_token_starts_nothing_and_leaves_nothing(pool: PgPool) {
         .unwrap();
     assert_eq!((left, agents_on(&second).await.len()), (0, 0));
 
+    // It answers, and yet is no runtime of ours: no sign of life, and no test says otherwise.
+    let test = async |body: Value| owner.post("/parallax-agents/runtime/test", body).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!(test(json!({"name": "second"})).await, json!({"connected": false, "error": "the runtime refuses the token"}));
+    let by_endpoint = json!({"connected": true, "error": "the runtime answers; its token was not tried"});
+    assert_eq!(test(json!({"endpoint": gate.endpoint()})).await, by_endpoint);
+    let listed = listed(&owner, "second").await.unwrap();
+    assert_eq!((&listed["state"], &listed["lastContact"]), (&json!("unknown"), &json!(null)));
+
     // The right one takes effect at once.
     owner.call(Method::PATCH, &format!("{RUNTIMES}/second"), Some(json!({"token": RUNTIME_TOKEN}))).await.expect(StatusCode::OK);
     let made = spawned(&owner, json!({"runtime": "second"})).await;
@@ -462,7 +470,7 @@ async fn a_spawn_that_was_answered_and_never_noted_is_settled_to_exactly_one_age
     add(&world.owner().await, "second", &gate, json!({})).await;
     let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX };
     let order = SpawnOrder {
-        agent_type: "custom",
+        agent_type: "custom".to_owned(),
         count: 1,
         runtime: Some("second".parse().unwrap()),
         name: None,
@@ -551,7 +559,8 @@ async fn a_run_that_nobody_can_be_asked_about_is_said_to_be_given_up_even_where_
 #[sqlx::test]
 async fn doctor_asks_every_runtime_that_there_is(pool: PgPool) {
     let (world, second, gate) = two_runtimes(pool).await;
-    add(&world.owner().await, "second", &gate, json!({})).await;
+    let owner = world.owner().await;
+    add(&owner, "second", &gate, json!({})).await;
     let database = database_url(&world.pool);
     let port = free_port().to_string();
     let settings = [
@@ -565,6 +574,12 @@ async fn doctor_asks_every_runtime_that_there_is(pool: PgPool) {
     assert!(output.status.success(), "{text}");
     let line = format!("ok    runtime {} (second of workspace {}): ", gate.endpoint(), world.workspace);
     assert!(text.contains(&line) && !text.contains(RUNTIME_TOKEN), "{text}");
+
+    let wrong = json!({"token": "not the token"});
+    owner.call(Method::PATCH, &format!("{RUNTIMES}/second"), Some(wrong)).await.expect(StatusCode::OK);
+    let output = raven_agents(&["doctor"], &settings).output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && text.contains("the runtime refuses the token"), "{text}");
     world.end().await;
     second.stop().await;
 }

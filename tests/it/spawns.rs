@@ -223,7 +223,9 @@ async fn bad_spawns_are_refused_before_anything_happens(pool: PgPool) {
     let owner = world.owner().await;
     for body in [
         json!({}),
-        json!({"agentType": "emacs"}),
+        json!({"agentType": "Emacs -nw"}),
+        json!({"agentType": "-x"}),
+        json!({"agentType": "x".repeat(41)}),
         json!({"agentType": "custom", "count": 0}),
         json!({"agentType": "custom", "count": 11}),
         json!({"agentType": "custom", "permissions": ["root"]}),
@@ -236,6 +238,23 @@ async fn bad_spawns_are_refused_before_anything_happens(pool: PgPool) {
     let foreign = json!({"agentType": "custom", "workspaceId": uuid::Uuid::new_v4()});
     owner.post("/parallax-agents/spawn", foreign).await.expect_problem(StatusCode::FORBIDDEN, "FORBIDDEN");
     assert_eq!(owner.get("/parallax-agents").await.expect(StatusCode::OK)["data"], json!([]));
+    world.end().await;
+}
+
+/// Which types there are is the runtime's to know, so that a new one needs no new version of the service.
+#[sqlx::test]
+async fn a_type_that_only_the_runtime_may_know_is_left_to_the_runtime(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let body = json!({"agentType": "emacs", "name": "editor"});
+    let answer = owner.post("/parallax-agents/spawn", body).await.expect(StatusCode::CREATED)["data"].clone();
+    assert_eq!((&answer["success"], &answer["spawnedAgents"]), (&json!(false), &json!([])));
+    assert!(answer["errors"][0].as_str().unwrap().starts_with("editor: the runtime refused"), "{answer}");
+    assert_eq!(owner.get("/parallax-agents").await.expect(StatusCode::OK)["data"], json!([]));
+    let known = owner.get("/parallax-agents/runtimes").await.expect(StatusCode::OK)["data"][0]["endpoint"].clone();
+    let added = json!({"name": "second", "endpoint": known, "kinds": ["emacs", "claude"]});
+    let added = owner.post("/parallax-agents/runtimes", added).await.expect(StatusCode::CREATED)["data"].clone();
+    assert_eq!(added["kinds"], json!(["emacs", "claude-code"]));
     world.end().await;
 }
 

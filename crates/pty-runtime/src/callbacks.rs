@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use reqwest::{Client, StatusCode, Url, redirect::Policy};
+use reqwest::{Client, Response, StatusCode, Url, redirect::Policy};
 use runtime_protocol::{Heartbeat, SpawnCallback};
 use serde_json::{Value, json};
 use tokio::{
@@ -33,6 +33,10 @@ const FIRST_RETRY_AFTER: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Workspaces remembered for heartbeats: each costs a request every 30 s.
 const WORKSPACES_MAX: usize = 200;
+/// A refusal that is longer is not read for its code.
+const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+/// As much of a code as is logged.
+const CODE_CHARS_MAX: usize = 100;
 const HEARTBEAT_PATH: &str = "/api/parallax-agents/runtime/heartbeat";
 
 /// Takes callbacks in; delivery happens behind.
@@ -163,11 +167,11 @@ impl Courier {
         for attempt in 1..=ATTEMPTS {
             let outcome = self.attempt(&delivery, &id).await;
             match outcome {
-                Ok(status) if status.is_success() => return,
-                Ok(status) => tracing::warn!(%status, attempt, "callback was refused"),
+                Ok((status, _)) if status.is_success() => return,
+                Ok((status, ref code)) => tracing::warn!(%status, code, attempt, "callback was refused"),
                 Err(ref error) => tracing::warn!(%error, attempt, "callback was not delivered"),
             }
-            if outcome.is_ok_and(|status| !worth_repeating(status)) || is_outdated() {
+            if outcome.is_ok_and(|(status, _)| !worth_repeating(status)) || is_outdated() {
                 return;
             }
             if attempt < ATTEMPTS {
@@ -180,13 +184,16 @@ impl Courier {
         }
     }
 
-    async fn attempt(&self, delivery: &Delivery, id: &str) -> reqwest::Result<StatusCode> {
+    /// The status of the answer, and the code of the problem that it tells of.
+    async fn attempt(&self, delivery: &Delivery, id: &str) -> reqwest::Result<(StatusCode, Option<String>)> {
         let mut request =
             self.client.post(delivery.url.clone()).header("x-workspace-id", &delivery.workspace_id).header("x-delivery-id", id);
         if let Some(secret) = &self.config.webhook_secret {
             request = request.header("x-webhook-secret", secret.expose());
         }
-        Ok(request.json(&delivery.body).send().await?.status())
+        let response = request.json(&delivery.body).send().await?;
+        let status = response.status();
+        Ok((status, if status.is_success() { None } else { code_of(response).await }))
     }
 
     /// Tells the control plane regularly, per workspace that ever had an agent here, that this
@@ -225,11 +232,24 @@ impl Courier {
     /// One attempt: the next heartbeat is the repetition.
     async fn beat(self: Arc<Self>, beat: Delivery) {
         match self.attempt(&beat, &Uuid::new_v4().to_string()).await {
-            Ok(status) if status.is_success() => {}
-            Ok(status) => tracing::warn!(%status, "heartbeat was refused"),
+            Ok((status, _)) if status.is_success() => {}
+            Ok((status, code)) => tracing::warn!(%status, code, "heartbeat was refused"),
             Err(error) => tracing::warn!(%error, "heartbeat was not delivered"),
         }
     }
+}
+
+/// The `code` in the body of a refusal; `None` where there is none, or the body is longer than a refusal.
+async fn code_of(mut response: Response) -> Option<String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > REFUSAL_BYTES_MAX {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let body: Value = serde_json::from_slice(&body).ok()?;
+    Some(body.get("code")?.as_str()?.chars().take(CODE_CHARS_MAX).collect())
 }
 
 /// The workspaces that had an agent here since the start.

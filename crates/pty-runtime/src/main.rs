@@ -36,6 +36,13 @@ async fn serve() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().with_env_filter(&config.log_level).with_ansi(colours).log_internal_errors(false).init();
     let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
+    if config.host.is_unspecified() && config.callback_url.is_some() && config.public_url.is_none() {
+        let host = config.host;
+        tracing::warn!(
+            "heartbeats name http://{host}, by which no service knows this runtime: set RUNTIME_PUBLIC_URL to its address there"
+        );
+    }
+
     let listener = TcpListener::bind((config.host, config.port)).await?;
     let runtime = Runtime::start(config, listener)?;
     tracing::info!("listening on http://{}", runtime.addr());

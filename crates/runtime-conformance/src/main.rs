@@ -73,6 +73,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<bool> {
     let patience = Duration::from_secs(arguments.patience);
     let target = Target::new(&arguments.url, arguments.token, patience)?;
+    target.check().await?;
     let mut plan = Plan::of(arguments.profile);
     if let Some(framing) = arguments.framing {
         plan.framings = match framing {

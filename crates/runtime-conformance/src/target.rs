@@ -66,6 +66,26 @@ impl Target {
         self.patience
     }
 
+    /// Whether there is anything to try: asks for the agents, with `/api` and without.
+    ///
+    /// Errors: one that nothing else can be seen beyond, since nobody answers or the token is refused.
+    pub async fn check(&self) -> Result<(), Trouble> {
+        for path in ["/api/agents", "/agents"] {
+            let reply = match self.get(path).await {
+                Err(Trouble::Http(error)) if error.is_connect() => return Err(Trouble::Unreachable(self.base().to_owned())),
+                // What else may be wrong is for the scenarios to find.
+                Err(_) => return Ok(()),
+                Ok(reply) => reply,
+            };
+            match reply.status {
+                401 => return Err(Trouble::Token),
+                404 => {}
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, Trouble> {
         self.call(Method::GET, path, None).await
     }

@@ -8,6 +8,10 @@ use tokio_tungstenite::tungstenite;
 pub enum Trouble {
     #[error("{0:?} is no http or https address")]
     Address(String),
+    #[error("nobody answers at {0}")]
+    Unreachable(String),
+    #[error("the runtime refuses the token: set RUNTIME_TOKEN to its own")]
+    Token,
     #[error("the request failed: {}", with_causes(.0))]
     Http(#[from] reqwest::Error),
     #[error("the socket failed: {0}")]

@@ -183,8 +183,8 @@ export function useRuntimeHealth() {
 }
 
 /** The workspace's runtimes, for owners and admins. */
-export function useRuntimes() {
-  return useQuery({ queryKey: [...LIVE, 'runtimes'], queryFn: api.runtimes, refetchInterval: REFRESH_MS });
+export function useRuntimes(enabled = true) {
+  return useQuery({ queryKey: [...LIVE, 'runtimes'], queryFn: api.runtimes, refetchInterval: REFRESH_MS, enabled });
 }
 
 /** People whose names are looked up; with more, the others go unnamed. */

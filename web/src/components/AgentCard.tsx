@@ -1,7 +1,7 @@
 import { Anchor, Avatar, Box, Group, Paper, Stack, Text } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Agent } from '../api/client';
-import { useIsAdmin } from '../api/queries';
+import { useIsAdmin, useRuntimes } from '../api/queries';
 import { AgentActions } from './AgentActions';
 import type { AgentQuestion } from './AgentDialog';
 import { NameBadges, RunBadge, StatusBadge } from './Badges';
@@ -10,6 +10,8 @@ import { Time } from './Time';
 /** One agent in the list. */
 export function AgentCard({ agent, onAsk }: { agent: Agent; onAsk: (question: AgentQuestion) => void }) {
   const isAdmin = useIsAdmin();
+  // Only owners and admins may ask which runtimes there are; others are told of every one but the operator's.
+  const several = (useRuntimes(isAdmin).data?.length ?? 0) > 1;
   return (
     <Paper withBorder p="md" component="article" aria-label={agent.name}>
       <Group justify="space-between" align="flex-start" gap="sm">
@@ -25,6 +27,7 @@ export function AgentCard({ agent, onAsk }: { agent: Agent; onAsk: (question: Ag
             </Group>
             <Text size="xs" c="dimmed">
               <span className="mono">{agent.id}</span> · requested <Time at={agent.requestedAt} />
+              {agent.run && (several || agent.run.runtime !== 'default') && ` · on ${agent.run.runtime}`}
             </Text>
           </Box>
         </Group>

@@ -10,12 +10,19 @@ import { FormDialog } from './FormDialog';
 /** The service takes at most this many agents on one runtime. */
 const AGENTS_MAX = 10_000;
 
+/** Whether a field of the form says what is wrong. */
+const shownAtField = (error: Error | null) => Boolean(fieldError(error, 'name', 'endpoint', 'token', 'agentsMax', 'kinds'));
+
 /** Adds a runtime, or changes the one that is given. */
 export function RuntimeDialog({ runtime, onClose }: { runtime?: Runtime; onClose: () => void }) {
   const [name, setName] = useState(runtime?.name ?? '');
   const [endpoint, setEndpoint] = useState(runtime?.endpoint ?? '');
   const [token, setToken] = useState('');
   const [kinds, setKinds] = useState<string[]>(runtime?.kinds ?? []);
+  // Types that only a runtime's own adapters know are set over REST; here they can be taken away.
+  const unlisted = (runtime?.kinds ?? [])
+    .filter((kind) => !AGENT_TYPES.some(({ value }) => value === kind))
+    .map((kind) => ({ value: kind, label: kind }));
   const [agentsMax, setAgentsMax] = useState<string | number>(runtime?.agentsMax ?? '');
   const [enabled, setEnabled] = useState(runtime?.enabled ?? true);
   const save = useMutation({
@@ -40,7 +47,7 @@ export function RuntimeDialog({ runtime, onClose }: { runtime?: Runtime; onClose
       submit={runtime ? 'Save' : 'Add'}
       disabled={name.trim() === '' || endpoint.trim() === ''}
       pending={save.isPending}
-      error={save.error}
+      error={shownAtField(save.error) ? null : save.error}
       onSubmit={() => save.mutate()}
       onClose={onClose}
     >
@@ -100,7 +107,7 @@ export function RuntimeDialog({ runtime, onClose }: { runtime?: Runtime; onClose
         onChange={setKinds}
         error={fieldError(save.error, 'kinds')}
       >
-        {AGENT_TYPES.map(({ value, label }) => (
+        {[...AGENT_TYPES, ...unlisted].map(({ value, label }) => (
           <Checkbox key={value} value={value} label={label} mt="xs" />
         ))}
       </Checkbox.Group>

@@ -27,7 +27,7 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
   const test = useMutation({ mutationFn: () => api.testRuntime({ endpoint: endpoint || undefined }) });
   return (
     <SettingsForm
-      title="Runtime"
+      title="Runtime of the workspace's own settings"
       readOnly={readOnly}
       changed={endpoint !== stored || own !== storedOwn}
       save={save}
@@ -36,6 +36,7 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
       }
       onReset={reset}
     >
+      <Text size="sm">Kept for clients that know a single runtime. Where it is spawned on, it appears above as “custom”.</Text>
       <Status settings={settings} />
       <TextInput
         label="Endpoint"
@@ -65,7 +66,7 @@ export function RuntimeSettings({ settings, readOnly }: { settings: AgentSetting
               Test runtime
             </Button>
           </Group>
-          <ErrorNote error={test.error} />
+          {!fieldError(test.error, 'endpoint') && <ErrorNote error={test.error} />}
           {test.data && (
             <Alert color={test.data.connected ? 'teal' : 'orange'} role="status">
               {describeHealth(test.data)}
@@ -87,8 +88,8 @@ function Status({ settings: { runtimeStatus } }: { settings: AgentSettings }) {
       </Fact>
       <Fact term="Last heartbeat">
         {runtimeStatus.lastHeartbeat ? <Time at={runtimeStatus.lastHeartbeat} /> : 'None yet'}
-        {runtimeStatus.activeAgents != null && `, ${counted(runtimeStatus.activeAgents, 'agent')}`}
-        {runtimeStatus.version && `, version ${runtimeStatus.version}`}
+        {runtimeStatus.lastHeartbeat && runtimeStatus.activeAgents != null && `, ${counted(runtimeStatus.activeAgents, 'agent')}`}
+        {runtimeStatus.lastHeartbeat && runtimeStatus.version && `, version ${runtimeStatus.version}`}
         {!runtimeStatus.connected && ' (a runtime sends them while it runs agents of the workspace)'}
       </Fact>
       {runtimeStatus.error && <Fact term="Its error">{runtimeStatus.error}</Fact>}
@@ -98,7 +99,7 @@ function Status({ settings: { runtimeStatus } }: { settings: AgentSettings }) {
 
 /** What a runtime answered, as a sentence. */
 export function describeHealth({ connected, error, latency, version, activeAgents }: RuntimeHealth): string {
-  if (!connected) return sentence(error ?? 'the runtime does not answer');
+  if (error || !connected) return sentence(error ?? 'the runtime does not answer');
   const parts = [
     latency != null && `Answers in ${latency} ms`,
     version && `version ${version}`,
@@ -111,7 +112,7 @@ export function describeHealth({ connected, error, latency, version, activeAgent
 export function RuntimeKeySettings({ isSet, readOnly }: { isSet: boolean; readOnly: boolean }) {
   const [dialog, setDialog] = useState<'set' | 'remove' | null>(null);
   return (
-    <Section title="Runtime API key">
+    <Section title="Its API key">
       <Text size="sm" mb={readOnly ? 0 : 'sm'}>{isSet ? 'An API key for the runtime is set.' : 'No API key for the runtime is set.'}</Text>
       {!readOnly && (
         <Group gap="xs">

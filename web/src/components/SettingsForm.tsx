@@ -2,7 +2,7 @@ import { Button, Group, Stack } from '@mantine/core';
 import type { UseMutationResult } from '@tanstack/react-query';
 import { useMutation } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
-import { type AgentSettings, api, type UpdateSettings } from '../api/client';
+import { type AgentSettings, api, fieldError, type UpdateSettings } from '../api/client';
 import { refreshLive } from '../api/queries';
 import { announce } from '../notify';
 import { ErrorNote } from './ErrorNote';
@@ -49,7 +49,7 @@ export function SettingsForm({ title, readOnly, changed, save, onSubmit, onReset
       >
         <Stack>
           {children}
-          <ErrorNote error={save.error} />
+          {!fieldError(save.error, 'runtimeEndpoint') && <ErrorNote error={save.error} />}
           {!readOnly && (
             <Group>
               <Button type="submit" disabled={!changed} loading={save.isPending}>

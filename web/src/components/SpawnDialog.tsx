@@ -3,23 +3,28 @@ import { notifications } from '@mantine/notifications';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useNavigate } from 'react-router';
-import { type AgentType, api, fieldError } from '../api/client';
+import { api, fieldError } from '../api/client';
 import { refreshLive, useDefaultPermissions, useRuntimes } from '../api/queries';
 import { announce } from '../notify';
 import { splitCommand } from '../splitCommand';
 import { counted } from '../words';
-import { AGENT_TYPES } from './agentTypes';
+import { AGENT_TYPE_NAME, AGENT_TYPES } from './agentTypes';
 import { FormDialog } from './FormDialog';
 import { PermissionPicker } from './PermissionPicker';
 
 /** The service starts at most this many agents at once. */
 const COUNT_MAX = 10;
 
+/** Stands in the list for every type that is not in it; no type has an empty name. */
+const OTHER = '';
+
 /** Starts agents on the workspace's runtime. */
 export function SpawnDialog({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const defaults = useDefaultPermissions();
-  const [agentType, setAgentType] = useState<AgentType>('claude-code');
+  const [listedType, setListedType] = useState('claude-code');
+  const [otherType, setOtherType] = useState('');
+  const agentType = listedType === OTHER ? otherType.trim() : listedType;
   const [name, setName] = useState('');
   const [count, setCount] = useState<string | number>(1);
   const [command, setCommand] = useState('');
@@ -64,7 +69,7 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
     <FormDialog
       title="Spawn agent"
       submit="Spawn"
-      disabled={count === '' || permissions.length === 0 || (agentType === 'custom' && command.trim() === '')}
+      disabled={!AGENT_TYPE_NAME.test(agentType) || count === '' || permissions.length === 0 || (agentType === 'custom' && command.trim() === '')}
       pending={spawn.isPending}
       error={spawn.error}
       onSubmit={() => spawn.mutate()}
@@ -73,10 +78,11 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
       <Group grow align="flex-start">
         <NativeSelect
           label="Agent type"
-          data={AGENT_TYPES}
-          value={agentType}
+          data={[...AGENT_TYPES, { value: OTHER, label: 'Other…' }]}
+          value={listedType}
+          error={listedType === OTHER ? undefined : fieldError(spawn.error, 'agentType')}
           onChange={(event) => {
-            setAgentType(event.currentTarget.value as AgentType);
+            setListedType(event.currentTarget.value);
             // What was wrong with another type says nothing about this one.
             spawn.reset();
           }}
@@ -92,6 +98,22 @@ export function SpawnDialog({ onClose }: { onClose: () => void }) {
           error={fieldError(spawn.error, 'count')}
         />
       </Group>
+      {listedType === OTHER && (
+        <TextInput
+          label="Name of the type"
+          description="As the runtime's adapter calls it: small letters, digits, dashes and underscores."
+          placeholder="hermes"
+          required
+          maxLength={40}
+          spellCheck={false}
+          error={fieldError(spawn.error, 'agentType')}
+          value={otherType}
+          onChange={(event) => {
+            setOtherType(event.currentTarget.value);
+            spawn.reset();
+          }}
+        />
+      )}
       <TextInput
         label="Name"
         description="Left empty, the service picks one."

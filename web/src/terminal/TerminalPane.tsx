@@ -3,7 +3,7 @@ import { Alert, Badge, Button, Code, Group, Paper, Stack, Switch, Text } from '@
 import { FitAddon } from '@xterm/addon-fit';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
-import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { type ReactNode, useEffect, useId, useRef, useState } from 'react';
 import type { SessionStatus } from '../api/client';
 import { bufferText } from './bufferText';
 import { type LinkState, openTerminalLink } from './link';
@@ -36,6 +36,9 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
   const link = useRef<ReturnType<typeof openTerminalLink>>(null);
   const [state, setState] = useState<LinkState>({ status: 'connecting', attached: false, stopped: false });
   const [clickableLinks, setClickableLinks] = useState(false);
+  const linksAreOn = useRef(false);
+  const badge = useRef<HTMLDivElement>(null);
+  const wayOut = useId();
 
   useEffect(() => {
     const term = new Terminal({
@@ -44,6 +47,20 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
       scrollback: SCROLLBACK_LINES,
       disableStdin: true,
       theme: { background: '#16181d', foreground: '#e4e6eb' },
+      // Links that the agent's output declares: their text may say something else than their address.
+      linkHandler: {
+        activate: (_event, text) => {
+          const address = linksAreOn.current ? webAddress(text) : null;
+          if (address && window.confirm(`Open a page of ${address.host}?`)) openPage(address.href);
+        },
+      },
+    });
+    // Tab belongs to the agent, so people without a mouse need another way out.
+    term.attachCustomKeyEventHandler((event) => {
+      if (!event.ctrlKey || !event.shiftKey || event.key !== 'Escape') return true;
+      event.preventDefault();
+      if (event.type === 'keydown') badge.current?.focus();
+      return false;
     });
     const fit = new FitAddon();
     term.loadAddon(fit);
@@ -65,8 +82,9 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
   }, [sessionId]);
 
   useEffect(() => {
+    linksAreOn.current = clickableLinks;
     if (!clickableLinks) return;
-    const addon = new WebLinksAddon((_event, address) => window.open(address, '_blank', 'noopener,noreferrer'));
+    const addon = new WebLinksAddon((_event, address) => openPage(address));
     terminal.current?.loadAddon(addon);
     return () => addon.dispose();
   }, [clickableLinks]);
@@ -80,7 +98,7 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
   return (
     <Paper withBorder style={{ overflow: 'hidden' }}>
       <Group px="md" py="xs" justify="space-between">
-        <Badge data-testid="terminal-status" role="status" variant="light" color={shown.color} tt="none">
+        <Badge ref={badge} tabIndex={-1} data-testid="terminal-status" role="status" variant="light" color={shown.color} tt="none">
           {shown.label}
         </Badge>
         <Group gap="md">
@@ -136,10 +154,25 @@ export function TerminalPane({ sessionId, actions }: { sessionId: string; action
         </Group>
       )}
       <div className="terminal-frame">
-        <div ref={screen} className="terminal-screen" data-testid="terminal" aria-label="Terminal" role="group" />
+        <div
+          ref={screen}
+          className="terminal-screen"
+          data-testid="terminal"
+          aria-label="Terminal"
+          aria-describedby={wayOut}
+          role="group"
+        />
       </div>
+      <Text id={wayOut} size="xs" c="dimmed" px="md" py={4}>
+        Ctrl+Shift+Escape leaves the terminal.
+      </Text>
     </Paper>
   );
+}
+
+/** Opens a page that learns nothing of this one. */
+function openPage(address: string) {
+  window.open(address, '_blank', 'noopener,noreferrer');
 }
 
 /** The address if it is an http or https one; anything else is not offered as a link. */

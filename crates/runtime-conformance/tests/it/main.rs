@@ -47,6 +47,18 @@ async fn our_runtime_keeps_the_contract_in_both_framings() {
 }
 
 #[tokio::test]
+async fn a_wrong_token_and_a_dead_address_are_told_before_anything_is_played() {
+    let runtime = Runtime::start().await;
+    let told = async |base: &str, token: &str| {
+        let checked = Target::new(base, Some(token.to_owned()), PATIENCE).unwrap().check().await;
+        checked.err().map(|trouble| trouble.to_string())
+    };
+    assert_eq!(told(&runtime.base(), TOKEN).await, None);
+    assert!(told(&runtime.base(), "wrong").await.unwrap().starts_with("the runtime refuses the token"));
+    assert_eq!(told("http://127.0.0.1:1", TOKEN).await.unwrap(), "nobody answers at http://127.0.0.1:1");
+}
+
+#[tokio::test]
 async fn scripts_typed_into_a_shell_find_the_same() {
     let runtime = Runtime::start().await;
     let scenarios = vec![Scenario::Output, Scenario::Input, Scenario::Resize, Scenario::Crash];
