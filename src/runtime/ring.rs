@@ -146,7 +146,7 @@ mod tests {
         let mut ring = Ring::default();
         ring.push(b"first\nsecond");
         assert_eq!(ring.history_start(), 0);
-        ring.push(&[b'x'; RING_BYTES - 6]);
+        ring.push(&vec![b'x'; RING_BYTES - 6]);
         assert_eq!(ring.history_start(), ring.start(), "no line break is left");
         ring.push(b"\ny");
         assert_eq!(ring.history_start(), ring.end() - 1);
