@@ -734,7 +734,7 @@ async fn without_events(listener: TcpListener) {
         tokio::spawn(async move {
             let is_socket = asks_for_socket(&stream).await;
             let mut request = [0; 4096];
-            stream.read(&mut request).await.unwrap();
+            assert!(stream.read(&mut request).await.unwrap() > 0);
             let (status, body) =
                 if is_socket { ("404 Not Found", "{}") } else { ("200 OK", r#"{"agents": [{"id": "a", "status": "ready"}]}"#) };
             let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
