@@ -205,7 +205,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 50] = [
+pub const SETTINGS: [&str; 51] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
