@@ -507,7 +507,7 @@ async fn a_spawn_of_which_nothing_was_heard_is_undone_only_after_the_runtime_was
     let user: uuid::Uuid = sqlx::query_scalar("SELECT id FROM users WHERE role = 'owner'").fetch_one(&world.pool).await.unwrap();
     let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX };
     let order = SpawnOrder {
-        agent_type: "custom",
+        agent_type: "custom".to_owned(),
         count: 2,
         runtime: None,
         name: None,

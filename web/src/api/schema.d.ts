@@ -756,7 +756,8 @@ export interface paths {
         /**
          * Test a runtime.
          * @description One of the workspace's by name, or one on an origin that the operator allows by its endpoint; without either
-         *     the one that the workspace uses. Says no more of one that does not answer than that it does not.
+         *     the one that the workspace uses. Says no more of one that does not answer than that it does not,
+         *     or that it refuses the token. By endpoint no token is sent.
          */
         post: operations["testRuntime"];
         delete?: never;
@@ -1705,11 +1706,11 @@ export interface components {
             enabled?: boolean;
             /** @description Base URL, on the operator's runtime's origin or on one that the operator allows. */
             endpoint: string;
-            /** @description Agent types that it takes; all when empty. */
+            /** @description Agent types that it takes, written as for a spawn; all when empty. */
             kinds?: string[];
             /** @description 1 to 40 of `a-z 0-9 -`; `default` and `custom` are taken. */
             name: components["schemas"]["RuntimeName"];
-            /** @description Sent to it as a bearer token. Kept encrypted and never told. */
+            /** @description Sent to it as a bearer token: visible ASCII characters. Kept encrypted and never told. */
             token?: string | null;
         };
         /**
@@ -3513,6 +3514,7 @@ export interface components {
                 /** Format: int32 */
                 activeAgents?: number | null;
                 connected: boolean;
+                /** @description Why it is not connected; where it is, what was not tried. */
                 error?: string | null;
                 /**
                  * Format: int64
@@ -4935,6 +4937,7 @@ export interface components {
             /** Format: int32 */
             activeAgents?: number | null;
             connected: boolean;
+            /** @description Why it is not connected; where it is, what was not tried. */
             error?: string | null;
             /**
              * Format: int64
@@ -5109,7 +5112,11 @@ export interface components {
          *     }
          */
         SpawnAgents: {
-            /** @description `claude-code`, `codex`, `gemini-cli`, `aider` or `custom`; the short names mean the same. */
+            /**
+             * @description `claude-code`, `codex`, `gemini-cli`, `aider`, `custom` or another that the runtime has an adapter for; the short
+             *     names mean the same. One that the runtime does not know is named in `errors`.
+             * @example claude-code
+             */
             agentType: string;
             capabilities?: string[];
             /** @description For the runtime: `command`, `args`, `env`, `workdir`, `cols`, `rows`. */
@@ -5446,7 +5453,7 @@ export interface components {
             /** @description Not while agents run there. With another endpoint the token is forgotten, unless one comes along. */
             endpoint?: string | null;
             kinds?: string[] | null;
-            /** @description An empty one takes it away. */
+            /** @description Visible ASCII characters. An empty one takes it away. */
             token?: string | null;
         };
         /**
