@@ -142,7 +142,7 @@ async fn an_order_spreads_over_the_least_loaded_runtimes_that_take_its_type(pool
 async fn a_wrong_token_starts_nothing_and_leaves_nothing(pool: PgPool) {
     let (world, second, gate) = two_runtimes(pool).await;
     let owner = world.owner().await;
-    add(&owner, "second", &gate, json!({"token": "not the token"})).await;
+    add(&owner, "second", &gate, json!({"token": "not-the-token"})).await;
     let answer = owner.post(SPAWN, shell(&json!({"runtime": "second"}))).await.expect(StatusCode::CREATED);
     assert_eq!((&answer["data"]["success"], &answer["data"]["spawnedAgents"]), (&json!(false), &json!([])));
     let left: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM parallax_agents) + (SELECT count(*) FROM mcp_api_keys)")
@@ -575,7 +575,7 @@ async fn doctor_asks_every_runtime_that_there_is(pool: PgPool) {
     let line = format!("ok    runtime {} (second of workspace {}): ", gate.endpoint(), world.workspace);
     assert!(text.contains(&line) && !text.contains(RUNTIME_TOKEN), "{text}");
 
-    let wrong = json!({"token": "not the token"});
+    let wrong = json!({"token": "not-the-token"});
     owner.call(Method::PATCH, &format!("{RUNTIMES}/second"), Some(wrong)).await.expect(StatusCode::OK);
     let output = raven_agents(&["doctor"], &settings).output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -46,6 +46,11 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
 }
 
+/// How many processes the agent has; `None` where that cannot be known.
+pub(crate) fn count(session: i32, supervisor: Option<i32>) -> Option<usize> {
+    Some(members(session, supervisor)?.len())
+}
+
 /// Adds up what the processes of the agent use; `None` where that cannot be known.
 pub(crate) fn usage(session: i32, supervisor: Option<i32>) -> Option<Usage> {
     let page_bytes = page_bytes();

@@ -604,7 +604,8 @@ impl Supervisor {
                     self.lock().reason = Some((reason, Instant::now()));
                     self.signal(libc::SIGKILL);
                 }
-                pause = MEASURE_EVERY.max(begun.elapsed() * MEASURE_SHARE);
+                // Not longer, however slow it was: what multiplies leaves little time to anybody else.
+                pause = MEASURE_EVERY.max((begun.elapsed() * MEASURE_SHARE).min(WATCH_EVERY));
             }
         }
     }
@@ -665,10 +666,13 @@ fn own_pid() -> Option<i32> {
 
 /// Which limit the agent as a whole is over, if any.
 fn exceeded(limits: Limits, session: i32, supervisor: Option<i32>) -> Option<&'static str> {
-    let usage = session::usage(session, supervisor)?;
-    if limits.processes.is_some_and(|most| usage.processes > most) {
+    // Counted first, since there may be very many to measure.
+    if let Some(most) = limits.processes
+        && session::count(session, supervisor)? > most as usize
+    {
         return Some("process limit");
     }
+    let usage = limits.memory_bytes.and_then(|_| session::usage(session, supervisor))?;
     limits.memory_bytes.is_some_and(|most| usage.memory_bytes > most).then_some(MEMORY_LIMIT)
 }
 
