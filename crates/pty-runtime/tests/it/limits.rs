@@ -127,7 +127,8 @@ async fn an_agent_ends_when_its_time_is_over_or_when_nothing_happens() {
     world.spawn(&limited("while :; do echo busy; sleep 0.1; done", json!({ "timeout": 1 }))).await;
     assert_eq!(events.until_event("agent_stopped").await["data"]["reason"], "timeout");
     let mut idle = scripted("for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.2; done; sleep 1000");
-    idle["config"]["idleTimeout"] = json!(1);
+    // Many times the pause between two lines: other tests may leave this one little time.
+    idle["config"]["idleTimeout"] = json!(6);
     let id = world.spawn(&idle).await;
     assert_eq!(events.until_event("agent_stopped").await["data"]["reason"], "idle timeout");
     world.until_logs(&id, "8").await;
