@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::support::{
-    APP_SECRET, Caller, LocalRuntime, RUNTIME_TOKEN, World, config,
+    APP_SECRET, Caller, DEADLINE, LocalRuntime, RUNTIME_TOKEN, World, config,
     gate::Gate,
     program::{database_url, free_port, raven_agents},
     terminal::Socket,
@@ -347,6 +347,12 @@ async fn a_heartbeat_counts_for_the_runtime_that_it_names_and_for_no_foreign_one
         let body = json!({"workspaceId": workspace, "runtimeId": runtime, "activeAgents": 2, "version": "9.9"});
         world.control_plane().post("/parallax-agents/runtime/heartbeat", body).await
     };
+    // Asked once by the service, which then does not ask again during this test.
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while listed(&owner, "second").await.unwrap()["version"].is_null() {
+        assert!(std::time::Instant::now() < deadline, "the runtime was never asked");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     beat(world.workspace, &gate.endpoint()).await.expect(StatusCode::OK);
     let heard = listed(&owner, "second").await.unwrap();
     assert!(heard["lastHeartbeat"].is_string() && heard["version"] == "9.9" && heard["state"] == "online", "{heard}");
