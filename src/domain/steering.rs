@@ -4,6 +4,8 @@
 //! how much, never what, since it may be a password (RT-17).
 
 use bytes::Bytes;
+use runtime_protocol::keys::{self, BadKeys};
+use tokio::time::sleep;
 
 use super::{events, runs};
 use crate::{
@@ -11,7 +13,6 @@ use crate::{
         actor::Admin,
         event::{Event, EventKind},
         ids::AgentId,
-        keystroke,
         run::{Run, RunStatus},
     },
     runtime::{LiveTerminals, RuntimeError},
@@ -34,6 +35,8 @@ pub enum SteerError {
     LoginRequired,
     #[error("the runtime did not do it")]
     Runtime(#[source] RuntimeError),
+    #[error("keys {0}")]
+    BadKeys(#[from] BadKeys),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -70,15 +73,20 @@ pub async fn send(runtime: &RuntimeClient, run: &Run, message: &str) -> Result<(
 
 /// Presses keys by their names: on the agent's terminal, or through the runtime where that is not connected.
 ///
-/// Errors: `NotRunning`, `Runtime`.
-pub async fn press(terminals: &LiveTerminals, runtime: &RuntimeClient, run: &Run, keys: &[String]) -> Result<(), SteerError> {
-    let terminal = run.terminal_session.and_then(|session| terminals.get(session));
-    if let Some(terminal) = terminal
-        && terminal.write(Bytes::from(keystroke::bytes_of(keys))).await.is_ok()
-    {
-        return Ok(());
+/// Errors: `NotRunning`, `BadKeys`, `Runtime`.
+pub async fn press(terminals: &LiveTerminals, runtime: &RuntimeClient, run: &Run, names: &[String]) -> Result<(), SteerError> {
+    let pieces = keys::encode(names, false)?;
+    let Some(terminal) = run.terminal_session.and_then(|session| terminals.get(session)).filter(|terminal| terminal.is_connected()) else {
+        return Ok(runtime.keys(run.workspace, &run.runtime_agent_id, names).await?);
+    };
+    for (index, piece) in pieces.into_iter().enumerate() {
+        if index > 0 {
+            sleep(keys::AFTER_ESCAPE).await;
+        }
+        // What was pressed before is not pressed twice.
+        terminal.write(Bytes::from(piece)).await.map_err(|_| RuntimeError::Late)?;
     }
-    Ok(runtime.keys(run.workspace, &run.runtime_agent_id, keys).await?)
+    Ok(())
 }
 
 /// The last lines that the agent printed.

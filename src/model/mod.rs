@@ -10,7 +10,6 @@ pub mod event;
 pub mod ids;
 pub mod invite;
 pub mod key;
-pub mod keystroke;
 pub mod limit;
 pub mod login;
 pub mod notification;

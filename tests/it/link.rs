@@ -617,6 +617,7 @@ async fn steer(world: &World, id: &str, mut terminal: Socket) {
     owner.post(&at("keys"), json!({"keys": ["echo key$((1))", "enter"]})).await.expect(StatusCode::OK);
     terminal.until_shows("key1").await;
     owner.post(&at("keys"), json!({"keys": "ctrl+u"})).await.expect(StatusCode::OK);
+    owner.post(&at("keys"), json!({"keys": ["x", "ctrl"]})).await.expect(StatusCode::BAD_REQUEST);
     let output = owner.get(&at("output")).await.expect(StatusCode::OK);
     assert!(output["data"]["output"].as_str().unwrap().contains("key1"), "{output}");
     world

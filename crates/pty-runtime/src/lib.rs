@@ -35,7 +35,6 @@ mod extract;
 #[cfg(test)]
 mod fixtures;
 mod following;
-mod keys;
 mod limits;
 mod lock;
 mod login;

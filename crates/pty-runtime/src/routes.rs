@@ -13,7 +13,7 @@ use axum::{
 use bytes::Bytes;
 use runtime_protocol::{
     AgentHandle, AgentList, AgentMetrics, ContextFile, Health, LogEntries, LogEntry, MinimalSpawnRequest, SpawnReply, SpawnRequest,
-    TERMINAL_PROTOCOL,
+    TERMINAL_PROTOCOL, keys,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -27,7 +27,6 @@ use crate::{
     context_files,
     event_stream::{self, Filter, Form},
     extract::{BODY_BYTES_MAX, Json, Named, Params, Workspace, invalid_member},
-    keys,
     limits::{self, Limits},
     output_stream,
     problem::Problem,
@@ -48,8 +47,6 @@ const LAUNCH_BYTES_MAX: usize = 256 * 1024;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a caller can ask to wait before an agent is killed, in milliseconds.
 pub(crate) const STOP_TIMEOUT_MILLIS_MAX: u64 = 60_000;
-/// Pause behind an Escape: programs wait up to 50 ms to tell it from the beginning of another key.
-const AFTER_ESCAPE: Duration = Duration::from_millis(60);
 /// Lines that one request for logs gets at the most; the ring rarely holds more.
 const TAIL_MAX: usize = 10_000;
 const TAIL_DEFAULT: usize = 100;
@@ -676,7 +673,7 @@ pub(crate) async fn press_keys(app: &App, agent: Arc<Agent>, names: KeyNames) ->
         let mut first = true;
         for piece in pieces {
             if !std::mem::take(&mut first) {
-                sleep(AFTER_ESCAPE).await;
+                sleep(keys::AFTER_ESCAPE).await;
             }
             type_raw(&agent, piece.into()).await?;
         }

@@ -7,6 +7,7 @@
 mod agent;
 mod callback;
 mod event;
+pub mod keys;
 mod login;
 mod message;
 mod terminal;

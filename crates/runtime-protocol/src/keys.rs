@@ -1,17 +1,21 @@
-//! Keys by name, as the bytes that a terminal sends for them.
+//! Keys by name, as the bytes that a terminal sends for them (runtime contract §8).
 //!
 //! Cursor keys, and with them home and end, are sent in the mode that the program asked for.
 
+use std::time::Duration;
+
 /// Names in one request at the most: more than any dialog asks for.
-pub(crate) const KEYS_MAX: usize = 256;
+pub const KEYS_MAX: usize = 256;
 /// Bytes of all names together, since unknown names are typed as they are: 16 KiB is a long paste.
-pub(crate) const NAMES_BYTES_MAX: usize = 16 * 1024;
+pub const NAMES_BYTES_MAX: usize = 16 * 1024;
+/// Pause behind an Escape: programs wait up to 50 ms to tell it from the beginning of another key.
+pub const AFTER_ESCAPE: Duration = Duration::from_millis(60);
 
 const ESCAPE: u8 = 0x1b;
 
 /// Why keys cannot be pressed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadKeys {
+pub enum BadKeys {
     #[error("must be 1 to {KEYS_MAX} keys")]
     Count,
     #[error("must be at most {NAMES_BYTES_MAX} bytes")]
@@ -27,7 +31,9 @@ pub(crate) enum BadKeys {
 /// anything else, which is typed as it is. A modifier alone goes with the key after it.
 ///
 /// With `application` the program asked for cursor keys in application mode.
-pub(crate) fn encode(names: &[String], application: bool) -> Result<Vec<Vec<u8>>, BadKeys> {
+///
+/// Errors: `Count`, `TooLong`, `LoneModifier`.
+pub fn encode(names: &[String], application: bool) -> Result<Vec<Vec<u8>>, BadKeys> {
     if !(1..=KEYS_MAX).contains(&names.len()) {
         return Err(BadKeys::Count);
     }
