@@ -32,9 +32,11 @@ const ANSWERS_PER_SECOND: u32 = 50;
 const BEHIND_MAX: u64 = 256 * 1024;
 /// How many of the last bytes it then still reads: some thirty plain screens of 80×24.
 const KEPT_WHEN_BEHIND: u64 = 64 * 1024;
-/// A drawing is given out again while no more than this was printed since, in bytes: the viewer reads the rest. So fifty
-/// viewers that come at once cost one.
+/// A drawing is given out again while no more than this was printed since, in bytes, or for [`DRAWN_AGAIN_FOR`]: the
+/// viewer reads the rest. So fifty viewers that come, or fall behind, at once cost one.
 const DRAWN_AGAIN_WITHIN: u64 = 16 * 1024;
+/// In a flood that nobody can read, fifty viewers get thirty drawings in a second, and not five hundred.
+const DRAWN_AGAIN_FOR: Duration = Duration::from_millis(30);
 
 /// A screen as bytes that draw it, and where the output goes on.
 #[derive(Clone)]
@@ -52,7 +54,7 @@ impl Terminal {
             let state = self.lock();
             (state.ring.end(), state.size)
         };
-        if let Some(drawn) = picture.drawn(end, size) {
+        if let Some(drawn) = picture.drawn(end, size, Instant::now()) {
             return drawn;
         }
         self.catch_up(&mut picture, end);
@@ -204,8 +206,8 @@ pub(super) struct Picture {
     size: Size,
     /// Position of the next byte to feed.
     fed: u64,
-    /// What was last drawn.
-    drawn: Option<Drawn>,
+    /// What was last drawn, and when.
+    drawn: Option<(Instant, Drawn)>,
 }
 
 enum Model {
@@ -250,9 +252,11 @@ impl Picture {
         self.screen().cursor()
     }
 
-    /// What was drawn last, if little enough was printed since: now the output ends at `end`.
-    pub(super) fn drawn(&self, end: u64, size: Size) -> Option<Drawn> {
-        self.drawn.clone().filter(|drawn| drawn.size == size && end.saturating_sub(drawn.offset) <= DRAWN_AGAIN_WITHIN)
+    /// What was drawn last, if it is good enough `now`, when the output ends at `end`.
+    pub(super) fn drawn(&self, end: u64, size: Size, now: Instant) -> Option<Drawn> {
+        let (at, drawn) = self.drawn.as_ref()?;
+        let recent = end.saturating_sub(drawn.offset) <= DRAWN_AGAIN_WITHIN || now.duration_since(*at) < DRAWN_AGAIN_FOR;
+        (recent && drawn.size == size).then(|| drawn.clone())
     }
 
     /// Draws the screen as far as it is fed. A character that is not finished yet comes behind it.
@@ -260,7 +264,7 @@ impl Picture {
         let screen = self.screen();
         let (drawing, unfinished) = (Bytes::from(screen.snapshot()), screen.pending().len() as u64);
         let drawn = Drawn { drawing, offset: self.fed - unfinished, size: self.size };
-        self.drawn = Some(drawn.clone());
+        self.drawn = Some((Instant::now(), drawn.clone()));
         drawn
     }
 
@@ -495,11 +499,13 @@ mod tests {
     fn a_drawing_is_given_out_again_while_little_was_printed() {
         let mut picture = Picture::new(100, Size::DEFAULT);
         picture.feed(b"x\xe2");
-        assert!(picture.drawn(102, Size::DEFAULT).is_none());
+        assert!(picture.drawn(102, Size::DEFAULT, Instant::now()).is_none());
         assert_eq!(picture.draw().offset, 101);
-        let again = picture.drawn(101 + DRAWN_AGAIN_WITHIN, Size::DEFAULT).unwrap();
-        assert_eq!(again.offset, 101);
-        assert!(picture.drawn(102 + DRAWN_AGAIN_WITHIN, Size::DEFAULT).is_none());
-        assert!(picture.drawn(102, Size::new(10, 10).unwrap()).is_none());
+        let at = picture.drawn.as_ref().unwrap().0;
+        let later = at + DRAWN_AGAIN_FOR;
+        assert_eq!(picture.drawn(101 + DRAWN_AGAIN_WITHIN, Size::DEFAULT, later).unwrap().offset, 101);
+        assert!(picture.drawn(102 + DRAWN_AGAIN_WITHIN, Size::DEFAULT, later).is_none());
+        assert!(picture.drawn(1 << 30, Size::DEFAULT, at).is_some());
+        assert!(picture.drawn(102, Size::new(10, 10).unwrap(), later).is_none());
     }
 }
