@@ -34,6 +34,7 @@ mod program;
 mod properties;
 mod reference;
 mod runtimes;
+mod screens;
 mod settings;
 mod sockets;
 mod spawns;
