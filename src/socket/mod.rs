@@ -6,8 +6,12 @@
 //! clients come back (RT-32).
 
 mod agents;
+mod display;
 mod door;
 mod events;
+mod inbox;
+mod legacy;
+mod payload;
 mod terminal;
 
 use std::{sync::Arc, time::Duration};
@@ -70,12 +74,16 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
         }),
     );
     let auth_app = Arc::clone(&app);
+    let audience = Arc::<terminal::Audience>::default();
     io.ns(
         "/terminal",
         (async move |socket: SocketRef| refuse_strangers(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            if let Some(Holder::Person(person)) = admit(&auth_app, &socket, auth, Doors::People).await {
-                // Before CONNECT is sent, so that nothing sent right after it is lost.
-                terminal::register(&socket, App::clone(&auth_app), person);
+            // Before CONNECT is sent, so that nothing sent right after it is lost.
+            if let Some(claim) = legacy::Claim::of(&socket) {
+                let secret = auth.0.ok().and_then(|handshake| handshake.secret);
+                legacy::admit(&auth_app, &socket, claim, secret.as_deref()).await;
+            } else if let Some(Holder::Person(person)) = admit(&auth_app, &socket, auth, Doors::People).await {
+                terminal::register(&socket, App::clone(&auth_app), Arc::clone(&audience), person);
             }
             Ok::<(), std::convert::Infallible>(())
         }),
@@ -97,6 +105,8 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
 struct Handshake {
     token: Option<String>,
     api_key: Option<String>,
+    /// The webhook secret, of a runtime that dials in.
+    secret: Option<String>,
 }
 
 /// Who may come into a namespace.
@@ -294,18 +304,27 @@ fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
     own.then(|| input::cookie(headers, input::SESSION_COOKIE)).flatten()
 }
 
-/// Disconnects a socket that came in without a person.
+/// Disconnects a socket that came in as nobody.
 fn refuse_strangers(socket: &SocketRef) {
-    if socket.extensions.get::<Holder>().is_none() {
+    if socket.extensions.get::<Holder>().is_none() && socket.extensions.get::<legacy::Runtime>().is_none() {
         refuse(socket);
     }
 }
 
+/// Tells a socket of the terminal gateway what went wrong.
+fn tell(socket: &SocketRef, problem: TerminalProblem) {
+    if socket.emit("error", &problem).is_err() {
+        tracing::debug!(code = problem.code, "a socket without room missed an error");
+    }
+}
+
+
 /// Tells a socket that it may not be here, by the event that its namespace uses, and disconnects it.
 fn refuse(socket: &SocketRef) {
     let one_too_many = socket.extensions.get::<OneTooMany>().is_some();
+    let told_why = socket.extensions.get::<legacy::Refused>();
     let told = match (socket.ns(), one_too_many) {
-        ("/terminal", false) => socket.emit("error", &TerminalProblem::UNAUTHORIZED),
+        ("/terminal", false) => socket.emit("error", &told_why.map_or(TerminalProblem::UNAUTHORIZED, |refused| refused.0)),
         ("/terminal", true) => socket.emit("error", &TerminalProblem::TOO_MANY_SOCKETS),
         ("/mcp", false) => socket.emit("mcp:error", &serde_json::json!({"message": "Authentication failed"})),
         ("/mcp", true) => socket.emit("mcp:error", &serde_json::json!({"message": "Too many sockets", "code": "RATE_LIMITED"})),

@@ -275,5 +275,8 @@ impl TerminalProblem {
     pub const INVALID_RESIZE: Self = Self { message: "resize needs cols 1 to 1000 and rows 1 to 500", code: "INVALID_PAYLOAD" };
     pub const TOO_MANY_SOCKETS: Self = Self { message: "Too many sockets are open", code: "RATE_LIMITED" };
     pub const TOO_MANY_VIEWERS: Self = Self { message: "Too many watch this terminal", code: "RATE_LIMITED" };
+    pub const RUNTIME_TAKEN: Self = Self { message: "The session has a runtime already", code: "FORBIDDEN" };
+    pub const INVALID_OUTPUT: Self = Self { message: "output needs data of its own session, at most 512 KiB", code: "INVALID_PAYLOAD" };
+    pub const INVALID_STATUS: Self = Self { message: "status needs a status of its own session", code: "INVALID_PAYLOAD" };
     pub const RATE_LIMITED: Self = Self { message: "Too many events at once", code: "RATE_LIMITED" };
 }
