@@ -11,7 +11,7 @@ use super::{
     display::emit,
     inbox::{self, Inbox},
     payload::Payload,
-    terminal::problem_of,
+    terminal::{problem_of, unavailable},
 };
 use crate::{
     app::App,
@@ -69,7 +69,7 @@ async fn open(app: &App, headers: &HeaderMap, name: &str, secret: Option<&str>) 
     if !input::is_secret(presented, app.settings.webhook_secret.as_deref()) {
         return Err(TerminalProblem::UNAUTHORIZED);
     }
-    let mut conn = app.read().await.map_err(|error| problem_of(error.into()))?;
+    let mut conn = app.read().await.map_err(unavailable)?;
     let session = terminals::named(&mut conn, name).await.map_err(problem_of_offer)?;
     let line = terminals::open_legacy(&app.terminals, &session).ok_or(TerminalProblem::RUNTIME_TAKEN)?;
     Ok((session, line))
@@ -143,10 +143,10 @@ async fn hear(socket: &SocketRef, app: &App, session: &TerminalSession, statuses
 
 /// Takes in one status, as over REST.
 async fn report(app: &App, session: &TerminalSession, status: SessionStatus, url: Option<String>) -> Result<(), TerminalProblem> {
-    let mut tx = app.begin().await.map_err(|error| problem_of(error.into()))?;
+    let mut tx = app.begin().await.map_err(unavailable)?;
     let (workspace, name) = (Some(session.workspace), session.runtime_session_id.as_str());
     terminals::report_status(&mut tx, &app.policy, workspace, name, status, url).await.map_err(problem_of_offer)?;
-    tx.commit().await.map_err(|error| problem_of(error.into()))
+    tx.commit().await.map_err(unavailable)
 }
 
 /// What the terminal printed next.
@@ -207,7 +207,7 @@ impl Characters {
 fn problem_of_offer(error: OfferError) -> TerminalProblem {
     match error {
         OfferError::Session(error) => problem_of(error),
-        OfferError::Storage(error) => problem_of(error.into()),
+        OfferError::Storage(error) => unavailable(error),
         // A name of several workspaces' sessions is none's here.
         OfferError::AgentNotFound | OfferError::ForeignEndpoint | OfferError::Taken | OfferError::Ambiguous => {
             TerminalProblem::SESSION_NOT_FOUND

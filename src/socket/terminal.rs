@@ -180,8 +180,7 @@ impl Seat {
 
     async fn attach(&mut self, wanted: &Wanted, terms: Terms) -> Result<(), TerminalProblem> {
         self.leave().await;
-        let Attachment { session, viewer, writer } = self.open(wanted, terms).await.map_err(problem_of)?;
-        let ticket = self.admit(session.id)?;
+        let (Attachment { session, viewer, writer }, ticket) = self.open(wanted, terms).await?;
         let attached = Attached {
             session_id: session.id,
             agent_id: session.agent.clone(),
@@ -203,14 +202,16 @@ impl Seat {
         Ok(())
     }
 
-    async fn open(&self, wanted: &Wanted, terms: Terms) -> Result<Attachment, TerminalError> {
-        let mut tx = self.app.begin().await?;
-        let session = terminals::wanted(&mut tx, &self.person, wanted).await?;
-        let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await?;
+    async fn open(&self, wanted: &Wanted, terms: Terms) -> Result<(Attachment, Ticket), TerminalProblem> {
+        let mut tx = self.app.begin().await.map_err(unavailable)?;
+        let session = terminals::wanted(&mut tx, &self.person, wanted).await.map_err(problem_of)?;
+        let ticket = self.admit(session.id)?;
+        let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await.map_err(unavailable)?;
         let start = terms.offset.map_or(Start::Screen, Start::From);
-        let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session, start).await?;
-        tx.commit().await?;
-        Ok(attachment)
+        let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session, start).await;
+        let attachment = attachment.map_err(problem_of)?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok((attachment, ticket))
     }
 
     /// A place among those who watch the session.
@@ -236,7 +237,7 @@ impl Seat {
             terminals::note_size(&mut tx, writer, size).await?;
             tx.commit().await
         };
-        note.await.map_err(|error: StorageError| problem_of(error.into()))
+        note.await.map_err(unavailable)
     }
 
     fn writer(&self) -> Result<&Writer, TerminalProblem> {
@@ -303,6 +304,10 @@ impl Drop for Ticket {
             }
         }
     }
+}
+
+pub(super) fn unavailable(error: StorageError) -> TerminalProblem {
+    problem_of(error.into())
 }
 
 pub(super) fn problem_of(error: TerminalError) -> TerminalProblem {
