@@ -33,6 +33,11 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// One message from a runtime is at most this long; ours sends 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What is read of a connection at once, in bytes. The library keeps this much per connection and clears it before each
+/// read; its 128 KiB would be most of an idle terminal's memory and of the way of a key's echo. Longer messages get room
+/// of their length.
+const READ_BYTES: usize = 16 * 1024;
+
 /// How long a runtime without our framing may take to greet. One that never does has no terminal behind the
 /// path: the container runtimes take any path for their general socket (RUN-12).
 const GREETING_WITHIN: Duration = Duration::from_secs(5);
@@ -174,7 +179,10 @@ async fn dial(terminal: &Terminal, runtime: &RuntimeClient, framing: Framing) ->
     let request = runtime
         .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &query, protocol)?
         .with_header("x-workspace-id", spec.workspace.to_string());
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let connecting = connect_async_with_config(request, Some(config), true);
     let (socket, _) = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     Ok(socket)
@@ -322,10 +330,7 @@ mod tests {
     use super::*;
     use crate::{
         model::clock::Clock,
-        runtime::{
-            LiveTerminals, Start, View,
-            pty::tests::spec,
-        },
+        runtime::{LiveTerminals, Start, View, pty::tests::spec},
     };
 
     /// Serves one stream to one connection after the other: each breaks at its cut, and the last one stays.
@@ -342,7 +347,8 @@ mod tests {
             let mut socket = accept_hdr_async(socket, greet).await.unwrap();
             // It repeats some of what the service has, as a runtime may.
             let mut position = since / 2;
-            let greeting = serde_json::json!({"type": "connected", "agentId": "a", "timestamp": "2026-01-01T00:00:00Z", "offset": position});
+            let greeting =
+                serde_json::json!({"type": "connected", "agentId": "a", "timestamp": "2026-01-01T00:00:00Z", "offset": position});
             socket.send(Message::text(greeting.to_string())).await.unwrap();
             let mut length = 1;
             while position < cut {

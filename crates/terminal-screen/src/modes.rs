@@ -130,12 +130,8 @@ impl Modes {
 /// The sequences that bring another terminal into those modes that the model of a screen does not draw itself.
 impl Display for Modes {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> Result {
-        let private = [
-            self.mouse,
-            self.focus_reports.then_some(FOCUS_REPORTS),
-            self.mouse_encoding,
-            self.bracketed_paste.then_some(BRACKETED_PASTE),
-        ];
+        let private =
+            [self.mouse, self.focus_reports.then_some(FOCUS_REPORTS), self.mouse_encoding, self.bracketed_paste.then_some(BRACKETED_PASTE)];
         for mode in private.into_iter().flatten() {
             write!(formatter, "\u{1b}[?{mode}h")?;
         }
@@ -154,7 +150,7 @@ impl Display for Modes {
 pub(crate) struct ModeReader {
     pub(crate) modes: Modes,
     state: State,
-    /// What stands between `ESC [` and the end of a sequence.
+    /// What stands between `ESC [`, or U+009B, and the end of a sequence.
     parameters: Vec<u8>,
 }
 
@@ -164,6 +160,8 @@ enum State {
     #[default]
     Text,
     Escape,
+    /// After the first byte of U+0080 to U+00BF, of which U+009B means `ESC [`.
+    Lead,
     Sequence,
 }
 
@@ -177,7 +175,7 @@ impl ModeReader {
         loop {
             if self.state == State::Text {
                 // Text without any escape is the usual case and is passed over at once.
-                let Some(escape) = memchr::memchr(0x1b, rest) else { return };
+                let Some(escape) = memchr::memchr2(0x1b, 0xc2, rest) else { return };
                 rest = &rest[escape..];
             }
             let Some((byte, after)) = rest.split_first() else { return };
@@ -189,7 +187,8 @@ impl ModeReader {
     fn step(&mut self, byte: u8) -> State {
         match (self.state, byte) {
             (_, 0x1b) => State::Escape,
-            (State::Escape, b'[') => {
+            (_, 0xc2) => State::Lead,
+            (State::Escape, b'[') | (State::Lead, 0x9b) => {
                 self.parameters.clear();
                 State::Sequence
             }
@@ -205,7 +204,7 @@ impl ModeReader {
                 self.parameters.push(byte);
                 State::Sequence
             }
-            (State::Sequence | State::Text, _) => State::Text,
+            (State::Sequence | State::Lead | State::Text, _) => State::Text,
         }
     }
 }
@@ -240,10 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn a_control_of_one_code_point_begins_a_sequence_too() {
+        assert_eq!(read("\u{ab}\u{9b}?1006h\u{a0}[?2004h").to_string(), "\u{1b}[?1006h");
+    }
+
+    #[test]
     fn resets_end_what_they_end() {
         let set = "\u{1b}[?1;25;2004h\u{1b}[?25l\u{1b}=\u{1b}[4 q";
         let modes = read(set);
-        assert_eq!([1, 25, 2004, 7, 1049, 9999].map(|mode| modes.is_set(mode)), [Some(true), Some(false), Some(true), Some(true), Some(false), None]);
+        assert_eq!(
+            [1, 25, 2004, 7, 1049, 9999].map(|mode| modes.is_set(mode)),
+            [Some(true), Some(false), Some(true), Some(true), Some(false), None]
+        );
         assert_eq!(read(&format!("{set}\u{1b}[!p")).to_string(), "\u{1b}[?2004h");
         assert_eq!(read(&format!("{set}\u{1b}c")), Modes::default());
     }
