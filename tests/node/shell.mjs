@@ -76,6 +76,6 @@ export async function emulated(texts, { cols, rows }) {
   const terminal = new headless.Terminal({ cols, rows, allowProposedApi: true, scrollback: 200 });
   for (const text of texts) await new Promise((resolve) => terminal.write(text, resolve));
   const { active } = terminal.buffer;
-  const lines = Array.from({ length: rows }, (_, row) => active.getLine(active.baseY + row)?.translateToString(true) ?? '');
+  const lines = Array.from({ length: rows }, (_, row) => active.getLine(active.baseY + row)?.translateToString().trimEnd() ?? '');
   return { lines, cursor: [active.cursorX, active.cursorY] };
 }

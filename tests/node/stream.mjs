@@ -35,6 +35,11 @@ class Reader extends Recorder {
   constructor(asks, more = {}) {
     super(baseUrl, '/terminal', { ...options, ...more });
     this.asks = asks;
+    this.socket.on('attached', ({ offset }) => {
+      if (offset === null) return;
+      this.position = offset;
+      this.from ??= offset;
+    });
     this.socket.on('data', (piece, stretch) => this.#piece(piece, stretch));
     this.socket.on('screen', (drawing, drawn) => {
       this.drawing = drawing;
@@ -64,13 +69,8 @@ class Reader extends Recorder {
     const from = this.events.length;
     const answer = this.socket.timeout(20_000).emitWithAck('attach', { sessionId, ...this.asks, ...more });
     const at = await this.event('attached', from);
-    const attached = this.events[at].payload;
-    if (attached.offset !== null) {
-      this.position = attached.offset;
-      this.from ??= attached.offset;
-    }
     assertEqual(await answer, { ok: true }, 'the answer to attach');
-    return attached;
+    return this.events[at].payload;
   }
 
   /** All output since the last screen. */
