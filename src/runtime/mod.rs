@@ -1,6 +1,7 @@
 //! The agent runtimes: calls, the event stream, and one task per live terminal.
 
 pub mod client;
+pub mod control;
 pub mod control_plane;
 pub mod host;
 pub mod link;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use client::{RuntimeClient, RuntimeError};
+pub use control::Controls;
 pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec, Viewer};
 pub use registry::Runtimes;
 

@@ -5,6 +5,7 @@
 //! ends while it is open.
 
 mod agents;
+mod control;
 mod events;
 mod terminal;
 

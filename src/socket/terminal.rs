@@ -31,10 +31,14 @@ use crate::{
     model::{
         actor::Person,
         ids::SessionId,
+        secret::Secret,
         terminal::{SessionStatus, Size},
+        terminal_control::ViewerId,
     },
     wire::terminals::{Attached, StatusChange, TerminalProblem},
 };
+
+use super::control;
 
 /// One piece of input is at most this long, in bytes (RT-30).
 const INPUT_BYTES_MAX: usize = 64 * 1024;
@@ -53,7 +57,10 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// What a client asks for, in its order.
 enum Command {
-    Attach(Wanted),
+    Attach(Wanted, control::Wish),
+    Control(control::Request),
+    /// The viewer of this place may not even watch any more.
+    Cut(ViewerId),
     Detach,
     Input(String),
     Resize(Size),
@@ -77,11 +84,13 @@ pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
         let size = number("cols").zip(number("rows")).and_then(|(cols, rows)| Size::new(cols, rows));
         size.map_or(Command::Refuse(TerminalProblem::INVALID_RESIZE), Command::Resize)
     });
+    let requests = Arc::clone(&inbox);
+    control::register(socket, move |socket, request| put(socket, &requests, Command::Control(request)));
     let socket = socket.clone();
     let tasks = app.tasks.clone();
     let shutdown = app.shutdown.clone();
     tasks.spawn(async move {
-        let mut seat = Seat { socket, app, person, place: None };
+        let mut seat = Seat { socket, app, person, inbox: Arc::clone(&inbox), place: None };
         let gone = seat.socket.extensions.get::<super::Gone>().map_or_else(Default::default, |gone| gone.0.clone());
         tokio::select! {
             () = seat.run(&inbox) => {}
@@ -97,23 +106,36 @@ fn on(socket: &SocketRef, event: &'static str, inbox: &Arc<Inbox>, command: impl
     let inbox = Arc::clone(inbox);
     socket.on(event, move |socket: SocketRef, TryData::<Value>(payload)| {
         // An event without a payload, such as `detach`, has none to read.
-        if inbox.put(command(payload.unwrap_or_default())) == Put::Full {
-            // To leave one piece out and type the next would be worse than to type neither.
-            emit_problem(&socket, TerminalProblem::RATE_LIMITED);
-            if socket.disconnect().is_err() {
-                tracing::debug!("a socket that sent too much left by itself");
-            }
-        }
+        put(&socket, &inbox, command(payload.unwrap_or_default()));
         std::future::ready(())
     });
 }
 
+/// Has a command be done after those before it. A socket with too many of them is disconnected.
+fn put(socket: &SocketRef, inbox: &Inbox, command: Command) {
+    if inbox.put(command) == Put::Full {
+        // To leave one piece out and type the next would be worse than to type neither.
+        emit_problem(socket, TerminalProblem::RATE_LIMITED);
+        if socket.clone().disconnect().is_err() {
+            tracing::debug!("a socket that sent too much left by itself");
+        }
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "as every command is made")]
 fn attach_command(payload: Value) -> Command {
+    let wish = match control::Wish::read(&payload) {
+        Ok(wish) => wish,
+        Err(problem) => return Command::Refuse(problem),
+    };
     let text = |name| payload.get(name).and_then(Value::as_str);
     match (text("sessionId"), text("agentId")) {
-        (Some(id), _) => id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Session(id))),
-        (None, Some(id)) => id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Agent(id))),
+        (Some(id), _) => {
+            id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Session(id), wish))
+        }
+        (None, Some(id)) => {
+            id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Agent(id), wish))
+        }
         (None, None) => Command::Refuse(TerminalProblem::INVALID_ATTACH),
     }
 }
@@ -191,6 +213,7 @@ impl Inbox {
 struct Place {
     session: SessionId,
     writer: Option<Writer>,
+    presence: control::Place,
     show: JoinHandle<()>,
 }
 
@@ -199,6 +222,7 @@ struct Seat {
     socket: SocketRef,
     app: App,
     person: Person,
+    inbox: Arc<Inbox>,
     place: Option<Place>,
 }
 
@@ -207,7 +231,12 @@ impl Seat {
         loop {
             let command = inbox.take().await;
             let outcome = match command {
-                Command::Attach(wanted) => self.attach(&wanted).await,
+                Command::Attach(wanted, wish) => self.attach(&wanted, wish).await,
+                Command::Control(request) => {
+                    self.control(request).await;
+                    Ok(())
+                }
+                Command::Cut(viewer) => self.cut(viewer).await,
                 Command::Detach => {
                     // A client that was not attached hears nothing: an answer would make the web UI attach again.
                     if self.leave().await {
@@ -225,9 +254,10 @@ impl Seat {
         }
     }
 
-    async fn attach(&mut self, wanted: &Wanted) -> Result<(), TerminalProblem> {
+    async fn attach(&mut self, wanted: &Wanted, wish: control::Wish) -> Result<(), TerminalProblem> {
         self.leave().await;
-        let Attachment { session, mut viewer, writer } = self.open(wanted).await.map_err(problem_of)?;
+        let opened = self.open(wanted, wish.share.as_ref()).await.map_err(problem_of)?;
+        let Attachment { session, mut viewer, writer, seat, granted, doubts } = opened;
         let attached = Attached {
             session_id: session.id,
             agent_id: session.agent.clone(),
@@ -235,6 +265,8 @@ impl Seat {
             cols: session.size.cols(),
             rows: session.size.rows(),
             can_write: writer.is_some(),
+            can_terminate: granted.rights.terminate,
+            viewer_id: seat.pass().id().to_string(),
         };
         emit(&self.socket, "attached", &attached).await;
         emit(&self.socket, "clear", &()).await;
@@ -243,22 +275,50 @@ impl Seat {
         let show = self.app.tasks.spawn(async move {
             show(&socket, &mut viewer, login).await;
         });
-        self.place = Some(Place { session: session.id, writer, show });
+        let (shown, inbox) = (show.abort_handle(), Arc::clone(&self.inbox));
+        let cut = move |viewer| {
+            shown.abort();
+            // One that is full has a socket that is about to be closed.
+            inbox.put(Command::Cut(viewer));
+        };
+        let (socket, app, person) = (self.socket.clone(), self.app.clone(), self.person.clone());
+        let presence = control::Presence { socket, app, person, session: session.id, wish };
+        let presence = control::Place::new(presence, seat, granted, doubts, cut);
+        self.place = Some(Place { session: session.id, writer, presence, show });
         Ok(())
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Attachment, TerminalError> {
+    async fn open(&self, wanted: &Wanted, share: Option<&Secret>) -> Result<Attachment, TerminalError> {
         let mut tx = self.app.begin().await?;
         let session = terminals::wanted(&mut tx, &self.person, wanted).await?;
         let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await?;
-        let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session).await?;
+        let attachment =
+            terminals::attach(&mut tx, (&self.app.terminals, &self.app.controls), runtime.as_ref(), &self.person, session, share).await?;
         tx.commit().await?;
         Ok(attachment)
     }
 
     /// No database here: the right to write was proven by attaching.
     async fn input(&self, input: String) -> Result<(), TerminalProblem> {
-        self.writer()?.write(Bytes::from(input)).await.map_err(|_| self.why_not_connected())
+        let Err(error) = self.writer()?.write(Bytes::from(input)).await else { return Ok(()) };
+        control::refuse_input(&self.socket, error).unwrap_or_else(|| Err(self.why_not_connected()))
+    }
+
+    async fn control(&mut self, request: control::Request) {
+        match &mut self.place {
+            Some(place) => place.presence.change(&self.socket, &self.app, &self.person, request).await,
+            None => request.refuse(&self.socket, TerminalProblem::NOT_ATTACHED),
+        }
+    }
+
+    /// Shows a viewer out who may not even watch any more.
+    async fn cut(&mut self, viewer: ViewerId) -> Result<(), TerminalProblem> {
+        if self.place.as_ref().is_none_or(|place| place.presence.viewer() != viewer) {
+            return Ok(());
+        }
+        self.leave().await;
+        emit(&self.socket, "detached", &()).await;
+        Err(TerminalProblem::ACCESS_ENDED)
     }
 
     async fn resize(&self, size: Size) -> Result<(), TerminalProblem> {
@@ -293,6 +353,7 @@ impl Seat {
     async fn leave(&mut self) -> bool {
         let Some(place) = self.place.take() else { return false };
         place.show.abort();
+        place.presence.leave(&self.app);
         let leave = async {
             let mut tx = self.app.begin().await?;
             terminals::detach(&mut tx, &self.person, place.session).await?;
@@ -337,7 +398,7 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
 }
 
 /// Sends an event, waiting while the socket has no room for it.
-async fn emit<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: &T) {
+pub(super) async fn emit<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: &T) {
     loop {
         match socket.emit(event, payload) {
             Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(RETRY).await,
@@ -381,7 +442,9 @@ mod tests {
     async fn typed(inbox: &Inbox) -> String {
         match inbox.take().await {
             Command::Input(text) => text,
-            Command::Attach(_) | Command::Detach | Command::Resize(_) | Command::Refuse(_) => panic!("not input"),
+            Command::Attach(..) | Command::Control(_) | Command::Cut(_) | Command::Detach | Command::Resize(_) | Command::Refuse(_) => {
+                panic!("not input")
+            }
         }
     }
 

@@ -157,6 +157,10 @@ pub struct Attached {
     pub rows: u16,
     /// Whether the viewer may type and resize.
     pub can_write: bool,
+    /// Whether the viewer may end the session.
+    pub can_terminate: bool,
+    /// This place among the terminal's viewers.
+    pub viewer_id: String,
 }
 
 /// `status`: the session's new status.
@@ -193,6 +197,7 @@ impl TerminalProblem {
     pub const SESSION_NOT_FOUND: Self = Self { message: "Session not found", code: "SESSION_NOT_FOUND" };
     pub const SESSION_TERMINATED: Self = Self { message: "Session has been terminated", code: "SESSION_TERMINATED" };
     pub const FORBIDDEN: Self = Self { message: "You may watch this terminal, not type into it", code: "FORBIDDEN" };
+    pub const ACCESS_ENDED: Self = Self { message: "You may not watch this terminal any more", code: "FORBIDDEN" };
     pub const NOT_ATTACHED: Self = Self { message: "Not attached to a session", code: "NOT_ATTACHED" };
     pub const RUNTIME_NOT_CONNECTED: Self = Self { message: "Runtime not connected", code: "RUNTIME_NOT_CONNECTED" };
     pub const TERMINAL_UNSUPPORTED: Self = Self { message: "Terminal not supported by this runtime", code: "RUNTIME_ERROR" };
