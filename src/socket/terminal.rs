@@ -22,6 +22,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use super::control;
 use crate::{
     app::{App, StorageError},
     domain::{
@@ -37,8 +38,6 @@ use crate::{
     },
     wire::terminals::{Attached, StatusChange, TerminalProblem},
 };
-
-use super::control;
 
 /// One piece of input is at most this long, in bytes (RT-30).
 const INPUT_BYTES_MAX: usize = 64 * 1024;
