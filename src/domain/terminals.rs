@@ -22,16 +22,13 @@ use crate::{
         terminal_rights::{Claim, Readable, TerminalRights},
     },
     runtime::{
-        Controls, LiveTerminals, RuntimeClient, Terminal, TerminalSpec,
+        Controls, LiveTerminals, RuntimeClient, Start, Terminal, TerminalSpec,
         control::{Pass, Room, Seat, Silenced},
     },
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::runtime::{
-    TerminalNews, Viewer,
-    pty::{NotConnected, View},
-};
+pub use crate::runtime::{TerminalNews, View, Viewer, pty::NotConnected};
 
 /// Sessions listed at the most.
 const LISTED_MAX: i64 = 500;
@@ -351,6 +348,7 @@ pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, sessi
             size: session.size,
             status: session.status,
             login: session.login.clone(),
+            past: None,
         };
         terminals.open(runtime, spec);
     }
@@ -448,7 +446,7 @@ pub async fn attach(
     let seat = room.enter(person.user, display_name::shown(account.name.as_deref().unwrap_or_default()), granted.rights.write);
     let writer =
         granted.rights.write.then(|| Writer { session: session.id, terminal: Arc::clone(&terminal), pass: Arc::clone(seat.pass()) });
-    Ok(Attachment { viewer: terminal.view(), session, writer, seat, granted, doubts })
+    Ok(Attachment { viewer: terminal.view(Start::Screen), session, writer, seat, granted, doubts })
 }
 
 /// The room of a session. Control waits for whoever had it when the service ended.
