@@ -45,6 +45,8 @@ pub struct Watcher {
     pub name: String,
     pub can_write: bool,
     pub controls: bool,
+    /// Whether they asked the one who controls the terminal to hand it over.
+    pub wants_control: bool,
 }
 
 /// Everybody at a terminal, in the order in which they came.

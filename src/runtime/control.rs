@@ -141,7 +141,7 @@ impl Room {
         let id = ViewerId::generate();
         {
             let mut state = self.lock();
-            state.present.push(Watcher { id, user, name, can_write, controls: false });
+            state.present.push(Watcher { id, user, name, can_write, controls: false, wants_control: false });
             self.free_if_overdue(&mut state);
             if let Some(lease) = &mut state.lease
                 && can_write
@@ -209,6 +209,7 @@ impl Room {
             Some(held) => (Taken::From(held.user), at),
         };
         state.lease = Some(Lease { controller: Controller { since, ..taker }, gone_at: None });
+        state.forget_wishes();
         self.settle(&state);
         drop(state);
         self.changed.send_replace(());
@@ -221,6 +222,7 @@ impl Room {
         let taker = state.taker(to, at).map_err(|_| ControlError::NoSuchViewer)?;
         let user = taker.user;
         state.lease = Some(Lease { controller: taker, gone_at: None });
+        state.forget_wishes();
         self.settle(&state);
         drop(state);
         self.changed.send_replace(());
@@ -231,7 +233,20 @@ impl Room {
         let mut state = self.lock();
         state.require_holder(pass.id)?;
         state.lease = None;
+        state.forget_wishes();
         self.settle(&state);
+        drop(state);
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    fn ask(&self, pass: &Pass) -> Result<(), ControlError> {
+        let mut state = self.lock();
+        if state.ended {
+            return Err(ControlError::Terminated);
+        }
+        let asking = state.present.iter_mut().find(|watcher| watcher.id == pass.id && watcher.can_write);
+        asking.ok_or(ControlError::ReadOnly)?.wants_control = true;
         drop(state);
         self.changed.send_replace(());
         Ok(())
@@ -314,6 +329,13 @@ impl State {
         Ok(Controller { viewer: Some(viewer), user: *user, name: name.clone(), since: at })
     }
 
+    /// Whoever asked the earlier holder asks again.
+    fn forget_wishes(&mut self) {
+        for watcher in &mut self.present {
+            watcher.wants_control = false;
+        }
+    }
+
     fn require_holder(&self, viewer: ViewerId) -> Result<(), ControlError> {
         let holds = self.lease.as_ref().is_some_and(|lease| lease.controller.viewer == Some(viewer));
         if holds { Ok(()) } else { Err(ControlError::NotHolder) }
@@ -381,6 +403,13 @@ impl Pass {
     /// Gives control up. Errors: `NotHolder`.
     pub fn release(&self) -> Result<(), ControlError> {
         self.room.release(self)
+    }
+
+    /// Shows the one who controls the terminal that this viewer would like to.
+    ///
+    /// Errors: `ReadOnly`, `Terminated`.
+    pub fn ask(&self) -> Result<(), ControlError> {
+        self.room.ask(self)
     }
 
     /// Changes whether this viewer may write. One who may not any more controls nothing.
@@ -487,7 +516,10 @@ mod tests {
         assert_eq!(bob.0.take(false, true, at()), Err(ControlError::Held { by: "Ada".into() }));
         assert_eq!(bob.0.take(true, false, at()), Err(ControlError::MayNotForce { by: "Ada".into() }));
         assert_eq!((bob.0.release(), bob.0.hand_over(bob.0.id, at())), (Err(ControlError::NotHolder), Err(ControlError::NotHolder)));
+        assert_eq!((eve.0.ask(), bob.0.ask()), (Err(ControlError::ReadOnly), Ok(())));
+        assert!(room.watchers().listed.iter().any(|watcher| watcher.wants_control));
         assert_eq!(bob.0.take(true, true, at()), Ok(Taken::From(ada.0.user)));
+        assert!(!room.watchers().listed.iter().any(|watcher| watcher.wants_control));
         assert_eq!((ada.0.may_type(), bob.0.may_type()), (Err(held("Bob")), Ok(())));
 
         assert_eq!(bob.0.hand_over(eve.0.id, at()), Err(ControlError::NoSuchViewer), "a reader controls nothing");

@@ -58,8 +58,12 @@ impl Wish {
 
 /// How control is to change.
 enum Change {
-    Take { force: bool },
+    Take {
+        force: bool,
+    },
     HandOver(ViewerId),
+    /// Has the holder be shown that this viewer would like control.
+    Ask,
     Release,
 }
 
@@ -89,9 +93,10 @@ impl Request {
 
 /// Registers the events by which control changes; `put` takes each in the order of the packets.
 pub(super) fn register(socket: &SocketRef, put: impl Fn(&SocketRef, Request) + Send + Sync + Clone + 'static) {
-    let events: [(&'static str, fn(&Value) -> Option<Change>); 3] = [
+    let events: [(&'static str, fn(&Value) -> Option<Change>); 4] = [
         ("control:take", |payload| Some(Change::Take { force: payload.get("force").and_then(Value::as_bool).unwrap_or(false) })),
         ("control:hand_over", |payload| payload.get("viewerId")?.as_str()?.parse().ok().map(Change::HandOver)),
+        ("control:request", |_| Some(Change::Ask)),
         ("control:release", |_| Some(Change::Release)),
     ];
     for (event, read) in events {
@@ -179,6 +184,7 @@ impl Place {
             match change {
                 Change::Take { force } => control::take(&mut tx, person, pass, *force).await?,
                 Change::HandOver(to) => control::hand_over(&mut tx, person, pass, *to).await?,
+                Change::Ask => pass.ask()?,
                 Change::Release => control::release(&mut tx, pass).await?,
             }
             tx.commit().await?;

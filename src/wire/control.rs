@@ -14,7 +14,8 @@ use crate::model::{
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({
-    "viewerId": "9f3c1b7a52e4d680", "userId": "019a0000-0000-7000-8000-000000000002", "name": "Ada", "canWrite": true, "controls": false
+    "viewerId": "9f3c1b7a52e4d680", "userId": "019a0000-0000-7000-8000-000000000002", "name": "Ada", "canWrite": true, "controls": false,
+    "wantsControl": false
 }))]
 pub struct TerminalViewer {
     /// One socket's place: somebody with two pages has two.
@@ -24,6 +25,8 @@ pub struct TerminalViewer {
     pub can_write: bool,
     /// Whether this is the one who alone types and resizes.
     pub controls: bool,
+    /// Whether they asked the one who controls the terminal to hand it over.
+    pub wants_control: bool,
 }
 
 impl From<Watcher> for TerminalViewer {
@@ -34,6 +37,7 @@ impl From<Watcher> for TerminalViewer {
             name: watcher.name,
             can_write: watcher.can_write,
             controls: watcher.controls,
+            wants_control: watcher.wants_control,
         }
     }
 }
@@ -69,7 +73,7 @@ impl From<Controller> for TerminalController {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "viewers": [{"viewerId": "9f3c1b7a52e4d680", "userId": "019a0000-0000-7000-8000-000000000002", "name": "Ada", "canWrite": true,
-                 "controls": true}],
+                 "controls": true, "wantsControl": false}],
     "count": 1,
     "controller": {"viewerId": "9f3c1b7a52e4d680", "userId": "019a0000-0000-7000-8000-000000000002", "name": "Ada",
                    "since": "2030-01-01T09:00:00.000Z"}
