@@ -390,3 +390,15 @@ async fn control_and_presence_hold_for_the_real_client(pool: PgPool) {
     node::run("terminal_control.mjs", &[&world.base, &owner.cookie(), &admin.cookie(), session["id"].as_str().unwrap()]).await;
     world.end().await;
 }
+
+#[sqlx::test]
+async fn two_people_share_a_terminal_in_the_browser(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let (owner, member) = (world.owner().await, world.member("mel").await);
+    owner.patch_settings(json!({"terminalWriters": "members"})).await.expect(StatusCode::OK);
+    let id = owner.spawn_shell().await;
+    let session = owner.until_session_is(&id, "active").await["id"].as_str().unwrap().to_owned();
+    owner.until_run_is(&id, "ready").await;
+    node::run("terminal_people.mjs", &[&world.base, &owner.cookie(), &member.cookie(), &id, &session]).await;
+    world.end().await;
+}
