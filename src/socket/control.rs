@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::{
+    SendError, SocketError,
+    extract::{AckSender, SocketRef, TryData},
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -18,7 +21,7 @@ use crate::{
     },
     model::{actor::Person, ids::SessionId, secret::Secret, terminal_control::ViewerId, terminal_rights::TerminalRights},
     wire::{
-        control::{ControlAnswer, ControlProblem, RightsChange, TerminalController, TerminalViewer, TerminalViewers},
+        control::{ControlAnswer, ControlProblem, RightsChange, TerminalController, TerminalViewer},
         terminals::TerminalProblem,
     },
 };
@@ -223,41 +226,43 @@ fn await_holder(app: &App, room: &Arc<Room>) {
     });
 }
 
-/// What a viewer was told of others.
+/// What a viewer was told. `None`: nothing yet.
 struct Told {
-    controller: Option<TerminalController>,
+    rights: TerminalRights,
+    controller: Option<Option<TerminalController>>,
     viewers: Option<Value>,
-    /// When the next list of viewers may be told.
-    viewers_at: Instant,
+    /// When the next list of viewers may be told, and anything else to a socket that had no room for it.
+    next_at: Instant,
 }
 
 /// Tells a viewer who is there and what they may do, until they may not even watch any more.
 async fn follow(presence: &Presence, pass: &Pass, granted: Granted, mut doubts: watch::Receiver<()>) {
+    let Presence { socket, wish, .. } = presence;
     let mut changes = pass.room().changes();
-    let mut told = Told { controller: None, viewers: None, viewers_at: Instant::now() };
     let mut rights = granted.rights;
+    let mut told = Told { rights, controller: None, viewers: None, next_at: Instant::now() };
     let ends_at = granted.lasts.map(|lasts| Instant::now() + lasts);
     let every = presence.app.settings.socket_check_every;
     let mut check_at = next_check(every, ends_at);
     loop {
         changes.mark_unchanged();
-        let pending = presence.wish.presence && tell_presence(&presence.socket, pass.room(), &mut told).await;
+        // Whatever else there is to do does not wait for a socket that is slow to read.
+        let up_to_date = tell_rights(socket, rights, &mut told) && (!wish.presence || tell_presence(socket, pass.room(), &mut told));
         tokio::select! {
             // Fails only when the room is gone, and we hold it.
-            _ = changes.changed(), if presence.wish.presence => continue,
-            () = sleep_until(told.viewers_at), if pending => continue,
+            _ = changes.changed(), if wish.presence => continue,
+            () = sleep_until(told.next_at), if !up_to_date => continue,
             _ = doubts.changed() => {}
             () = sleep_until(check_at) => {}
         }
         check_at = next_check(every, ends_at);
         match ask_again(presence).await {
             Ok(now) if !now.read => return pass.set_can_write(false),
-            Ok(now) if now != rights => {
-                pass.set_can_write(now.write);
-                super::terminal::emit(&presence.socket, "rights", &RightsChange::from(now)).await;
+            Ok(now) => {
+                // One who came to watch types only after attaching again, which they are told they may.
+                pass.set_can_write(now.write && granted.rights.write);
                 rights = now;
             }
-            Ok(_) => {}
             // While the database is away nobody is thrown out, unless it is clear that their time is over.
             Err(_) if ends_at.is_some_and(|at| at <= Instant::now()) => return pass.set_can_write(false),
             Err(error) => {
@@ -284,26 +289,53 @@ async fn ask_again(presence: &Presence) -> Result<TerminalRights, StorageError> 
     Ok(terminals::granted(&mut tx, &presence.person, &session, presence.wish.share.as_ref()).await?.rights)
 }
 
-/// Tells what is new; whether the viewers are still to be told.
-async fn tell_presence(socket: &SocketRef, room: &Room, told: &mut Told) -> bool {
-    let TerminalViewers { viewers, count, controller } = TerminalViewers::new(room.watchers(), room.controller());
-    if told.viewers.is_none() || told.controller != controller {
-        // In a tuple, so that nobody is told as null.
-        super::terminal::emit(socket, "controller", &(&controller,)).await;
-        told.controller = controller;
+/// Tells what the viewer may do, if that is new; whether they know.
+fn tell_rights(socket: &SocketRef, rights: TerminalRights, told: &mut Told) -> bool {
+    if told.rights != rights {
+        if !told.tell(socket, "rights", &RightsChange::from(rights)) {
+            return false;
+        }
+        told.rights = rights;
     }
-    let list: (Vec<TerminalViewer>, Value) = (viewers, json!({"count": count}));
-    let shown = json!(list);
-    if told.viewers.as_ref() == Some(&shown) {
+    true
+}
+
+/// Tells who is there and who controls the terminal, as far as that is new; whether the viewer knows.
+fn tell_presence(socket: &SocketRef, room: &Room, told: &mut Told) -> bool {
+    let controller = room.controller().map(TerminalController::from);
+    if told.controller.as_ref() != Some(&controller) {
+        // In a tuple, so that nobody is told as null.
+        if !told.tell(socket, "controller", &(&controller,)) {
+            return false;
+        }
+        told.controller = Some(controller);
+    }
+    if told.next_at > Instant::now() {
         return false;
     }
-    if told.viewers_at > Instant::now() {
+    let watchers = room.watchers();
+    let listed: Vec<TerminalViewer> = watchers.listed.into_iter().map(Into::into).collect();
+    let list = json!([listed, {"count": watchers.count}]);
+    if told.viewers.as_ref() == Some(&list) {
         return true;
     }
-    super::terminal::emit(socket, "viewers", &list).await;
-    told.viewers = Some(shown);
-    told.viewers_at = Instant::now() + VIEWERS_EVERY;
-    false
+    if !told.tell(socket, "viewers", &(&list[0], &list[1])) {
+        return false;
+    }
+    told.viewers = Some(list);
+    told.next_at = Instant::now() + VIEWERS_EVERY;
+    true
+}
+
+impl Told {
+    /// Sends an event. A socket without room for it gets it a little later: `false`.
+    fn tell<T: serde::Serialize>(&mut self, socket: &SocketRef, event: &'static str, payload: &T) -> bool {
+        let is_full = matches!(socket.emit(event, payload), Err(SendError::Socket(SocketError::InternalChannelFull)));
+        if is_full {
+            self.next_at = Instant::now() + VIEWERS_EVERY;
+        }
+        !is_full
+    }
 }
 
 fn tell_problem(socket: &SocketRef, problem: &ControlProblem) {

@@ -401,7 +401,7 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
 }
 
 /// Sends an event, waiting while the socket has no room for it.
-pub(super) async fn emit<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: &T) {
+async fn emit<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: &T) {
     loop {
         match socket.emit(event, payload) {
             Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(RETRY).await,
