@@ -22,13 +22,16 @@ use crate::{
         terminal_rights::{Claim, Readable, TerminalRights},
     },
     runtime::{
-        Controls, LiveTerminals, RuntimeClient, Start, Terminal, TerminalSpec,
+        Controls, LiveTerminals, RuntimeClient, Terminal, TerminalSpec,
         control::{Pass, Room, Seat, Silenced},
     },
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::runtime::{TerminalNews, View, Viewer, pty::NotConnected};
+pub use crate::runtime::{
+    Start, TerminalNews, View, Viewer,
+    pty::{Input, LegacyUpstream, NotConnected},
+};
 
 /// Sessions listed at the most.
 const LISTED_MAX: i64 = 500;
@@ -341,17 +344,42 @@ pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, sessi
         return;
     };
     if session.status != SessionStatus::Terminated {
-        let spec = TerminalSpec {
-            session: session.id,
-            workspace: session.workspace,
-            runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
-            size: session.size,
-            status: session.status,
-            login: session.login.clone(),
-            past: None,
-        };
-        terminals.open(runtime, spec);
+        terminals.open(runtime, spec(session));
     }
+}
+
+fn spec(session: &TerminalSession) -> TerminalSpec {
+    TerminalSpec {
+        session: session.id,
+        workspace: session.workspace,
+        runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
+        size: session.size,
+        status: session.status,
+        login: session.login.clone(),
+        past: None,
+    }
+}
+
+/// The session of this name, which a runtime gave it and says to be the one of.
+///
+/// Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
+pub async fn named(conn: &mut Conn, runtime_session_id: &str) -> Result<TerminalSession, OfferError> {
+    let mut found = storage::terminals::named(conn, None, runtime_session_id).await?;
+    let id = found.pop().ok_or(TerminalError::NotFound)?;
+    if !found.is_empty() {
+        return Err(OfferError::Ambiguous);
+    }
+    let session = storage::terminals::find(conn, id).await?.ok_or(TerminalError::NotFound)?;
+    if session.status == SessionStatus::Terminated {
+        return Err(TerminalError::Terminated.into());
+    }
+    Ok(session)
+}
+
+/// The line of a session whose runtime has dialed in; `None` where it has one.
+#[must_use]
+pub fn open_legacy(terminals: &LiveTerminals, session: &TerminalSession) -> Option<LegacyUpstream> {
+    terminals.open_legacy(spec(session))
 }
 
 /// Which session somebody wants to see.
@@ -416,7 +444,7 @@ pub async fn wanted(tx: &mut Tx, person: &Person, wanted: &Wanted) -> Result<Ter
 }
 
 /// Opens a session, which [`wanted`] found, on its runtime, for a person who may watch it: by membership, or with the
-/// token of a share.
+/// token of a share. The viewer begins at `start`.
 ///
 /// Errors: `NotFound` (also for who may not), `Terminated`, `NoRuntime`, `Storage`.
 pub async fn attach(
@@ -425,6 +453,7 @@ pub async fn attach(
     runtime: Option<&RuntimeClient>,
     person: &Person,
     session: TerminalSession,
+    start: Start,
     share: Option<&Secret>,
 ) -> Result<Attachment, TerminalError> {
     let now = tx.now();
@@ -446,7 +475,7 @@ pub async fn attach(
     let seat = room.enter(person.user, display_name::shown(account.name.as_deref().unwrap_or_default()), granted.rights.write);
     let writer =
         granted.rights.write.then(|| Writer { session: session.id, terminal: Arc::clone(&terminal), pass: Arc::clone(seat.pass()) });
-    Ok(Attachment { viewer: terminal.view(Start::Screen), session, writer, seat, granted, doubts })
+    Ok(Attachment { viewer: terminal.view(start), session, writer, seat, granted, doubts })
 }
 
 /// The room of a session. Control waits for whoever had it when the service ended.

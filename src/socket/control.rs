@@ -3,25 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use socketioxide::{
-    SendError, SocketError,
-    extract::{AckSender, SocketRef, TryData},
-};
+use socketioxide::{SendError, SocketError, extract::SocketRef};
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 
+use super::payload::Payload;
 use crate::{
     app::{App, StorageError},
     domain::{
         control::{self, ControlError, ControlFailure, HOLDER_AWAITED, Pass, Room, Seat, Silenced},
-        terminals::{self, Granted, WriteError},
+        terminals::{self, Granted},
     },
     model::{actor::Person, ids::SessionId, secret::Secret, terminal_control::ViewerId, terminal_rights::TerminalRights},
     wire::{
-        control::{ControlAnswer, ControlProblem, RightsChange, TerminalController, TerminalViewer},
+        control::{NamedProblem, RightsChange, TerminalController, TerminalViewer},
         terminals::TerminalProblem,
     },
 };
@@ -46,21 +44,23 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// Errors: `INVALID_ATTACH` where a share is not a text, `SESSION_NOT_FOUND` where it cannot be one.
-    pub(super) fn read(payload: &Value) -> Result<Self, TerminalProblem> {
-        let presence = payload.get("presence").and_then(Value::as_bool).unwrap_or(false);
-        let share = match payload.get("share") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(token)) if token.len() <= SHARE_CHARS_MAX => Some(Secret::presented(token)),
-            Some(Value::String(_)) => return Err(TerminalProblem::SESSION_NOT_FOUND),
-            Some(_) => return Err(TerminalProblem::INVALID_ATTACH),
+    /// Errors: `SESSION_NOT_FOUND` where the share cannot be one.
+    pub(super) fn read(payload: &Payload) -> Result<Self, TerminalProblem> {
+        let share = match payload.text("share") {
+            None => None,
+            Some(token) if token.len() <= SHARE_CHARS_MAX => Some(Secret::presented(token)),
+            Some(_) => return Err(TerminalProblem::SESSION_NOT_FOUND),
         };
-        Ok(Self { share, presence })
+        Ok(Self { share, presence: payload.flag("presence") })
     }
 }
 
+/// The events by which control changes.
+pub(super) const EVENTS: [&str; 4] = ["control:take", "control:hand_over", "control:request", "control:release"];
+
 /// How control is to change.
-enum Change {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
     Take {
         force: bool,
     },
@@ -70,55 +70,77 @@ enum Change {
     Release,
 }
 
-/// A request for a change of control, with the answer that its client may wait for.
-pub(super) struct Request {
+impl Change {
     /// `None` where it cannot be understood.
-    change: Option<Change>,
-    answer: AckSender,
-}
-
-impl Request {
-    /// Tells the client why nothing changed, or that it did.
-    pub(super) fn end(self, socket: &SocketRef, outcome: Result<(), ControlProblem>) {
-        if let Err(problem) = &outcome {
-            tell_problem(socket, problem);
-        }
-        if self.answer.send(&ControlAnswer::from(outcome)).is_err() {
-            tracing::debug!("a socket without room missed the answer about control");
+    pub(super) fn read(event: &str, payload: &Payload) -> Option<Self> {
+        match event {
+            "control:take" => Some(Self::Take { force: payload.flag("force") }),
+            "control:hand_over" => payload.text("viewerId")?.parse().ok().map(Self::HandOver),
+            "control:request" => Some(Self::Ask),
+            "control:release" => Some(Self::Release),
+            _ => None,
         }
     }
+}
 
-    /// As [`Self::end`], for a socket that is attached nowhere.
-    pub(super) fn refuse(self, socket: &SocketRef, problem: TerminalProblem) {
-        self.end(socket, Err(ControlProblem { message: problem.message.to_owned(), code: problem.code }));
+/// Why something was not done.
+pub(super) struct Refusal {
+    problem: TerminalProblem,
+    /// In other words than the problem's own, where somebody is named.
+    message: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn tell(&self, socket: &SocketRef) {
+        let code = self.problem.code;
+        let told = match &self.message {
+            Some(message) => socket.emit("error", &NamedProblem { message: message.clone(), code }),
+            None => socket.emit("error", &self.problem),
+        };
+        if told.is_err() {
+            tracing::debug!(code, "a socket without room missed an error");
+        }
+    }
+
+    fn held(by: &str) -> Self {
+        Self { problem: TerminalProblem::NOT_CONTROLLER, message: Some(format!("{by} controls this terminal")) }
     }
 }
 
-/// Registers the events by which control changes; `put` takes each in the order of the packets.
-pub(super) fn register(socket: &SocketRef, put: impl Fn(&SocketRef, Request) + Send + Sync + Clone + 'static) {
-    let events: [(&'static str, fn(&Value) -> Option<Change>); 4] = [
-        ("control:take", |payload| Some(Change::Take { force: payload.get("force").and_then(Value::as_bool).unwrap_or(false) })),
-        ("control:hand_over", |payload| payload.get("viewerId")?.as_str()?.parse().ok().map(Change::HandOver)),
-        ("control:request", |_| Some(Change::Ask)),
-        ("control:release", |_| Some(Change::Release)),
-    ];
-    for (event, read) in events {
-        let put = put.clone();
-        socket.on(event, move |socket: SocketRef, TryData::<Value>(payload), answer: AckSender| {
-            put(&socket, Request { change: read(&payload.unwrap_or_default()), answer });
-            std::future::ready(())
-        });
+impl From<TerminalProblem> for Refusal {
+    fn from(problem: TerminalProblem) -> Self {
+        Self { problem, message: None }
     }
 }
 
-/// Tells a socket why what it typed went nowhere. `None` where the runtime is not connected, which is not said here.
-pub(super) fn refuse_input(socket: &SocketRef, error: WriteError) -> Option<Result<(), TerminalProblem>> {
-    match error {
-        WriteError::NotConnected => None,
-        WriteError::Silenced(Silenced::ReadOnly) => Some(Err(TerminalProblem::FORBIDDEN)),
-        WriteError::Silenced(Silenced::Held { by }) => {
-            tell_problem(socket, &held(&by));
-            Some(Ok(()))
+impl From<Refusal> for TerminalProblem {
+    fn from(refusal: Refusal) -> Self {
+        refusal.problem
+    }
+}
+
+impl From<Silenced> for Refusal {
+    fn from(silenced: Silenced) -> Self {
+        match silenced {
+            Silenced::ReadOnly => TerminalProblem::FORBIDDEN.into(),
+            Silenced::Held { by } => Self::held(&by),
+        }
+    }
+}
+
+impl From<ControlFailure> for Refusal {
+    fn from(failure: ControlFailure) -> Self {
+        match failure {
+            ControlFailure::Refused(ControlError::Held { by }) => Self::held(&by),
+            ControlFailure::Refused(ControlError::MayNotForce { by }) => Self {
+                problem: TerminalProblem::MAY_NOT_TAKE,
+                message: Some(format!("{by} controls this terminal, and you may not take it from them")),
+            },
+            ControlFailure::Refused(ControlError::ReadOnly) => TerminalProblem::MAY_NOT_CONTROL.into(),
+            ControlFailure::Refused(ControlError::NotHolder) => TerminalProblem::NOT_HOLDER.into(),
+            ControlFailure::Refused(ControlError::NoSuchViewer) => TerminalProblem::NO_SUCH_VIEWER.into(),
+            ControlFailure::Refused(ControlError::Terminated) => TerminalProblem::SESSION_TERMINATED.into(),
+            ControlFailure::Storage(error) => super::terminal::unavailable(error).into(),
         }
     }
 }
@@ -164,22 +186,16 @@ impl Place {
         self.seat.pass().id()
     }
 
-    /// Carries a request out and answers it.
-    pub(super) async fn change(&mut self, socket: &SocketRef, app: &App, person: &Person, request: Request) {
-        let outcome = self.try_change(app, person, request.change.as_ref()).await;
-        request.end(socket, outcome);
-    }
-
-    async fn try_change(&mut self, app: &App, person: &Person, change: Option<&Change>) -> Result<(), ControlProblem> {
-        let change = change.ok_or_else(|| problem("control:hand_over needs viewerId", "INVALID_PAYLOAD"))?;
+    /// Changes control, or tells why not.
+    pub(super) async fn change(&mut self, app: &App, person: &Person, change: Option<&Change>) -> Result<(), Refusal> {
+        let change = change.ok_or(TerminalProblem::INVALID_CONTROL)?;
         let (since, count) = &mut self.changes;
         if since.elapsed() > CHANGES_WINDOW {
             (*since, *count) = (Instant::now(), 0);
         }
         *count += 1;
         if *count > CHANGES_MAX {
-            let TerminalProblem { message, code } = TerminalProblem::RATE_LIMITED;
-            return Err(problem(message, code));
+            return Err(TerminalProblem::RATE_LIMITED.into());
         }
         let pass = self.seat.pass();
         let carried_out = async {
@@ -191,9 +207,9 @@ impl Place {
                 Change::Release => control::release(&mut tx, pass).await?,
             }
             tx.commit().await?;
-            Ok(())
+            Ok::<(), ControlFailure>(())
         };
-        carried_out.await.map_err(problem_of)
+        Ok(carried_out.await?)
     }
 
     /// Gives the place up. Control waits for a holder who may come back.
@@ -338,52 +354,32 @@ impl Told {
     }
 }
 
-fn tell_problem(socket: &SocketRef, problem: &ControlProblem) {
-    if socket.emit("error", problem).is_err() {
-        tracing::debug!(code = problem.code, "a socket without room missed an error");
-    }
-}
-
-fn problem(message: &str, code: &'static str) -> ControlProblem {
-    ControlProblem { message: message.to_owned(), code }
-}
-
-fn held(by: &str) -> ControlProblem {
-    ControlProblem { message: format!("{by} controls this terminal"), code: "NOT_CONTROLLER" }
-}
-
-fn problem_of(failure: ControlFailure) -> ControlProblem {
-    let error = match failure {
-        ControlFailure::Refused(error) => error,
-        ControlFailure::Storage(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "control of a terminal could not be changed");
-            let TerminalProblem { message, code } = TerminalProblem::UNAVAILABLE;
-            return problem(message, code);
-        }
-    };
-    match &error {
-        ControlError::Held { by } => held(by),
-        ControlError::ReadOnly => problem("You may watch this terminal, not control it", "FORBIDDEN"),
-        ControlError::MayNotForce { by } => {
-            problem(&format!("{by} controls this terminal, and you may not take it from them"), "FORBIDDEN")
-        }
-        ControlError::NotHolder => problem("You do not control this terminal", "NOT_CONTROLLER"),
-        ControlError::NoSuchViewer => problem("This viewer is not here any more, or may not type", "INVALID_PAYLOAD"),
-        ControlError::Terminated => problem(TerminalProblem::SESSION_TERMINATED.message, TerminalProblem::SESSION_TERMINATED.code),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(payload: serde_json::Value) -> Payload {
+        serde_json::from_value(payload).unwrap()
+    }
+
     #[test]
     fn a_share_is_a_short_text_or_absent() {
-        let share = |payload: Value| Wish::read(&payload).map(|wish| wish.share.map(|share| share.expose().to_owned()));
+        let share = |payload| Wish::read(&read(payload)).map(|wish| wish.share.map(|share| share.expose().to_owned()));
         assert_eq!(share(json!({})), Ok(None));
         assert_eq!(share(json!({"share": null})), Ok(None));
         assert_eq!(share(json!({"share": "term_share_x"})), Ok(Some("term_share_x".into())));
-        assert_eq!(share(json!({"share": 1})), Err(TerminalProblem::INVALID_ATTACH));
         assert_eq!(share(json!({"share": "x".repeat(SHARE_CHARS_MAX + 1)})), Err(TerminalProblem::SESSION_NOT_FOUND));
+    }
+
+    #[test]
+    fn every_event_is_understood_and_a_viewer_must_be_named() {
+        let viewer = ViewerId::generate();
+        for event in EVENTS {
+            let payload = read(json!({"viewerId": viewer.to_string(), "force": true}));
+            assert!(Change::read(event, &payload).is_some(), "{event}");
+        }
+        assert_eq!(Change::read("control:hand_over", &read(json!({"viewerId": viewer.to_string()}))), Some(Change::HandOver(viewer)));
+        assert_eq!(Change::read("control:hand_over", &read(json!({"viewerId": "somebody"}))), None);
+        assert_eq!(Change::read("control:take", &Payload::Other), Some(Change::Take { force: false }));
     }
 }

@@ -110,22 +110,8 @@ impl From<TerminalRights> for RightsChange {
 }
 
 /// `error` on the terminal gateway where it names somebody.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ControlProblem {
+#[derive(Clone, Debug, Serialize)]
+pub struct NamedProblem {
     pub message: String,
     pub code: &'static str,
-}
-
-/// The answer to a request about control, for a client that asked for one.
-#[derive(Clone, Debug, Serialize)]
-pub struct ControlAnswer {
-    pub ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<ControlProblem>,
-}
-
-impl From<Result<(), ControlProblem>> for ControlAnswer {
-    fn from(outcome: Result<(), ControlProblem>) -> Self {
-        Self { ok: outcome.is_ok(), error: outcome.err() }
-    }
 }

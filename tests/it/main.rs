@@ -21,6 +21,7 @@ mod contract;
 mod crash;
 mod docs;
 mod faults;
+mod gateway;
 mod idempotency;
 mod invites;
 mod keys;
