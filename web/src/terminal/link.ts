@@ -161,12 +161,14 @@ export function openTerminalLink(
   socket.on('clear', () => {
     if (!binary) term.write(RESET);
   });
-  socket.on('data', (chunk: string | ArrayBuffer, at?: { offset: number }) => {
+  socket.on('data', (chunk: string | ArrayBuffer, at?: { end: number }) => {
     if (typeof chunk === 'string') draw(chunk);
-    else draw(new Uint8Array(chunk), at && at.offset + chunk.byteLength);
+    else draw(new Uint8Array(chunk), at?.end);
   });
   socket.on('screen', (drawing: ArrayBuffer, { offset, cols, rows }: Size & { offset: number }) => {
     overflowed = false;
+    // Before what goes on there, the service waits for nothing.
+    acknowledged = offset;
     update({ size: { cols, rows } });
     draw(new Uint8Array(drawing), offset);
   });
