@@ -35,6 +35,7 @@ mod program;
 mod properties;
 mod reference;
 mod runtimes;
+mod screens;
 mod settings;
 mod sockets;
 mod spawns;
