@@ -229,6 +229,19 @@ impl Room {
         Ok(user)
     }
 
+    fn succeed(&self, pass: &Pass, earlier: ViewerId) {
+        let mut state = self.lock();
+        if pass.can_write()
+            && let Some(lease) = &mut state.lease
+            && lease.controller.viewer == Some(earlier)
+        {
+            lease.controller.viewer = Some(pass.id);
+            self.settle(&state);
+        }
+        drop(state);
+        self.changed.send_replace(());
+    }
+
     fn release(&self, pass: &Pass) -> Result<(), ControlError> {
         let mut state = self.lock();
         state.require_holder(pass.id)?;
@@ -400,6 +413,13 @@ impl Pass {
         self.room.hand_over(self, to, at)
     }
 
+    /// Has the control that an earlier place of the same person has, at the same terminal and as far as this one may write.
+    pub fn succeed(&self, earlier: &Self) {
+        if self.user == earlier.user && Arc::ptr_eq(&self.room, &earlier.room) {
+            self.room.succeed(self, earlier.id);
+        }
+    }
+
     /// Gives control up. Errors: `NotHolder`.
     pub fn release(&self) -> Result<(), ControlError> {
         self.room.release(self)
@@ -569,6 +589,21 @@ mod tests {
         drop(bob);
         assert_eq!(pass.may_type(), Err(Silenced::ReadOnly));
         assert_eq!(room.watchers().listed.iter().map(|watcher| watcher.name.as_str()).collect::<Vec<_>>(), ["Ada"]);
+    }
+
+    #[test]
+    fn a_later_place_of_the_same_person_has_the_control_of_the_earlier() {
+        let (room, ada) = (room(), UserId::generate());
+        let (earlier, later) = (room.enter(ada, "Ada".into(), true), room.enter(ada, "Ada".into(), true));
+        earlier.0.take(false, false, at()).unwrap();
+        assert_eq!(later.0.may_type(), Err(held("Ada")));
+        later.0.succeed(&earlier.0);
+        drop(earlier);
+        assert_eq!((later.0.may_type(), room.awaited()), (Ok(()), None));
+        let (reader, bob) = (room.enter(ada, "Ada".into(), false), come(&room, "Bob", true));
+        reader.0.succeed(&later.0);
+        bob.0.succeed(&later.0);
+        assert_eq!((later.0.may_type(), bob.0.may_type()), (Ok(()), Err(held("Ada"))));
     }
 
     #[test]

@@ -212,6 +212,11 @@ impl Place {
         Ok(carried_out.await?)
     }
 
+    /// Gives the control that this place has, if any, to a later one of the same socket at the same terminal.
+    pub(super) fn hand_on(&self, later: &Seat) {
+        later.pass().succeed(self.seat.pass());
+    }
+
     /// Gives the place up. Control waits for a holder who may come back.
     pub(super) fn leave(self, app: &App) {
         self.follow.abort();
