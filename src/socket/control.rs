@@ -250,7 +250,7 @@ fn await_holder(app: &App, room: &Arc<Room>) {
 /// What a viewer was told. `None`: nothing yet.
 struct Told {
     rights: TerminalRights,
-    controller: Option<Option<TerminalController>>,
+    controller: Option<Value>,
     viewers: Option<Value>,
     /// When the next list of viewers may be told, and anything else to a socket that had no room for it.
     next_at: Instant,
@@ -324,12 +324,13 @@ fn tell_rights(socket: &SocketRef, rights: TerminalRights, told: &mut Told) -> b
 /// Tells who is there and who controls the terminal, as far as that is new; whether the viewer knows.
 fn tell_presence(socket: &SocketRef, room: &Room, told: &mut Told) -> bool {
     let controller = room.controller().map(TerminalController::from);
-    if told.controller.as_ref() != Some(&controller) {
+    let shown = json!(controller);
+    if told.controller.as_ref() != Some(&shown) {
         // In a tuple, so that nobody is told as null.
-        if !told.tell(socket, "controller", &(&controller,)) {
+        if !told.tell(socket, "controller", &(&shown,)) {
             return false;
         }
-        told.controller = Some(controller);
+        told.controller = Some(shown);
     }
     if told.next_at > Instant::now() {
         return false;

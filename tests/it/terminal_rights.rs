@@ -221,11 +221,15 @@ async fn control_waits_for_a_holder_who_is_gone(pool: PgPool) {
     assert_eq!((&awaited["userId"], &awaited["since"]), (&before["userId"], &since), "the holder is gone and awaited");
     assert_eq!(refusal(&mut other, "echo now-me\r").await["code"], "NOT_CONTROLLER");
 
-    let (mut back, attached) = attach(&world, &owner, ask).await;
+    let (mut back, attached) = attach(&world, &owner, ask.clone()).await;
     assert_eq!(controller_is(&mut other, &attached["viewerId"]).await["since"], since);
     back.emit("input", json!("echo back-$((40+2))\r")).await;
     other.until_shows("back-42").await;
     assert!(!other.screen.contains("now-me"));
+
+    back.emit("attach", ask).await;
+    let attached = back.until("attached").await;
+    assert_eq!(controller_is(&mut other, &attached["viewerId"]).await["since"], since, "attaching again keeps control");
 
     let session = owner.until_session_is(&id, "active").await["id"].as_str().unwrap().to_owned();
     let viewers = owner.get(&format!("/terminal/sessions/{session}/viewers")).await.expect(StatusCode::OK)["data"].clone();
