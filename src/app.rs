@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     model::{clock::Clock, origin::HostNames, policy::Policy, token::Tokens},
-    runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
+    runtime::{Controls, LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
 pub use crate::{
@@ -65,6 +65,8 @@ pub struct Handles {
     pub runtimes: Runtimes,
     pub control_plane: Option<ControlPlane>,
     pub terminals: LiveTerminals,
+    /// Who is at the live terminals, and who controls them.
+    pub controls: Controls,
     /// Whether a workspace was found, so that it is not looked for with every request.
     pub workspace_seen: AtomicBool,
     /// Wakes the worker that ends processes.

@@ -1,12 +1,13 @@
 //! What happened: one value per event, from which activity rows and broadcasts are made.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
-    ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, TaskId, UserId, WorkspaceId},
+    ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, ShareId, TaskId, UserId, WorkspaceId},
     login::Login,
     runtime::RuntimeName,
 };
@@ -155,6 +156,15 @@ pub enum EventKind {
     RunStopRequested { reason: String },
     #[serde(rename = "terminal.ended")]
     TerminalEnded { session_id: SessionId },
+    /// Somebody controls a terminal now, which another person may have controlled.
+    #[serde(rename = "terminal.control_taken")]
+    TerminalControlTaken { session_id: SessionId, from_user: Option<UserId> },
+    #[serde(rename = "terminal.control_handed_over")]
+    TerminalControlHandedOver { session_id: SessionId, to_user: UserId },
+    #[serde(rename = "terminal.shared")]
+    TerminalShared { session_id: SessionId, share_id: ShareId, expires_at: DateTime<Utc> },
+    #[serde(rename = "terminal.share_revoked")]
+    TerminalShareRevoked { session_id: SessionId, share_id: ShareId },
     #[serde(rename = "run.stopped")]
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
     #[serde(rename = "run.failed")]
@@ -226,6 +236,10 @@ impl EventKind {
             Self::RunResumed { .. } => "run.resumed",
             Self::RunStopRequested { .. } => "run.stop_requested",
             Self::TerminalEnded { .. } => "terminal.ended",
+            Self::TerminalControlTaken { .. } => "terminal.control_taken",
+            Self::TerminalControlHandedOver { .. } => "terminal.control_handed_over",
+            Self::TerminalShared { .. } => "terminal.shared",
+            Self::TerminalShareRevoked { .. } => "terminal.share_revoked",
             Self::RunStopped { .. } => "run.stopped",
             Self::RunFailed { .. } => "run.failed",
             Self::TerminalChanged { .. } => "terminal.changed",
@@ -402,6 +416,28 @@ impl EventKind {
             Self::TerminalEnded { session_id } => {
                 ("terminal_ended", "A terminal session was ended".to_owned(), json!({"sessionId": session_id, "endedBy": actor}))
             }
+            Self::TerminalControlTaken { session_id, from_user } => (
+                "terminal_control_taken",
+                if from_user.is_some() { "Control of a terminal was taken from its holder" } else { "Control of a terminal was taken" }
+                    .to_owned(),
+                json!({"sessionId": session_id, "takenBy": actor, "takenFrom": from_user}),
+            ),
+            Self::TerminalControlHandedOver { session_id, to_user } => (
+                "terminal_control_handed_over",
+                "Control of a terminal was handed over".to_owned(),
+                json!({"sessionId": session_id, "handedOverBy": actor, "handedOverTo": to_user}),
+            ),
+            // The token is in no row but as its hash.
+            Self::TerminalShared { session_id, share_id, expires_at } => (
+                "terminal_shared",
+                "A terminal was shared with the workspace's members".to_owned(),
+                json!({"sessionId": session_id, "shareId": share_id, "expiresAt": expires_at, "sharedBy": actor}),
+            ),
+            Self::TerminalShareRevoked { session_id, share_id } => (
+                "terminal_share_revoked",
+                "A share of a terminal was revoked".to_owned(),
+                json!({"sessionId": session_id, "shareId": share_id, "revokedBy": actor}),
+            ),
             Self::TerminalChanged { .. } => return None,
         };
         let (project, task) = if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {

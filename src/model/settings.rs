@@ -6,7 +6,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::{ids::WorkspaceId, permission::PermissionSet, runtime::RuntimeName};
+use super::{ids::WorkspaceId, permission::PermissionSet, runtime::RuntimeName, terminal_rights::TerminalRules};
 
 /// Agents that can act at the same time, where neither operator nor workspace says otherwise.
 pub const AGENTS_MAX: u32 = 20;
@@ -32,6 +32,8 @@ pub struct WorkspaceRules {
     pub default_permissions: PermissionSet,
     /// Whether the control plane is sent an approved agent's key (D-20).
     pub sends_key_to_control_plane: bool,
+    /// Who may read terminals and type into them.
+    pub terminals: TerminalRules,
 }
 
 impl WorkspaceRules {
@@ -49,6 +51,7 @@ impl WorkspaceRules {
             agents_per_project_max: count("/parallax/maxAgentsPerProject").unwrap_or(AGENTS_PER_PROJECT_MAX),
             default_permissions: permissions.and_then(|names| PermissionSet::parse(&names).ok()).unwrap_or_else(PermissionSet::defaults),
             sends_key_to_control_plane: flag("/parallax/sendKeyToControlPlane", false),
+            terminals: TerminalRules::read(settings),
         }
     }
 

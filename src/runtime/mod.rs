@@ -1,6 +1,7 @@
 //! The agent runtimes: calls, the event stream, and one task per live terminal.
 
 pub mod client;
+pub mod control;
 pub mod control_plane;
 pub mod host;
 pub mod link;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use client::{RuntimeClient, RuntimeError};
+pub use control::Controls;
 pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec};
 pub use registry::Runtimes;
 pub use viewer::{Start, View, Viewer};

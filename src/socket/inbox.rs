@@ -112,6 +112,17 @@ impl<C: Command> Inbox<C> {
         outcome == Put::Taken
     }
 
+    /// Adds a command that no client asked for; there is one at the most for each place. Left out where nothing is taken
+    /// any more: then the socket is about to be closed.
+    pub(super) fn insert(&self, command: C) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.commands.push_back((command, Asked::default()));
+            drop(waiting);
+            self.filled.notify_one();
+        }
+    }
+
     /// Waits for the next command.
     pub(super) async fn take(&self) -> (C, Asked) {
         loop {

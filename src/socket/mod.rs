@@ -6,6 +6,7 @@
 //! clients come back (RT-32).
 
 mod agents;
+mod control;
 mod display;
 mod door;
 mod events;
@@ -319,7 +320,6 @@ fn tell(socket: &SocketRef, problem: TerminalProblem) {
         tracing::debug!(code = problem.code, "a socket without room missed an error");
     }
 }
-
 
 /// Tells a socket that it may not be here, by the event that its namespace uses, and disconnects it.
 fn refuse(socket: &SocketRef) {

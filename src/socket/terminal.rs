@@ -14,6 +14,7 @@ use socketioxide::extract::{SocketRef, TryData};
 use tokio::task::JoinHandle;
 
 use super::{
+    control::{self, Refusal},
     display::{self, Acknowledged, emit},
     inbox::{self, Inbox},
     payload::Payload,
@@ -22,12 +23,14 @@ use crate::{
     app::{App, StorageError},
     domain::{
         runtimes,
-        terminals::{self, Attachment, Start, TerminalError, Wanted, Writer},
+        terminals::{self, Attachment, Start, TerminalError, Wanted, WriteError, Writer},
     },
     model::{
         actor::Person,
         ids::SessionId,
+        secret::Secret,
         terminal::{SessionStatus, Size},
+        terminal_control::ViewerId,
     },
     wire::terminals::{Attached, StatusChange, TerminalProblem, Terms},
 };
@@ -58,13 +61,16 @@ pub(super) fn register(socket: &SocketRef, app: App, audience: Arc<Audience>, pe
         let size = payload.whole("cols").zip(payload.whole("rows")).and_then(|(cols, rows)| Size::new(cols, rows));
         size.map_or(Command::Refuse(TerminalProblem::INVALID_RESIZE), Command::Resize)
     });
+    for event in control::EVENTS {
+        inbox.on(socket, event, move |payload| Command::Control(control::Change::read(event, &payload)));
+    }
     on_acknowledge(socket, &inbox, &acknowledged);
     inbox.count_others(socket);
     let socket = socket.clone();
     let tasks = app.tasks.clone();
     let shutdown = app.shutdown.clone();
     tasks.spawn(async move {
-        let mut seat = Seat { socket, app, audience, person, acknowledged, place: None };
+        let mut seat = Seat { socket, app, audience, person, acknowledged, inbox: Arc::clone(&inbox), place: None };
         let gone = seat.socket.extensions.get::<super::Gone>().map_or_else(Default::default, |gone| gone.0.clone());
         tokio::select! {
             () = seat.run(&inbox) => {}
@@ -91,7 +97,11 @@ fn on_acknowledge(socket: &SocketRef, inbox: &Arc<Inbox<Command>>, acknowledged:
 
 /// What a client asks for, in its order.
 enum Command {
-    Attach(Wanted, Terms),
+    Attach(Wanted, Terms, control::Wish),
+    /// `None` where it cannot be understood.
+    Control(Option<control::Change>),
+    /// The viewer of this place may not even watch any more.
+    Cut(ViewerId),
     Detach,
     Input(String),
     Resize(Size),
@@ -120,7 +130,10 @@ fn attach_command(payload: &Payload) -> Command {
         (None, Some(id)) => id.parse().map(Wanted::Agent).ok(),
         (None, None) => return Command::Refuse(TerminalProblem::INVALID_ATTACH),
     };
-    wanted.map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |wanted| Command::Attach(wanted, terms(payload)))
+    let (Some(wanted), Ok(wish)) = (wanted, control::Wish::read(payload)) else {
+        return Command::Refuse(TerminalProblem::SESSION_NOT_FOUND);
+    };
+    Command::Attach(wanted, terms(payload), wish)
 }
 
 /// What a client asks for beside the session. What is no use is left out, as by a client that does not know of it.
@@ -140,6 +153,7 @@ fn terms(payload: &Payload) -> Terms {
 struct Place {
     session: SessionId,
     writer: Option<Writer>,
+    presence: control::Place,
     show: JoinHandle<()>,
     _ticket: Ticket,
 }
@@ -151,6 +165,7 @@ struct Seat {
     audience: Arc<Audience>,
     person: Person,
     acknowledged: Arc<Acknowledged>,
+    inbox: Arc<Inbox<Command>>,
     place: Option<Place>,
 }
 
@@ -158,8 +173,10 @@ impl Seat {
     async fn run(&mut self, inbox: &Inbox<Command>) {
         loop {
             let (command, asked) = inbox.take().await;
-            let outcome = match command {
-                Command::Attach(wanted, terms) => self.attach(&wanted, terms).await,
+            let outcome: Result<(), Refusal> = match command {
+                Command::Attach(wanted, terms, wish) => self.attach(&wanted, terms, wish).await.map_err(Into::into),
+                Command::Control(change) => self.control(change.as_ref()).await,
+                Command::Cut(viewer) => self.cut(viewer).await.map_err(Into::into),
                 Command::Detach => {
                     // A client that was not attached hears nothing: an answer would make the web UI attach again.
                     if self.leave().await {
@@ -168,18 +185,22 @@ impl Seat {
                     Ok(())
                 }
                 Command::Input(input) => self.input(input).await,
-                Command::Resize(size) => self.resize(size).await,
-                Command::Refuse(problem) => Err(problem),
+                Command::Resize(size) => self.resize(size).await.map_err(Into::into),
+                Command::Refuse(problem) => Err(problem.into()),
             };
-            if let Err(problem) = outcome {
-                super::tell(&self.socket, problem);
+            if let Err(refusal) = &outcome {
+                refusal.tell(&self.socket);
             }
-            asked.answer(outcome);
+            asked.answer(outcome.map_err(Into::into));
         }
     }
 
-    async fn attach(&mut self, wanted: &Wanted, terms: Terms) -> Result<(), TerminalProblem> {
-        let (Attachment { session, viewer, writer }, ticket) = self.open(wanted, terms).await?;
+    async fn attach(&mut self, wanted: &Wanted, terms: Terms, wish: control::Wish) -> Result<(), TerminalProblem> {
+        let (opened, ticket) = self.open(wanted, terms, wish.share.as_ref()).await?;
+        let Attachment { session, viewer, writer, seat, granted, doubts } = opened;
+        if let Some(earlier) = &self.place {
+            earlier.presence.hand_on(&seat);
+        }
         // To attach again to the same session is a plain resync.
         if let Some(left) = self.stop_showing().await.filter(|left| *left != session.id) {
             self.note_leaving(left).await;
@@ -191,7 +212,8 @@ impl Seat {
             cols: session.size.cols(),
             rows: session.size.rows(),
             can_write: writer.is_some(),
-            can_terminate: terminals::may_write(&self.person, &session),
+            can_terminate: granted.rights.terminate,
+            viewer_id: seat.pass().id().to_string(),
             binary: terms.binary,
             offset: viewer.position(),
             acknowledge: terms.window.is_some(),
@@ -201,11 +223,19 @@ impl Seat {
         let login = (session.status == SessionStatus::LoginRequired).then(|| StatusChange::new(session.status, session.login));
         let shown = display::show(self.socket.clone(), viewer, terms, Arc::clone(&self.acknowledged), login);
         let show = self.app.tasks.spawn(shown);
-        self.place = Some(Place { session: session.id, writer, show, _ticket: ticket });
+        let (shown, inbox) = (show.abort_handle(), Arc::clone(&self.inbox));
+        let cut = move |viewer| {
+            shown.abort();
+            inbox.insert(Command::Cut(viewer));
+        };
+        let (socket, app, person) = (self.socket.clone(), self.app.clone(), self.person.clone());
+        let presence = control::Presence { socket, app, person, session: session.id, wish };
+        let presence = control::Place::new(presence, seat, granted, doubts, cut);
+        self.place = Some(Place { session: session.id, writer, presence, show, _ticket: ticket });
         Ok(())
     }
 
-    async fn open(&self, wanted: &Wanted, terms: Terms) -> Result<(Attachment, Ticket), TerminalProblem> {
+    async fn open(&self, wanted: &Wanted, terms: Terms, share: Option<&Secret>) -> Result<(Attachment, Ticket), TerminalProblem> {
         let mut tx = self.app.begin().await.map_err(unavailable)?;
         let session = terminals::wanted(&mut tx, &self.person, wanted).await.map_err(problem_of)?;
         // Who is there already needs no other place.
@@ -213,7 +243,8 @@ impl Seat {
         let ticket = self.admit(session.id, own)?;
         let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await.map_err(unavailable)?;
         let start = terms.offset.map_or(Start::Screen, Start::From);
-        let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session, start).await;
+        let live = (&self.app.terminals, &self.app.controls);
+        let attachment = terminals::attach(&mut tx, live, runtime.as_ref(), &self.person, session, start, share).await;
         let attachment = attachment.map_err(problem_of)?;
         tx.commit().await.map_err(unavailable)?;
         Ok((attachment, ticket))
@@ -226,8 +257,26 @@ impl Seat {
     }
 
     /// No database here: the right to write was proven by attaching.
-    async fn input(&self, input: String) -> Result<(), TerminalProblem> {
-        self.writer()?.write(Bytes::from(input)).await.map_err(|_| self.why_not_connected())
+    async fn input(&self, input: String) -> Result<(), Refusal> {
+        self.writer()?.write(Bytes::from(input)).await.map_err(|error| match error {
+            WriteError::NotConnected => self.why_not_connected().into(),
+            WriteError::Silenced(silenced) => silenced.into(),
+        })
+    }
+
+    async fn control(&mut self, change: Option<&control::Change>) -> Result<(), Refusal> {
+        let place = self.place.as_mut().ok_or(TerminalProblem::NOT_ATTACHED)?;
+        place.presence.change(&self.app, &self.person, change).await
+    }
+
+    /// Shows a viewer out who may not even watch any more.
+    async fn cut(&mut self, viewer: ViewerId) -> Result<(), TerminalProblem> {
+        if self.place.as_ref().is_none_or(|place| place.presence.viewer() != viewer) {
+            return Ok(());
+        }
+        self.leave().await;
+        emit(&self.socket, "detached", &()).await;
+        Err(TerminalProblem::ACCESS_ENDED)
     }
 
     async fn resize(&self, size: Size) -> Result<(), TerminalProblem> {
@@ -269,6 +318,7 @@ impl Seat {
     async fn stop_showing(&mut self) -> Option<SessionId> {
         let place = self.place.take()?;
         place.show.abort();
+        place.presence.leave(&self.app);
         if place.show.await.is_err_and(|error| error.is_panic()) {
             tracing::error!(session.id = %place.session, "a terminal could not be shown to its end");
         }

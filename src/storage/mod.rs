@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod runs;
 pub mod runtimes;
 pub mod spaces;
+pub mod terminal_control;
 pub mod terminals;
 pub mod tool_approvals;
 pub mod users;

@@ -64,6 +64,10 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::RunPaused { .. }
         | EventKind::RunResumed { .. }
         | EventKind::TerminalEnded { .. }
+        | EventKind::TerminalControlTaken { .. }
+        | EventKind::TerminalControlHandedOver { .. }
+        | EventKind::TerminalShared { .. }
+        | EventKind::TerminalShareRevoked { .. }
         | EventKind::TerminalChanged { .. } => return None,
     };
     if let Some(fields) = payload.as_object_mut() {

@@ -8,6 +8,7 @@ use validator::{Validate, ValidationError};
 use crate::model::{
     runtime::RuntimeName,
     settings::{self, RUNTIME_KEY_SEALED, WorkspaceRules},
+    terminal_rights::{TerminalReaders, TerminalWriters},
 };
 
 /// How much a coding swarm may do by itself.
@@ -146,7 +147,7 @@ macro_rules! agent_settings {
             "enableAutonomousLoop": false, "enableMemoryInsights": true, "allowAgentChat": true, "allowTaskWrites": false,
             "allowPageWrites": false, "allowProjectWrites": false, "allowGoalWrites": false, "allowResearchWrites": false,
             "allowPublicAgentRegistration": false, "chatDraftLimit": 300, "swarmPermissionLevel": "standard", "hostingMode": "local",
-            "runtimeAuthType": "none", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
+            "runtimeAuthType": "none", "terminalReaders": "members", "terminalWriters": "spawner", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
             "autonomySchedule": {"dailyEnabled": true, "dailyHour": 7, "weeklyEnabled": true, "weeklyDay": 1, "monthlyEnabled": true,
                                  "monthlyDay": 1, "timezone": "UTC"},
             "spaceOverrides": {}, "runtimeEndpoint": null, "defaultRegion": null, "runtimeApiKeySet": false,
@@ -237,6 +238,10 @@ agent_settings! {
     swarm_permission_level: SwarmPermissionLevel = SwarmPermissionLevel::default(),;
     hosting_mode: HostingMode = HostingMode::default(),;
     runtime_auth_type: RuntimeAuthType = RuntimeAuthType::default(),;
+    /// Who may watch terminals and read their recordings.
+    terminal_readers: TerminalReaders = TerminalReaders::default(),;
+    /// Who may type into terminals, control and share them.
+    terminal_writers: TerminalWriters = TerminalWriters::default(),;
     policy: AgentPolicy = AgentPolicy::default(), #[validate(nested)];
     autonomy_schedule: AutonomySchedule = AutonomySchedule::default(), #[validate(nested)];
     space_overrides: Map<String, Value> = Map::new(), #[validate(custom(function = small_object))];

@@ -159,6 +159,8 @@ pub struct Attached {
     pub can_write: bool,
     /// Whether the viewer may end the session.
     pub can_terminate: bool,
+    /// This place among the terminal's viewers.
+    pub viewer_id: String,
     /// Whether output comes as bytes.
     pub binary: bool,
     /// Where output goes on, if the client's own position is still held; otherwise a screen comes first.
@@ -265,6 +267,13 @@ impl TerminalProblem {
     pub const SESSION_NOT_FOUND: Self = Self { message: "Session not found", code: "SESSION_NOT_FOUND" };
     pub const SESSION_TERMINATED: Self = Self { message: "Session has been terminated", code: "SESSION_TERMINATED" };
     pub const FORBIDDEN: Self = Self { message: "You may watch this terminal, not type into it", code: "FORBIDDEN" };
+    pub const ACCESS_ENDED: Self = Self { message: "You may not watch this terminal any more", code: "FORBIDDEN" };
+    pub const NOT_CONTROLLER: Self = Self { message: "Somebody else controls this terminal", code: "NOT_CONTROLLER" };
+    pub const NOT_HOLDER: Self = Self { message: "You do not control this terminal", code: "NOT_CONTROLLER" };
+    pub const MAY_NOT_CONTROL: Self = Self { message: "You may watch this terminal, not control it", code: "FORBIDDEN" };
+    pub const MAY_NOT_TAKE: Self = Self { message: "You may not take control from somebody", code: "FORBIDDEN" };
+    pub const NO_SUCH_VIEWER: Self = Self { message: "This viewer is not here any more, or may not type", code: "INVALID_PAYLOAD" };
+    pub const INVALID_CONTROL: Self = Self { message: "control:hand_over needs viewerId", code: "INVALID_PAYLOAD" };
     pub const NOT_ATTACHED: Self = Self { message: "Not attached to a session", code: "NOT_ATTACHED" };
     pub const RUNTIME_NOT_CONNECTED: Self = Self { message: "Runtime not connected", code: "RUNTIME_NOT_CONNECTED" };
     pub const TERMINAL_UNSUPPORTED: Self = Self { message: "Terminal not supported by this runtime", code: "RUNTIME_ERROR" };

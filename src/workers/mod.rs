@@ -21,7 +21,7 @@ use crate::{
         events::{Delivered, EventSink},
         terminals::TerminalNews,
     },
-    model::event::EventKind,
+    model::{event::EventKind, terminal_rights::TerminalRules},
 };
 
 /// How long a worker waits before it tries again what failed.
@@ -66,6 +66,11 @@ impl EventSink for Machinery {
                 EventKind::TerminalChanged { session_id, status, login, drain } => {
                     terminal_news::changed(&self.0, *session_id, status, login.clone(), *drain).await;
                 }
+                // Whoever is at a terminal may do more or less there than when they came.
+                EventKind::SettingsChanged { fields } if TerminalRules::follow_from(fields) => {
+                    self.0.controls.doubt_workspace(event.entry.workspace);
+                }
+                EventKind::TerminalShareRevoked { session_id, .. } => self.0.controls.doubt(*session_id),
                 EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.0, event.entry.workspace, runtime).await,
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
                     self.0.wake_notifier.notify_one();
@@ -90,6 +95,9 @@ impl EventSink for Machinery {
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
+                | EventKind::TerminalControlTaken { .. }
+                | EventKind::TerminalControlHandedOver { .. }
+                | EventKind::TerminalShared { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }

@@ -87,7 +87,10 @@ async fn hear(app: &App, TerminalNews { session, generation, news }: TerminalNew
 /// Carries a committed change of a session to its terminal: connects a new one, ends one that is over.
 pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: Login, drain: bool) {
     match SessionStatus::parse(status) {
-        Some(SessionStatus::Terminated) => app.terminals.end(session, drain),
+        Some(SessionStatus::Terminated) => {
+            app.controls.end(session);
+            app.terminals.end(session, drain);
+        }
         Some(SessionStatus::Pending) => {
             while let Err(error) = connect(app, session).await {
                 if !super::try_again("terminal news", &error).await {

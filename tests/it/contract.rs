@@ -183,6 +183,8 @@ async fn anonymous_callers_get_401_and_outsiders_learn_nothing(pool: PgPool) {
     let endpoint = owner.get("/parallax-agents/runtimes").await.expect(StatusCode::OK)["data"][0]["endpoint"].clone();
     let spare = json!({"name": "spare-runtime", "endpoint": endpoint});
     owner.post("/parallax-agents/runtimes", spare).await.expect(StatusCode::CREATED);
+    let shared = owner.post(&format!("/terminal/sessions/{session}/shares"), json!({})).await.expect(StatusCode::CREATED);
+    let things: Vec<_> = things.into_iter().chain([("{shareId}", shared["data"]["share"]["id"].as_str().unwrap().to_owned())]).collect();
     let outsider = world.outsider().await;
     let document = document();
 

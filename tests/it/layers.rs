@@ -22,7 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 const DOMAIN_ORDER: [&[&str]; 6] = [
     &["spawns", "invites", "steering"],
     &["approvals", "runtimes"],
-    &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
+    &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity", "control", "shares"],
     &["assignments", "keys", "terminals", "notifications", "tool_approvals"],
     &["settings", "spaces"],
     &["events"],

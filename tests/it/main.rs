@@ -40,4 +40,5 @@ mod settings;
 mod sockets;
 mod spawns;
 mod support;
+mod terminal_rights;
 mod webhooks;

@@ -27,6 +27,8 @@ export type Run = NonNullable<Agent['run']>;
 export type Runtime = Schemas['Runtime'];
 export type RuntimeHealth = Schemas['RuntimeHealth'];
 export type SessionStatus = Schemas['TerminalSession']['status'];
+export type TerminalController = Schemas['TerminalController'];
+export type TerminalViewer = Schemas['TerminalViewer'];
 export type ToolApproval = Schemas['ToolApproval'];
 
 type FeedQuery = NonNullable<paths['/api/parallax-agents/activity/workspace']['get']['parameters']['query']>;
@@ -185,6 +187,14 @@ export const api = {
     fetchData(http.GET('/api/terminal/agents/{agentId}/session', { params: agentPath(agentId) })),
   endSession: (sessionId: string) =>
     fetchData(http.DELETE('/api/terminal/sessions/{sessionId}', { params: { path: { sessionId } } })),
+  shares: (sessionId: string) =>
+    fetchData(http.GET('/api/terminal/sessions/{sessionId}/shares', { params: { path: { sessionId } } })),
+  shareTerminal: (sessionId: string, expiresInMinutes: number) =>
+    fetchData(
+      http.POST('/api/terminal/sessions/{sessionId}/shares', { params: { path: { sessionId } }, body: { expiresInMinutes } }),
+    ),
+  revokeShare: (sessionId: string, shareId: string) =>
+    fetchData(http.DELETE('/api/terminal/sessions/{sessionId}/shares/{shareId}', { params: { path: { sessionId, shareId } } })),
 };
 
 const REGISTER_PATH: keyof paths = '/api/parallax-agents/register';

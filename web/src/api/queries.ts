@@ -117,6 +117,15 @@ export function useSession(agentId: string) {
   });
 }
 
+const sharesOf = (sessionId: string) => [...LIVE, 'shares', sessionId];
+
+export const refreshShares = (sessionId: string) => queryClient.invalidateQueries({ queryKey: sharesOf(sessionId) });
+
+/** Links to a terminal that are good now, for those who may type. */
+export function useShares(sessionId: string) {
+  return useQuery({ queryKey: sharesOf(sessionId), queryFn: () => api.shares(sessionId), refetchInterval: REFRESH_MS });
+}
+
 export function useAgentKeys(agentId: string) {
   return useQuery({ queryKey: [...LIVE, 'keys', agentId], queryFn: () => api.agentKeys(agentId) });
 }

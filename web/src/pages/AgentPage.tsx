@@ -50,11 +50,8 @@ export function AgentPage() {
         {isAdmin && <AgentActions agent={agent} onAsk={setQuestion} />}
       </Group>
       {agent.description && <Text size="sm">{agent.description}</Text>}
-      {isAdmin ? (
-        <LiveTerminal key={agent.id} agentId={agent.id} />
-      ) : (
-        <Alert color="gray">Owners and admins can stop or revoke this agent and open its terminal.</Alert>
-      )}
+      {!isAdmin && <Alert color="gray">Owners and admins can stop or revoke this agent.</Alert>}
+      <LiveTerminal key={agent.id} agentId={agent.id} />
       <Grid gap="md">
         <Grid.Col span={{ base: 12, md: isAdmin ? 7 : 12 }}>
           <Stack>

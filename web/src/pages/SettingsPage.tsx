@@ -6,6 +6,7 @@ import { ErrorNote } from '../components/ErrorNote';
 import { Loading } from '../components/Loading';
 import { RuntimeList } from '../components/RuntimeList';
 import { RuntimeKeySettings, RuntimeSettings } from '../components/RuntimeSettings';
+import { TerminalSettings } from '../components/TerminalSettings';
 
 /** What holds for all agents of the workspace. Members see it; owners and admins change it. */
 export function SettingsPage() {
@@ -22,6 +23,7 @@ export function SettingsPage() {
       {settings.data && (
         <>
           <AccessSettings settings={settings.data} readOnly={!isAdmin} />
+          <TerminalSettings settings={settings.data} readOnly={!isAdmin} />
           <ControlPlaneSettings settings={settings.data} readOnly={!isAdmin} />
           {isAdmin && <RuntimeList />}
           <RuntimeSettings settings={settings.data} readOnly={!isAdmin} />
