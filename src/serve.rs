@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{AccessCache, App, Handles, Settings},
+    app::{AccessCache, App, Handles, LiveEvents, Settings},
     config::Config,
     domain::{adoption, settings},
     http, mcp,
@@ -82,6 +82,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         },
         access_cache: AccessCache::default(),
         connections: Arc::default(),
+        live_events: LiveEvents::default(),
         runtimes,
         control_plane,
         terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
@@ -92,7 +93,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         shutdown,
     });
     let (sockets, io) = socket::layer(app.clone());
-    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster(io))]);
+    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster::new(app.clone(), io))]);
     let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets);
     // Without it, small answers wait for the client's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {

@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::model::{
     actor::{KeyHolder, Person, Standing, Subject},
+    listener::Listener,
     workspace::Role,
 };
 
@@ -22,7 +23,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 pub enum Kind {
     /// A Socket.io socket.
     Socket,
-    /// A stream of an MCP session.
+    /// A stream of server-sent events.
     Stream,
 }
 
@@ -37,7 +38,8 @@ pub enum Holder {
 
 impl Holder {
     /// Whether a change concerns this holder.
-    fn is_concerned(&self, subject: &Subject) -> bool {
+    #[must_use]
+    pub fn is_concerned(&self, subject: &Subject) -> bool {
         match (self, subject) {
             (Self::Key(holder), subject) => subject.concerns(holder),
             (Self::Person(person), Subject::User(user)) => person.user == *user,
@@ -46,8 +48,27 @@ impl Holder {
         }
     }
 
+    /// Who listens, by this credential, before their spaces are known.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        match self {
+            Self::Person(person) => Listener::person(person),
+            Self::Key(holder) => Listener::key(holder),
+        }
+    }
+
+    /// Whether both are the same person, signed in, or the same key.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Person(person), Self::Person(other)) => person.user == other.user,
+            (Self::Key(holder), Self::Key(other)) => holder.key_id() == other.key_id(),
+            (Self::Person(_), Self::Key(_)) | (Self::Key(_), Self::Person(_)) => false,
+        }
+    }
+
     /// The role of the person behind it; `None` for an agent.
-    fn role(&self) -> Option<Role> {
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
         match self {
             Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => Some(person.role),
             Self::Key(KeyHolder::Agent(_)) => None,
@@ -115,8 +136,19 @@ impl Connections {
     /// Enters a connection that was just opened.
     #[must_use]
     pub fn enter(self: &Arc<Self>, kind: Kind, holder: Holder) -> Connection {
-        let ended = CancellationToken::new();
+        self.enter_into(&mut self.state(), kind, holder)
+    }
+
+    /// As [`Self::enter`], unless the same person or key has that many of the kind open.
+    #[must_use]
+    pub fn enter_at_most(self: &Arc<Self>, kind: Kind, holder: Holder, at_most: usize) -> Option<Connection> {
         let mut state = self.state();
+        let same = state.open.values().filter(|entry| entry.kind == kind && entry.holder.is_same(&holder)).count();
+        (same < at_most).then(|| self.enter_into(&mut state, kind, holder))
+    }
+
+    fn enter_into(self: &Arc<Self>, state: &mut State, kind: Kind, holder: Holder) -> Connection {
+        let ended = CancellationToken::new();
         state.next += 1;
         let id = state.next;
         state.open.insert(id, Entry { kind, holder, ended: ended.clone() });
@@ -174,7 +206,8 @@ impl Connections {
             let stays = match standing {
                 Standing::Ended => false,
                 Standing::Good => true,
-                Standing::Person(role) => entry.holder.role() == Some(role),
+                // The account of an agent has a role of its own.
+                Standing::Person(role) => entry.holder.role().unwrap_or(Role::Agent) == role,
             };
             if !stays && entry.holder.is_concerned(subject) {
                 entry.ended.cancel();

@@ -87,12 +87,14 @@ impl EventSink for Machinery {
                 | EventKind::UserChanged { .. }
                 | EventKind::ApprovalRequested { .. }
                 | EventKind::ApprovalDecided { .. }
+                | EventKind::ToolExecuted { .. }
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }
+                | EventKind::RunWaiting { .. }
                 | EventKind::RunStopUnconfirmed { .. }
                 | EventKind::RunMessageSent { .. }
                 | EventKind::RunKeysSent { .. }

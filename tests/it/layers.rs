@@ -22,8 +22,8 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 const DOMAIN_ORDER: [&[&str]; 6] = [
     &["spawns", "invites", "steering"],
     &["approvals", "runtimes"],
-    &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
-    &["assignments", "keys", "terminals", "notifications", "tool_approvals"],
+    &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity", "listeners"],
+    &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_calls"],
     &["settings", "spaces"],
     &["events"],
 ];
