@@ -173,7 +173,7 @@ impl Rights {
         loop {
             let concerned = tokio::select! {
                 change = changes.recv() => match change {
-                    Ok(subject) => self.holder.is_concerned(&subject) || subject == Subject::User(self.holder.listener().user()),
+                    Ok(subject) => self.holder.is_concerned(&subject),
                     Err(RecvError::Lagged(_)) => true,
                     Err(RecvError::Closed) => return,
                 },

@@ -80,7 +80,7 @@ impl Refused {
 
 /// Gives a proven socket its seat, registers its events and starts its task, which ends with the socket.
 pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets>, holder: Holder) {
-    let Some(seat) = seat::take(socket, app, &holder).await else { return };
+    let Some((seat, changes)) = seat::take(socket, app, &holder).await else { return };
     let (commands, mut waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
     on(socket, "mcp:subscribe", &commands, Command::Subscribe);
     on(socket, "mcp:unsubscribe", &commands, Command::Unsubscribe);
@@ -105,7 +105,7 @@ pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets
                 desk.carry_out(command).await;
             }
         };
-        tokio::join!(commanded, desk.seat.follow_rights(&desk.app, &desk.socket, &holder));
+        tokio::join!(commanded, desk.seat.follow_rights(&desk.app, &desk.socket, &holder, changes));
     };
     tasks.spawn(async move {
         tokio::select! {

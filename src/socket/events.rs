@@ -28,7 +28,7 @@ const RELAYED: [&str; 4] = ["updateOne", "addTreeNode", "moveTreeNode", "deleteT
 
 /// Gives a proven socket its seat and starts its task, which ends with the socket.
 pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets>, holder: Holder) {
-    let Some(seat) = seat::take(socket, app, &holder).await else { return };
+    let Some((seat, changes)) = seat::take(socket, app, &holder).await else { return };
     let (relay, mut relays) = mpsc::channel(RELAYS_WAITING_MAX);
     socket.on("message", move |TryData::<Value>(payload)| {
         // A message beyond what may wait is lost, as it would be on a connection that breaks: it only hurries others.
@@ -52,7 +52,7 @@ pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets
                 relay_to_space(&socket, &seat, &budgets, &message);
             }
         };
-        tokio::join!(relaying, seat.follow_rights(&app, &socket, &holder));
+        tokio::join!(relaying, seat.follow_rights(&app, &socket, &holder, changes));
     };
     tasks.spawn(async move {
         tokio::select! {

@@ -13,7 +13,10 @@ use std::{
 use serde_json::{json, value::RawValue};
 use socketioxide::{SendError, SocketError, SocketIo, extract::SocketRef};
 use tokio::{
-    sync::{Notify, broadcast::error::RecvError},
+    sync::{
+        Notify,
+        broadcast::{self, error::RecvError},
+    },
     time::{Instant, sleep, sleep_until},
 };
 
@@ -106,8 +109,10 @@ fn room(workspace: WorkspaceId) -> String {
 }
 
 /// Gives a socket that was let in its seat, before it is connected: nothing that is committed from then on is missed.
-/// `None` when the database cannot say what it may hear; then the socket is let out again.
-pub(super) async fn take(socket: &SocketRef, app: &App, holder: &Holder) -> Option<Seat> {
+/// Returns it with the news of changed rights since then. `None` when the database cannot say what it may hear; then the
+/// socket is let out again.
+pub(super) async fn take(socket: &SocketRef, app: &App, holder: &Holder) -> Option<(Seat, broadcast::Receiver<Subject>)> {
+    let changes = app.live_events.changes();
     let found = async { listeners::refreshed(&mut *app.read().await?, &holder.listener()).await };
     match found.await {
         Ok(listener) => {
@@ -115,7 +120,7 @@ pub(super) async fn take(socket: &SocketRef, app: &App, holder: &Holder) -> Opti
             let seat = Seat::new(listener);
             socket.extensions.insert(seat.clone());
             socket.join(room(workspace));
-            Some(seat)
+            Some((seat, changes))
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a socket's spaces could not be looked up");
@@ -276,15 +281,13 @@ impl Seat {
     }
 
     /// Follows the listener's rights as long as the socket is there: upon news of them, and every so often.
-    pub(super) async fn follow_rights(&self, app: &App, socket: &SocketRef, holder: &Holder) {
+    pub(super) async fn follow_rights(&self, app: &App, socket: &SocketRef, holder: &Holder, mut changes: broadcast::Receiver<Subject>) {
         let every = app.settings.socket_check_every;
-        let mut changes = app.live_events.changes();
-        // What changed between the look-up and now.
-        let mut check_at = Instant::now();
+        let mut check_at = Instant::now() + every;
         while socket.connected() {
             let concerned = tokio::select! {
                 change = changes.recv() => match change {
-                    Ok(subject) => holder.is_concerned(&subject) || is_account(holder, &subject),
+                    Ok(subject) => holder.is_concerned(&subject),
                     Err(RecvError::Lagged(_)) => true,
                     Err(RecvError::Closed) => return,
                 },
@@ -308,11 +311,6 @@ fn same_permissions(before: &Listener, now: &Listener) -> bool {
         (Who::Agent { permissions: before, .. }, Who::Agent { permissions: now, .. }) => before.without(now).is_empty(),
         (Who::Person { .. }, _) | (_, Who::Person { .. }) => true,
     }
-}
-
-/// Whether the subject is the account behind a holder.
-fn is_account(holder: &Holder, subject: &Subject) -> bool {
-    *subject == Subject::User(holder.listener().user())
 }
 
 /// Resolves when the socket is gone.

@@ -31,9 +31,9 @@ export function useLiveUpdates() {
     socket.on('connect', () => void refreshLive());
     socket.on('Unauthorized', () => void refreshMe());
     socket.onAny((event: string, payload?: { agent?: { id?: string } }) => {
-      const [subject] = event.split(':');
-      if (subject === 'agent' && payload?.agent?.id) refreshSoon(payload.agent.id);
-      if (subject in CONCERNED) void refreshOf(CONCERNED[subject]);
+      if (event.startsWith('agent:') && payload?.agent?.id) refreshSoon(payload.agent.id);
+      const concerned = CONCERNED[event.split(':', 1)[0] ?? ''];
+      if (concerned) void refreshOf(concerned);
     });
     socket.on('events:gap', () => void refreshLive());
     return () => {
