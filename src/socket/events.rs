@@ -111,6 +111,8 @@ impl EventSink for Broadcaster {
                 seat.tell(&self.app, &socket, &published);
             }
             self.app.live_events.publish(Arc::new(published));
+            // A burst of events leaves sockets and streams the time to take them.
+            tokio::task::yield_now().await;
         })
     }
 }

@@ -31,14 +31,15 @@ use crate::{
     },
 };
 
-/// Packets of one socket that wait beside its own buffer: some 256 KiB at the worst.
-const WAITING_PACKETS_MAX: usize = 256;
+/// Packets of one socket that wait beside its own buffer: two batches of the outbox in both forms. Their text is there
+/// once for all sockets.
+const WAITING_PACKETS_MAX: usize = 2_048;
 /// How long to wait before a socket without room is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+const RETRY: Duration = Duration::from_millis(10);
 /// Packets that are written after such a wait. The socket's ping needs room in the same buffer.
-const PACKETS_PER_ROUND: usize = 32;
-/// Rounds after which a socket that takes nothing is given up: thirty seconds. The library has closed it by then.
-const ROUNDS_MAX: u32 = 1_500;
+const PACKETS_PER_ROUND: usize = 64;
+/// How long a socket may take nothing before it is given up. The library has closed it by then.
+const STALLED_MAX: Duration = Duration::from_mins(1);
 /// How long a socket may take to be connected after it was let in, and how soon what the database could not say is
 /// asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -223,10 +224,16 @@ impl Seat {
     fn drain(self, app: &App, socket: SocketRef) {
         let (gone, shutdown) = (gone(&socket), app.shutdown.clone());
         let draining = async move {
-            for _ in 0..ROUNDS_MAX {
+            let mut left = self.waiting();
+            let mut give_up_at = Instant::now() + STALLED_MAX;
+            while Instant::now() < give_up_at {
                 sleep(RETRY).await;
                 if self.drain_once(&socket) {
                     return;
+                }
+                if self.waiting() != left {
+                    left = self.waiting();
+                    give_up_at = Instant::now() + STALLED_MAX;
                 }
             }
         };
@@ -237,6 +244,10 @@ impl Seat {
                 () = shutdown.cancelled() => {}
             }
         });
+    }
+
+    fn waiting(&self) -> usize {
+        self.state().waiting.len()
     }
 
     /// Whether nothing waits any more.

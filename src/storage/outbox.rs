@@ -128,7 +128,7 @@ pub async fn after_in(conn: &mut Conn, workspace: WorkspaceId, seq: i64, limit: 
 /// that nobody has reached yet are not.
 pub async fn reaches_back_to(conn: &mut Conn, seq: i64) -> Result<bool, StorageError> {
     let reaches = sqlx::query_scalar!(
-        r#"SELECT coalesce(min(seq) <= $1::bigint + 1 AND max(seq) >= $1::bigint, $1::bigint = 0) AS "reaches!" FROM outbox"#,
+        r#"SELECT coalesce(min(seq) - 1 <= $1::bigint AND max(seq) >= $1::bigint, $1::bigint = 0) AS "reaches!" FROM outbox"#,
         seq
     );
     Ok(reaches.fetch_one(conn).await?)
