@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::model::{
     actor::{KeyHolder, Person, Standing, Subject},
+    ids::UserId,
     listener::Listener,
     workspace::Role,
 };
@@ -57,12 +58,11 @@ impl Holder {
         }
     }
 
-    /// Whether both are the same person, signed in, or the same key.
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Person(person), Self::Person(other)) => person.user == other.user,
-            (Self::Key(holder), Self::Key(other)) => holder.key_id() == other.key_id(),
-            (Self::Person(_), Self::Key(_)) | (Self::Key(_), Self::Person(_)) => false,
+    /// Who has what is opened counted against them.
+    fn account(&self) -> Account {
+        match self {
+            Self::Person(person) => Account::Person(person.user),
+            Self::Key(holder) => Account::Key(holder.key_id().to_owned()),
         }
     }
 
@@ -76,6 +76,12 @@ impl Holder {
     }
 }
 
+#[derive(PartialEq, Eq, Hash)]
+enum Account {
+    Person(UserId),
+    Key(String),
+}
+
 struct Entry {
     kind: Kind,
     holder: Holder,
@@ -86,6 +92,8 @@ struct Entry {
 struct State {
     next: u64,
     open: HashMap<u64, Entry>,
+    /// The sockets of each who has any.
+    sockets: HashMap<Account, u32>,
 }
 
 /// See the module.
@@ -111,7 +119,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.all.state().open.remove(&self.id);
+        self.all.state().remove(self.id);
         self.all.closed.notify_waiters();
     }
 }
@@ -127,6 +135,28 @@ pub struct Closed {
     pub streams: u64,
 }
 
+impl State {
+    fn add(&mut self, kind: Kind, holder: Holder, ended: CancellationToken) -> u64 {
+        if kind == Kind::Socket {
+            *self.sockets.entry(holder.account()).or_default() += 1;
+        }
+        self.next += 1;
+        self.open.insert(self.next, Entry { kind, holder, ended });
+        self.next
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(Entry { kind: Kind::Socket, holder, .. }) = self.open.remove(&id) else { return };
+        let account = holder.account();
+        if let Some(sockets) = self.sockets.get_mut(&account) {
+            *sockets -= 1;
+            if *sockets == 0 {
+                self.sockets.remove(&account);
+            }
+        }
+    }
+}
+
 impl Connections {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is a single step, so a panic elsewhere leaves it whole.
@@ -136,23 +166,36 @@ impl Connections {
     /// Enters a connection that was just opened.
     #[must_use]
     pub fn enter(self: &Arc<Self>, kind: Kind, holder: Holder) -> Connection {
-        self.enter_into(&mut self.state(), kind, holder)
-    }
-
-    /// As [`Self::enter`], unless the same person or key has that many of the kind open.
-    #[must_use]
-    pub fn enter_at_most(self: &Arc<Self>, kind: Kind, holder: Holder, at_most: usize) -> Option<Connection> {
-        let mut state = self.state();
-        let same = state.open.values().filter(|entry| entry.kind == kind && entry.holder.is_same(&holder)).count();
-        (same < at_most).then(|| self.enter_into(&mut state, kind, holder))
-    }
-
-    fn enter_into(self: &Arc<Self>, state: &mut State, kind: Kind, holder: Holder) -> Connection {
         let ended = CancellationToken::new();
-        state.next += 1;
-        let id = state.next;
-        state.open.insert(id, Entry { kind, holder, ended: ended.clone() });
+        let id = self.state().add(kind, holder, ended.clone());
         Connection { id, ended, all: Arc::clone(self) }
+    }
+
+    /// Enters a stream that was just opened, unless its holder has that many already. There are few, so they are counted.
+    #[must_use]
+    pub fn enter_stream(self: &Arc<Self>, holder: Holder, streams_max: usize) -> Option<Connection> {
+        let (mut state, account) = (self.state(), holder.account());
+        let streams = state.open.values().filter(|entry| entry.kind == Kind::Stream && entry.holder.account() == account).count();
+        if streams >= streams_max {
+            return None;
+        }
+        let ended = CancellationToken::new();
+        let id = state.add(Kind::Stream, holder, ended.clone());
+        drop(state);
+        Some(Connection { id, ended, all: Arc::clone(self) })
+    }
+
+    /// Enters a socket that was just opened, unless its holder has that many already.
+    #[must_use]
+    pub fn enter_socket(self: &Arc<Self>, holder: Holder, sockets_max: u32) -> Option<Connection> {
+        let mut state = self.state();
+        if state.sockets.get(&holder.account()).is_some_and(|sockets| *sockets >= sockets_max) {
+            return None;
+        }
+        let ended = CancellationToken::new();
+        let id = state.add(Kind::Socket, holder, ended.clone());
+        drop(state);
+        Some(Connection { id, ended, all: Arc::clone(self) })
     }
 
     /// The people and agents, keys included, that have a connection open.
@@ -252,6 +295,21 @@ mod tests {
     fn obedient(all: &Arc<Connections>, holder: Holder) -> tokio::task::JoinHandle<()> {
         let connection = all.enter(Kind::Socket, holder);
         tokio::spawn(async move { connection.ended().await })
+    }
+
+    #[test]
+    fn nobody_has_more_sockets_than_allowed_and_one_that_closed_makes_room() {
+        let all = Arc::new(Connections::default());
+        let (ada, bob) = (Holder::Person(person(Role::Admin)), Holder::Person(person(Role::Member)));
+        let _stream = all.enter(Kind::Stream, ada.clone());
+        let first = all.enter_socket(ada.clone(), 2).unwrap();
+        let second = all.enter_socket(ada.clone(), 2);
+        assert!(second.is_some() && all.enter_socket(ada.clone(), 2).is_none() && all.enter_socket(bob, 2).is_some());
+        drop(first);
+        let third = all.enter_socket(ada.clone(), 2);
+        assert!(third.is_some() && all.enter_socket(ada, 2).is_none());
+        drop((second, third));
+        assert!(all.state().sockets.is_empty(), "who has none is forgotten");
     }
 
     #[tokio::test]

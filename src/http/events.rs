@@ -33,7 +33,7 @@ use super::{
 use crate::{
     app::{
         App, StorageError,
-        connections::{Connection, Holder, Kind},
+        connections::{Connection, Holder},
     },
     domain::{events, listeners},
     model::{
@@ -103,7 +103,7 @@ pub(super) async fn stream(
         },
     };
     drop(conn);
-    let connection = app.connections.enter_at_most(Kind::Stream, holder.clone(), STREAMS_MAX).ok_or_else(|| {
+    let connection = app.connections.enter_stream(holder.clone(), STREAMS_MAX).ok_or_else(|| {
         let message = format!("at most {STREAMS_MAX} streams of one person or key are open at the same time");
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", message).retry_after(1)
     })?;

@@ -22,6 +22,7 @@ mod crash;
 mod docs;
 mod events;
 mod faults;
+mod gateway;
 mod idempotency;
 mod invites;
 mod keys;

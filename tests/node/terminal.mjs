@@ -3,7 +3,8 @@
  * turns its echo and prompt off and leaves it running.
  */
 import { createHash } from 'node:crypto';
-import { args, assert, assertEqual, main, ok, Recorder } from './lib.mjs';
+import { args, assert, assertEqual, main, ok } from './lib.mjs';
+import { Shell } from './shell.mjs';
 
 const [baseUrl, cookie, sessionId] = args('base-url', 'cookie', 'session-id');
 
@@ -22,68 +23,10 @@ const TIMES = 8;
 /** Half of the history, in whole lines. */
 const BURST_BYTES = 3400 * LINE_BYTES;
 
-/** One viewer: its socket, and the text it shows since it was last told to start over. */
-class Viewer extends Recorder {
-  text = '';
-  /** How often the service made this viewer start over. */
-  clears = 0;
-
+class Viewer extends Shell {
   constructor(options = { extraHeaders: { Cookie: cookie } }) {
-    super(baseUrl, '/terminal', options);
+    super(baseUrl, sessionId, options);
   }
-
-  record(name, payload) {
-    if (name === 'data') {
-      assert(typeof payload === 'string', `data is no string but ${JSON.stringify(payload)}`);
-      this.text += payload;
-    }
-    if (name === 'clear') {
-      this.text = '';
-      this.clears++;
-    }
-    super.record(name, payload);
-  }
-
-  emit(...event) {
-    this.socket.emit(...event);
-  }
-
-  /** Attaches, and waits for the answer. */
-  async attach(to = { sessionId }) {
-    const from = this.events.length;
-    this.emit('attach', to);
-    const at = await this.event('attached', from);
-    return this.events[at].payload;
-  }
-
-  /** What stands between two markers, with the line ends that the program printed. */
-  async shows([begin, end]) {
-    const start = () => this.text.indexOf(begin);
-    const stop = () => this.text.indexOf(end, start());
-    await this.until(`text from ${begin} to ${end}`, () => start() >= 0 && stop() >= 0);
-    return this.text.slice(start() + begin.length, stop()).replaceAll('\r\n', '\n');
-  }
-
-  /** Runs shell commands and answers what they print. */
-  run(commands) {
-    return this.shows(this.start(commands));
-  }
-
-  /** Types shell commands; answers the markers that their output will stand between. */
-  start(commands, before = ':') {
-    const number = ++Viewer.#commands;
-    this.emit('input', `${before}; printf '<%s:' ${number}; ${commands}; printf ':%s>' ${number}\r`);
-    return [`<${number}:`, `:${number}>`];
-  }
-
-  /** Like start, and waits until the commands run: what is sent then is theirs to read. */
-  async begin(commands, before) {
-    const markers = this.start(commands, before);
-    await this.until(`the text ${markers[0]}`, () => this.text.includes(markers[0]));
-    return markers;
-  }
-
-  static #commands = 0;
 }
 
 const sha256 = (text) => createHash('sha256').update(text).digest('hex');

@@ -95,9 +95,14 @@ pub(crate) fn config(runtime: Option<String>) -> Config {
 
 /// Starts the service on the database behind `pool`.
 pub(crate) async fn serve(pool: &PgPool, config: &Config, clock: Clock) -> Running {
+    serve_at(pool, config, clock, "127.0.0.1:0").await
+}
+
+/// As [`serve`], on this address.
+pub(crate) async fn serve_at(pool: &PgPool, config: &Config, clock: Clock, address: &str) -> Running {
     rustls::crypto::ring::default_provider().install_default().ok();
     let own = storage::db::pool((*pool.connect_options()).clone(), 10);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     serve::start(config, own, listener, clock).unwrap()
 }
 
@@ -193,6 +198,14 @@ impl World {
     /// From now on the service cannot ask its database anything.
     pub(crate) async fn lose_database(&self) {
         self.running.app().pool.close().await;
+    }
+
+    /// Ends the service as a signal does, and starts it again on the same address.
+    pub(crate) async fn restart(mut self) -> Self {
+        let address = self.running.address().to_string();
+        self.running.stop().await;
+        self.running = serve_at(&self.pool, &self.config, self.clock.clone(), &address).await;
+        self
     }
 
     /// Ends the service and its runtime.

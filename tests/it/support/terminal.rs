@@ -34,8 +34,17 @@ impl Socket {
         Self::open(base, namespace, cookie, origin, "").await
     }
 
+    /// Connects as a runtime that dials in for a session.
+    pub(crate) async fn connect_runtime(base: &str, session: &str, auth: &Value) -> Self {
+        Self::open_with(base, &format!("&runtimeSessionId={session}"), "/terminal", "", base, &auth.to_string()).await
+    }
+
     async fn open(base: &str, namespace: &'static str, cookie: &str, origin: &str, auth: &str) -> Self {
-        let url = format!("{}/socket.io/?EIO=4&transport=websocket", base.replacen("http", "ws", 1));
+        Self::open_with(base, "", namespace, cookie, origin, auth).await
+    }
+
+    async fn open_with(base: &str, query: &str, namespace: &'static str, cookie: &str, origin: &str, auth: &str) -> Self {
+        let url = format!("{}/socket.io/?EIO=4&transport=websocket{query}", base.replacen("http", "ws", 1));
         let request = ClientRequestBuilder::new(url.parse().unwrap()).with_header("cookie", cookie).with_header("origin", origin);
         let (stream, _) = connect_async(request).await.unwrap();
         let mut socket = Self { stream, namespace, screen: String::new() };
