@@ -105,7 +105,10 @@ pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets
                 desk.carry_out(command).await;
             }
         };
-        tokio::join!(commanded, desk.seat.follow_rights(&desk.app, &desk.socket, &holder, changes));
+        tokio::select! {
+            () = commanded => {}
+            () = desk.seat.follow_rights(&desk.app, &desk.socket, &holder, changes) => {}
+        }
     };
     tasks.spawn(async move {
         tokio::select! {

@@ -52,7 +52,10 @@ pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets
                 relay_to_space(&socket, &seat, &budgets, &message);
             }
         };
-        tokio::join!(relaying, seat.follow_rights(&app, &socket, &holder, changes));
+        tokio::select! {
+            () = relaying => {}
+            () = seat.follow_rights(&app, &socket, &holder, changes) => {}
+        }
     };
     tasks.spawn(async move {
         tokio::select! {
