@@ -1,6 +1,7 @@
 //! The handles that every edge gets.
 
 pub mod connections;
+pub mod live_events;
 
 use std::{
     future::Future,
@@ -25,6 +26,7 @@ pub use crate::{
     storage::{StorageError, Tx, access_cache::AccessCache},
 };
 pub use connections::Connections;
+pub use live_events::LiveEvents;
 
 /// What the operator set, as far as the edges need it.
 pub struct Settings {
@@ -62,6 +64,7 @@ pub struct Handles {
     pub settings: Settings,
     pub access_cache: AccessCache,
     pub connections: Arc<Connections>,
+    pub live_events: LiveEvents,
     pub runtimes: Runtimes,
     pub control_plane: Option<ControlPlane>,
     pub terminals: LiveTerminals,

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{AccessCache, App, Handles, Settings},
+    app::{AccessCache, App, Handles, LiveEvents, Settings},
     config::Config,
     domain::{adoption, settings},
     http, mcp,
@@ -92,6 +92,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         },
         access_cache: AccessCache::default(),
         connections: Arc::default(),
+        live_events: LiveEvents::default(),
         runtimes,
         control_plane,
         terminals: LiveTerminals::new(terminal_news, clock, tasks.clone(), shutdown.clone()),
@@ -103,7 +104,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         shutdown,
     });
     let (sockets, io) = socket::layer(app.clone());
-    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster(io))]);
+    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster::new(app.clone(), io))]);
     let door = middleware::from_fn_with_state(socket::Door::new(app.clone()), socket::guard);
     let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets).layer(door);
     let serving = tokio::spawn(http_listener::serve(listener, router, bounds(config), app.tasks.clone(), app.shutdown.clone()));

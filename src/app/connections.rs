@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use crate::model::{
     actor::{KeyHolder, Person, Standing, Subject},
     ids::UserId,
+    listener::Listener,
     workspace::Role,
 };
 
@@ -23,7 +24,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 pub enum Kind {
     /// A Socket.io socket.
     Socket,
-    /// A stream of an MCP session.
+    /// A stream of server-sent events.
     Stream,
 }
 
@@ -38,12 +39,22 @@ pub enum Holder {
 
 impl Holder {
     /// Whether a change concerns this holder.
-    fn is_concerned(&self, subject: &Subject) -> bool {
+    #[must_use]
+    pub fn is_concerned(&self, subject: &Subject) -> bool {
         match (self, subject) {
             (Self::Key(holder), subject) => subject.concerns(holder),
             (Self::Person(person), Subject::User(user)) => person.user == *user,
             (Self::Person(person), Subject::Workspace(workspace)) => person.workspace == *workspace,
             (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
+        }
+    }
+
+    /// Who listens, by this credential, before their spaces are known.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        match self {
+            Self::Person(person) => Listener::person(person),
+            Self::Key(holder) => Listener::key(holder),
         }
     }
 
@@ -56,7 +67,8 @@ impl Holder {
     }
 
     /// The role of the person behind it; `None` for an agent.
-    fn role(&self) -> Option<Role> {
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
         match self {
             Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => Some(person.role),
             Self::Key(KeyHolder::Agent(_)) => None,
@@ -159,6 +171,20 @@ impl Connections {
         Connection { id, ended, all: Arc::clone(self) }
     }
 
+    /// Enters a stream that was just opened, unless its holder has that many already. There are few, so they are counted.
+    #[must_use]
+    pub fn enter_stream(self: &Arc<Self>, holder: Holder, streams_max: usize) -> Option<Connection> {
+        let (mut state, account) = (self.state(), holder.account());
+        let streams = state.open.values().filter(|entry| entry.kind == Kind::Stream && entry.holder.account() == account).count();
+        if streams >= streams_max {
+            return None;
+        }
+        let ended = CancellationToken::new();
+        let id = state.add(Kind::Stream, holder, ended.clone());
+        drop(state);
+        Some(Connection { id, ended, all: Arc::clone(self) })
+    }
+
     /// Enters a socket that was just opened, unless its holder has that many already.
     #[must_use]
     pub fn enter_socket(self: &Arc<Self>, holder: Holder, sockets_max: u32) -> Option<Connection> {
@@ -223,7 +249,8 @@ impl Connections {
             let stays = match standing {
                 Standing::Ended => false,
                 Standing::Good => true,
-                Standing::Person(role) => entry.holder.role() == Some(role),
+                // The account of an agent has a role of its own.
+                Standing::Person(role) => entry.holder.role().unwrap_or(Role::Agent) == role,
             };
             if !stays && entry.holder.is_concerned(subject) {
                 entry.ended.cancel();

@@ -51,9 +51,9 @@ pub async fn assign(tx: &mut Tx, by: &Person, id: &AgentId, target: Target, role
     let found = storage::agents::lock(tx.conn(), by.workspace, id).await?;
     let agent = found.filter(|agent| agent.id == *id).ok_or(AssignmentError::AgentNotFound)?;
     let place = storage::assignments::lock_place(tx.conn(), by.workspace, target).await?;
-    may_manage(tx.conn(), by, place, target).await?;
+    let place = may_manage(tx.conn(), by, place, target).await?;
     let rules = super::settings::rules(tx.conn(), by.workspace).await?;
-    assign_locked(tx, &rules, by, &agent, target, role).await
+    assign_locked(tx, &rules, by, &agent, &place, role).await
 }
 
 /// As [`assign`], for an agent and a place that this transaction keeps from changing and that the
@@ -63,9 +63,10 @@ async fn assign_locked(
     rules: &WorkspaceRules,
     by: &Person,
     agent: &Agent,
-    target: Target,
+    place: &Place,
     role: AssignmentRole,
 ) -> Result<Assignment, AssignmentError> {
+    let target = place.target;
     let status = agent.state.status();
     if status != AgentStatus::Approved {
         return Err(IllegalTransition { from: status, action: "assign" }.into());
@@ -93,7 +94,7 @@ async fn assign_locked(
             return Err(AssignmentError::ProjectLimit { limit });
         }
     }
-    let kind = EventKind::Assigned { agent: AgentBrief::of(agent), assignment: AssignmentBrief::from(&assignment) };
+    let kind = EventKind::Assigned { agent: AgentBrief::of(agent), assignment: AssignmentBrief::of(&assignment, Some(place.space)) };
     events::record(tx, Event::about(agent, Some(by.user), kind)).await?;
     Ok(assignment)
 }
@@ -107,8 +108,8 @@ pub(super) async fn assign_new(
     target: Target,
 ) -> Result<(), AssignmentError> {
     let place = storage::assignments::lock_place(tx.conn(), by.workspace, target).await?;
-    may_manage(tx.conn(), by, place, target).await?;
-    assign_locked(tx, rules, by, agent, target, AssignmentRole::Member).await?;
+    let place = may_manage(tx.conn(), by, place, target).await?;
+    assign_locked(tx, rules, by, agent, &place, AssignmentRole::Member).await?;
     Ok(())
 }
 
@@ -118,8 +119,9 @@ pub(super) async fn assign_new(
 /// that the person cannot see), `Ended`, `Forbidden`, `Storage`.
 pub async fn unassign(tx: &mut Tx, by: &Person, id: AssignmentId) -> Result<(), AssignmentError> {
     let assignment = storage::assignments::lock(tx.conn(), by.workspace, id).await?.ok_or(AssignmentError::NotFound)?;
+    let place = storage::assignments::place(tx.conn(), by.workspace, assignment.target).await?;
+    let space = place.as_ref().map(|place| place.space);
     if !by.role.manages_agents() {
-        let place = storage::assignments::place(tx.conn(), by.workspace, assignment.target).await?;
         let allowed = may_manage(tx.conn(), by, place, assignment.target).await;
         allowed.map_err(|error| if matches!(error, AssignmentError::TargetNotFound(_)) { AssignmentError::NotFound } else { error })?;
     }
@@ -128,20 +130,20 @@ pub async fn unassign(tx: &mut Tx, by: &Person, id: AssignmentId) -> Result<(), 
         return Err(AssignmentError::Ended);
     }
     let agent = storage::agents::get(tx.conn(), by.workspace, &assignment.agent).await?.ok_or(AssignmentError::NotFound)?;
-    let kind = EventKind::Unassigned { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::from(&assignment) };
+    let kind = EventKind::Unassigned { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::of(&assignment, space) };
     events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
     Ok(())
 }
 
-/// Whether the person may put agents to work on a project or task.
-async fn may_manage(conn: &mut Conn, by: &Person, place: Option<Place>, target: Target) -> Result<(), AssignmentError> {
+/// A project or task, if the person may put agents to work there.
+async fn may_manage(conn: &mut Conn, by: &Person, place: Option<Place>, target: Target) -> Result<Place, AssignmentError> {
     let place = place.ok_or(AssignmentError::TargetNotFound(target.kind()))?;
     if by.role.manages_agents() {
-        return Ok(());
+        return Ok(place);
     }
     match spaces::role_of(conn, by, place.space).await? {
         None => Err(AssignmentError::TargetNotFound(target.kind())),
-        Some(role) if role.manages_pages() => Ok(()),
+        Some(role) if role.manages_pages() => Ok(place),
         Some(_) => Err(AssignmentError::Forbidden),
     }
 }

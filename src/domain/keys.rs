@@ -19,7 +19,7 @@ use crate::{
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::storage::access_cache::AccessCache;
+pub use crate::storage::access_cache::{AccessCache, Ticket};
 
 /// Keys listed at the most.
 const LISTED_MAX: i64 = 200;
@@ -241,7 +241,7 @@ async fn lock_own(tx: &mut Tx, person: &Person, key_id: &str) -> Result<ApiKey, 
 async fn revoke(tx: &mut Tx, key: &ApiKey, by: UserId) -> Result<(), StorageError> {
     let now = tx.now();
     if storage::keys::revoke(tx.conn(), key.workspace, &key.id, now).await? {
-        let kind = EventKind::KeyRevoked { key_id: key.id.clone(), key_name: key.name.clone() };
+        let kind = EventKind::KeyRevoked { key_id: key.id.clone(), key_name: key.name.clone(), user_id: Some(key.user) };
         events::record(tx, Event { workspace: key.workspace, agent: key.agent.clone(), actor: Some(by), kind }).await?;
     }
     Ok(())

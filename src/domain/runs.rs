@@ -39,6 +39,9 @@ const SILENCE_CONFIRMS: Duration = Duration::from_secs(3);
 /// A reported end that is undecided for this long is looked into again: whoever did is gone, or could not tell.
 const REPORT_FORGOTTEN: TimeDelta = TimeDelta::seconds(10);
 
+/// A question is told of at most this often for one agent: a runtime that repeats itself fills nobody's stream.
+const QUESTIONS_EVERY: TimeDelta = TimeDelta::seconds(1);
+
 /// News of a run, with what may come along.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -192,11 +195,12 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         let now = tx.now();
         storage::runs::note_ready(tx.conn(), run.id, now).await?;
     }
-    if let (Some(session), Some(news)) = (run.terminal_session, session_news) {
-        terminals::hear(tx, session, news, Some(&run.login)).await?;
-    }
+    // The workspace hears of it before whoever watches the session does (realtime contract §6).
     for kind in kinds {
         events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    }
+    if let (Some(session), Some(news)) = (run.terminal_session, session_news) {
+        terminals::hear(tx, session, news, Some(&run.login)).await?;
     }
     Ok(None)
 }
@@ -233,15 +237,15 @@ async fn complete_login(tx: &mut Tx, login_hosts: &[String], mut run: Run, hint:
     let Some(login) = better_login(&run, login_hosts, hint) else { return Ok(()) };
     run.login = login;
     storage::runs::save(tx.conn(), &run).await?;
-    if let Some(session) = run.terminal_session {
-        terminals::tell_login(tx, session, &run.login).await?;
-    }
     let kind = EventKind::RunLoginRequired {
         agent: brief(&run, run.status),
         login: run.login.clone(),
         runtime_session_id: run.runtime_session_id.clone(),
     };
     events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    if let Some(session) = run.terminal_session {
+        terminals::tell_login(tx, session, &run.login).await?;
+    }
     Ok(())
 }
 
@@ -440,16 +444,40 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, reach: &Reach, event: &EventFr
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let id = text(agent, "id").or_else(|| text(data, "agentId"));
     let Some(id) = id.filter(|id| told::is_name(id)) else { return Ok(None) };
-    let Some(news) = news_of_event(event) else { return Ok(None) };
+    let asks = matches!(event.event, EventName::Question | EventName::BlockingPrompt);
+    let news = news_of_event(event);
+    if news.is_none() && !asks {
+        return Ok(None);
+    }
     let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
-    let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     let workspace = event.workspace_id.clone().or_else(|| text(agent, "workspaceId"));
     let run = storage::runs::lock_by_runtime_agent(tx.conn(), reach, &id).await?;
     let Some(run) = run.filter(|run| is_of(workspace.as_deref(), run)) else {
         tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
         return Ok(None);
     };
+    let Some(news) = news else { return note_question(tx, &run, data).await.map(|()| None) };
+    let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     hear(tx, &policy.login_hosts, run, report).await
+}
+
+/// Tells that the agent waits for an answer, unless that was told a moment ago.
+///
+/// Records [`EventKind::RunWaiting`].
+async fn note_question(tx: &mut Tx, run: &Run, said: &Value) -> Result<(), StorageError> {
+    // A prompt that the runtime has answered by itself keeps nobody waiting.
+    if run.status.is_final() || said.get("autoResponded").and_then(Value::as_bool) == Some(true) {
+        return Ok(());
+    }
+    let question = said.pointer("/prompt/prompt").or_else(|| said.get("question")).or_else(|| said.get("text")).and_then(Value::as_str);
+    let mut agent = brief(run, run.status);
+    "waiting".clone_into(&mut agent.status);
+    let kind = EventKind::RunWaiting { agent, prompt: question.and_then(|text| told::readable(text, told::TEXT_CHARS_MAX)) };
+    if events::was_recent(tx, run.workspace, &run.agent, kind.name(), QUESTIONS_EVERY).await? {
+        return Ok(());
+    }
+    events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    Ok(())
 }
 
 /// What an event says of its agent, if it says anything of its life.

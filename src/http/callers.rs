@@ -2,16 +2,22 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{Extensions, HeaderMap, request::Parts},
+    http::{Extensions, HeaderMap, StatusCode, request::Parts},
 };
+use chrono::{DateTime, Utc};
 
 use super::webhooks::Signature;
 use crate::{
-    app::App,
-    domain::{auth, workspaces},
+    app::{App, StorageError, connections::Holder},
+    domain::{
+        auth,
+        keys::{self, Ticket},
+        workspaces,
+    },
     model::{
         actor::{Admin, Person},
         ids::WorkspaceId,
+        secret::Secret,
     },
     wire::{
         input::{self, SESSION_COOKIE, WEBHOOK_SECRET_HEADER},
@@ -46,6 +52,55 @@ impl FromRequestParts<App> for Member {
 
 fn token(parts: &Parts) -> Option<&str> {
     input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE))
+}
+
+/// Whoever may open a stream: a signed-in person, or an API key in `Authorization: Bearer` or `X-API-Key`.
+pub(super) struct Listening {
+    pub(super) holder: Holder,
+    pub(super) credential: Credential,
+    /// Taken before the look-up.
+    pub(super) ticket: Ticket,
+}
+
+/// What a stream was opened with.
+pub(super) enum Credential {
+    Token(String),
+    Key(Secret),
+}
+
+impl FromRequestParts<App> for Listening {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let ticket = app.access_cache.ticket();
+        match Member::from_request_parts(parts, app).await {
+            Ok(Member(person)) => {
+                let credential = Credential::Token(token(parts).unwrap_or_default().to_owned());
+                Ok(Self { holder: Holder::Person(person), credential, ticket })
+            }
+            Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
+                let key = input::api_key(&parts.headers).map(Secret::presented).ok_or(problem)?;
+                let holder = keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, &key).await?;
+                let holder = Holder::Key(holder.ok_or_else(Problem::unauthorized)?);
+                Ok(Self { holder, credential: Credential::Key(key), ticket })
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+impl Credential {
+    /// Who is behind it now, whatever is remembered, and when it ends, if it does.
+    pub(super) async fn check_now(&self, app: &App) -> Result<Option<(Holder, Option<DateTime<Utc>>)>, StorageError> {
+        let mut conn = app.read().await?;
+        Ok(match self {
+            Self::Token(token) => auth::person_now(&mut conn, &app.tokens, token).await?.map(|person| {
+                let ends_at = DateTime::from_timestamp(person.expires_at, 0);
+                (Holder::Person(person), ends_at)
+            }),
+            Self::Key(key) => keys::verify_now(&mut conn, &app.clock, key).await?.map(|(holder, ends_at)| (Holder::Key(holder), ends_at)),
+        })
+    }
 }
 
 /// A signed-in owner or admin; other members get 403.

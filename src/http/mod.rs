@@ -9,6 +9,7 @@ mod auth;
 mod callers;
 mod client;
 mod console;
+mod events;
 mod files;
 mod guard;
 mod health;
@@ -180,6 +181,7 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(activity::recent_of_agent))
         .routes(routes!(activity::of_project))
         .routes(routes!(activity::daily))
+        .routes(routes!(events::stream))
         .routes(routes!(neighbours::version))
         .routes(routes!(neighbours::collab_token))
         .routes(routes!(neighbours::spaces))

@@ -1,5 +1,7 @@
 //! The tools, one function each.
 
+use std::time::Instant;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -8,6 +10,7 @@ use crate::{
     domain::{
         agents, assignments,
         tool_approvals::{self, Gate},
+        tool_calls::{self, ToolCall},
     },
     model::{
         actor::{AgentCaller, KeyHolder},
@@ -53,11 +56,20 @@ const TOOLS: [(&str, &str); 4] = [
 ];
 
 /// Calls a tool as whoever the key belongs to. What the tool itself refuses is a result with
-/// `isError`; only a fault of ours is an error.
+/// `isError`; only a fault of ours is an error. Each call of a tool that there is goes on record.
 pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: &Map<String, Value>) -> Result<ToolResult, Problem> {
+    let started = Instant::now();
     let answer = match TOOLS.iter().find(|(known, _)| *known == name) {
         None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {name}"))),
-        Some((_, method)) => carry_out(app, caller, method, arguments).await?,
+        Some((_, method)) => {
+            let answer = carry_out(app, caller, method, arguments).await?;
+            let outcome = answer.as_ref().map(|_| "done").map_err(|error| error.message.as_str());
+            let call = ToolCall { tool: method, arguments, took: started.elapsed(), outcome };
+            let mut tx = app.begin().await?;
+            tool_calls::record(&mut tx, caller, &call).await?;
+            tx.commit().await?;
+            answer
+        }
     };
     Ok(match answer {
         Ok(value) => succeeded(&value),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
-    ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, ShareId, TaskId, UserId, WorkspaceId},
+    ids::{AgentId, ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, ShareId, SpaceId, TaskId, UserId, WorkspaceId},
     login::Login,
     runtime::RuntimeName,
 };
@@ -35,6 +35,18 @@ impl Event {
     pub fn within(workspace: WorkspaceId, actor: Option<UserId>, kind: EventKind) -> Self {
         Self { workspace, agent: None, actor, kind }
     }
+}
+
+/// An event that was recorded, with its id and the time of its transaction.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub id: EventId,
+    pub workspace: WorkspaceId,
+    pub agent: Option<AgentId>,
+    /// The person behind it, if one is.
+    pub actor: Option<UserId>,
+    pub kind: EventKind,
+    pub at: DateTime<Utc>,
 }
 
 /// What an event says of its agent.
@@ -65,17 +77,21 @@ pub struct AssignmentBrief {
     pub project_id: Option<ProjectId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// Whoever is in it may know of the assignment; without one only owners and admins do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space_id: Option<SpaceId>,
     pub role: String,
 }
 
-impl From<&Assignment> for AssignmentBrief {
-    fn from(assignment: &Assignment) -> Self {
+impl AssignmentBrief {
+    #[must_use]
+    pub fn of(assignment: &Assignment, space: Option<SpaceId>) -> Self {
         let (project_id, task_id) = match assignment.target {
             Target::Project(id) => (Some(id), None),
             Target::Task(id) => (None, Some(id)),
         };
         let assignment_type = assignment.target.kind().to_owned();
-        Self { id: assignment.id, assignment_type, project_id, task_id, role: assignment.role.as_str().to_owned() }
+        Self { id: assignment.id, assignment_type, project_id, task_id, space_id: space, role: assignment.role.as_str().to_owned() }
     }
 }
 
@@ -101,7 +117,13 @@ pub enum EventKind {
     #[serde(rename = "key.created")]
     KeyCreated { key_id: String, key_name: String, user_id: UserId },
     #[serde(rename = "key.revoked")]
-    KeyRevoked { key_id: String, key_name: String },
+    KeyRevoked {
+        key_id: String,
+        key_name: String,
+        /// Whose it was.
+        #[serde(default)]
+        user_id: Option<UserId>,
+    },
     #[serde(rename = "agent.assigned")]
     Assigned { agent: AgentBrief, assignment: AssignmentBrief },
     #[serde(rename = "agent.unassigned")]
@@ -124,9 +146,35 @@ pub enum EventKind {
     #[serde(rename = "user.changed")]
     UserChanged { user_id: UserId, change: String },
     #[serde(rename = "approval.requested")]
-    ApprovalRequested { approval_id: ApprovalId, method: String },
+    ApprovalRequested {
+        approval_id: ApprovalId,
+        method: String,
+        /// Who asked, a person or the account of an agent.
+        #[serde(default)]
+        requester: Option<UserId>,
+    },
     #[serde(rename = "approval.decided")]
-    ApprovalDecided { approval_id: ApprovalId, method: String, approved: bool },
+    ApprovalDecided {
+        approval_id: ApprovalId,
+        method: String,
+        approved: bool,
+        #[serde(default)]
+        requester: Option<UserId>,
+    },
+    /// Somebody called a tool with an API key.
+    #[serde(rename = "tool.executed")]
+    ToolExecuted {
+        /// Whose key it was: a person, or the account of an agent.
+        caller: UserId,
+        is_agent: bool,
+        tool: String,
+        /// Without what may be a secret.
+        params: Value,
+        success: bool,
+        duration_ms: u64,
+        error: Option<String>,
+        result_summary: Option<String>,
+    },
     #[serde(rename = "notification.given_up")]
     NotificationGivenUp { decision: String, attempts: i32, error: String },
     #[serde(rename = "agents.spawned")]
@@ -142,6 +190,9 @@ pub enum EventKind {
         login: Login,
         runtime_session_id: Option<String>,
     },
+    /// The agent asks something, and waits for the answer.
+    #[serde(rename = "run.waiting")]
+    RunWaiting { agent: AgentBrief, prompt: Option<String> },
     #[serde(rename = "run.stop_unconfirmed")]
     RunStopUnconfirmed { agent: AgentBrief, reason: Option<String> },
     #[serde(rename = "run.message_sent")]
@@ -224,11 +275,13 @@ impl EventKind {
             Self::UserChanged { .. } => "user.changed",
             Self::ApprovalRequested { .. } => "approval.requested",
             Self::ApprovalDecided { .. } => "approval.decided",
+            Self::ToolExecuted { .. } => "tool.executed",
             Self::NotificationGivenUp { .. } => "notification.given_up",
             Self::AgentsSpawned { .. } => "agents.spawned",
             Self::RunStarted { .. } => "run.started",
             Self::RunReady { .. } => "run.ready",
             Self::RunLoginRequired { .. } => "run.login_required",
+            Self::RunWaiting { .. } => "run.waiting",
             Self::RunStopUnconfirmed { .. } => "run.stop_unconfirmed",
             Self::RunMessageSent { .. } => "run.message_sent",
             Self::RunKeysSent { .. } => "run.keys_sent",
@@ -298,7 +351,7 @@ impl EventKind {
                 format!("The API key {key_name:?} was created"),
                 json!({"keyId": key_id, "keyName": key_name, "userId": user_id}),
             ),
-            Self::KeyRevoked { key_id, key_name } => {
+            Self::KeyRevoked { key_id, key_name, .. } => {
                 ("key_revoked", format!("The API key {key_name:?} was revoked"), json!({"keyId": key_id, "keyName": key_name}))
             }
             Self::Assigned { agent, assignment } => {
@@ -349,13 +402,19 @@ impl EventKind {
             Self::UserChanged { user_id, change } => {
                 ("user_changed", format!("An account was changed: {change}"), json!({"userId": user_id, "change": change}))
             }
-            Self::ApprovalRequested { approval_id, method } => {
+            Self::ApprovalRequested { approval_id, method, .. } => {
                 ("approval_requested", format!("{method} waits for approval"), json!({"approvalId": approval_id, "method": method}))
             }
-            Self::ApprovalDecided { approval_id, method, approved } => (
+            Self::ApprovalDecided { approval_id, method, approved, .. } => (
                 if *approved { "approval_granted" } else { "approval_rejected" },
                 format!("{method} was {}", if *approved { "approved" } else { "rejected" }),
                 json!({"approvalId": approval_id, "method": method, "decidedBy": actor}),
+            ),
+            Self::ToolExecuted { tool, params, success, duration_ms, error, result_summary, is_agent: true, .. } => (
+                "tool_executed",
+                format!("{tool} was called"),
+                json!({"tool": tool, "params": params, "success": success, "durationMs": duration_ms, "error": error,
+                       "resultSummary": result_summary}),
             ),
             Self::NotificationGivenUp { decision, attempts, error } => (
                 "notification_given_up",
@@ -438,7 +497,7 @@ impl EventKind {
                 "A share of a terminal was revoked".to_owned(),
                 json!({"sessionId": session_id, "shareId": share_id, "revokedBy": actor}),
             ),
-            Self::TerminalChanged { .. } => return None,
+            Self::TerminalChanged { .. } | Self::RunWaiting { .. } | Self::ToolExecuted { is_agent: false, .. } => return None,
         };
         let (project, task) = if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {
             (assignment.project_id, assignment.task_id)

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod invite;
 pub mod key;
 pub mod limit;
+pub mod listener;
 pub mod login;
 pub mod notification;
 pub mod origin;

@@ -13,6 +13,7 @@ mod events;
 mod inbox;
 mod legacy;
 mod payload;
+mod seat;
 mod terminal;
 
 use std::{sync::Arc, time::Duration};
@@ -66,11 +67,14 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
         .transports([TransportType::Websocket])
         .build_layer();
     let app = Arc::new(app);
-    let auth_app = Arc::clone(&app);
+    let budgets = Arc::new(seat::Budgets::default());
+    let (auth_app, limits) = (Arc::clone(&app), Arc::clone(&budgets));
     io.ns(
         "/",
         (async move |socket: SocketRef| events::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            admit(&auth_app, &socket, auth, Doors::People).await;
+            if let Some(holder) = admit(&auth_app, &socket, auth, Doors::People).await {
+                events::register(&socket, &auth_app, Arc::clone(&limits), holder).await;
+            }
             Ok::<(), std::convert::Infallible>(())
         }),
     );
@@ -89,11 +93,13 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
             Ok::<(), std::convert::Infallible>(())
         }),
     );
-    let auth_app = Arc::clone(&app);
+    let (auth_app, limits) = (Arc::clone(&app), budgets);
     io.ns(
         "/mcp",
         (async move |socket: SocketRef| agents::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            admit(&auth_app, &socket, auth, Doors::PeopleAndKeys).await;
+            if let Some(holder) = admit(&auth_app, &socket, auth, Doors::PeopleAndKeys).await {
+                agents::register(&socket, &auth_app, Arc::clone(&limits), holder).await;
+            }
             Ok::<(), std::convert::Infallible>(())
         }),
     );

@@ -3,11 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgListener};
+use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
-    event::EventKind,
-    ids::{AgentId, EventId, WorkspaceId},
+    event::Entry,
+    ids::{AgentId, EventId, UserId, WorkspaceId},
 };
 
 /// Held from the first insert to the commit, so that `seq` grows in commit order.
@@ -15,16 +16,6 @@ const APPEND_LOCK: i64 = 0x7261_7665_6e6f_7574;
 
 /// Channel of `NOTIFY`; it carries no data, readers look for themselves.
 const CHANNEL: &str = "raven_outbox";
-
-/// An event on its way into the outbox.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub id: EventId,
-    pub workspace: WorkspaceId,
-    pub agent: Option<AgentId>,
-    pub kind: EventKind,
-    pub at: DateTime<Utc>,
-}
 
 /// An event as a reader finds it.
 #[derive(Clone, Debug)]
@@ -53,18 +44,45 @@ impl Tail {
     }
 }
 
+struct Row {
+    seq: i64,
+    event_id: Uuid,
+    workspace_id: Uuid,
+    agent_id: Option<String>,
+    actor_id: Option<Uuid>,
+    payload: Value,
+    created_at: DateTime<Utc>,
+}
+
+impl Row {
+    fn read(self) -> Result<Delivered, i64> {
+        let kind = serde_json::from_value(self.payload).map_err(|_| self.seq)?;
+        let agent = self.agent_id.map(|id| id.parse()).transpose().map_err(|_| self.seq)?;
+        let entry = Entry {
+            id: EventId(self.event_id),
+            workspace: WorkspaceId(self.workspace_id),
+            agent,
+            actor: self.actor_id.map(UserId),
+            kind,
+            at: self.created_at,
+        };
+        Ok(Delivered { seq: self.seq, entry })
+    }
+}
+
 /// Writes `entries` and wakes the readers once this transaction commits.
 pub(super) async fn append(conn: &mut Conn, entries: &[Entry]) -> Result<(), StorageError> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1)", APPEND_LOCK).execute(&mut *conn).await?;
     for entry in entries {
         sqlx::query!(
-            "INSERT INTO outbox (event_id, workspace_id, agent_id, name, payload, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO outbox (event_id, workspace_id, agent_id, name, payload, created_at, actor_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
             entry.id.0,
             entry.workspace.0,
             entry.agent.as_ref().map(AgentId::as_str),
             entry.kind.name(),
             serde_json::to_value(&entry.kind).unwrap_or(Value::Null),
             entry.at,
+            entry.actor.map(|user| user.0),
         )
         .execute(&mut *conn)
         .await?;
@@ -78,24 +96,60 @@ pub async fn last_seq(conn: &mut Conn) -> Result<i64, StorageError> {
     Ok(sqlx::query_scalar!(r#"SELECT coalesce(max(seq), 0) AS "seq!" FROM outbox"#).fetch_one(conn).await?)
 }
 
-/// Up to `limit` events after `seq`, in order. An event that this version cannot read is left out.
+/// Up to `limit` events after `seq`, in order. Of one that this version cannot read there is only the position.
 pub async fn after(conn: &mut Conn, seq: i64, limit: i64) -> Result<Vec<Result<Delivered, i64>>, StorageError> {
-    let rows = sqlx::query!(
-        "SELECT seq, event_id, workspace_id, agent_id, payload, created_at FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2",
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT seq, event_id, workspace_id, agent_id, actor_id, payload, created_at FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2",
         seq,
         limit
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let kind = serde_json::from_value(row.payload).map_err(|_| row.seq)?;
-            let agent = row.agent_id.map(|id| id.parse()).transpose().map_err(|_| row.seq)?;
-            let entry = Entry { id: EventId(row.event_id), workspace: WorkspaceId(row.workspace_id), agent, kind, at: row.created_at };
-            Ok(Delivered { seq: row.seq, entry })
-        })
-        .collect())
+    Ok(rows.into_iter().map(Row::read).collect())
+}
+
+/// As [`after`], of one workspace.
+pub async fn after_in(conn: &mut Conn, workspace: WorkspaceId, seq: i64, limit: i64) -> Result<Vec<Result<Delivered, i64>>, StorageError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT seq, event_id, workspace_id, agent_id, actor_id, payload, created_at FROM outbox
+         WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+        workspace.0,
+        seq,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Row::read).collect())
+}
+
+/// Whether everything after a position is here still: the position itself is, or what comes right after it. Positions
+/// that nobody has reached yet are not.
+pub async fn reaches_back_to(conn: &mut Conn, seq: i64) -> Result<bool, StorageError> {
+    let reaches = sqlx::query_scalar!(
+        r#"SELECT coalesce(min(seq) - 1 <= $1::bigint AND max(seq) >= $1::bigint, $1::bigint = 0) AS "reaches!" FROM outbox"#,
+        seq
+    );
+    Ok(reaches.fetch_one(conn).await?)
+}
+
+/// Whether an agent has had an event of this name since a time.
+pub async fn heard_since(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    name: &str,
+    since: DateTime<Utc>,
+) -> Result<bool, StorageError> {
+    let heard = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE workspace_id = $1 AND agent_id = $2 AND name = $3 AND created_at > $4) AS "heard!""#,
+        workspace.0,
+        agent.as_str(),
+        name,
+        since
+    );
+    Ok(heard.fetch_one(conn).await?)
 }
 
 /// Deletes events older than `age`; returns how many.

@@ -92,6 +92,7 @@ impl EventSink for Machinery {
                 | EventKind::UserChanged { .. }
                 | EventKind::ApprovalRequested { .. }
                 | EventKind::ApprovalDecided { .. }
+                | EventKind::ToolExecuted { .. }
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
@@ -101,6 +102,7 @@ impl EventSink for Machinery {
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }
+                | EventKind::RunWaiting { .. }
                 | EventKind::RunStopUnconfirmed { .. }
                 | EventKind::RunMessageSent { .. }
                 | EventKind::RunKeysSent { .. }

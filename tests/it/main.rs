@@ -20,6 +20,7 @@ mod connections;
 mod contract;
 mod crash;
 mod docs;
+mod events;
 mod faults;
 mod gateway;
 mod idempotency;

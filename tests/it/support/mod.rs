@@ -6,6 +6,7 @@ pub(crate) mod node;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod service;
+pub(crate) mod stream;
 pub(crate) mod terminal;
 
 use std::{
@@ -387,6 +388,23 @@ impl Caller<'_> {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path, None).await
+    }
+
+    /// Opens a stream of events; `after` is the last position that was heard of.
+    pub(crate) async fn stream(&self, query: &str, after: Option<&str>) -> stream::Stream {
+        let response = self.open_stream(query, after).await;
+        assert_eq!(response.status(), StatusCode::OK, "stream {query}");
+        stream::Stream::of(response)
+    }
+
+    /// As [`Self::stream`], whatever the answer is.
+    pub(crate) async fn open_stream(&self, query: &str, after: Option<&str>) -> reqwest::Response {
+        let Credential::Bearer(token) = &self.credential else { panic!("streams need a credential") };
+        let mut request = self.world.http.get(format!("{}/api/events{query}", self.world.base)).bearer_auth(token);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        request.send().await.unwrap()
     }
 
     pub(crate) async fn patch_settings(&self, settings: Value) -> Answer {

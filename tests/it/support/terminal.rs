@@ -60,6 +60,18 @@ impl Socket {
         self.send(format!("42{prefix}{}", json!([event, payload]))).await;
     }
 
+    /// Emits an event that is acknowledged, and returns the acknowledgement.
+    pub(crate) async fn ask(&mut self, event: &str, payload: Value) -> Value {
+        let prefix = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
+        self.send(format!("42{prefix}7{}", json!([event, payload]))).await;
+        let answer = format!("43{prefix}7");
+        loop {
+            if let Some(items) = self.receive().await.strip_prefix(&answer) {
+                return serde_json::from_str::<Value>(items).unwrap()[0].take();
+            }
+        }
+    }
+
     /// The next event; answers pings on the way.
     pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {

@@ -1,11 +1,20 @@
 import { useEffect } from 'react';
 import { io } from 'socket.io-client';
-import { refreshAgents, refreshLive, refreshMe, refreshRuntimes } from './queries';
+import { refreshAgents, refreshLive, refreshMe, refreshOf } from './queries';
 
 /** A burst of events (ten agents starting at once) causes one refresh. */
 const BURST_MS = 100;
 
-/** Refreshes what an agent's event concerns whenever the service reports one, and everything after a reconnect. */
+/** What an event changes that is about no agent in particular, by the first word of its name. */
+const CONCERNED: Record<string, string[]> = {
+  runtime: ['runtimes', 'runtime', 'settings'],
+  settings: ['settings', 'runtimes', 'runtime', 'activity'],
+  invite: ['invites', 'activity'],
+  key: ['own-keys', 'keys', 'activity'],
+  approval: ['approvals', 'activity'],
+};
+
+/** Refreshes what an event concerns whenever the service reports one, and everything after a reconnect or a gap. */
 export function useLiveUpdates() {
   useEffect(() => {
     let timer: number | undefined;
@@ -23,8 +32,10 @@ export function useLiveUpdates() {
     socket.on('Unauthorized', () => void refreshMe());
     socket.onAny((event: string, payload?: { agent?: { id?: string } }) => {
       if (event.startsWith('agent:') && payload?.agent?.id) refreshSoon(payload.agent.id);
-      if (event.startsWith('runtime:')) void refreshRuntimes();
+      const concerned = CONCERNED[event.split(':', 1)[0] ?? ''];
+      if (concerned) void refreshOf(concerned);
     });
+    socket.on('events:gap', () => void refreshLive());
     return () => {
       window.clearTimeout(timer);
       socket.disconnect();
