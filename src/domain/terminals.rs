@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::events;
+use super::{events, recordings};
 use crate::{
     model::{
         actor::Person,
@@ -199,12 +199,12 @@ pub async fn report_status(
     Ok(storage::terminals::find(tx.conn(), session.id).await?.ok_or(TerminalError::NotFound)?)
 }
 
-/// What was logged of a session, oldest first.
+/// What was logged of a session, oldest first: by the original, then what was recorded.
 ///
 /// Errors: `NotFound`, `Storage`.
 pub async fn logs(conn: &mut Conn, person: &Person, id: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, TerminalError> {
     get(conn, person, id).await?;
-    Ok(storage::terminals::logs(conn, id, limit, offset).await?)
+    Ok(recordings::logs(conn, id, limit, offset).await?)
 }
 
 /// Moves a session as `news` say, if they still say something new.

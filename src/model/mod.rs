@@ -11,12 +11,14 @@ pub mod ids;
 pub mod invite;
 pub mod key;
 pub mod keystroke;
+pub mod leak;
 pub mod limit;
 pub mod login;
 pub mod notification;
 pub mod origin;
 pub mod permission;
 pub mod policy;
+pub mod recording;
 pub mod run;
 pub mod runtime;
 pub mod seal;
@@ -27,6 +29,7 @@ pub mod terminal;
 pub mod token;
 pub mod told;
 pub mod tool_approval;
+pub mod transcript;
 pub mod workspace;
 
 /// Bytes as lower-case hex digits.

@@ -26,6 +26,10 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         EventKind::RunStopped { agent, reason, exit_code } => {
             ("agent:stopped", json!({"agent": agent, "reason": reason, "exitCode": exit_code}))
         }
+        EventKind::SecretLeaked { agent, session_id, kind, secret_id, label } => (
+            "agent:secret_leaked",
+            json!({"agent": agent, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label}),
+        ),
         EventKind::RunFailed { agent, error } => ("agent:error", json!({"agent": agent, "error": error})),
         EventKind::AccessRequested { agent, .. } => ("agent:access_requested", json!({"agent": agent})),
         EventKind::AccessApproved { agent, granted_permissions, via } => {
@@ -64,6 +68,7 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::RunPaused { .. }
         | EventKind::RunResumed { .. }
         | EventKind::TerminalEnded { .. }
+        | EventKind::RecordingDeleted { .. }
         | EventKind::TerminalChanged { .. } => return None,
     };
     if let Some(fields) = payload.as_object_mut() {

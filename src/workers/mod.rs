@@ -4,6 +4,7 @@ mod access;
 mod idempotency;
 mod notifier;
 mod outbox;
+mod recorder;
 mod runtime_events;
 mod runtime_links;
 mod stopper;
@@ -40,6 +41,7 @@ pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));
     run(app, "upkeep", upkeep::run(app.clone()));
+    recorder::start(app);
     run(app, "runtime links", runtime_links::run(app.clone()));
 }
 
@@ -90,6 +92,8 @@ impl EventSink for Machinery {
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
+                | EventKind::SecretLeaked { .. }
+                | EventKind::RecordingDeleted { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }

@@ -24,7 +24,7 @@ const DOMAIN_ORDER: [&[&str]; 6] = [
     &["approvals", "runtimes"],
     &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
     &["assignments", "keys", "terminals", "notifications", "tool_approvals"],
-    &["settings", "spaces"],
+    &["settings", "spaces", "recordings"],
     &["events"],
 ];
 

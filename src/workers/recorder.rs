@@ -1,0 +1,2 @@
+//! placeholder
+pub(super) fn start(_: &crate::app::App) {}
