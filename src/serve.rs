@@ -56,7 +56,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
     let app = App::new(Handles {
         pool,
-        clock,
+        clock: clock.clone(),
         policy: Policy {
             agents_per_workspace_max: config.agents_per_workspace_max,
             agent_key_prefix: config.agent_key_prefix.clone(),
@@ -86,7 +86,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         connections: Arc::default(),
         runtimes,
         control_plane,
-        terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
+        terminals: LiveTerminals::new(terminal_news, clock, tasks.clone(), shutdown.clone()),
         workspace_seen: AtomicBool::new(false),
         wake_stopper: tokio::sync::Notify::new(),
         wake_notifier: tokio::sync::Notify::new(),

@@ -16,14 +16,11 @@ use crate::{
         run::Run,
         terminal::{NewSession, SessionLog, SessionNews, SessionStatus, Size, TerminalSession},
     },
-    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec},
+    runtime::{LiveTerminals, RuntimeClient, Start, Terminal, TerminalSpec},
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::runtime::{
-    TerminalNews, Viewer,
-    pty::{NotConnected, View},
-};
+pub use crate::runtime::{TerminalNews, View, Viewer, pty::NotConnected};
 
 /// Sessions listed at the most.
 const LISTED_MAX: i64 = 500;
@@ -288,6 +285,7 @@ pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, sessi
             size: session.size,
             status: session.status,
             login: session.login.clone(),
+            past: None,
         };
         terminals.open(runtime, spec);
     }
@@ -367,7 +365,7 @@ pub async fn attach(
     connect(terminals, runtime, &session);
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
-    Ok(Attachment { viewer: terminal.view(), session, writer })
+    Ok(Attachment { viewer: terminal.view(Start::Screen), session, writer })
 }
 
 /// Takes in that a terminal's connection holds although its runtime was given up in between.

@@ -237,7 +237,6 @@ impl Seat {
             can_write: writer.is_some(),
         };
         emit(&self.socket, "attached", &attached).await;
-        emit(&self.socket, "clear", &()).await;
         let socket = self.socket.clone();
         let login = (session.status == SessionStatus::LoginRequired).then(|| StatusChange::new(session.status, session.login));
         let show = self.app.tasks.spawn(async move {
@@ -320,16 +319,21 @@ async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusC
                 }
             }
             Some(None) => return,
-            Some(Some(View::Output(text))) => {
-                let gathered = text.len() >= PIECE_BYTES_FULL;
-                emit(socket, "data", &text).await;
+            Some(Some(View::Output { bytes, .. })) => {
+                let gathered = bytes.len() >= PIECE_BYTES_FULL;
+                emit(socket, "data", &Viewer::text(&bytes)).await;
                 let now = Instant::now();
                 if now - last < GATHER && !gathered {
                     sleep_until(now + GATHER).await;
                 }
                 last = Instant::now();
             }
-            Some(Some(View::Resync)) => emit(socket, "clear", &()).await,
+            Some(Some(View::Screen { drawing, .. })) => {
+                emit(socket, "clear", &()).await;
+                emit(socket, "data", &Viewer::text(&drawing)).await;
+            }
+            // The web UI has no event for the size that another viewer chose.
+            Some(Some(View::Resized(_))) => {}
             Some(Some(View::Status { status, login })) => emit(socket, "status", &StatusChange::new(status, login)).await,
             Some(Some(View::Unsupported)) => emit(socket, "error", &TerminalProblem::TERMINAL_UNSUPPORTED).await,
         }
