@@ -16,11 +16,15 @@ use crate::{
         run::Run,
         terminal::{NewSession, SessionLog, SessionNews, SessionStatus, Size, TerminalSession},
     },
-    runtime::{LiveTerminals, RuntimeClient, Start, Terminal, TerminalSpec},
+    runtime::{LiveTerminals, RuntimeClient, Start, TerminalSpec, pty::Past},
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::runtime::{TerminalNews, View, Viewer, pty::NotConnected};
+pub use crate::runtime::{
+    Terminal, TerminalNews, View, Viewer,
+    pty::NotConnected,
+    tape::{Tape, TapeEvent},
+};
 
 /// Sessions listed at the most.
 const LISTED_MAX: i64 = 500;
@@ -271,23 +275,40 @@ pub async fn of_machinery(conn: &mut Conn, id: SessionId) -> Result<Option<Termi
     storage::terminals::find(conn, id).await
 }
 
-/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use.
-pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, session: &TerminalSession) {
+/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use. What was
+/// recorded of it is its history, and the runtime is asked for what follows.
+pub async fn connect(
+    conn: &mut Conn,
+    terminals: &LiveTerminals,
+    runtime: Option<&RuntimeClient>,
+    session: &TerminalSession,
+) -> Result<(), StorageError> {
     let Some(runtime) = runtime.filter(|runtime| session.runtime_endpoint.as_deref() == Some(runtime.endpoint())) else {
         tracing::warn!(session.id = %session.id, "the runtime of a session is not configured");
-        return;
+        return Ok(());
     };
-    if session.status != SessionStatus::Terminated {
-        let spec = TerminalSpec {
-            session: session.id,
-            workspace: session.workspace,
-            runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
-            size: session.size,
-            status: session.status,
-            login: session.login.clone(),
-            past: None,
-        };
-        terminals.open(runtime, spec);
+    if session.status == SessionStatus::Terminated || terminals.get(session.id).is_some() {
+        return Ok(());
+    }
+    let spec = TerminalSpec {
+        session: session.id,
+        workspace: session.workspace,
+        runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
+        size: session.size,
+        status: session.status,
+        login: session.login.clone(),
+        past: past(conn, session.id).await?,
+    };
+    terminals.open(runtime, spec);
+    Ok(())
+}
+
+/// What was recorded of a session last. A recording that cannot be read keeps nobody from the terminal.
+async fn past(conn: &mut Conn, session: SessionId) -> Result<Option<Past>, StorageError> {
+    match recordings::tail(conn, session).await {
+        Ok(tail) => Ok(tail.map(|tail| Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size })),
+        Err(StorageError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -362,7 +383,7 @@ pub async fn attach(
         return Err(TerminalError::Terminated);
     }
     // It is connected as soon as its event is delivered, which may be a moment from now.
-    connect(terminals, runtime, &session);
+    connect(tx.conn(), terminals, runtime, &session).await?;
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
     Ok(Attachment { viewer: terminal.view(Start::Screen), session, writer })

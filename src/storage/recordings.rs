@@ -7,7 +7,7 @@ use super::{Conn, StorageError};
 use crate::model::{
     event::SecretKind,
     ids::{AgentId, SessionId, WorkspaceId},
-    recording::{Mark, MarkKind, Piece, Progress, Recording},
+    recording::{Mark, MarkKind, PIECE_BYTES, Piece, Progress, Recording},
     terminal::Size,
 };
 
@@ -138,7 +138,9 @@ pub async fn append(conn: &mut Conn, additions: &[Addition<'_>]) -> Result<Vec<S
 
 async fn insert(conn: &mut Conn, session: SessionId, first_seq: i64, pieces: &[Piece]) -> Result<(), StorageError> {
     let seqs: Vec<i64> = (first_seq..).take(pieces.len()).collect();
-    insert_as(conn, session, &seqs, &seqs, pieces, false).await
+    // A large piece is worth no merge.
+    let whole: Vec<bool> = pieces.iter().map(|piece| piece.bytes >= PIECE_BYTES as u64 / 2).collect();
+    insert_as(conn, session, &seqs, &seqs, pieces, &whole).await
 }
 
 async fn insert_as(
@@ -147,7 +149,7 @@ async fn insert_as(
     first_seqs: &[i64],
     seqs: &[i64],
     pieces: &[Piece],
-    merged: bool,
+    merged: &[bool],
 ) -> Result<(), StorageError> {
     let column = |value: &dyn Fn(&Piece) -> i64| -> Vec<i64> { pieces.iter().map(value).collect() };
     let started: Vec<DateTime<Utc>> = pieces.iter().map(|piece| piece.started_at).collect();
@@ -156,8 +158,8 @@ async fn insert_as(
     sqlx::query!(
         "INSERT INTO terminal_segments (session_id, first_seq, seq, from_offset, to_offset, started_at, ended_at, cols, rows, bytes, outputs,
                                         lost_bytes, moments, merged)
-         SELECT $1, n.*, $14 FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
-                                         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bytea[]) AS n",
+         SELECT $1, n.* FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
+                                         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bytea[], $14::boolean[]) AS n",
         session.0,
         first_seqs,
         seqs,
@@ -398,7 +400,7 @@ pub async fn replace(conn: &mut Conn, session: SessionId, replaced: &[Segment], 
     sqlx::query!("DELETE FROM terminal_segments WHERE session_id = $1 AND seq BETWEEN $2 AND $3", session.0, first.seq, last.seq)
         .execute(&mut *conn)
         .await?;
-    insert_as(conn, session, &[first.first_seq], &[last.seq], std::slice::from_ref(piece), true).await?;
+    insert_as(conn, session, &[first.first_seq], &[last.seq], std::slice::from_ref(piece), &[true]).await?;
     let before: u64 = replaced.iter().map(|segment| segment.piece.moments.len() as u64).sum();
     sqlx::query!(
         "UPDATE terminal_recordings SET stored_bytes = stored_bytes + $2 WHERE session_id = $1",

@@ -31,7 +31,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Starts all workers; they end with the service. `terminals` is what terminal connections report, and `sinks`
 /// take every event after its commit.
 pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<Box<dyn EventSink>>) {
-    sinks.push(Box::new(Machinery(app.clone())));
+    let recorder = recorder::start(app);
+    sinks.push(Box::new(Machinery { app: app.clone(), recorder }));
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), terminals));
@@ -41,7 +42,6 @@ pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));
     run(app, "upkeep", upkeep::run(app.clone()));
-    recorder::start(app);
     run(app, "runtime links", runtime_links::run(app.clone()));
 }
 
@@ -58,20 +58,24 @@ fn run(app: &App, name: &'static str, worker: impl Future<Output = ()> + Send + 
 }
 
 /// What the service itself does upon events.
-struct Machinery(App);
+struct Machinery {
+    app: App,
+    recorder: recorder::Recorder,
+}
 
 impl EventSink for Machinery {
     fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()> {
         Box::pin(async {
             match &event.entry.kind {
-                EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
+                EventKind::RunStopRequested { .. } => self.app.wake_stopper.notify_one(),
                 EventKind::TerminalChanged { session_id, status, login, drain } => {
-                    terminal_news::changed(&self.0, *session_id, status, login.clone(), *drain).await;
+                    terminal_news::changed(&self.app, *session_id, status, login.clone(), *drain).await;
                 }
-                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.0, event.entry.workspace, runtime).await,
+                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.app, event.entry.workspace, runtime).await,
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
-                    self.0.wake_notifier.notify_one();
+                    self.app.wake_notifier.notify_one();
                 }
+                EventKind::SettingsChanged { .. } => self.recorder.rules_changed(),
                 EventKind::AccessRequested { .. }
                 | EventKind::PermissionsUpdated { .. }
                 | EventKind::KeyClaimed
@@ -83,7 +87,6 @@ impl EventSink for Machinery {
                 | EventKind::InviteCreated { .. }
                 | EventKind::InviteRevoked { .. }
                 | EventKind::InviteDeleted { .. }
-                | EventKind::SettingsChanged { .. }
                 | EventKind::RuntimeChanged { .. }
                 | EventKind::RuntimeOffline { .. }
                 | EventKind::UserChanged { .. }

@@ -150,9 +150,15 @@ impl Shared {
     }
 
     fn begin(&self, session: SessionId, workspace: WorkspaceId, expected: Progress) {
-        let waiting =
-            Waiting { workspace, expected, pieces: VecDeque::new(), bytes: 0, ended: false, lost: false, refused: false };
+        let waiting = Waiting { workspace, expected, pieces: VecDeque::new(), bytes: 0, ended: false, lost: false, refused: false };
         self.lock().sessions.insert(session, waiting);
+    }
+
+    /// Waits until nothing of a session waits to be written.
+    async fn without(&self, session: SessionId) {
+        let mut changed = self.changed.subscribe();
+        // Fails only when the sender is gone, and we hold it.
+        while self.lock().sessions.contains_key(&session) && changed.changed().await.is_ok() {}
     }
 
     /// Whether more of a session may wait, and whether its recording is still ours to write.
@@ -256,10 +262,16 @@ async fn supervise(app: App, shared: Arc<Shared>) {
     loop {
         let terminals = app.terminals.all();
         let workspaces: HashSet<WorkspaceId> = terminals.iter().map(|(_, terminal)| terminal.workspace()).collect();
+        if app.shutdown.is_cancelled() {
+            break;
+        }
         if looked_at.is_none_or(|at: Instant| at.elapsed() >= LOOK_EVERY) || !workspaces.is_subset(&known_workspaces(&known)) {
             match read_rules(&app, &shared, &workspaces).await {
                 Ok(()) => looked_at = Some(Instant::now()),
-                Err(error) => super::pause_after("recorder", &error).await,
+                Err(error) => {
+                    super::pause_after("recorder", &error).await;
+                    continue;
+                }
             }
         }
         known.retain(|(session, _)| terminals.iter().any(|(live, _)| live == session));
@@ -336,6 +348,7 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
                 return;
             }
         }
+        shared.without(session).await;
         let Some(progress) = begin(&app, session).await else { return };
         shared.begin(session, workspace, progress);
         let mut intake = Intake::new(&app.policy.agent_key_prefix, progress.offset, terminal.size());
@@ -357,6 +370,7 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
             Interrupted::SwitchedOff => {
                 intake.finish();
                 intake.seal(&shared, session);
+                shared.end(session);
                 left_out = tape.position();
             }
             Interrupted::Lost => {
@@ -415,16 +429,17 @@ async fn follow(
             return Interrupted::Lost;
         }
         if has_room {
+            let before = tape.position();
             for event in tape.take(PIECE_BYTES) {
                 intake.take(event);
             }
             if intake.is_full() || intake.due.is_some_and(|due| due <= Instant::now()) {
                 intake.seal(shared, session);
-                // There may be more on the tape than one piece.
+            }
+            if tape.position() - before >= PIECE_BYTES as u64 {
+                // There may be more on the tape.
                 tokio::task::yield_now().await;
-                if !tape.is_over() && tape.has_more() {
-                    continue;
-                }
+                continue;
             }
             if tape.is_over() {
                 return Interrupted::Over;

@@ -33,7 +33,7 @@ pub(super) async fn connect_all(app: &App) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
     for session in terminals::all_live(&mut conn).await? {
         let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
-        terminals::connect(&app.terminals, runtime.as_ref(), &session);
+        terminals::connect(&mut conn, &app.terminals, runtime.as_ref(), &session).await?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ async fn connect(app: &App, session: SessionId) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
     if let Some(session) = terminals::of_machinery(&mut conn, session).await? {
         let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
-        terminals::connect(&app.terminals, runtime.as_ref(), &session);
+        terminals::connect(&mut conn, &app.terminals, runtime.as_ref(), &session).await?;
     }
     Ok(())
 }
