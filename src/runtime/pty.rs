@@ -5,7 +5,7 @@
 //! anything: what an older one says late is nobody's business any more (RT-13). Nothing here touches the database.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,8 +13,8 @@ use std::{
 use bytes::Bytes;
 use chrono::Utc;
 use tokio::{
-    sync::{mpsc, watch},
-    time::{sleep, timeout},
+    sync::{Notify, mpsc, watch},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -23,7 +23,9 @@ use tokio_util::{
 
 use super::{
     RuntimeClient,
+    picture::Picture,
     ring::Ring,
+    sequences::{Asked, Filter},
     tape::{Journal, Tape},
     upstream,
     viewer::{Start, Viewer},
@@ -37,6 +39,12 @@ use crate::model::{
 
 /// Pieces of input that may wait for the runtime: a paste of 1 MiB in pieces of 16 KiB is 64.
 const INPUT_QUEUE: usize = 256;
+
+/// Questions of a program that wait to be answered.
+const ASKED_MAX: usize = 64;
+/// Changes of the size that the model of the screen has not seen: more of them while so little is printed are a person
+/// who drags a corner, and only the last counts.
+const SIZES_MAX: usize = 64;
 
 /// How long an ended process's last output is waited for.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -91,6 +99,7 @@ pub enum Input {
 /// What of a terminal changes all the time. It is locked for moments only.
 pub(super) struct State {
     pub(super) ring: Ring,
+    pub(super) filter: Filter,
     pub(super) journal: Journal,
     pub(super) size: Size,
     pub(super) status: SessionStatus,
@@ -101,6 +110,18 @@ pub(super) struct State {
     pub(super) unsupported: bool,
     /// Whether output may still come; once it cannot, viewers are told the final status.
     pub(super) open: bool,
+    /// Sizes that the model of the screen has not seen yet, with the positions from which on they hold.
+    pub(super) sizes: VecDeque<(u64, Size)>,
+    /// How far the model is fed.
+    pub(super) fed: u64,
+    /// When output came last.
+    pub(super) output_at: Instant,
+    /// What the program asked and was not answered yet.
+    pub(super) asked: VecDeque<Asked>,
+    /// Where input goes while a line is connected.
+    pub(super) input: Option<mpsc::Sender<Input>>,
+    /// What stands before this position was printed before the line was there: nobody waits for an answer.
+    live_from: u64,
     /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
     heard_bytes: u64,
     /// The runtime closed the terminal with the word that its process ended.
@@ -111,8 +132,6 @@ pub(super) struct State {
     generation: u64,
     /// Whether the newest line is still held by somebody.
     has_line: bool,
-    /// Where input goes while a line is connected.
-    input: Option<mpsc::Sender<Input>>,
 }
 
 /// One live terminal.
@@ -122,6 +141,11 @@ pub struct Terminal {
     /// Whom to dial: the endpoint stays, while the token may be replaced. Nobody, where the runtime dials in.
     runtime: watch::Sender<Option<RuntimeClient>>,
     state: Mutex<State>,
+    /// Locked before the state, where both are.
+    pub(super) picture: Mutex<Picture>,
+    /// Wakes who feeds the model, and who answers.
+    pub(super) behind: Notify,
+    pub(super) asked: Notify,
     /// Wakes viewers; the value means nothing.
     changed: watch::Sender<()>,
     /// Ends the line: at once, or after the last output.
@@ -145,42 +169,44 @@ pub enum Heard {
     Nothing,
 }
 
-/// A screen as bytes that draw it, and where the output goes on.
-pub(super) struct Drawn {
-    pub(super) drawing: Bytes,
-    pub(super) offset: u64,
-    pub(super) size: Size,
-}
-
 impl Terminal {
     fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock) -> Self {
-        let past = spec.past.take();
-        let mut ring = Ring::default();
-        if let Some(past) = &past {
-            ring.skip_to(past.offset);
-            ring.push(&past.bytes);
-        }
+        let past = spec.past.take().unwrap_or(Past { offset: 0, bytes: Bytes::new(), size: spec.size });
+        let (mut ring, mut filter) = (Ring::default(), Filter::default());
+        ring.skip_to(past.offset);
+        ring.push(&past.bytes);
+        filter.pass(past.offset, past.bytes);
+        let sizes = if past.size == spec.size { VecDeque::new() } else { VecDeque::from([(ring.end(), spec.size)]) };
         let state = State {
             journal: Journal::new(ring.start(), clock.at(Utc::now()), spec.size),
             ring,
+            filter,
             size: spec.size,
             status: spec.status,
             login: spec.login.clone(),
             status_version: 0,
             unsupported: false,
             open: true,
+            sizes,
+            fed: past.offset,
+            output_at: Instant::now(),
+            asked: VecDeque::new(),
+            input: None,
+            live_from: 0,
             heard_bytes: 0,
             exited: false,
             ending: false,
             generation: 0,
             has_line: false,
-            input: None,
         };
         Self {
             spec,
             clock,
             runtime: watch::Sender::new(runtime),
             state: Mutex::new(state),
+            picture: Mutex::new(Picture::new(past.offset, past.size)),
+            behind: Notify::new(),
+            asked: Notify::new(),
             changed: watch::Sender::new(()),
             cut: CancellationToken::new(),
             drain: CancellationToken::new(),
@@ -302,6 +328,10 @@ impl Terminal {
             state.size = size;
             let end = state.ring.end();
             state.journal.resized(end, now, size);
+            if state.sizes.len() == SIZES_MAX {
+                state.sizes.pop_front();
+            }
+            state.sizes.push_back((end, size));
         }
         self.changed.send_replace(());
         if self.send(Input::Resize(size)).await.is_err() {
@@ -357,14 +387,6 @@ impl Terminal {
         self.changed.subscribe()
     }
 
-    /// The screen as it stands.
-    pub(super) fn draw(&self) -> Drawn {
-        let mut drawing = b"\x1bc".to_vec();
-        drawing.extend_from_slice(self.history().as_bytes());
-        let state = self.lock();
-        Drawn { drawing: drawing.into(), offset: state.ring.end(), size: state.size }
-    }
-
     /// Lives as long as the terminal: `connecting` ends when there is nothing left to connect to.
     async fn live(&self, connecting: impl Future<Output = ()>) {
         let draining = async {
@@ -380,11 +402,12 @@ impl Terminal {
             () = connecting => {}
             () = draining => {}
             () = self.cut.cancelled() => {}
+            () = self.look_after() => {}
         }
         self.finish();
     }
 
-    fn set_status(&self, status: SessionStatus, login: Login) {
+    pub(super) fn set_status(&self, status: SessionStatus, login: Login) {
         {
             let mut state = self.lock();
             if state.status == status && state.login == login {
@@ -405,7 +428,7 @@ impl Terminal {
     }
 
     /// No output will come any more.
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.close_input();
         self.lock().open = false;
         self.changed.send_replace(());
@@ -418,6 +441,16 @@ impl Terminal {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Every change leaves the state whole, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Goes on at `offset`, if what lies before it is lost.
+    fn skip_to(&mut self, offset: u64) {
+        if offset > self.ring.end() {
+            self.ring.skip_to(offset);
+            self.filter.skip_to(offset);
+        }
     }
 }
 
@@ -442,6 +475,7 @@ impl Line {
         let (input, inputs) = mpsc::channel(INPUT_QUEUE);
         self.change(|state| {
             state.unsupported = false;
+            state.live_from = 0;
             if !state.ending {
                 state.input = Some(input);
             }
@@ -449,20 +483,36 @@ impl Line {
         Some(inputs)
     }
 
+    /// Says that the runtime repeats what was printed before `position`: questions in it are not answered, unless these
+    /// are the first words of a process that was just started and waits for the answers.
+    pub(super) fn repeats_until(&self, position: u64) {
+        let first = self.terminal.spec.status == SessionStatus::Pending;
+        self.change(|state| state.live_from = if first && state.heard_bytes == 0 { 0 } else { position });
+    }
+
     /// Takes in output that starts at `offset` of the stream; what is held already is left out.
     pub(super) fn output(&self, offset: u64, mut bytes: Bytes) {
         let now = self.terminal.now();
-        self.change(|state| {
+        let woken = self.change(|state| {
             state.heard_bytes += bytes.len() as u64;
+            state.output_at = Instant::now();
             let known = state.ring.end().saturating_sub(offset);
             if known > 0 {
                 bytes = bytes.split_off(usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len()));
-            } else {
-                state.ring.skip_to(offset);
             }
-            state.journal.came(state.ring.end(), now);
+            state.skip_to(offset);
+            let position = state.ring.end();
+            let (bytes, asked) = state.filter.pass(position, bytes);
+            state.journal.came(position, now);
             state.ring.push(&bytes);
+            let (live_from, room) = (state.live_from, ASKED_MAX - state.asked.len());
+            state.asked.extend(asked.into_iter().filter(|asked| asked.position > live_from).take(room));
+            (state.is_behind(), !state.asked.is_empty())
         });
+        if let Some((behind, asked)) = woken {
+            behind.then(|| self.terminal.behind.notify_one());
+            asked.then(|| self.terminal.asked.notify_one());
+        }
     }
 
     /// Takes in output that follows what is there.
@@ -478,12 +528,16 @@ impl Line {
         tracing::info!(session.id = %self.terminal.spec.session, "terminal output may have been missed");
         // Attributes that the program set end before the line and are not taken up behind it.
         let notice = format!("\r\n\u{1b}[0;2m[{GAP_NOTICE}]\u{1b}[0m\r\n");
-        self.change(|state| state.ring.push(notice.as_bytes()));
+        self.change(|state| {
+            let position = state.ring.end();
+            let (notice, _) = state.filter.pass(position, notice.into());
+            state.ring.push(&notice);
+        });
     }
 
     /// The runtime has dropped everything before `offset` for us.
     pub(super) fn skip_to(&self, offset: u64) {
-        self.change(|state| state.ring.skip_to(offset));
+        self.change(|state| state.skip_to(offset));
     }
 
     /// Says whether the runtime turned out to have no terminals.
@@ -713,6 +767,17 @@ pub(super) mod tests {
 
     pub(in crate::runtime) fn terminal() -> Arc<Terminal> {
         Arc::new(Terminal::new(spec(), None, Clock::default()))
+    }
+
+    /// A terminal whose time can be moved.
+    pub(in crate::runtime) fn terminal_at() -> (Arc<Terminal>, Clock) {
+        let clock = Clock::default();
+        (Arc::new(Terminal::new(spec(), None, clock.clone())), clock)
+    }
+
+    /// A terminal of a process that was just started.
+    pub(in crate::runtime) fn pending_terminal() -> Arc<Terminal> {
+        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default()))
     }
 
     impl Terminal {

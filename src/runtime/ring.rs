@@ -94,6 +94,11 @@ impl Ring {
         found.slice(..found.len().min(max))
     }
 
+    /// Forgets what was last read, which is kept for the next reader.
+    pub(super) fn forget_read(&mut self) {
+        self.last_read = None;
+    }
+
     /// Where a viewer without a position starts: at the oldest byte, or behind the first line break
     /// when older output is gone, so that no cut escape sequence or code point comes first.
     pub(super) fn history_start(&self) -> u64 {

@@ -176,3 +176,89 @@ impl Tape {
         !state.open && self.position >= state.ring.end() && state.journal.get(self.entry).is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{
+        pty::tests::{terminal, terminal_at},
+        ring::RING_BYTES,
+    };
+
+    fn bytes_of(events: &[TapeEvent]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for event in events {
+            if let TapeEvent::Output { bytes, .. } = event {
+                all.extend_from_slice(bytes);
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_tape_has_sizes_and_remarks_where_they_happened() {
+        let (terminal, clock) = terminal_at();
+        let line = terminal.line().unwrap();
+        line.output(0, Bytes::from_static(b"before"));
+        let wide = Size::new(120, 40).unwrap();
+        terminal.resize(wide).await;
+        terminal.mark("taken over");
+        clock.advance(TimeDelta::seconds(3));
+        line.output(6, Bytes::from_static(b"after"));
+        let mut tape = terminal.tape(0);
+        let events = tape.take(1024);
+        let [
+            TapeEvent::Resized { at: began, size: Size::DEFAULT },
+            TapeEvent::Output { offset: 0, bytes: before, .. },
+            TapeEvent::Resized { size, .. },
+            TapeEvent::Marker { text, .. },
+            TapeEvent::Output { offset: 6, at, bytes: after },
+        ] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!((&before[..], &after[..], *size, text.as_str()), (&b"before"[..], &b"after"[..], wide, "taken over"));
+        assert!(*at - *began >= TimeDelta::seconds(3));
+        assert_eq!((tape.take(1024), tape.is_over(), tape.position()), (vec![], false, 11));
+        line.output(20, Bytes::from_static(b"later"));
+        tape.changed().await;
+        let events = tape.take(1024);
+        assert!(matches!(events[..], [TapeEvent::Gap { from: 11, to: 20, .. }, TapeEvent::Output { offset: 20, .. }]), "{events:?}");
+        terminal.finish();
+        tape.changed().await;
+        assert!(tape.is_over());
+    }
+
+    #[tokio::test]
+    async fn a_tape_gives_every_byte_once_in_pieces_of_the_size_that_is_asked_for() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let (mut tape, mut seen, mut printed) = (terminal.tape(0), Vec::new(), Vec::new());
+        for round in 0..200_u8 {
+            let chunk = vec![b' ' + round % 90; 7000];
+            line.output(printed.len() as u64, Bytes::from(chunk.clone()));
+            printed.extend(chunk);
+            let events = tape.take(6000);
+            assert!(bytes_of(&events).len() <= 6000);
+            seen.extend(bytes_of(&events));
+        }
+        seen.extend(bytes_of(&tape.take(usize::MAX)));
+        assert!(seen == printed);
+    }
+
+    #[tokio::test]
+    async fn a_tape_that_comes_too_late_says_what_is_missing() {
+        let (terminal, clock) = terminal_at();
+        let line = terminal.line().unwrap();
+        let mut tape = terminal.tape(0);
+        for round in 0..2 * ENTRIES_MAX as u64 {
+            clock.advance(TIME_EVERY);
+            line.output(round * 1024, Bytes::from(vec![b'x'; 1024]));
+        }
+        let end = 2 * ENTRIES_MAX as u64 * 1024;
+        let events = tape.take(usize::MAX);
+        let missing: u64 = events.iter().map(|event| if let TapeEvent::Gap { from, to, .. } = event { to - from } else { 0 }).sum();
+        assert_eq!((missing, bytes_of(&events).len()), (end - RING_BYTES as u64, RING_BYTES));
+        assert!(terminal.lock().journal.entries.len() <= ENTRIES_MAX);
+    }
+}

@@ -234,7 +234,10 @@ async fn read(
             Some(Message::Text(text)) if framing == Framing::Default => text.into(),
             Some(Message::Text(text)) => {
                 match serde_json::from_str(text.as_str()) {
-                    Ok(Control::Connected { offset, .. }) => position = offset.unwrap_or(position),
+                    Ok(Control::Connected { offset, live, .. }) => {
+                        position = offset.unwrap_or(position);
+                        line.repeats_until(live.unwrap_or_default());
+                    }
                     Ok(Control::Lagged { offset }) => {
                         line.skip_to(offset);
                         position = offset;

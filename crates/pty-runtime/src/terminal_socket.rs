@@ -11,6 +11,7 @@ use chrono::Utc;
 use futures_util::{SinkExt, StreamExt};
 use runtime_protocol::Control;
 use serde_json::Value;
+use terminal_screen::Decoder;
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,6 @@ use crate::{
     ring::{Found, Progress},
     screen::Snapshot,
     socket::{self, Goodbye, Incoming, Sink, Socket, Stream},
-    text::Decoder,
 };
 
 /// Output bytes in one frame at the most: small enough that a ping or a pong is soon its turn.
@@ -84,6 +84,8 @@ struct View<'a> {
     framing: Framing,
     snapshots: bool,
     cursor: u64,
+    /// Where the output ended when the viewer came.
+    live: u64,
     output: watch::Receiver<Progress>,
     state: watch::Receiver<State>,
     decoder: Decoder,
@@ -114,6 +116,7 @@ impl<'a> View<'a> {
             framing,
             snapshots,
             cursor,
+            live: end.max(cursor),
             output,
             state,
             decoder: Decoder::default(),
@@ -131,6 +134,7 @@ impl<'a> View<'a> {
             agent_id: self.agent.id.clone(),
             timestamp: Utc::now(),
             offset: more.then_some(self.cursor),
+            live: more.then_some(self.live),
             cols: more.then_some(size.cols),
             rows: more.then_some(size.rows),
         })
