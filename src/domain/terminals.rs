@@ -299,7 +299,11 @@ pub async fn connect(
         login: session.login.clone(),
         past: past(conn, session.id).await?,
     };
+    let is_new = spec.past.is_none();
     terminals.open(runtime, spec);
+    if let Some(terminal) = terminals.get(session.id).filter(|_| is_new) {
+        terminal.mark("session opened");
+    }
     Ok(())
 }
 

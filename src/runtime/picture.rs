@@ -210,7 +210,10 @@ pub(super) struct Picture {
 enum Model {
     Live(Box<Screen>),
     /// What draws it on a blank terminal, and the character that is not finished yet.
-    Parked { drawing: Vec<u8>, pending: Vec<u8> },
+    Parked {
+        drawing: Vec<u8>,
+        pending: Vec<u8>,
+    },
 }
 
 impl Picture {
@@ -455,7 +458,9 @@ mod tests {
         let line = terminal.line().unwrap();
         let test = async {
             for round in 0..64 {
-                line.append(Bytes::from(format!("{round} \u{1b}[3{}mcolored text of a usual length\u{1b}[m and more\r\n", round % 8).repeat(600)));
+                line.append(Bytes::from(
+                    format!("{round} \u{1b}[3{}mcolored text of a usual length\u{1b}[m and more\r\n", round % 8).repeat(600),
+                ));
                 tokio::task::yield_now().await;
             }
             while terminal.lock().is_behind() {

@@ -122,14 +122,18 @@ enum State {
     #[default]
     Text,
     /// After `ESC`, and maybe intermediate bytes.
-    Escape { intermediate: bool },
+    Escape {
+        intermediate: bool,
+    },
     /// After `ESC [`.
     Control,
     /// After `ESC ]`.
     Command,
     /// After `ESC P`, before the byte that says what follows.
     DeviceIntroducer,
-    Device { query: Option<Query> },
+    Device {
+        query: Option<Query>,
+    },
     /// After `ESC X`, `ESC ^` or `ESC _`: nobody reads it.
     Ignored,
 }
@@ -330,7 +334,12 @@ impl Filter {
         }
         match (self.prefix(), self.intermediates(), end) {
             (_, b"", b'c') | (None | Some(b'?'), b"", b'n') => true,
-            (_, b"$", b'p' | b'u' | b'w') | (_, b"*", b'y') | (_, b"&", b'u') | (_, b"\"", b'v') | (_, b"'", b'|') | (_, b"#", b'|' | b'R') => true,
+            (_, b"$", b'p' | b'u' | b'w')
+            | (_, b"*", b'y')
+            | (_, b"&", b'u')
+            | (_, b"\"", b'v')
+            | (_, b"'", b'|')
+            | (_, b"#", b'|' | b'R') => true,
             (Some(b'>'), b"", b'q') | (Some(b'?'), b"", b'u' | b'S' | b'm' | b'g') | (None, b"", b'x') => true,
             (None, b"", b't') => matches!(self.number(), 11 | 13..=16 | 18..=21),
             _ => false,
@@ -348,7 +357,8 @@ impl Filter {
 
     /// The first parameter; nothing stands for zero.
     fn number(&self) -> u16 {
-        let digits = self.parameters.iter().skip_while(|byte| !byte.is_ascii_digit() && **byte != b';').take_while(|byte| byte.is_ascii_digit());
+        let digits =
+            self.parameters.iter().skip_while(|byte| !byte.is_ascii_digit() && **byte != b';').take_while(|byte| byte.is_ascii_digit());
         digits.fold(0, |number: u16, digit| number.saturating_mul(10).saturating_add(u16::from(digit - b'0')))
     }
 

@@ -85,6 +85,8 @@ struct Backlog {
     bytes: usize,
     /// Workspaces that are recorded.
     recorded: HashSet<WorkspaceId>,
+    /// Those where people's input is recorded, too.
+    typed: HashSet<WorkspaceId>,
     /// Nothing comes any more.
     closed: bool,
 }
@@ -276,6 +278,7 @@ async fn supervise(app: App, shared: Arc<Shared>) {
         }
         known.retain(|(session, _)| terminals.iter().any(|(live, _)| live == session));
         for (session, terminal) in terminals {
+            terminal.record_input(shared.lock().typed.contains(&terminal.workspace()));
             if known.insert((session, terminal.workspace())) {
                 takers.spawn(take(app.clone(), Arc::clone(&shared), terminal));
             }
@@ -303,15 +306,19 @@ fn known_workspaces(known: &HashSet<(SessionId, WorkspaceId)>) -> HashSet<Worksp
 
 async fn read_rules(app: &App, shared: &Shared, workspaces: &HashSet<WorkspaceId>) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
-    let mut recorded = HashSet::new();
+    let (mut recorded, mut typed) = (HashSet::new(), HashSet::new());
     for workspace in workspaces {
-        if recordings::rules(&mut conn, *workspace).await?.enabled {
+        let rules = recordings::rules(&mut conn, *workspace).await?;
+        if rules.enabled {
             recorded.insert(*workspace);
+            typed.extend(rules.input.then_some(*workspace));
         }
     }
-    let is_new = shared.lock().recorded != recorded;
-    if is_new {
-        shared.lock().recorded = recorded;
+    let mut backlog = shared.lock();
+    backlog.typed = typed;
+    if backlog.recorded != recorded {
+        backlog.recorded = recorded;
+        drop(backlog);
         shared.changed.send_replace(());
     }
     Ok(())
@@ -469,6 +476,7 @@ async fn follow(
 
 /// The piece that is being made of what one terminal shows.
 struct Intake {
+    agent_prefix: String,
     masker: Masker,
     draft: Option<Draft>,
     /// Position behind what went into pieces, and the size there.
@@ -485,6 +493,7 @@ struct Intake {
 impl Intake {
     fn new(agent_prefix: &str, position: u64, size: Size) -> Self {
         Self {
+            agent_prefix: agent_prefix.to_owned(),
             masker: Masker::new(agent_prefix, position),
             draft: None,
             position,
@@ -524,6 +533,12 @@ impl Intake {
                 }
             }
             TapeEvent::Marker { at, text } => self.add(at, What::Marker(text)),
+            TapeEvent::Input { at, bytes } => {
+                let mut masker = Masker::new(&self.agent_prefix, 0);
+                let mut parts = masker.push(at, &bytes);
+                parts.extend(masker.finish());
+                self.add(at, What::Input(parts.into_iter().flat_map(|(_, part)| part).collect()));
+            }
         }
     }
 

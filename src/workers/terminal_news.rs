@@ -87,7 +87,10 @@ async fn hear(app: &App, TerminalNews { session, generation, news }: TerminalNew
 /// Carries a committed change of a session to its terminal: connects a new one, ends one that is over.
 pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: Login, drain: bool) {
     match SessionStatus::parse(status) {
-        Some(SessionStatus::Terminated) => app.terminals.end(session, drain),
+        Some(SessionStatus::Terminated) => {
+            mark(app, session, status);
+            app.terminals.end(session, drain);
+        }
         Some(SessionStatus::Pending) => {
             while let Err(error) = connect(app, session).await {
                 if !super::try_again("terminal news", &error).await {
@@ -95,8 +98,18 @@ pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: 
                 }
             }
         }
-        Some(status) => app.terminals.set_status(session, status, login),
+        Some(known) => {
+            mark(app, session, status);
+            app.terminals.set_status(session, known, login);
+        }
         None => tracing::warn!(session.id = %session, status, "unknown session status"),
+    }
+}
+
+/// Puts the status into the session's recording.
+fn mark(app: &App, session: SessionId, status: &str) {
+    if let Some(terminal) = app.terminals.get(session) {
+        terminal.mark(&status.replace('_', " "));
     }
 }
 

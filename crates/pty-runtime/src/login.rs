@@ -10,7 +10,6 @@ use regex::Regex;
 use reqwest::Url;
 use terminal_screen::{Row, without_frames};
 
-
 /// Longest address that is reported, in bytes; those of real logins have up to about 1,000.
 const URL_BYTES_MAX: usize = 4096;
 /// Columns that a frame and its padding may take at the end of a full row.

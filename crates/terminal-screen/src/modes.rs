@@ -130,12 +130,8 @@ impl Modes {
 /// The sequences that bring another terminal into those modes that the model of a screen does not draw itself.
 impl Display for Modes {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> Result {
-        let private = [
-            self.mouse,
-            self.focus_reports.then_some(FOCUS_REPORTS),
-            self.mouse_encoding,
-            self.bracketed_paste.then_some(BRACKETED_PASTE),
-        ];
+        let private =
+            [self.mouse, self.focus_reports.then_some(FOCUS_REPORTS), self.mouse_encoding, self.bracketed_paste.then_some(BRACKETED_PASTE)];
         for mode in private.into_iter().flatten() {
             write!(formatter, "\u{1b}[?{mode}h")?;
         }
@@ -243,7 +239,10 @@ mod tests {
     fn resets_end_what_they_end() {
         let set = "\u{1b}[?1;25;2004h\u{1b}[?25l\u{1b}=\u{1b}[4 q";
         let modes = read(set);
-        assert_eq!([1, 25, 2004, 7, 1049, 9999].map(|mode| modes.is_set(mode)), [Some(true), Some(false), Some(true), Some(true), Some(false), None]);
+        assert_eq!(
+            [1, 25, 2004, 7, 1049, 9999].map(|mode| modes.is_set(mode)),
+            [Some(true), Some(false), Some(true), Some(true), Some(false), None]
+        );
         assert_eq!(read(&format!("{set}\u{1b}[!p")).to_string(), "\u{1b}[?2004h");
         assert_eq!(read(&format!("{set}\u{1b}c")), Modes::default());
     }
