@@ -19,10 +19,13 @@ use crate::{
         terminal::{SessionLog, Size},
         transcript::{Hit, Search},
     },
-    storage::{self, Conn, StorageError, Tx, recordings::Segment},
+    storage::{self, StorageError, Tx, recordings::Segment},
 };
 
-pub use crate::{model::recording::Progress, storage::recordings::Addition};
+pub use crate::{
+    model::recording::Progress,
+    storage::{Conn, recordings::Addition},
+};
 
 /// Marks that are told of one recording at the most.
 const MARKS_MAX: i64 = 1000;

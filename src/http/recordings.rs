@@ -1,6 +1,6 @@
 //! Recordings of terminals over REST.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -10,12 +10,16 @@ use axum::{
 };
 use futures_util::stream;
 
-use super::callers::{Manager, Member};
+use super::{
+    callers::{Manager, Member},
+    problem,
+};
 use crate::{
     app::{App, StorageError},
     domain::{
-        recordings::{self, Description, Playback, SearchPlace},
-        terminals,
+        agents,
+        recordings::{self, Conn, Description, Playback, SearchPlace},
+        terminals::{self, TerminalError},
     },
     model::{
         actor::Person,
@@ -51,8 +55,12 @@ pub(super) async fn of_agent(
     Params(query): Params<RecordingsQuery>,
 ) -> Result<Envelope<Vec<RecordingSummary>>, Problem> {
     let limit = input::limit(query.limit, 50)?;
-    let found = recordings::of_agent(&mut *app.read().await?, person.workspace, &agent, limit).await?;
-    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
+    let mut conn = app.read().await?;
+    exists(&mut conn, &person, &agent).await?;
+    let found = recordings::of_agent(&mut conn, person.workspace, &agent, limit).await?;
+    let readable = readable(&mut conn, &person, found.iter().map(|recording| recording.session).collect()).await?;
+    let found = found.into_iter().filter(|recording| readable.contains(&recording.session));
+    Ok(Envelope::ok(found.map(Into::into).collect()))
 }
 
 /// Search an agent's recordings.
@@ -67,16 +75,19 @@ pub(super) async fn search(
     Param(agent): Param<AgentId>,
     Params(query): Params<RecordingSearch>,
 ) -> Result<Envelope<RecordingMatches>, Problem> {
+    let mut conn = app.read().await?;
+    exists(&mut conn, &person, &agent).await?;
     if query.q.trim().is_empty() || query.q.chars().count() > QUERY_CHARS_MAX {
         return Err(Problem::invalid("q", "must be 1 to 200 characters, not only spaces"));
     }
     let limit = usize::try_from(input::limit(query.limit, 50)?).unwrap_or(usize::MAX);
     let from =
         query.cursor.as_deref().map(|text| place(text).ok_or_else(|| Problem::invalid("cursor", "is not one of ours"))).transpose()?;
-    let mut conn = app.read().await?;
     let matches = recordings::search(&mut conn, person.workspace, &agent, &query.q, from, limit, SEARCH_WITHIN).await?;
+    let readable = readable(&mut conn, &person, matches.found.iter().map(|(recording, _)| recording.session).collect()).await?;
+    let found = matches.found.into_iter().filter(|(recording, _)| readable.contains(&recording.session));
     Ok(Envelope::ok(RecordingMatches {
-        items: matches.found.into_iter().map(|(recording, hit)| RecordingMatch::new(recording, hit)).collect(),
+        items: found.map(|(recording, hit)| RecordingMatch::new(recording, hit)).collect(),
         next_cursor: matches.next.map(|next| format!("{}-{}", next.offset, next.session)),
     }))
 }
@@ -147,6 +158,24 @@ pub(super) async fn delete(State(app): State<App>, Manager(admin): Manager, Para
     }
     tx.commit().await?;
     Ok(Empty::OK)
+}
+
+/// Errors: the agent is none of the person's workspace.
+async fn exists(conn: &mut Conn, person: &Person, agent: &AgentId) -> Result<(), Problem> {
+    agents::get(conn, person.workspace, agent).await?.map(drop).ok_or_else(problem::agent_not_found)
+}
+
+/// Those of the sessions that the person may read.
+async fn readable(conn: &mut Conn, person: &Person, sessions: HashSet<SessionId>) -> Result<HashSet<SessionId>, Problem> {
+    let mut readable = HashSet::new();
+    for session in sessions {
+        match terminals::get(conn, person, session).await {
+            Ok(_) => readable.extend([session]),
+            Err(TerminalError::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(readable)
 }
 
 /// The recording of a session that the person may read.

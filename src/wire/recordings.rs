@@ -142,7 +142,8 @@ pub struct RecordingsQuery {
 #[into_params(parameter_in = Query)]
 pub struct RecordingSearch {
     /// Words as they stand beside each other, whatever their case: 1 to 200 characters.
-    #[param(min_length = 1, max_length = 200)]
+    #[param(required, min_length = 1, max_length = 200)]
+    #[serde(default)]
     pub q: String,
     /// `nextCursor` of the answer before.
     pub cursor: Option<String>,

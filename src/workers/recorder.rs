@@ -163,6 +163,28 @@ impl Shared {
         while self.lock().sessions.contains_key(&session) && changed.changed().await.is_ok() {}
     }
 
+    /// Waits until all of a session is written that has ended; `false` when its recording turns out to end elsewhere.
+    async fn is_written(&self, session: SessionId) -> bool {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let lost = self.lock().sessions.get(&session).map(|waiting| waiting.lost);
+            match lost {
+                None => return true,
+                Some(true) => return false,
+                Some(false) => {}
+            }
+            // Fails only when the sender is gone, and we hold it.
+            if changed.changed().await.is_err() {
+                return true;
+            }
+        }
+    }
+
+    /// Lets go of a session whose recording was given up; whether for good.
+    fn forget(&self, session: SessionId) -> bool {
+        self.lock().sessions.remove(&session).is_some_and(|waiting| waiting.refused)
+    }
+
     /// Whether more of a session may wait, and whether its recording is still ours to write.
     fn state(&self, session: SessionId) -> (bool, bool) {
         let backlog = self.lock();
@@ -367,7 +389,10 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
             Interrupted::Over => {
                 intake.finish();
                 intake.seal(&shared, session);
-                return shared.end(session);
+                shared.end(session);
+                if shared.is_written(session).await || shared.forget(session) {
+                    return;
+                }
             }
             Interrupted::Shutdown => {
                 // What may be the start of a secret is left to the runtime, which has it still.
@@ -381,8 +406,7 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
                 left_out = tape.position();
             }
             Interrupted::Lost => {
-                let refused = shared.lock().sessions.remove(&session).is_some_and(|waiting| waiting.refused);
-                if refused {
+                if shared.forget(session) {
                     return;
                 }
                 tracing::info!(session.id = %session, "a recording was continued elsewhere, taking it up where it ends");
