@@ -35,6 +35,7 @@ mod properties;
 mod recording;
 mod reference;
 mod runtimes;
+mod screens;
 mod settings;
 mod sockets;
 mod spawns;
