@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,6 +40,12 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// the tape loses is a gap.
 const SESSION_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that may be off a tape without being packed yet, of one session and of all: a flood may come faster than it is packed
+/// for as long as this lasts.
+const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
+const ALL_TAKEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that are packed before the tape is looked at again, an eighth of what it holds.
+const PACK_BYTES: usize = 64 * 1024;
 /// Secrets that are looked up of one piece, and remembered of one session, at the most.
 const SECRETS_PER_PIECE_MAX: usize = 256;
 const SECRETS_KNOWN_MAX: usize = 1024;
@@ -70,6 +79,8 @@ pub(super) fn start(app: &App) -> Recorder {
 #[derive(Default)]
 struct Shared {
     backlog: Mutex<Backlog>,
+    /// Bytes of all terminals that are off their tapes and not packed yet.
+    taken: AtomicUsize,
     /// Wakes the writer.
     filled: Notify,
     /// Has the rules read again.
@@ -380,7 +391,7 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
         shared.without(session).await;
         let Some(progress) = begin(&app, session).await else { return };
         shared.begin(session, workspace, progress);
-        let mut intake = Intake::new(&app.policy.agent_key_prefix, progress.offset, terminal.size());
+        let mut intake = Intake::new(Arc::clone(&shared), &app.policy.agent_key_prefix, progress.offset, terminal.size());
         let mut tape = terminal.tape(progress.offset.max(left_out));
         if left_out > progress.offset {
             intake.leave_out(left_out);
@@ -453,6 +464,7 @@ async fn follow(
     loop {
         changed.mark_unchanged();
         if !shared.is_recorded(workspace) {
+            intake.pack(usize::MAX);
             return Interrupted::SwitchedOff;
         }
         let (has_room, is_ours) = shared.state(session);
@@ -460,15 +472,12 @@ async fn follow(
             return Interrupted::Lost;
         }
         if has_room {
-            let before = tape.position();
-            for event in tape.take(PIECE_BYTES) {
-                intake.take(event);
-            }
+            intake.load(tape);
+            intake.pack(PACK_BYTES);
             if intake.is_full() || intake.due.is_some_and(|due| due <= Instant::now()) {
                 intake.seal(shared, session);
             }
-            if tape.position() - before >= PIECE_BYTES as u64 {
-                // There may be more on the tape.
+            if !intake.taken.is_empty() {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -486,9 +495,8 @@ async fn follow(
         tokio::select! {
             biased;
             () = app.shutdown.cancelled() => {
-                for event in tape.take(PIECE_BYTES) {
-                    intake.take(event);
-                }
+                intake.load(tape);
+                intake.pack(usize::MAX);
                 return Interrupted::Shutdown;
             }
             () = tape.changed(), if has_room => {}
@@ -500,7 +508,11 @@ async fn follow(
 
 /// The piece that is being made of what one terminal shows.
 struct Intake {
+    shared: Arc<Shared>,
     agent_prefix: String,
+    /// What is off the tape and not packed yet, with how many bytes of output it has.
+    taken: VecDeque<TapeEvent>,
+    taken_bytes: usize,
     masker: Masker,
     draft: Option<Draft>,
     /// Position behind what went into pieces, and the size there.
@@ -515,9 +527,12 @@ struct Intake {
 }
 
 impl Intake {
-    fn new(agent_prefix: &str, position: u64, size: Size) -> Self {
+    fn new(shared: Arc<Shared>, agent_prefix: &str, position: u64, size: Size) -> Self {
         Self {
+            shared,
             agent_prefix: agent_prefix.to_owned(),
+            taken: VecDeque::new(),
+            taken_bytes: 0,
             masker: Masker::new(agent_prefix, position),
             draft: None,
             position,
@@ -527,6 +542,35 @@ impl Intake {
             secrets: Vec::new(),
             known: HashSet::new(),
         }
+    }
+
+    /// Takes what is on the tape, as long as there is room for it.
+    fn load(&mut self, tape: &mut Tape) {
+        loop {
+            let all = ALL_TAKEN_BYTES_MAX.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
+            let room = TAKEN_BYTES_MAX.saturating_sub(self.taken_bytes).min(all).min(PIECE_BYTES);
+            let events = if room > 0 { tape.take(room) } else { Vec::new() };
+            if events.is_empty() {
+                return;
+            }
+            let bytes = events.iter().map(output_bytes).sum();
+            self.taken_bytes += bytes;
+            self.shared.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.taken.extend(events);
+        }
+    }
+
+    /// Packs about this many bytes of what was taken.
+    fn pack(&mut self, max_bytes: usize) {
+        let mut packed = 0;
+        while packed < max_bytes
+            && let Some(event) = self.taken.pop_front()
+        {
+            packed += output_bytes(&event);
+            self.take(event);
+        }
+        self.taken_bytes -= packed;
+        self.shared.taken.fetch_sub(packed, Ordering::Relaxed);
     }
 
     fn take(&mut self, event: TapeEvent) {
@@ -601,6 +645,19 @@ impl Intake {
         let Some(piece) = self.draft.take().and_then(Draft::seal) else { return };
         let (marks, secrets) = (std::mem::take(&mut self.marks), std::mem::take(&mut self.secrets));
         shared.push(session, Queued { piece, marks, secrets });
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.shared.taken.fetch_sub(self.taken_bytes, Ordering::Relaxed);
+    }
+}
+
+fn output_bytes(event: &TapeEvent) -> usize {
+    match event {
+        TapeEvent::Output { bytes, .. } => bytes.len(),
+        TapeEvent::Resized { .. } | TapeEvent::Gap { .. } | TapeEvent::Marker { .. } | TapeEvent::Input { .. } => 0,
     }
 }
 
