@@ -16,7 +16,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::{clock::Clock, origin::HostNames, policy::Policy, token::Tokens},
+    model::{clock::Clock, origin::HostNames, policy::Policy, settings::RecordingBounds, token::Tokens},
     runtime::{Controls, LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
@@ -49,6 +49,8 @@ pub struct Settings {
     /// How long the activity feed and its daily counts are kept; `None` is for ever.
     pub activity_kept: Option<TimeDelta>,
     pub activity_daily_kept: Option<TimeDelta>,
+    /// What the operator lets recordings of terminals take.
+    pub recordings: RecordingBounds,
 }
 
 /// Cloneable access to everything that lives as long as the process.

@@ -38,6 +38,10 @@ const SENSITIVE_METHODS: [&str; 8] = [
 /// Days that the activity feed is kept: a year, as auditors ask for.
 const ACTIVITY_DAYS: u16 = 365;
 
+/// Days that recordings of terminals are kept at the most, and megabytes of them per workspace.
+const RECORDING_DAYS: u16 = 90;
+const RECORDING_MEGABYTES: u32 = 10_240;
+
 /// Characters below which a shared secret could be guessed.
 const SHARED_SECRET_CHARS_MIN: usize = 16;
 
@@ -216,6 +220,10 @@ pub struct Config {
     /// How long the activity feed and its daily counts are kept; `None` is for ever.
     pub activity_kept: Option<TimeDelta>,
     pub activity_daily_kept: Option<TimeDelta>,
+    /// How long recordings of terminals are kept at the most; `None`: as long as the workspace says.
+    pub recordings_kept: Option<TimeDelta>,
+    /// What the recordings of one workspace may take at the most.
+    pub recording_megabytes_max: u32,
     pub agents_per_workspace_max: u32,
     pub agent_key_prefix: String,
     pub log_level: String,
@@ -230,7 +238,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 51] = [
+pub const SETTINGS: [&str; 53] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -278,6 +286,8 @@ pub const SETTINGS: [&str; 51] = [
     "MCP_APPROVAL_METHODS",
     "ACTIVITY_RETENTION_DAYS",
     "ACTIVITY_DAILY_RETENTION_DAYS",
+    "RECORDING_KEEP_DAYS",
+    "RECORDING_MAX_MEGABYTES",
     "PARALLAX_MAX_AGENTS_PER_WORKSPACE",
     "PARALLAX_AGENT_KEY_PREFIX",
     "LOG_LEVEL",
@@ -363,6 +373,8 @@ impl Config {
             tool_approval_methods: reader.list("MCP_APPROVAL_METHODS", "names such as page.delete", method_name),
             activity_kept: reader.days("ACTIVITY_RETENTION_DAYS", ACTIVITY_DAYS),
             activity_daily_kept: reader.days("ACTIVITY_DAILY_RETENTION_DAYS", 0),
+            recordings_kept: reader.days("RECORDING_KEEP_DAYS", RECORDING_DAYS),
+            recording_megabytes_max: reader.parsed("RECORDING_MAX_MEGABYTES", RECORDING_MEGABYTES, "a whole number of megabytes"),
             agents_per_workspace_max: reader.parsed("PARALLAX_MAX_AGENTS_PER_WORKSPACE", 20, "a whole number of agents"),
             agent_key_prefix: reader.text("PARALLAX_AGENT_KEY_PREFIX").unwrap_or_else(|| "mcp_agent_".to_owned()),
             log_level: reader.text("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),

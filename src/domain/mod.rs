@@ -15,6 +15,7 @@ pub mod invites;
 pub mod keys;
 pub mod listeners;
 pub mod notifications;
+pub mod recordings;
 pub mod runs;
 pub mod runtimes;
 pub mod settings;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{events, settings};
+use super::{events, recordings, settings};
 use crate::{
     model::{
         actor::Person,
@@ -22,15 +22,17 @@ use crate::{
         terminal_rights::{Claim, Readable, TerminalRights},
     },
     runtime::{
-        Controls, LiveTerminals, RuntimeClient, Terminal, TerminalSpec,
+        Controls, LiveTerminals, RuntimeClient, TerminalSpec,
         control::{Pass, Room, Seat, Silenced},
+        pty::Past,
     },
     storage::{self, Conn, StorageError, Tx},
 };
 
 pub use crate::runtime::{
-    Start, TerminalNews, View, Viewer,
+    Start, Terminal, TerminalNews, View, Viewer,
     pty::{Input, LegacyUpstream, NotConnected},
+    tape::{Tape, TapeEvent},
 };
 
 /// Sessions listed at the most.
@@ -207,12 +209,12 @@ pub async fn report_status(
     Ok(storage::terminals::find(tx.conn(), session.id).await?.ok_or(TerminalError::NotFound)?)
 }
 
-/// What was logged of a session, oldest first.
+/// What was logged of a session, oldest first: by the original, then what was recorded.
 ///
 /// Errors: `NotFound`, `Storage`.
 pub async fn logs(conn: &mut Conn, person: &Person, id: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, TerminalError> {
     get(conn, person, id).await?;
-    Ok(storage::terminals::logs(conn, id, limit, offset).await?)
+    Ok(recordings::logs(conn, id, limit, offset).await?)
 }
 
 /// Moves a session as `news` say, if they still say something new.
@@ -337,27 +339,49 @@ pub async fn of_machinery(conn: &mut Conn, id: SessionId) -> Result<Option<Termi
     storage::terminals::find(conn, id).await
 }
 
-/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use.
-pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, session: &TerminalSession) {
+/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use. What was
+/// recorded of it is its history, and the runtime is asked for what follows.
+pub async fn connect(
+    conn: &mut Conn,
+    terminals: &LiveTerminals,
+    runtime: Option<&RuntimeClient>,
+    session: &TerminalSession,
+) -> Result<(), StorageError> {
     let Some(runtime) = runtime.filter(|runtime| session.runtime_endpoint.as_deref() == Some(runtime.endpoint())) else {
         tracing::warn!(session.id = %session.id, "the runtime of a session is not configured");
-        return;
+        return Ok(());
     };
-    if session.status != SessionStatus::Terminated {
-        terminals.open(runtime, spec(session));
+    if session.status == SessionStatus::Terminated || terminals.get(session.id).is_some() {
+        return Ok(());
+    }
+    let spec = spec(conn, session).await?;
+    let is_new = spec.past.is_none();
+    terminals.open(runtime, spec);
+    if let Some(terminal) = terminals.get(session.id).filter(|_| is_new) {
+        terminal.mark("session opened");
+    }
+    Ok(())
+}
+
+/// What was recorded of a session last. A recording that cannot be read keeps nobody from the terminal.
+async fn past(conn: &mut Conn, session: SessionId) -> Result<Option<Past>, StorageError> {
+    match recordings::tail(conn, session).await {
+        Ok(tail) => Ok(tail.map(|tail| Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size })),
+        Err(StorageError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-fn spec(session: &TerminalSession) -> TerminalSpec {
-    TerminalSpec {
+async fn spec(conn: &mut Conn, session: &TerminalSession) -> Result<TerminalSpec, StorageError> {
+    Ok(TerminalSpec {
         session: session.id,
         workspace: session.workspace,
         runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
         size: session.size,
         status: session.status,
         login: session.login.clone(),
-        past: None,
-    }
+        past: past(conn, session.id).await?,
+    })
 }
 
 /// The session of this name, which a runtime gave it and says to be the one of.
@@ -377,9 +401,14 @@ pub async fn named(conn: &mut Conn, runtime_session_id: &str) -> Result<Terminal
 }
 
 /// The line of a session whose runtime has dialed in; `None` where it has one.
-#[must_use]
-pub fn open_legacy(terminals: &LiveTerminals, session: &TerminalSession) -> Option<LegacyUpstream> {
-    terminals.open_legacy(spec(session))
+///
+/// Errors: `Storage`.
+pub async fn open_legacy(
+    conn: &mut Conn,
+    terminals: &LiveTerminals,
+    session: &TerminalSession,
+) -> Result<Option<LegacyUpstream>, StorageError> {
+    Ok(terminals.open_legacy(spec(conn, session).await?))
 }
 
 /// Which session somebody wants to see.
@@ -469,7 +498,7 @@ pub async fn attach(
     }
     let (room, doubts) = room.zip(doubts).ok_or(TerminalError::Terminated)?;
     // It is connected as soon as its event is delivered, which may be a moment from now.
-    connect(terminals, runtime, &session);
+    connect(tx.conn(), terminals, runtime, &session).await?;
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let account = storage::users::active(tx.conn(), person.workspace, person.user).await?.ok_or(TerminalError::NotFound)?;
     let seat = room.enter(person.user, display_name::shown(account.name.as_deref().unwrap_or_default()), granted.rights.write);

@@ -19,6 +19,7 @@ mod keys;
 mod limits;
 mod neighbours;
 mod problem;
+mod recordings;
 mod reference;
 mod revocation;
 mod runs;
@@ -171,6 +172,11 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(terminals::list, terminals::register))
         .routes(routes!(terminals::get, terminals::end))
         .routes(routes!(terminals::logs))
+        .routes(routes!(recordings::get, recordings::delete))
+        .routes(routes!(recordings::asciicast))
+        .routes(routes!(recordings::text))
+        .routes(routes!(recordings::of_agent))
+        .routes(routes!(recordings::search))
         .routes(routes!(terminals::report_status))
         .routes(routes!(terminals::of_agent))
         .routes(routes!(terminals::viewers))

@@ -216,6 +216,11 @@ pub enum EventKind {
     TerminalShared { session_id: SessionId, share_id: ShareId, expires_at: DateTime<Utc> },
     #[serde(rename = "terminal.share_revoked")]
     TerminalShareRevoked { session_id: SessionId, share_id: ShareId },
+    /// A secret that is good was seen in a terminal's output. The secret itself is not in here.
+    #[serde(rename = "secret.leaked")]
+    SecretLeaked { agent: AgentBrief, session_id: SessionId, kind: SecretKind, secret_id: String, label: String },
+    #[serde(rename = "recording.deleted")]
+    RecordingDeleted { session_id: SessionId },
     #[serde(rename = "run.stopped")]
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
     #[serde(rename = "run.failed")]
@@ -229,6 +234,48 @@ pub enum EventKind {
         /// For the end: whether the last output is still to be shown.
         drain: bool,
     },
+}
+
+/// What a secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretKind {
+    /// An API key.
+    Key,
+    /// An invite's token.
+    Invite,
+    /// What a requester claims an agent's key with.
+    Claim,
+    /// A link to watch a terminal by.
+    Share,
+}
+
+impl SecretKind {
+    pub const ALL: [Self; 4] = [Self::Key, Self::Invite, Self::Claim, Self::Share];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Invite => "invite",
+            Self::Claim => "claim",
+            Self::Share => "share",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Key => "the API key",
+            Self::Invite => "the token of the invite",
+            Self::Claim => "the claim secret of",
+            Self::Share => "the share link",
+        }
+    }
 }
 
 /// By what an agent came in, when no admin decided.
@@ -293,6 +340,8 @@ impl EventKind {
             Self::TerminalControlHandedOver { .. } => "terminal.control_handed_over",
             Self::TerminalShared { .. } => "terminal.shared",
             Self::TerminalShareRevoked { .. } => "terminal.share_revoked",
+            Self::SecretLeaked { .. } => "secret.leaked",
+            Self::RecordingDeleted { .. } => "recording.deleted",
             Self::RunStopped { .. } => "run.stopped",
             Self::RunFailed { .. } => "run.failed",
             Self::TerminalChanged { .. } => "terminal.changed",
@@ -496,6 +545,16 @@ impl EventKind {
                 "terminal_share_revoked",
                 "A share of a terminal was revoked".to_owned(),
                 json!({"sessionId": session_id, "shareId": share_id, "revokedBy": actor}),
+            ),
+            Self::SecretLeaked { agent, session_id, kind, secret_id, label } => (
+                "secret_leaked",
+                format!("{} showed {} {label:?} in its terminal", agent.name, kind.in_words()),
+                json!({"agentName": agent.name, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label}),
+            ),
+            Self::RecordingDeleted { session_id } => (
+                "recording_deleted",
+                "The recording of a terminal was deleted".to_owned(),
+                json!({"sessionId": session_id, "deletedBy": actor}),
             ),
             Self::TerminalChanged { .. } | Self::RunWaiting { .. } | Self::ToolExecuted { is_agent: false, .. } => return None,
         };

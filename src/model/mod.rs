@@ -11,6 +11,7 @@ pub mod event;
 pub mod ids;
 pub mod invite;
 pub mod key;
+pub mod leak;
 pub mod limit;
 pub mod listener;
 pub mod login;
@@ -18,6 +19,7 @@ pub mod notification;
 pub mod origin;
 pub mod permission;
 pub mod policy;
+pub mod recording;
 pub mod run;
 pub mod runtime;
 pub mod seal;
@@ -31,6 +33,7 @@ pub mod terminal_share;
 pub mod token;
 pub mod told;
 pub mod tool_approval;
+pub mod transcript;
 pub mod workspace;
 
 /// Bytes as lower-case hex digits.

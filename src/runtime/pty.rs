@@ -6,7 +6,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -138,6 +141,8 @@ pub(super) struct State {
 pub struct Terminal {
     spec: TerminalSpec,
     clock: Clock,
+    /// Whether what people type is for the recorder, too.
+    records_input: AtomicBool,
     /// Whom to dial: the endpoint stays, while the token may be replaced. Nobody, where the runtime dials in.
     runtime: watch::Sender<Option<RuntimeClient>>,
     state: Mutex<State>,
@@ -202,6 +207,7 @@ impl Terminal {
         Self {
             spec,
             clock,
+            records_input: AtomicBool::new(false),
             runtime: watch::Sender::new(runtime),
             state: Mutex::new(state),
             picture: Mutex::new(Picture::new(past.offset, past.size)),
@@ -314,7 +320,28 @@ impl Terminal {
 
     /// Sends input, in the order of the calls; waits while the runtime is slow to take it.
     pub async fn write(&self, bytes: Bytes) -> Result<(), NotConnected> {
+        self.note_input(&bytes);
         self.send(Input::Bytes(bytes)).await
+    }
+
+    /// Has what people type be recorded from now on, or not any more.
+    pub fn record_input(&self, records: bool) {
+        self.records_input.store(records, Ordering::Relaxed);
+    }
+
+    /// Notes input for the recorder, where the workspace wants it, but nothing that may belong to a login (RT-17).
+    fn note_input(&self, bytes: &[u8]) {
+        if !self.records_input.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = self.now();
+        let mut state = self.lock();
+        if state.input.is_some() && state.status != SessionStatus::LoginRequired {
+            let end = state.ring.end();
+            state.journal.typed(end, now, bytes);
+            drop(state);
+            self.changed.send_replace(());
+        }
     }
 
     /// Changes the size. `false` when it is that size already.

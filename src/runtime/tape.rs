@@ -16,6 +16,8 @@ use crate::model::terminal::Size;
 const TIME_EVERY: TimeDelta = TimeDelta::milliseconds(10);
 /// Entries kept per terminal: five seconds of uninterrupted output, some 30 KiB. A recorder reads several times a second.
 const ENTRIES_MAX: usize = 512;
+/// Of one piece of input this many bytes are noted: more than people type at once, and the journal stays small.
+const INPUT_BYTES_MAX: usize = 1024;
 /// The text of a marker is cut at this many characters.
 const MARKER_CHARS_MAX: usize = 200;
 
@@ -30,6 +32,8 @@ pub enum TapeEvent {
     Gap { from: u64, to: u64, at: DateTime<Utc> },
     /// Something that a person who reads the recording may want to know.
     Marker { at: DateTime<Utc>, text: String },
+    /// Somebody typed this, where that is recorded.
+    Input { at: DateTime<Utc>, bytes: Bytes },
 }
 
 /// Times and turning points of the output that the ring holds, in their order.
@@ -53,6 +57,7 @@ enum What {
     Output,
     Resized(Size),
     Marker(String),
+    Input(Bytes),
 }
 
 impl Journal {
@@ -75,6 +80,10 @@ impl Journal {
 
     pub(super) fn marked(&mut self, position: u64, at: DateTime<Utc>, text: &str) {
         self.note(position, at, What::Marker(text.chars().take(MARKER_CHARS_MAX).collect()));
+    }
+
+    pub(super) fn typed(&mut self, position: u64, at: DateTime<Utc>, input: &[u8]) {
+        self.note(position, at, What::Input(Bytes::copy_from_slice(&input[..input.len().min(INPUT_BYTES_MAX)])));
     }
 
     fn note(&mut self, position: u64, at: DateTime<Utc>, what: What) {
@@ -137,6 +146,7 @@ impl Tape {
                     What::Output => {}
                     What::Resized(size) => events.push(TapeEvent::Resized { at: entry.at, size: *size }),
                     What::Marker(text) => events.push(TapeEvent::Marker { at: entry.at, text: text.clone() }),
+                    What::Input(bytes) => events.push(TapeEvent::Input { at: entry.at, bytes: bytes.clone() }),
                 }
                 continue;
             }

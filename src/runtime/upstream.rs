@@ -45,6 +45,10 @@ const GREETING_WITHIN: Duration = Duration::from_secs(5);
 const GREETINGS_MISSED_MAX: u32 = 3;
 /// How long a runtime without terminals is left alone before it is asked again: it may have been replaced.
 const UNSUPPORTED_RETRY: Duration = Duration::from_mins(10);
+/// After this many bytes of output without a pause others get their turn: who reads along must not lose an eighth of what the
+/// ring holds because of a runtime that sends faster than tasks are scheduled.
+const TURN_BYTES: usize = 64 * 1024;
+
 /// Close codes of the contract (§6.2).
 const CLOSE_EXITED: u16 = 4410;
 const CLOSE_UNKNOWN_AGENT: u16 = 4404;
@@ -235,7 +239,12 @@ async fn read(
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
     let mut position = line.terminal().end();
+    let mut turn = 0;
     loop {
+        if turn >= TURN_BYTES {
+            tokio::task::yield_now().await;
+            turn = 0;
+        }
         let Ok(message) = timeout(SILENCE_MAX, stream.next()).await else { return Ok(Ended::Lost) };
         let output: Bytes = match message.transpose()? {
             Some(Message::Binary(bytes)) => bytes,
@@ -259,6 +268,7 @@ async fn read(
             Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             None => return Ok(Ended::Lost),
         };
+        turn += output.len();
         // Without positions everything follows what is there, our own notices included.
         if framing == Framing::Default {
             line.append(output);

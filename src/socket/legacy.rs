@@ -76,7 +76,8 @@ async fn open(
     }
     let mut conn = app.read().await.map_err(unavailable)?;
     let session = terminals::named(&mut conn, name).await.map_err(problem_of_offer)?;
-    let line = terminals::open_legacy(&app.terminals, &session).ok_or(TerminalProblem::RUNTIME_TAKEN)?;
+    let line = terminals::open_legacy(&mut conn, &app.terminals, &session).await.map_err(unavailable)?;
+    let line = line.ok_or(TerminalProblem::RUNTIME_TAKEN)?;
     Ok((session, line))
 }
 

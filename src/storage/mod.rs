@@ -13,6 +13,7 @@ pub mod invites;
 pub mod keys;
 pub mod notifications;
 pub mod outbox;
+pub mod recordings;
 pub mod runs;
 pub mod runtimes;
 pub mod spaces;

@@ -364,6 +364,10 @@ fn row(entry: &Entry) -> Option<Row> {
             let row = of_run(agent, "error", Some(("agent:error", payload.clone())), payload.clone());
             Row { agent_event: Some(("agent.error", payload)), ..row }
         }
+        EventKind::SecretLeaked { agent, session_id, kind, secret_id, label } => {
+            let payload = json!({"agent": agent, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label});
+            for_admins(("agent:secret_leaked", payload.clone()), ("agent.secret_leaked", payload))
+        }
         EventKind::RunStopRequested { .. }
         | EventKind::RunStopUnconfirmed { .. }
         | EventKind::RunMessageSent { .. }
@@ -373,6 +377,7 @@ fn row(entry: &Entry) -> Option<Row> {
         | EventKind::TerminalControlHandedOver { .. }
         | EventKind::TerminalShared { .. }
         | EventKind::TerminalShareRevoked { .. }
+        | EventKind::RecordingDeleted { .. }
         | EventKind::TerminalChanged { .. } => return None,
     })
 }

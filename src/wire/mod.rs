@@ -16,6 +16,7 @@ pub mod lists;
 pub mod mcp;
 pub mod neighbours;
 pub mod problem;
+pub mod recordings;
 pub mod repeat;
 pub mod runs;
 pub mod runtime;

@@ -62,6 +62,30 @@ fn method_list(items: &[String]) -> Result<(), ValidationError> {
     Err(ValidationError::new("methods").with_message("must be at most 200 texts of 1 to 100 characters".into()))
 }
 
+/// Whether and for how long terminals are recorded.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"enabled": true, "keepDays": 30, "maxMegabytes": 1024, "input": false}))]
+pub struct RecordingSettings {
+    pub enabled: bool,
+    /// The operator may allow less.
+    #[validate(range(min = 1, max = 3650, message = "must be a whole number from 1 to 3650"))]
+    #[schema(minimum = 1, maximum = 3650)]
+    pub keep_days: u32,
+    /// What all recordings may take together; the oldest go first. The operator may allow less.
+    #[validate(range(min = 1, max = 1_000_000, message = "must be a whole number from 1 to 1000000"))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max_megabytes: u32,
+    /// Whether what people type is recorded, too; never while a login is required.
+    pub input: bool,
+}
+
+impl Default for RecordingSettings {
+    fn default() -> Self {
+        Self { enabled: true, keep_days: settings::RECORDING_DAYS, max_megabytes: settings::RECORDING_MEGABYTES, input: false }
+    }
+}
+
 /// When agents work by themselves.
 #[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -150,6 +174,7 @@ macro_rules! agent_settings {
             "runtimeAuthType": "none", "terminalReaders": "members", "terminalWriters": "spawner", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
             "autonomySchedule": {"dailyEnabled": true, "dailyHour": 7, "weeklyEnabled": true, "weeklyDay": 1, "monthlyEnabled": true,
                                  "monthlyDay": 1, "timezone": "UTC"},
+            "recording": {"enabled": true, "keepDays": 30, "maxMegabytes": 1024, "input": false},
             "spaceOverrides": {}, "runtimeEndpoint": null, "defaultRegion": null, "runtimeApiKeySet": false,
             "runtimeStatus": {"connected": true, "lastHeartbeat": "2030-01-01T09:00:00.000Z", "activeAgents": 2, "version": "0.1.0"},
             "parallax": {"enabled": true, "maxAgents": null, "maxAgentsPerProject": 10, "defaultPermissions": ["read:pages"],
@@ -244,6 +269,7 @@ agent_settings! {
     terminal_writers: TerminalWriters = TerminalWriters::default(),;
     policy: AgentPolicy = AgentPolicy::default(), #[validate(nested)];
     autonomy_schedule: AutonomySchedule = AutonomySchedule::default(), #[validate(nested)];
+    recording: RecordingSettings = RecordingSettings::default(), #[validate(nested)];
     space_overrides: Map<String, Value> = Map::new(), #[validate(custom(function = small_object))];
 }
 

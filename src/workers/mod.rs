@@ -4,6 +4,7 @@ mod access;
 mod idempotency;
 mod notifier;
 mod outbox;
+mod recorder;
 mod runtime_events;
 mod runtime_links;
 mod stopper;
@@ -30,7 +31,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Starts all workers; they end with the service. `terminals` is what terminal connections report, and `sinks`
 /// take every event after its commit.
 pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<Box<dyn EventSink>>) {
-    sinks.push(Box::new(Machinery(app.clone())));
+    let recorder = recorder::start(app);
+    sinks.push(Box::new(Machinery { app: app.clone(), recorder }));
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), terminals));
@@ -56,24 +58,30 @@ fn run(app: &App, name: &'static str, worker: impl Future<Output = ()> + Send + 
 }
 
 /// What the service itself does upon events.
-struct Machinery(App);
+struct Machinery {
+    app: App,
+    recorder: recorder::Recorder,
+}
 
 impl EventSink for Machinery {
     fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()> {
         Box::pin(async {
             match &event.entry.kind {
-                EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
+                EventKind::RunStopRequested { .. } => self.app.wake_stopper.notify_one(),
                 EventKind::TerminalChanged { session_id, status, login, drain } => {
-                    terminal_news::changed(&self.0, *session_id, status, login.clone(), *drain).await;
+                    terminal_news::changed(&self.app, *session_id, status, login.clone(), *drain).await;
                 }
-                // Whoever is at a terminal may do more or less there than when they came.
-                EventKind::SettingsChanged { fields } if TerminalRules::follow_from(fields) => {
-                    self.0.controls.doubt_workspace(event.entry.workspace);
-                }
-                EventKind::TerminalShareRevoked { session_id, .. } => self.0.controls.doubt(*session_id),
-                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.0, event.entry.workspace, runtime).await,
+                EventKind::TerminalShareRevoked { session_id, .. } => self.app.controls.doubt(*session_id),
+                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.app, event.entry.workspace, runtime).await,
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
-                    self.0.wake_notifier.notify_one();
+                    self.app.wake_notifier.notify_one();
+                }
+                EventKind::SettingsChanged { fields } => {
+                    // Whoever is at a terminal may do more or less there than when they came.
+                    if TerminalRules::follow_from(fields) {
+                        self.app.controls.doubt_workspace(event.entry.workspace);
+                    }
+                    self.recorder.rules_changed();
                 }
                 EventKind::AccessRequested { .. }
                 | EventKind::PermissionsUpdated { .. }
@@ -86,7 +94,6 @@ impl EventSink for Machinery {
                 | EventKind::InviteCreated { .. }
                 | EventKind::InviteRevoked { .. }
                 | EventKind::InviteDeleted { .. }
-                | EventKind::SettingsChanged { .. }
                 | EventKind::RuntimeChanged { .. }
                 | EventKind::RuntimeOffline { .. }
                 | EventKind::UserChanged { .. }
@@ -99,6 +106,8 @@ impl EventSink for Machinery {
                 | EventKind::TerminalControlTaken { .. }
                 | EventKind::TerminalControlHandedOver { .. }
                 | EventKind::TerminalShared { .. }
+                | EventKind::SecretLeaked { .. }
+                | EventKind::RecordingDeleted { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }

@@ -33,7 +33,7 @@ pub(super) async fn connect_all(app: &App) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
     for session in terminals::all_live(&mut conn).await? {
         let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
-        terminals::connect(&app.terminals, runtime.as_ref(), &session);
+        terminals::connect(&mut conn, &app.terminals, runtime.as_ref(), &session).await?;
     }
     Ok(())
 }
@@ -89,6 +89,7 @@ pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: 
     match SessionStatus::parse(status) {
         Some(SessionStatus::Terminated) => {
             app.controls.end(session);
+            mark(app, session, status);
             app.terminals.end(session, drain);
         }
         Some(SessionStatus::Pending) => {
@@ -98,8 +99,18 @@ pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: 
                 }
             }
         }
-        Some(status) => app.terminals.set_status(session, status, login),
+        Some(known) => {
+            mark(app, session, status);
+            app.terminals.set_status(session, known, login);
+        }
         None => tracing::warn!(session.id = %session, status, "unknown session status"),
+    }
+}
+
+/// Puts the status into the session's recording.
+fn mark(app: &App, session: SessionId, status: &str) {
+    if let Some(terminal) = app.terminals.get(session) {
+        terminal.mark(&status.replace('_', " "));
     }
 }
 
@@ -107,7 +118,7 @@ async fn connect(app: &App, session: SessionId) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
     if let Some(session) = terminals::of_machinery(&mut conn, session).await? {
         let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
-        terminals::connect(&app.terminals, runtime.as_ref(), &session);
+        terminals::connect(&mut conn, &app.terminals, runtime.as_ref(), &session).await?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ const DOMAIN_ORDER: [&[&str]; 6] = [
         "shares",
     ],
     &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_calls"],
-    &["settings", "spaces"],
+    &["settings", "spaces", "recordings"],
     &["events"],
 ];
 

@@ -34,6 +34,7 @@ mod notifications;
 mod pages;
 mod program;
 mod properties;
+mod recording;
 mod reference;
 mod runtimes;
 mod screens;

@@ -126,6 +126,25 @@ export function useShares(sessionId: string) {
   return useQuery({ queryKey: sharesOf(sessionId), queryFn: () => api.shares(sessionId), refetchInterval: REFRESH_MS });
 }
 
+/** What is recorded of an agent's terminals, newest first. */
+export function useRecordings(agentId: string) {
+  return useQuery({
+    queryKey: [...LIVE, 'recordings', agentId],
+    queryFn: () => api.recordings(agentId),
+    refetchInterval: REFRESH_MS,
+  });
+}
+
+/** One recording with its markers. */
+export function useRecording(sessionId: string) {
+  return useQuery({ queryKey: [...LIVE, 'recording', sessionId], queryFn: () => api.recording(sessionId) });
+}
+
+/** A recording to play. It is read once; what is recorded meanwhile is seen when it is opened again. */
+export function useCast(sessionId: string) {
+  return useQuery({ queryKey: ['cast', sessionId], queryFn: () => api.cast(sessionId), staleTime: Infinity, gcTime: 0 });
+}
+
 export function useAgentKeys(agentId: string) {
   return useQuery({ queryKey: [...LIVE, 'keys', agentId], queryFn: () => api.agentKeys(agentId) });
 }

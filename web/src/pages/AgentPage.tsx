@@ -1,4 +1,4 @@
-import { Alert, Anchor, Avatar, Box, Grid, Group, Stack, Text, Title } from '@mantine/core';
+import { Alert, Anchor, Avatar, Box, Grid, Group, Stack, Tabs, Text, Title } from '@mantine/core';
 import { useState } from 'react';
 import { Link, useParams } from 'react-router';
 import { useAgent, useIsAdmin } from '../api/queries';
@@ -15,6 +15,7 @@ import { LiveTerminal } from '../components/LiveTerminal';
 import { Loading } from '../components/Loading';
 import { Section } from '../components/Section';
 import { TypeSelect } from '../components/TypeSelect';
+import { Recordings } from '../recordings/Recordings';
 
 export function AgentPage() {
   const { agentId = '' } = useParams();
@@ -51,7 +52,18 @@ export function AgentPage() {
       </Group>
       {agent.description && <Text size="sm">{agent.description}</Text>}
       {!isAdmin && <Alert color="gray">Owners and admins can stop or revoke this agent.</Alert>}
-      <LiveTerminal key={agent.id} agentId={agent.id} />
+      <Tabs defaultValue="terminal">
+        <Tabs.List mb="md">
+          <Tabs.Tab value="terminal">Terminal</Tabs.Tab>
+          <Tabs.Tab value="recordings">Recordings</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="terminal">
+          <LiveTerminal key={agent.id} agentId={agent.id} />
+        </Tabs.Panel>
+        <Tabs.Panel value="recordings" keepMounted={false}>
+          <Recordings key={agent.id} agentId={agent.id} />
+        </Tabs.Panel>
+      </Tabs>
       <Grid gap="md">
         <Grid.Col span={{ base: 12, md: isAdmin ? 7 : 12 }}>
           <Stack>

@@ -4,6 +4,7 @@ import { AccessSettings } from '../components/AccessSettings';
 import { ControlPlaneSettings } from '../components/ControlPlaneSettings';
 import { ErrorNote } from '../components/ErrorNote';
 import { Loading } from '../components/Loading';
+import { RecordingSettingsForm } from '../components/RecordingSettingsForm';
 import { RuntimeList } from '../components/RuntimeList';
 import { RuntimeKeySettings, RuntimeSettings } from '../components/RuntimeSettings';
 import { TerminalSettings } from '../components/TerminalSettings';
@@ -25,6 +26,7 @@ export function SettingsPage() {
           <AccessSettings settings={settings.data} readOnly={!isAdmin} />
           <TerminalSettings settings={settings.data} readOnly={!isAdmin} />
           <ControlPlaneSettings settings={settings.data} readOnly={!isAdmin} />
+          <RecordingSettingsForm settings={settings.data} readOnly={!isAdmin} />
           {isAdmin && <RuntimeList />}
           <RuntimeSettings settings={settings.data} readOnly={!isAdmin} />
           <RuntimeKeySettings isSet={settings.data.runtimeApiKeySet} readOnly={!isAdmin} />
