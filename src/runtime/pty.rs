@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, sleep, timeout},
@@ -100,6 +100,7 @@ pub enum Input {
 }
 
 /// What of a terminal changes all the time. It is locked for moments only.
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing of a terminal, beside any other")]
 pub(super) struct State {
     pub(super) ring: Ring,
     pub(super) filter: Filter,
@@ -183,7 +184,7 @@ impl Terminal {
         filter.pass(past.offset, past.bytes);
         let sizes = if past.size == spec.size { VecDeque::new() } else { VecDeque::from([(ring.end(), spec.size)]) };
         let state = State {
-            journal: Journal::new(ring.start(), clock.at(Utc::now()), spec.size),
+            journal: Journal::new(ring.start(), now(&clock), spec.size),
             ring,
             filter,
             size: spec.size,
@@ -461,8 +462,8 @@ impl Terminal {
         self.changed.send_replace(());
     }
 
-    fn now(&self) -> chrono::DateTime<Utc> {
-        self.clock.at(Utc::now())
+    fn now(&self) -> DateTime<Utc> {
+        now(&self.clock)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -770,6 +771,11 @@ impl LiveTerminals {
     fn lock(&self) -> MutexGuard<'_, Terminals> {
         self.terminals.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "no database is asked on the way of the bytes, so its clock is not either")]
+fn now(clock: &Clock) -> DateTime<Utc> {
+    clock.at(Utc::now())
 }
 
 /// Hands on what becomes of a line.

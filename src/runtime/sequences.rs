@@ -140,6 +140,7 @@ enum State {
 
 /// What an operating system command says, as far as it was read.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was read, beside any other")]
 struct Text {
     number: u16,
     /// The number is none.
@@ -333,14 +334,17 @@ impl Filter {
             return matches!(end, b'c' | b'n' | b'p' | b'q' | b't' | b'u' | b'w' | b'x' | b'y');
         }
         match (self.prefix(), self.intermediates(), end) {
-            (_, b"", b'c') | (None | Some(b'?'), b"", b'n') => true,
-            (_, b"$", b'p' | b'u' | b'w')
+            (_, b"", b'c')
+            | (None | Some(b'?'), b"", b'n')
+            | (Some(b'>'), b"", b'q')
+            | (Some(b'?'), b"", b'u' | b'S' | b'm' | b'g')
+            | (None, b"", b'x')
+            | (_, b"$", b'p' | b'u' | b'w')
             | (_, b"*", b'y')
             | (_, b"&", b'u')
             | (_, b"\"", b'v')
             | (_, b"'", b'|')
             | (_, b"#", b'|' | b'R') => true,
-            (Some(b'>'), b"", b'q') | (Some(b'?'), b"", b'u' | b'S' | b'm' | b'g') | (None, b"", b'x') => true,
             (None, b"", b't') => matches!(self.number(), 11 | 13..=16 | 18..=21),
             _ => false,
         }

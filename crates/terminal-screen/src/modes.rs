@@ -18,6 +18,7 @@ const SEQUENCE_BYTES_MAX: usize = 64;
 
 /// The modes that are set, as far as a program's output tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mode of its own, and any may be set beside any other")]
 pub struct Modes {
     mouse: Option<u16>,
     mouse_encoding: Option<u16>,

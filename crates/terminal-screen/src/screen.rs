@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use avt::{Cell, Color, Line, Observation, Observer, Pen, Terminal};
+use avt::{Cell, Color, Line, Observation, Observer, Pen, ScreenKind, Terminal};
 
 use crate::{
     modes::{ModeReader, Modes},
@@ -192,8 +192,25 @@ impl Screen {
         // model ends its own part with a sequence that is not finished yet, if there is one.
         let mut drawing = format!("\u{1b}c{}", self.modes.modes);
         self.draw_scrollback(&mut drawing);
-        drawing.push_str(&self.terminal.dump());
+        drawing.push_str(&self.draw_screens());
         drawing.into_bytes()
+    }
+
+    /// The model's own drawing without the spaces that end its rows: the other terminal is blank, and what is selected
+    /// there shall not end in spaces that nobody printed.
+    fn draw_screens(&self) -> String {
+        let drawing = self.terminal.dump();
+        let mut blanks = blanks_at_row_ends(self.terminal.primary_screen());
+        if self.terminal.active_screen_kind() == ScreenKind::Alternate {
+            blanks.extend(blanks_at_row_ends(self.terminal.screen()));
+        }
+        let rows: Vec<&str> = drawing.split("\r\n").collect();
+        if rows.len() != blanks.len() + 1 {
+            // Drawn in a way that is not known here.
+            return drawing;
+        }
+        let ended = rows.iter().zip(&blanks).map(|(row, blanks)| without_blanks(row, *blanks));
+        ended.chain(rows.last().copied()).collect::<Vec<_>>().join("\r\n")
     }
 
     fn draw_scrollback(&self, drawing: &mut String) {
@@ -212,7 +229,12 @@ impl Screen {
         if lines.is_empty() {
             return;
         }
+        let wraps = lines.back().is_some_and(|line| !line.ends_with("\r\n"));
         drawing.extend(lines);
+        // What goes on on the screen would be drawn over it.
+        if wraps {
+            drawing.push_str("\r\n");
+        }
         // Moves them above the screen, which the rest then fills from its first row.
         drawing.push_str(&"\n".repeat(usize::from(self.size.rows) - 1));
         drawing.push_str("\u{1b}[H");
@@ -293,6 +315,29 @@ fn blank(size: Size) -> Terminal {
     Terminal::with_scrollback(cols, rows, Some(SCROLLBACK_LINES)).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
+/// How many blank cells end each row that is drawn with a line break behind it.
+fn blanks_at_row_ends(screen: avt::Screen<'_>) -> Vec<usize> {
+    let rows: Vec<(bool, usize, usize)> = screen
+        .visible_lines()
+        .map(|line| {
+            let blank = |cell: &&Cell| cell.char() == ' ' && cell.width() == 1 && cell.pen().is_default();
+            (line.is_wrapped(), line.cells().iter().rev().take_while(blank).count(), line.cells().len())
+        })
+        .collect();
+    // Blank rows at the end of the screen are not drawn, but for one that a wrapped row goes on in.
+    let continued = |index: usize| index > 0 && rows[index - 1].0;
+    let drawn = (0..rows.len()).rev().find(|index| rows[*index].0 || rows[*index].1 < rows[*index].2 || continued(*index));
+    let drawn = drawn.map_or(0, |last| last + 1).min(rows.len().saturating_sub(1));
+    rows[..drawn].iter().filter(|(wrapped, ..)| !wrapped).map(|(_, blanks, _)| *blanks).collect()
+}
+
+/// A drawn row without the blanks that end it, which are drawn as one and its repetitions (REP), or as they are.
+fn without_blanks(row: &str, blanks: usize) -> &str {
+    let Some(repeated) = blanks.checked_sub(1) else { return row };
+    let ended = row.strip_suffix(&format!(" \u{1b}[{repeated}b")).or_else(|| row.strip_suffix(&" ".repeat(blanks)));
+    ended.unwrap_or(row)
+}
+
 fn row(line: &Line) -> Row {
     let text = line.text();
     let wrapped = line.is_wrapped();
@@ -354,7 +399,6 @@ fn rendition(pen: &Pen) -> String {
 
 #[cfg(test)]
 mod tests {
-    use avt::ScreenKind;
     use proptest::prelude::*;
 
     use super::*;
@@ -406,6 +450,18 @@ mod tests {
         drawing.extend_from_slice(screen.pending());
         drawing.extend_from_slice(b"\xac");
         assert_eq!(shown(&drawing, size(10, 2)).view().lines[0], "a\u{20ac}");
+    }
+
+    #[test]
+    fn a_drawing_ends_no_row_in_spaces_that_nobody_printed() {
+        let screen = shown(b"one\r\n\r\ntwo  \x1b[44m  \x1b[m\r\nlong enough to be wrapped here\r\nend", size(20, 10));
+        let drawing = String::from_utf8(screen.snapshot()).unwrap();
+        let rows = "one\r\n\r\ntwo  \u{1b}[44m  \u{1b}[49m\r\nlong enough to be wrapped here\r\nend\r\n";
+        assert!(drawing.contains(rows), "{drawing:?}");
+        let at = size(20, 3);
+        let wrapped = shown("0123456789".repeat(9).as_bytes(), at);
+        let again = shown(&wrapped.snapshot(), at);
+        assert_eq!(again.lines().concat(), "0123456789".repeat(9));
     }
 
     #[test]
