@@ -69,12 +69,23 @@ mod tests {
     #[test]
     fn names_that_others_may_point_here_are_not_ours() {
         let hosts = HostNames::new(["https://agents.example.com/base", "http://Console.example:5173"], ["teams.example"]);
-        for own in ["agents.example.com", "AGENTS.example.com.:443", "console.example:1", "127.0.0.1:3000", "[::1]:3000", "10.1.2.3",
-            "localhost:3000", "raven.localhost", "acme.teams.example", "teams.example:443"]
-        {
+        for own in [
+            "agents.example.com",
+            "AGENTS.example.com.:443",
+            "console.example:1",
+            "127.0.0.1:3000",
+            "[::1]:3000",
+            "10.1.2.3",
+            "localhost:3000",
+            "raven.localhost",
+            "acme.teams.example",
+            "teams.example:443",
+        ] {
             assert!(hosts.has(own.as_bytes()), "{own}");
         }
-        for foreign in ["", ":80", "evil.example", "agents.example.com.evil", "notteams.example", "127.0.0.1.evil.example", "[::1", "localhost.evil"] {
+        for foreign in
+            ["", ":80", "evil.example", "agents.example.com.evil", "notteams.example", "127.0.0.1.evil.example", "[::1", "localhost.evil"]
+        {
             assert!(!hosts.has(foreign.as_bytes()), "{foreign}");
         }
         assert!(!hosts.has(b"\xff"));

@@ -63,7 +63,12 @@ pub(super) async fn admit(app: &App, socket: &SocketRef, Claim(name): Claim, sec
     }
 }
 
-async fn open(app: &App, headers: &HeaderMap, name: &str, secret: Option<&str>) -> Result<(TerminalSession, LegacyUpstream), TerminalProblem> {
+async fn open(
+    app: &App,
+    headers: &HeaderMap,
+    name: &str,
+    secret: Option<&str>,
+) -> Result<(TerminalSession, LegacyUpstream), TerminalProblem> {
     let in_header = || headers.get(WEBHOOK_SECRET_HEADER).map(axum::http::HeaderValue::as_bytes);
     let presented = secret.map(str::as_bytes).or_else(in_header).unwrap_or_default();
     if !input::is_secret(presented, app.settings.webhook_secret.as_deref()) {

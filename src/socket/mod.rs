@@ -320,7 +320,6 @@ fn tell(socket: &SocketRef, problem: TerminalProblem) {
     }
 }
 
-
 /// Tells a socket that it may not be here, by the event that its namespace uses, and disconnects it.
 fn refuse(socket: &SocketRef) {
     let one_too_many = socket.extensions.get::<OneTooMany>().is_some();

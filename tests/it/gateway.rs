@@ -269,14 +269,46 @@ fn malformed() -> Vec<Vec<Message>> {
     let text = |packet: &str| vec![Message::text(packet.to_owned())];
     let deep = "[".repeat(100_000);
     let mut cases: Vec<Vec<Message>> = [
-        "", "4", "9", "4é", "42", "42/terminal", "42/terminal,", "42/terminal,{}", "42/terminal,[]", "42/terminal,[1]", "42/terminal,[null]",
-        "42/terminal,[\"attach\"", "42/terminal,[\"attach\",{\"sessionId\":", "42/nowhere,[\"attach\",{}]", "40/nowhere,", "40/../etc,",
-        "40/terminal,{\"token\":[[[[]]]]}", "40/terminal,", "41/terminal,", "43/terminal,7[]", "43/terminal,99999999999999999999[]",
-        "42/terminal,99999999999999999999[\"attach\",{}]", "451-/terminal,[\"input\",{\"_placeholder\":true,\"num\":0}]",
-        "45999999999-/terminal,[\"input\"]", "45-/terminal,[\"input\"]", "46/terminal,1[]", "1", "2", "3probe", "5", "6", "0{}",
-        "42/terminal,[\"input\",{}]", "42/terminal,[\"resize\",{\"cols\":1e400,\"rows\":-1}]", "42/terminal,[\"disconnect\"]",
-        "42/terminal,[\"connect\"]", "42/terminal,[\"acknowledge\",{\"offset\":-1}]", "42/terminal,[\"__proto__\",{\"__proto__\":1}]",
-        "42/terminal,[\"attach\",{\"sessionId\":\"\\u0000\",\"agentId\":7}]", "42/terminal,[\"attach\",{\"agentId\":\"\\ud800\"}]",
+        "",
+        "4",
+        "9",
+        "4é",
+        "42",
+        "42/terminal",
+        "42/terminal,",
+        "42/terminal,{}",
+        "42/terminal,[]",
+        "42/terminal,[1]",
+        "42/terminal,[null]",
+        "42/terminal,[\"attach\"",
+        "42/terminal,[\"attach\",{\"sessionId\":",
+        "42/nowhere,[\"attach\",{}]",
+        "40/nowhere,",
+        "40/../etc,",
+        "40/terminal,{\"token\":[[[[]]]]}",
+        "40/terminal,",
+        "41/terminal,",
+        "43/terminal,7[]",
+        "43/terminal,99999999999999999999[]",
+        "42/terminal,99999999999999999999[\"attach\",{}]",
+        "451-/terminal,[\"input\",{\"_placeholder\":true,\"num\":0}]",
+        "45999999999-/terminal,[\"input\"]",
+        "45-/terminal,[\"input\"]",
+        "46/terminal,1[]",
+        "1",
+        "2",
+        "3probe",
+        "5",
+        "6",
+        "0{}",
+        "42/terminal,[\"input\",{}]",
+        "42/terminal,[\"resize\",{\"cols\":1e400,\"rows\":-1}]",
+        "42/terminal,[\"disconnect\"]",
+        "42/terminal,[\"connect\"]",
+        "42/terminal,[\"acknowledge\",{\"offset\":-1}]",
+        "42/terminal,[\"__proto__\",{\"__proto__\":1}]",
+        "42/terminal,[\"attach\",{\"sessionId\":\"\\u0000\",\"agentId\":7}]",
+        "42/terminal,[\"attach\",{\"agentId\":\"\\ud800\"}]",
         "42/terminal,[\"attach\",{\"agentId\":\"../../etc\\u001b[2J\"}]",
     ]
     .map(text)
@@ -302,7 +334,8 @@ fn malformed() -> Vec<Vec<Message>> {
     for _ in 0..150 {
         let alphabet = b"0123456789-,/[]{}\"\\:atnue \x1b_";
         let length = random() % 60;
-        let noise: String = (0..length).map(|_| char::from(alphabet[usize::try_from(random()).unwrap_or_default() % alphabet.len()])).collect();
+        let noise: String =
+            (0..length).map(|_| char::from(alphabet[usize::try_from(random()).unwrap_or_default() % alphabet.len()])).collect();
         cases.push(vec![Message::text(format!("4{noise}")), Message::text(format!("42/terminal,[\"input\",{noise}"))]);
     }
     cases

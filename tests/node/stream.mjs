@@ -40,13 +40,18 @@ class Reader extends Recorder {
       this.position = offset;
       this.from ??= offset;
     });
-    this.socket.on('data', (piece, stretch) => this.#piece(piece, stretch));
+    // Who waits looks again once a piece was taken in.
+    this.socket.on('data', (piece, stretch) => {
+      this.#piece(piece, stretch);
+      this.record('shown');
+    });
     this.socket.on('screen', (drawing, drawn) => {
       this.drawing = drawing;
       this.screens++;
       this.pieces = [];
       this.from = this.position = drawn.offset;
       this.#acknowledge();
+      this.record('shown');
     });
   }
 
