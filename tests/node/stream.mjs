@@ -160,8 +160,8 @@ async function randomBytesAreExact(shell) {
   const begin = exact.from + exact.bytes().indexOf(markers[0]) + markers[0].length;
   for (let printed = 0; printed < 1_000_000; shell.emit('input', '\r')) {
     printed = Math.min(printed + BURST_BYTES, 1_000_000);
-    // What may yet become a character or a sequence is sent once it is whole.
-    for (const reader of [exact, text]) await reader.until(`${printed} bytes`, () => reader.position >= begin + printed - 4096);
+    // What may yet become a character or a sequence is sent once it is whole, so the burst before has come for certain.
+    for (const reader of [exact, text]) await reader.until(`${printed} bytes`, () => reader.position >= begin + printed - BURST_BYTES);
   }
   const bytes = await exact.shows(markers);
   assertEqual([bytes.length, exact.screens], [1_000_000, 1], 'how many bytes came, and screens');
