@@ -178,13 +178,14 @@ impl<C: Command> Inbox<C> {
         }
         waiting.input_bytes += bytes;
         let left = match waiting.commands.back_mut() {
-            Some((last, before)) if before.0.len() < JOINED_MAX => match last.join(command) {
-                Some(command) => Some((command, asked)),
-                None => {
+            Some((last, before)) if before.0.len() < JOINED_MAX => {
+                if let Some(command) = last.join(command) {
+                    Some((command, asked))
+                } else {
                     before.0.extend(asked.0);
                     None
                 }
-            },
+            }
             Some(_) | None => Some((command, asked)),
         };
         waiting.commands.extend(left);

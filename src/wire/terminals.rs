@@ -149,6 +149,7 @@ pub struct SessionQuery {
 /// `attached`: the answer to `attach` (realtime contract §5.3).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own on the wire")]
 pub struct Attached {
     pub session_id: SessionId,
     pub agent_id: AgentId,

@@ -36,7 +36,7 @@ async fn limited(pool: PgPool, limits: RateLimits, change: impl FnOnce(&mut Conf
 /// Tries to open a connection for sockets; the status of the answer.
 async fn knock(base: &str, host: &str, headers: &[(&str, &str)]) -> u16 {
     let mut stream = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
     let request = format!(
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
