@@ -134,6 +134,8 @@ export function openTerminalLink(
       if (end !== undefined && (end - acknowledged >= acknowledgeEvery || backlog === 0)) acknowledge(end);
     });
   };
+  /** Notes the terminal's size once all that was printed for the earlier one is drawn. */
+  const takeSize = ({ cols, rows }: Size) => term.write('', () => update({ size: { cols, rows } }));
   const acknowledge = (offset: number) => {
     acknowledged = offset;
     if (binary && state.attached && !overflowed) socket.emit('acknowledge', { offset });
@@ -169,10 +171,10 @@ export function openTerminalLink(
     overflowed = false;
     // Before what goes on there, the service waits for nothing.
     acknowledged = offset;
-    update({ size: { cols, rows } });
+    takeSize({ cols, rows });
     draw(new Uint8Array(drawing), offset);
   });
-  socket.on('resized', ({ cols, rows }: Size) => update({ size: { cols, rows } }));
+  socket.on('resized', takeSize);
   socket.on('rights', (rights: { canWrite: boolean; canTerminate: boolean }) => {
     update(rights);
     // The right to type comes with a place of one's own.
