@@ -645,10 +645,13 @@ impl LiveTerminals {
         let (line, inputs) = terminal.legacy_line()?;
         line.tell_gap();
         let (gone, generation) = (CancellationToken::new(), line.generation());
-        let (news, over) = (self.news.clone(), gone.clone());
+        let (news, over, shutdown) = (self.news.clone(), gone.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             report(&news, TerminalNews { session, generation, news: SessionNews::Dialing }).await;
-            over.cancelled().await;
+            tokio::select! {
+                () = over.cancelled() => {}
+                () = shutdown.cancelled() => return,
+            }
             report(&news, TerminalNews { session, generation, news: SessionNews::Lost }).await;
         });
         Some(LegacyUpstream { line, inputs, _gone: gone.drop_guard() })
@@ -753,7 +756,7 @@ pub(super) async fn report(news: &mpsc::Sender<TerminalNews>, told: TerminalNews
 pub(super) mod tests {
     use super::*;
 
-    fn spec() -> TerminalSpec {
+    pub(in crate::runtime) fn spec() -> TerminalSpec {
         TerminalSpec {
             session: SessionId::generate(),
             workspace: WorkspaceId::generate(),

@@ -33,6 +33,11 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// One message from a runtime is at most this long; ours sends 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What is read of a connection at once, in bytes. The library keeps this much per connection and clears it before each
+/// read; its 128 KiB would be most of an idle terminal's memory and of the way of a key's echo. Longer messages get room
+/// of their length.
+const READ_BYTES: usize = 16 * 1024;
+
 /// How long a runtime without our framing may take to greet. One that never does has no terminal behind the
 /// path: the container runtimes take any path for their general socket (RUN-12).
 const GREETING_WITHIN: Duration = Duration::from_secs(5);
@@ -174,7 +179,10 @@ async fn dial(terminal: &Terminal, runtime: &RuntimeClient, framing: Framing) ->
     let request = runtime
         .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &query, protocol)?
         .with_header("x-workspace-id", spec.workspace.to_string());
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let connecting = connect_async_with_config(request, Some(config), true);
     let (socket, _) = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     Ok(socket)
@@ -305,4 +313,101 @@ async fn send_bytes(
 fn resize(size: Size) -> Message {
     let control = Control::Resize { cols: size.cols(), rows: size.rows() };
     Message::text(serde_json::to_string(&control).expect("two numbers always serialise"))
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::{
+        accept_hdr_async,
+        tungstenite::handshake::server::{ErrorResponse, Request, Response},
+    };
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+    use SessionNews::{Connected, Dialing, Lost};
+
+    use super::*;
+    use crate::{
+        model::clock::Clock,
+        runtime::{LiveTerminals, Start, View, pty::tests::spec},
+    };
+
+    /// Serves one stream to one connection after the other: each breaks at its cut, and the last one stays.
+    async fn serve(listener: TcpListener, stream: Bytes, cuts: [usize; 4]) {
+        for cut in cuts {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut since = 0;
+            #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+            let greet = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                since = request.uri().query().unwrap().trim_start_matches("since=").parse().unwrap();
+                response.headers_mut().insert("sec-websocket-protocol", TERMINAL_PROTOCOL.parse().unwrap());
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(socket, greet).await.unwrap();
+            // It repeats some of what the service has, as a runtime may.
+            let mut position = since / 2;
+            let greeting =
+                serde_json::json!({"type": "connected", "agentId": "a", "timestamp": "2026-01-01T00:00:00Z", "offset": position});
+            socket.send(Message::text(greeting.to_string())).await.unwrap();
+            let mut length = 1;
+            while position < cut {
+                let end = (position + length).min(cut);
+                socket.send(Message::Binary(stream.slice(position..end))).await.unwrap();
+                position = end;
+                length = length * 3 % 7919 + 1;
+            }
+            if cut == stream.len() {
+                while socket.next().await.is_some_and(|message| message.is_ok()) {}
+            }
+        }
+    }
+
+    /// RT-22: whatever happens to the connection, every byte is shown once, to who stayed and to who came back.
+    #[tokio::test]
+    async fn a_connection_that_breaks_again_and_again_loses_and_repeats_nothing() {
+        let stream: Vec<u8> = std::iter::successors(Some(1u32), |seed| Some(seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)))
+            .map(|seed| seed.to_be_bytes()[0])
+            .filter(|byte| !matches!(byte, 0x05 | 0x1b | 0xc2))
+            .take(200_000)
+            .chain(*b"end.")
+            .collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = RuntimeClient::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let serving = tokio::spawn(serve(listener, Bytes::from(stream.clone()), [1000, 60_001, 60_002, stream.len()]));
+        let (news, mut told) = mpsc::channel(64);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        let spec = spec();
+        terminals.open(&runtime, spec.clone());
+        let terminal = terminals.get(spec.session).unwrap();
+
+        let watch = async |leaves: bool| {
+            let (mut viewer, mut seen) = (terminal.view(Start::From(0)), Vec::new());
+            while seen.len() < stream.len() {
+                match viewer.next().await {
+                    Some(View::Output { offset, bytes }) => {
+                        assert_eq!(offset, seen.len() as u64);
+                        seen.extend_from_slice(&bytes);
+                        if leaves {
+                            viewer = terminal.view(Start::From(viewer.position().unwrap()));
+                        }
+                    }
+                    Some(View::Status { .. } | View::Resized(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Sha256::digest(&seen)
+        };
+        let watching = async { tokio::join!(watch(false), watch(true)) };
+        let (stayed, came_back) = timeout(Duration::from_mins(1), watching).await.unwrap();
+        assert_eq!((stayed, came_back), (Sha256::digest(&stream), Sha256::digest(&stream)));
+
+        let mut heard = Vec::new();
+        while let Ok(news) = told.try_recv() {
+            heard.push((news.generation, news.news));
+        }
+        let of = |generation: u64| heard.iter().filter(|(of, _)| *of == generation).map(|(_, news)| *news).collect::<Vec<_>>();
+        assert_eq!((of(1), of(4)), (vec![Dialing, Connected, Lost], vec![Dialing, Connected]));
+        serving.abort();
+    }
 }

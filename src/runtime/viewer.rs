@@ -277,7 +277,7 @@ mod tests {
                 let mut viewer = terminal.view(Start::From(from));
                 terminal.finish();
                 let (seen, screens) = shown(&mut viewer).await;
-                assert_eq!(screens, []);
+                assert!(screens.is_empty());
                 assert_eq!(seen, bytes[usize::try_from(from).unwrap()..]);
             });
         }

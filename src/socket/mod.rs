@@ -127,9 +127,11 @@ enum Doors {
 struct Gone(CancellationToken);
 
 impl Gone {
-    /// Has the end of a socket noted.
+    /// Has the end of a socket noted, which ends with its connection at the latest: one that was connected twice to a
+    /// namespace is not told of.
     fn watch(socket: &SocketRef) -> Self {
-        let gone = Self(CancellationToken::new());
+        let connection = socket.req_parts().extensions.get::<Outlet>();
+        let gone = Self(connection.map_or_else(CancellationToken::new, |outlet| outlet.ended().child_token()));
         socket.extensions.insert(gone.clone());
         let left = gone.0.clone();
         socket.on_disconnect(async move || left.cancel());

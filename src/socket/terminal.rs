@@ -179,8 +179,11 @@ impl Seat {
     }
 
     async fn attach(&mut self, wanted: &Wanted, terms: Terms) -> Result<(), TerminalProblem> {
-        self.leave().await;
         let (Attachment { session, viewer, writer }, ticket) = self.open(wanted, terms).await?;
+        // To attach again to the same session is a plain resync.
+        if let Some(left) = self.stop_showing().await.filter(|left| *left != session.id) {
+            self.note_leaving(left).await;
+        }
         let attached = Attached {
             session_id: session.id,
             agent_id: session.agent.clone(),
@@ -205,7 +208,9 @@ impl Seat {
     async fn open(&self, wanted: &Wanted, terms: Terms) -> Result<(Attachment, Ticket), TerminalProblem> {
         let mut tx = self.app.begin().await.map_err(unavailable)?;
         let session = terminals::wanted(&mut tx, &self.person, wanted).await.map_err(problem_of)?;
-        let ticket = self.admit(session.id)?;
+        // Who is there already needs no other place.
+        let own = u32::from(self.place.as_ref().is_some_and(|place| place.session == session.id));
+        let ticket = self.admit(session.id, own)?;
         let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await.map_err(unavailable)?;
         let start = terms.offset.map_or(Start::Screen, Start::From);
         let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session, start).await;
@@ -215,8 +220,8 @@ impl Seat {
     }
 
     /// A place among those who watch the session.
-    fn admit(&self, session: SessionId) -> Result<Ticket, TerminalProblem> {
-        let viewers_max = self.app.settings.rate_limits.as_ref().map_or(u32::MAX, |limits| limits.viewers_by_session);
+    fn admit(&self, session: SessionId, own: u32) -> Result<Ticket, TerminalProblem> {
+        let viewers_max = self.app.settings.rate_limits.as_ref().map_or(u32::MAX, |limits| limits.viewers_by_session.saturating_add(own));
         self.audience.admit(session, viewers_max).ok_or(TerminalProblem::TOO_MANY_VIEWERS)
     }
 
@@ -255,18 +260,31 @@ impl Seat {
 
     /// Gives the place up; whether there was one.
     async fn leave(&mut self) -> bool {
-        let Some(place) = self.place.take() else { return false };
+        let Some(session) = self.stop_showing().await else { return false };
+        self.note_leaving(session).await;
+        true
+    }
+
+    /// Shows nothing any more: what comes next is behind all that was shown. The session that was left.
+    async fn stop_showing(&mut self) -> Option<SessionId> {
+        let place = self.place.take()?;
         place.show.abort();
+        if place.show.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!(session.id = %place.session, "a terminal could not be shown to its end");
+        }
+        Some(place.session)
+    }
+
+    async fn note_leaving(&self, session: SessionId) {
         let leave = async {
             let mut tx = self.app.begin().await?;
-            terminals::detach(&mut tx, &self.person, place.session).await?;
+            terminals::detach(&mut tx, &self.person, session).await?;
             tx.commit().await
         };
         if let Err(error) = leave.await {
             let error: StorageError = error;
             tracing::warn!(error = &error as &dyn std::error::Error, "a viewer who left is still noted");
         }
-        true
     }
 }
 

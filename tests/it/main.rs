@@ -36,6 +36,7 @@ mod program;
 mod properties;
 mod reference;
 mod runtimes;
+mod screens;
 mod settings;
 mod sockets;
 mod spawns;

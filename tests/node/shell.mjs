@@ -1,4 +1,5 @@
 /** A viewer of a terminal in which a POSIX shell runs, as the original web UI's client is one. */
+import headless from '@xterm/headless';
 import { assert, Recorder } from './lib.mjs';
 
 /** One viewer: its socket, and the text it shows since it was last told to start over. */
@@ -68,4 +69,13 @@ export class Shell extends Recorder {
   }
 
   static #commands = 0;
+}
+
+/** Lines of a terminal's screen and its cursor, after what it was sent. */
+export async function emulated(texts, { cols, rows }) {
+  const terminal = new headless.Terminal({ cols, rows, allowProposedApi: true, scrollback: 200 });
+  for (const text of texts) await new Promise((resolve) => terminal.write(text, resolve));
+  const { active } = terminal.buffer;
+  const lines = Array.from({ length: rows }, (_, row) => active.getLine(active.baseY + row)?.translateToString().trimEnd() ?? '');
+  return { lines, cursor: [active.cursorX, active.cursorY] };
 }

@@ -183,6 +183,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.outlet.ended().cancel();
+    }
+}
+
 /// What a write or a flush had the kernel take.
 trait Taken {
     fn bytes(&self) -> usize;
@@ -316,6 +322,29 @@ mod tests {
         let bodies: Vec<&str> = answers.lines().filter(|line| line.starts_with("127.0.0.1")).collect();
         // The second follows the first without a line end of its own.
         assert!(answers.contains("127.0.0.1 0") && bodies.len() <= 2, "{answers}");
+    }
+
+    #[tokio::test]
+    async fn who_holds_on_to_a_connection_hears_of_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let (held, mut holds) = tokio::sync::mpsc::channel(2);
+        let hold = async move |axum::Extension(outlet): axum::Extension<Outlet>| held.send(outlet).await.unwrap();
+        tasks.spawn(serve(listener, Router::new().fallback(hold), bounds(8), tasks.clone(), closing.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for closed_by_us in [false, true] {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let outlet = holds.recv().await.unwrap();
+            assert!(!outlet.ended().is_cancelled());
+            if closed_by_us {
+                outlet.close();
+            } else {
+                stream = TcpStream::connect(address).await.unwrap();
+            }
+            timeout(SOON, outlet.ended().cancelled()).await.unwrap();
+        }
+        closing.cancel();
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Tells how many bytes of one connection the kernel has taken, so that whoever sends over it through
 /// other code can keep what waits in between small. Clones are of the same connection.
@@ -23,6 +24,7 @@ struct Flow {
     moved: Notify,
     closed: AtomicBool,
     reader: AtomicWaker,
+    ended: CancellationToken,
 }
 
 impl Outlet {
@@ -54,6 +56,12 @@ impl Outlet {
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
         self.0.reader.wake();
+    }
+
+    /// Cancelled once the connection is no more, whoever still holds what came over it.
+    #[must_use]
+    pub fn ended(&self) -> &CancellationToken {
+        &self.0.ended
     }
 
     pub(crate) fn took(&self, bytes: usize) {

@@ -150,7 +150,7 @@ impl Display for Modes {
 pub(crate) struct ModeReader {
     pub(crate) modes: Modes,
     state: State,
-    /// What stands between `ESC [` and the end of a sequence.
+    /// What stands between `ESC [`, or U+009B, and the end of a sequence.
     parameters: Vec<u8>,
 }
 
@@ -160,6 +160,8 @@ enum State {
     #[default]
     Text,
     Escape,
+    /// After the first byte of U+0080 to U+00BF, of which U+009B means `ESC [`.
+    Lead,
     Sequence,
 }
 
@@ -173,7 +175,7 @@ impl ModeReader {
         loop {
             if self.state == State::Text {
                 // Text without any escape is the usual case and is passed over at once.
-                let Some(escape) = memchr::memchr(0x1b, rest) else { return };
+                let Some(escape) = memchr::memchr2(0x1b, 0xc2, rest) else { return };
                 rest = &rest[escape..];
             }
             let Some((byte, after)) = rest.split_first() else { return };
@@ -185,7 +187,8 @@ impl ModeReader {
     fn step(&mut self, byte: u8) -> State {
         match (self.state, byte) {
             (_, 0x1b) => State::Escape,
-            (State::Escape, b'[') => {
+            (_, 0xc2) => State::Lead,
+            (State::Escape, b'[') | (State::Lead, 0x9b) => {
                 self.parameters.clear();
                 State::Sequence
             }
@@ -201,7 +204,7 @@ impl ModeReader {
                 self.parameters.push(byte);
                 State::Sequence
             }
-            (State::Sequence | State::Text, _) => State::Text,
+            (State::Sequence | State::Lead | State::Text, _) => State::Text,
         }
     }
 }
@@ -233,6 +236,11 @@ mod tests {
     fn the_mouse_mode_that_was_set_last_counts() {
         assert_eq!(read("\u{1b}[?1003h\u{1b}[?1000;1006h").to_string(), "\u{1b}[?1000h\u{1b}[?1006h");
         assert_eq!(read("\u{1b}[?1003;1006h\u{1b}[?1000l").to_string(), "\u{1b}[?1006h");
+    }
+
+    #[test]
+    fn a_control_of_one_code_point_begins_a_sequence_too() {
+        assert_eq!(read("\u{ab}\u{9b}?1006h\u{a0}[?2004h").to_string(), "\u{1b}[?1006h");
     }
 
     #[test]
