@@ -121,7 +121,8 @@ pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets
 
 /// Greets a proven socket, or shows a stranger out.
 pub(super) fn connected(socket: &SocketRef) {
-    let Some(seat) = socket.extensions.get::<Seat>() else { return super::refuse(socket) };
+    let seat = socket.extensions.get::<Seat>().filter(|_| !super::was_shown_out(socket));
+    let Some(seat) = seat else { return super::refuse(socket) };
     let listener = seat.listener();
     if socket.emit("mcp:connected", &json!({"userId": listener.user(), "workspaceId": listener.workspace})).is_err() {
         tracing::debug!("a socket left before it was greeted");

@@ -69,8 +69,8 @@ pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets
 /// Lets a proven socket's task begin, or shows a stranger out.
 pub(super) fn connected(socket: &SocketRef) {
     match socket.extensions.get::<Seat>() {
-        Some(seat) => seat.greeted(),
-        None => super::refuse(socket),
+        Some(seat) if !super::was_shown_out(socket) => seat.greeted(),
+        Some(_) | None => super::refuse(socket),
     }
 }
 

@@ -140,6 +140,10 @@ impl Gone {
     }
 }
 
+/// Marks a socket that was told to leave, which may be before it is connected.
+#[derive(Clone)]
+struct ShownOut;
+
 /// Marks a socket whose holder has too many.
 #[derive(Clone)]
 struct OneTooMany;
@@ -313,9 +317,14 @@ fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
     own.then(|| input::cookie(headers, input::SESSION_COOKIE)).flatten()
 }
 
+/// Whether a socket was told to leave while it was let in: it is connected all the same, and told again.
+fn was_shown_out(socket: &SocketRef) -> bool {
+    socket.extensions.get::<ShownOut>().is_some()
+}
+
 /// Disconnects a socket that came in as nobody.
 fn refuse_strangers(socket: &SocketRef) {
-    if socket.extensions.get::<Holder>().is_none() && socket.extensions.get::<legacy::Runtime>().is_none() {
+    if was_shown_out(socket) || socket.extensions.get::<Holder>().is_none() && socket.extensions.get::<legacy::Runtime>().is_none() {
         refuse(socket);
     }
 }
@@ -329,6 +338,7 @@ fn tell(socket: &SocketRef, problem: TerminalProblem) {
 
 /// Tells a socket that it may not be here, by the event that its namespace uses, and disconnects it.
 fn refuse(socket: &SocketRef) {
+    socket.extensions.insert(ShownOut);
     let one_too_many = socket.extensions.get::<OneTooMany>().is_some();
     let told_why = socket.extensions.get::<legacy::Refused>();
     let told = match (socket.ns(), one_too_many) {
