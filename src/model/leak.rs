@@ -347,7 +347,7 @@ mod tests {
         assert!(masker.push(at(), b"mcp_").is_empty());
         let released: usize = masker.push(at(), &[b'\n'; 5000]).iter().map(|(_, part)| part.len()).sum();
         assert_eq!(released, 5004);
-        assert_eq!(masker.push(at(), "a\u{1f600}".as_bytes().split_at(3).0), [(at(), b"a".to_vec())]);
+        assert_eq!(masker.push(at(), "x\u{1f600}".as_bytes().split_at(3).0), [(at(), b"x".to_vec())]);
     }
 
     proptest! {
