@@ -189,12 +189,10 @@ impl Masker {
     fn scan(&mut self, at: DateTime<Utc>, byte: u8) {
         match (self.escape, byte) {
             (_, 0x1b) => self.escape = Escape::Begun,
-            // CAN and SUB end a sequence.
-            (_, 0x18 | 0x1a) => self.escape = Escape::None,
             (Escape::Begun, b'[') => self.escape = Escape::Control,
             (Escape::Begun, 0x20..=0x2f) | (Escape::Control, 0x20..=0x3f) => {}
-            // What names a title or a link is scanned like text.
-            (Escape::Begun, _) => self.escape = Escape::None,
+            // CAN and SUB end a sequence. What names a title or a link is scanned like text.
+            (_, 0x18 | 0x1a) | (Escape::Begun, _) => self.escape = Escape::None,
             (Escape::Control, final_byte) => {
                 self.escape = Escape::None;
                 // Movements of the cursor break a line, too.
