@@ -233,12 +233,11 @@ impl Download {
                 return Ok(None);
             }
             let next = self.playback.next(&mut *self.app.read().await?).await?;
-            match next {
-                Some((size, moments)) => self.form.write(size, &moments, &mut text),
-                None => {
-                    self.form.finish(&mut text);
-                    self.is_over = true;
-                }
+            if let Some((size, moments)) = next {
+                self.form.write(size, &moments, &mut text);
+            } else {
+                self.form.finish(&mut text);
+                self.is_over = true;
             }
         }
         Ok(Some((text.into(), self)))

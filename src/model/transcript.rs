@@ -58,10 +58,9 @@ impl Plain {
     fn read(&mut self, bytes: &[u8], mut take: impl FnMut(usize, Glyph)) {
         for (index, byte) in bytes.iter().copied().enumerate() {
             match (self.state, byte) {
-                (State::Text, 0x07) => self.state = State::Ground,
                 (State::Text, 0x1b) => self.state = State::TextEscape,
-                (State::TextEscape, b'\\') | (_, 0x18 | 0x1a) => self.state = State::Ground,
-                (State::Text, _) => {}
+                (State::Text, 0x07) | (State::TextEscape, b'\\') | (_, 0x18 | 0x1a) => self.state = State::Ground,
+                (State::Text, _) | (State::Escape | State::TextEscape, 0x20..=0x2f) => {}
                 (_, 0x1b) => {
                     self.pending.clear();
                     self.state = State::Escape;
@@ -71,7 +70,6 @@ impl Plain {
                     self.state = State::Control;
                 }
                 (State::Escape | State::TextEscape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = State::Text,
-                (State::Escape | State::TextEscape, 0x20..=0x2f) => {}
                 (State::Escape | State::TextEscape, _) => {
                     self.state = State::Ground;
                     if matches!(byte, b'c' | b'D' | b'E' | b'M' | b'8') {

@@ -1,5 +1,7 @@
 //! Recordings of terminals as the REST API shows them, and as players read them (asciicast v2 and v3).
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -305,7 +307,7 @@ impl Cast {
         let micros = (at - since).num_microseconds().unwrap_or(0).max(0);
         self.last = self.last.max(at);
         // Numbers with exactly six digits behind the point, which a floating-point number would not keep for long.
-        into.push_str(&format!("[{}.{:06}, ", micros / 1_000_000, micros % 1_000_000));
+        write!(into, "[{}.{:06}, ", micros / 1_000_000, micros % 1_000_000).expect("writing to a string cannot fail");
         into.push_str(&Value::from(code).to_string());
         into.push_str(", ");
         into.push_str(&Value::from(data).to_string());
