@@ -38,4 +38,5 @@ mod settings;
 mod sockets;
 mod spawns;
 mod support;
+mod terminals_under_load;
 mod webhooks;
