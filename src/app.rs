@@ -15,7 +15,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::{clock::Clock, policy::Policy, token::Tokens},
+    model::{clock::Clock, origin::HostNames, policy::Policy, token::Tokens},
     runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
@@ -37,6 +37,8 @@ pub struct Settings {
     pub key_registration_token: Option<String>,
     /// Origins beside our own whose pages may use the service from a browser.
     pub cors_origins: Vec<String>,
+    /// Names under which browsers may ask for sockets; `None` where nobody knows them.
+    pub host_names: Option<HostNames>,
     /// Proxies that are believed when they say whom they speak for.
     pub trusted_proxies: Vec<IpNet>,
     pub rate_limits: Option<RateLimits>,

@@ -90,6 +90,19 @@ pub struct RateLimits {
     pub refused_by_credential: Quota,
     /// Tool calls with one key: thirty a second, far beyond what an agent that thinks in between makes.
     pub calls_by_key: Quota,
+    /// Connections from one address: two hundred browsers behind it, each with some requests and sockets.
+    pub connections_by_address: u32,
+    /// Socket.io connections from one address at once; a page has one and another for each terminal.
+    pub sockets_by_address: u32,
+    /// Sockets of one person at once, in all namespaces: thirty pages with a terminal each.
+    pub sockets_by_person: u32,
+    /// Sockets opened with one API key at once: an agent needs one.
+    pub sockets_by_key: u32,
+    /// Sockets attached to one terminal at once.
+    pub viewers_by_session: u32,
+    /// Events of one socket: a paste in pieces and keys that repeat fit in, and five hundred a second are ten times
+    /// what somebody does with a mouse.
+    pub events_by_socket: Quota,
 }
 
 impl RateLimits {
@@ -106,6 +119,12 @@ impl RateLimits {
         refused_by_address: Quota::new(60, 60),
         refused_by_credential: Quota::new(10, 10),
         calls_by_key: Quota::new(300, 1_800),
+        connections_by_address: 1_000,
+        sockets_by_address: 200,
+        sockets_by_person: 100,
+        sockets_by_key: 20,
+        viewers_by_session: 500,
+        events_by_socket: Quota::new(4_000, 30_000),
     };
 
     /// Every budget that many times as large.
@@ -123,6 +142,12 @@ impl RateLimits {
             refused_by_address: self.refused_by_address.times(factor),
             refused_by_credential: self.refused_by_credential.times(factor),
             calls_by_key: self.calls_by_key.times(factor),
+            connections_by_address: self.connections_by_address.saturating_mul(factor),
+            sockets_by_address: self.sockets_by_address.saturating_mul(factor),
+            sockets_by_person: self.sockets_by_person.saturating_mul(factor),
+            sockets_by_key: self.sockets_by_key.saturating_mul(factor),
+            viewers_by_session: self.viewers_by_session.saturating_mul(factor),
+            events_by_socket: self.events_by_socket.times(factor),
         }
     }
 }

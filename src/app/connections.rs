@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::model::{
     actor::{KeyHolder, Person, Standing, Subject},
+    ids::UserId,
     workspace::Role,
 };
 
@@ -46,6 +47,14 @@ impl Holder {
         }
     }
 
+    /// Who has what is opened counted against them.
+    fn account(&self) -> Account {
+        match self {
+            Self::Person(person) => Account::Person(person.user),
+            Self::Key(holder) => Account::Key(holder.key_id().to_owned()),
+        }
+    }
+
     /// The role of the person behind it; `None` for an agent.
     fn role(&self) -> Option<Role> {
         match self {
@@ -53,6 +62,12 @@ impl Holder {
             Self::Key(KeyHolder::Agent(_)) => None,
         }
     }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Account {
+    Person(UserId),
+    Key(String),
 }
 
 struct Entry {
@@ -65,6 +80,8 @@ struct Entry {
 struct State {
     next: u64,
     open: HashMap<u64, Entry>,
+    /// The sockets of each who has any.
+    sockets: HashMap<Account, u32>,
 }
 
 /// See the module.
@@ -90,7 +107,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.all.state().open.remove(&self.id);
+        self.all.state().remove(self.id);
         self.all.closed.notify_waiters();
     }
 }
@@ -106,6 +123,28 @@ pub struct Closed {
     pub streams: u64,
 }
 
+impl State {
+    fn add(&mut self, kind: Kind, holder: Holder, ended: CancellationToken) -> u64 {
+        if kind == Kind::Socket {
+            *self.sockets.entry(holder.account()).or_default() += 1;
+        }
+        self.next += 1;
+        self.open.insert(self.next, Entry { kind, holder, ended });
+        self.next
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(Entry { kind: Kind::Socket, holder, .. }) = self.open.remove(&id) else { return };
+        let account = holder.account();
+        if let Some(sockets) = self.sockets.get_mut(&account) {
+            *sockets -= 1;
+            if *sockets == 0 {
+                self.sockets.remove(&account);
+            }
+        }
+    }
+}
+
 impl Connections {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is a single step, so a panic elsewhere leaves it whole.
@@ -116,11 +155,21 @@ impl Connections {
     #[must_use]
     pub fn enter(self: &Arc<Self>, kind: Kind, holder: Holder) -> Connection {
         let ended = CancellationToken::new();
-        let mut state = self.state();
-        state.next += 1;
-        let id = state.next;
-        state.open.insert(id, Entry { kind, holder, ended: ended.clone() });
+        let id = self.state().add(kind, holder, ended.clone());
         Connection { id, ended, all: Arc::clone(self) }
+    }
+
+    /// Enters a socket that was just opened, unless its holder has that many already.
+    #[must_use]
+    pub fn enter_socket(self: &Arc<Self>, holder: Holder, sockets_max: u32) -> Option<Connection> {
+        let mut state = self.state();
+        if state.sockets.get(&holder.account()).is_some_and(|sockets| *sockets >= sockets_max) {
+            return None;
+        }
+        let ended = CancellationToken::new();
+        let id = state.add(Kind::Socket, holder, ended.clone());
+        drop(state);
+        Some(Connection { id, ended, all: Arc::clone(self) })
     }
 
     /// The people and agents, keys included, that have a connection open.
@@ -219,6 +268,21 @@ mod tests {
     fn obedient(all: &Arc<Connections>, holder: Holder) -> tokio::task::JoinHandle<()> {
         let connection = all.enter(Kind::Socket, holder);
         tokio::spawn(async move { connection.ended().await })
+    }
+
+    #[test]
+    fn nobody_has_more_sockets_than_allowed_and_one_that_closed_makes_room() {
+        let all = Arc::new(Connections::default());
+        let (ada, bob) = (Holder::Person(person(Role::Admin)), Holder::Person(person(Role::Member)));
+        let _stream = all.enter(Kind::Stream, ada.clone());
+        let first = all.enter_socket(ada.clone(), 2).unwrap();
+        let second = all.enter_socket(ada.clone(), 2);
+        assert!(second.is_some() && all.enter_socket(ada.clone(), 2).is_none() && all.enter_socket(bob, 2).is_some());
+        drop(first);
+        let third = all.enter_socket(ada.clone(), 2);
+        assert!(third.is_some() && all.enter_socket(ada, 2).is_none());
+        drop((second, third));
+        assert!(all.state().sockets.is_empty(), "who has none is forgotten");
     }
 
     #[tokio::test]

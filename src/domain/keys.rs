@@ -281,7 +281,9 @@ pub async fn verify(
     Ok(Some(verified.holder))
 }
 
-/// As [`verify`], asking the database whatever is remembered, and leaving no trace of use.
-pub async fn verify_now(conn: &mut Conn, clock: &Clock, key: &Secret) -> Result<Option<KeyHolder>, StorageError> {
-    Ok(storage::keys::verify(conn, &key.hash(), clock.offset()).await?.map(|verified| verified.holder))
+/// As [`verify`], asking the database whatever is remembered, and leaving no trace of use; with the instant at which
+/// the key expires, if it does.
+pub async fn verify_now(conn: &mut Conn, clock: &Clock, key: &Secret) -> Result<Option<(KeyHolder, Option<DateTime<Utc>>)>, StorageError> {
+    let verified = storage::keys::verify(conn, &key.hash(), clock.offset()).await?;
+    Ok(verified.map(|verified| (verified.holder, verified.expires_at)))
 }

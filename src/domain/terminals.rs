@@ -21,8 +21,8 @@ use crate::{
 };
 
 pub use crate::runtime::{
-    TerminalNews, Viewer,
-    pty::{NotConnected, View},
+    Start, TerminalNews, View, Viewer,
+    pty::{Input, LegacyUpstream, NotConnected},
 };
 
 /// Sessions listed at the most.
@@ -281,16 +281,42 @@ pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, sessi
         return;
     };
     if session.status != SessionStatus::Terminated {
-        let spec = TerminalSpec {
-            session: session.id,
-            workspace: session.workspace,
-            runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
-            size: session.size,
-            status: session.status,
-            login: session.login.clone(),
-        };
-        terminals.open(runtime, spec);
+        terminals.open(runtime, spec(session));
     }
+}
+
+fn spec(session: &TerminalSession) -> TerminalSpec {
+    TerminalSpec {
+        session: session.id,
+        workspace: session.workspace,
+        runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
+        size: session.size,
+        status: session.status,
+        login: session.login.clone(),
+        past: None,
+    }
+}
+
+/// The session of this name, which a runtime gave it and says to be the one of.
+///
+/// Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
+pub async fn named(conn: &mut Conn, runtime_session_id: &str) -> Result<TerminalSession, OfferError> {
+    let mut found = storage::terminals::named(conn, None, runtime_session_id).await?;
+    let id = found.pop().ok_or(TerminalError::NotFound)?;
+    if !found.is_empty() {
+        return Err(OfferError::Ambiguous);
+    }
+    let session = storage::terminals::find(conn, id).await?.ok_or(TerminalError::NotFound)?;
+    if session.status == SessionStatus::Terminated {
+        return Err(TerminalError::Terminated.into());
+    }
+    Ok(session)
+}
+
+/// The line of a session whose runtime has dialed in; `None` where it has one.
+#[must_use]
+pub fn open_legacy(terminals: &LiveTerminals, session: &TerminalSession) -> Option<LegacyUpstream> {
+    terminals.open_legacy(spec(session))
 }
 
 /// Whether the person may type and resize, and end the session: owners, admins and whoever spawned the agent.
@@ -345,7 +371,8 @@ pub async fn wanted(tx: &mut Tx, person: &Person, wanted: &Wanted) -> Result<Ter
     found.ok_or(TerminalError::NotFound)
 }
 
-/// Opens a session, which [`wanted`] found, on its runtime: anybody of its workspace may watch.
+/// Opens a session, which [`wanted`] found, on its runtime, for a viewer who begins at `start`: anybody of its
+/// workspace may watch.
 ///
 /// Errors: `Terminated`, `NoRuntime`, `Storage`.
 pub async fn attach(
@@ -354,6 +381,7 @@ pub async fn attach(
     runtime: Option<&RuntimeClient>,
     person: &Person,
     session: TerminalSession,
+    start: Start,
 ) -> Result<Attachment, TerminalError> {
     if session.status == SessionStatus::Terminated {
         return Err(TerminalError::Terminated);
@@ -367,7 +395,7 @@ pub async fn attach(
     connect(terminals, runtime, &session);
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
-    Ok(Attachment { viewer: terminal.view(), session, writer })
+    Ok(Attachment { viewer: terminal.view(start), session, writer })
 }
 
 /// Takes in that a terminal's connection holds although its runtime was given up in between.

@@ -1,15 +1,9 @@
 //! Who is asking: extractors that prove it, so that a handler's signature says who may call.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Once,
-};
-
 use axum::{
-    extract::{ConnectInfo, FromRequestParts},
+    extract::FromRequestParts,
     http::{Extensions, HeaderMap, request::Parts},
 };
-use subtle::ConstantTimeEq as _;
 
 use super::webhooks::Signature;
 use crate::{
@@ -17,23 +11,13 @@ use crate::{
     domain::{auth, workspaces},
     model::{
         actor::{Admin, Person},
-        address,
         ids::WorkspaceId,
     },
     wire::{
-        input::{self, SESSION_COOKIE},
+        input::{self, SESSION_COOKIE, WEBHOOK_SECRET_HEADER},
         problem::Problem,
     },
 };
-
-/// Carries the secret that runtimes and the control plane share with us.
-pub(super) const WEBHOOK_SECRET_HEADER: &str = "X-Webhook-Secret";
-
-/// Where proxies say whom they speak for.
-const FORWARDED_FOR: &str = "x-forwarded-for";
-
-/// An operator is told once that limits count a proxy as one caller.
-static UNTRUSTED_PROXY: Once = Once::new();
 
 /// A signed-in person. A bearer token goes before the cookie (D-63).
 pub(super) struct Member(pub(super) Person);
@@ -119,19 +103,6 @@ impl FromRequestParts<App> for MaybeRuntime {
     }
 }
 
-/// Where a request comes from, as limits count it: from the connection, or from `X-Forwarded-For` behind a
-/// trusted proxy.
-pub(super) fn subscriber(extensions: &Extensions, headers: &HeaderMap, app: &App) -> IpAddr {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let lines = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|line| line.to_str().ok());
-    if app.settings.trusted_proxies.is_empty() && headers.contains_key(FORWARDED_FOR) {
-        UNTRUSTED_PROXY.call_once(|| {
-            tracing::warn!(peer = %peer, "X-Forwarded-For is not believed: if this peer is your proxy, set TRUSTED_PROXIES");
-        });
-    }
-    address::subscriber(address::client(peer, lines.flat_map(|line| line.split(',')), &app.settings.trusted_proxies))
-}
-
 /// Whether the caller shares our webhook secret, by showing it or by having signed with it; `None` when
 /// neither is tried.
 pub(super) fn webhook_secret(extensions: &Extensions, headers: &HeaderMap, app: &App) -> Option<bool> {
@@ -141,6 +112,5 @@ pub(super) fn webhook_secret(extensions: &Extensions, headers: &HeaderMap, app: 
         None => {}
     }
     let presented = headers.get(WEBHOOK_SECRET_HEADER)?;
-    let known = app.settings.webhook_secret.as_deref().unwrap_or_default();
-    Some(!known.is_empty() && presented.as_bytes().ct_eq(known.as_bytes()).into())
+    Some(input::is_secret(presented.as_bytes(), app.settings.webhook_secret.as_deref()))
 }

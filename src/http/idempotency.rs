@@ -118,7 +118,7 @@ fn requester(app: &App, parts: &axum::http::request::Parts, body: &Bytes) -> Opt
         Some(false) => None,
         None => {
             let claim_secret = input::text_field(body, "claimSecret").map(|secret| Secret::presented(&secret));
-            let address = callers::subscriber(&parts.extensions, &parts.headers, app);
+            let address = input::subscriber(&parts.extensions, &parts.headers, &app.settings.trusted_proxies);
             Some(Caller::Requester { workspace, claim_secret, address })
         }
     }

@@ -132,10 +132,10 @@ impl Asker {
         let kind = Kind::of(request.method(), request.uri().path());
         let credential = match kind {
             Kind::ToolCall => input::api_key(headers),
-            Kind::AccessRequest | Kind::Report => headers.get(callers::WEBHOOK_SECRET_HEADER).and_then(|secret| secret.to_str().ok()),
+            Kind::AccessRequest | Kind::Report => headers.get(input::WEBHOOK_SECRET_HEADER).and_then(|secret| secret.to_str().ok()),
             Kind::SignIn | Kind::SetUp | Kind::KeyRegistration | Kind::Registration | Kind::Other => None,
         };
-        let address = callers::subscriber(request.extensions(), headers, app);
+        let address = input::subscriber(request.extensions(), headers, &app.settings.trusted_proxies);
         Self { kind, address, credential: credential.map(Secret::presented) }
     }
 

@@ -105,7 +105,7 @@ impl Modify for Security {
         components.add_security_scheme("agent", bearer("An agent's API key"));
         components
             .add_security_scheme("registration", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(keys::REGISTRATION_TOKEN_HEADER))));
-        components.add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(callers::WEBHOOK_SECRET_HEADER))));
+        components.add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(input::WEBHOOK_SECRET_HEADER))));
     }
 }
 

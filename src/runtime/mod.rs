@@ -7,15 +7,18 @@ pub mod link;
 pub mod pty;
 pub mod registry;
 mod ring;
+pub mod tape;
 mod upstream;
+pub mod viewer;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub use client::{RuntimeClient, RuntimeError};
-pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec, Viewer};
+pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec};
 pub use registry::Runtimes;
+pub use viewer::{Start, View, Viewer};
 
 /// How long a connection to a runtime may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! The one connection between a live terminal and its runtime (runtime contract §6.3).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::{
     net::TcpStream,
     sync::mpsc,
-    time::{Instant, interval, sleep, timeout, timeout_at},
+    time::{Instant, interval, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
@@ -22,12 +22,9 @@ use tokio_tungstenite::{
 
 use super::{
     Backoff, CONNECT_TIMEOUT, RuntimeClient, TerminalNews,
-    pty::{DRAIN, Input, Terminal},
+    pty::{self, Input, Line, Terminal},
 };
-use crate::model::{
-    ids::SessionId,
-    terminal::{SessionNews, Size},
-};
+use crate::model::terminal::{SessionNews, Size};
 
 /// A quiet connection is probed this often, and given up after [`SILENCE_MAX`].
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -43,9 +40,6 @@ const GREETING_WITHIN: Duration = Duration::from_secs(5);
 const GREETINGS_MISSED_MAX: u32 = 3;
 /// How long a runtime without terminals is left alone before it is asked again: it may have been replaced.
 const UNSUPPORTED_RETRY: Duration = Duration::from_mins(10);
-/// What viewers see where output was lost, which a runtime without positions cannot make up for.
-const GAP_NOTICE: &str = "the connection to the runtime was lost; output may be missing here";
-
 /// Close codes of the contract (§6.2).
 const CLOSE_EXITED: u16 = 4410;
 const CLOSE_UNKNOWN_AGENT: u16 = 4404;
@@ -74,81 +68,65 @@ enum Ended {
     Lost,
 }
 
-/// Tells what becomes of one terminal's connection.
+/// Keeps the terminal connected; returns when the process has ended or the runtime does not know it.
+pub(super) async fn run(terminal: &Arc<Terminal>, news: &mpsc::Sender<TerminalNews>) {
+    let mut backoff = Backoff::default();
+    let mut framing = Framing::Negotiated;
+    let mut runtimes = terminal.runtime();
+    let mut greetings_missed = 0;
+    loop {
+        // A runtime may have dialed in meanwhile.
+        terminal.without_line().await;
+        let Some(runtime) = runtimes.borrow_and_update().clone() else { return };
+        let Some(line) = terminal.line() else { return };
+        let reporter = Reporter { line: &line, news };
+        reporter.report(SessionNews::Dialing).await;
+        let ended = connect(&line, &runtime, &reporter, &mut backoff, &mut framing).await;
+        greetings_missed = if matches!(ended, Ok(Ended::NotGreeted)) { greetings_missed + 1 } else { 0 };
+        let delay = match ended {
+            // The event stream and the reconciler tell how it ended; here there is nothing left to read.
+            Ok(Ended::Exited) => return line.set_exited(),
+            Ok(Ended::UnknownAgent) => return,
+            Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
+            Ok(Ended::Unsupported | Ended::NotGreeted) => {
+                tracing::info!(session.id = %terminal.session(), runtime = runtime.endpoint(), "the runtime has no terminals");
+                line.set_unsupported(true);
+                UNSUPPORTED_RETRY
+            }
+            Ok(Ended::Lost) => backoff.next_delay(),
+            Err(error) => {
+                tracing::debug!(session.id = %terminal.session(), %error, "terminal connection failed");
+                backoff.next_delay()
+            }
+        };
+        reporter.report(SessionNews::Lost).await;
+        drop(line);
+        // Another token may be the right one.
+        drop(timeout(delay, runtimes.changed()).await);
+    }
+}
+
+/// Tells what becomes of one line.
 struct Reporter<'a> {
-    session: SessionId,
+    line: &'a Line,
     news: &'a mpsc::Sender<TerminalNews>,
 }
 
 impl Reporter<'_> {
     async fn report(&self, news: SessionNews) {
-        if self.news.send(TerminalNews { session: self.session, news }).await.is_err() {
-            tracing::debug!(session.id = %self.session, "shutting down, nobody takes terminal news");
-        }
-    }
-}
-
-/// Keeps the terminal connected until the process ends, the terminal is cut, or its input closes.
-pub(super) async fn run(terminal: &Terminal, mut inputs: mpsc::Receiver<Input>, news: &mpsc::Sender<TerminalNews>) {
-    let reporter = Reporter { session: terminal.spec().session, news };
-    let draining = async {
-        terminal.draining().cancelled().await;
-        sleep(DRAIN).await;
-    };
-    let connecting = async {
-        let mut backoff = Backoff::default();
-        let mut framing = Framing::Negotiated;
-        let mut runtimes = terminal.runtime();
-        let mut greetings_missed = 0;
-        loop {
-            reporter.report(SessionNews::Dialing).await;
-            let runtime = runtimes.borrow_and_update().clone();
-            let ended = connect(terminal, &runtime, &mut inputs, &reporter, &mut backoff, &mut framing).await;
-            terminal.set_connected(false);
-            greetings_missed = if matches!(ended, Ok(Ended::NotGreeted)) { greetings_missed + 1 } else { 0 };
-            let delay = match ended {
-                // The event stream and the reconciler tell how it ended; here there is nothing left to read.
-                Ok(Ended::Exited) => return terminal.set_exited(),
-                Ok(Ended::UnknownAgent) => return,
-                Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
-                Ok(Ended::Unsupported | Ended::NotGreeted) => {
-                    tracing::info!(session.id = %terminal.spec().session, runtime = runtime.endpoint(), "the runtime has no terminals");
-                    terminal.set_unsupported(true);
-                    UNSUPPORTED_RETRY
-                }
-                Ok(Ended::Lost) => backoff.next_delay(),
-                Err(error) => {
-                    tracing::debug!(session.id = %terminal.spec().session, %error, "terminal connection failed");
-                    backoff.next_delay()
-                }
-            };
-            reporter.report(SessionNews::Lost).await;
-            // Another token may be the right one.
-            drop(timeout(delay, runtimes.changed()).await);
-        }
-    };
-    tokio::select! {
-        () = connecting => {
-            terminal.set_connected(false);
-            // The last status comes from the domain; wait for it, so that viewers see the end after all output.
-            tokio::select! {
-                () = terminal.draining().cancelled() => {}
-                () = terminal.cut().cancelled() => {}
-            }
-        }
-        () = draining => {}
-        () = terminal.cut().cancelled() => {}
+        let session = self.line.terminal().session();
+        pty::report(self.news, TerminalNews { session, generation: self.line.generation(), news }).await;
     }
 }
 
 async fn connect(
-    terminal: &Terminal,
+    line: &Line,
     runtime: &RuntimeClient,
-    inputs: &mut mpsc::Receiver<Input>,
     reporter: &Reporter<'_>,
     backoff: &mut Backoff,
     framing: &mut Framing,
 ) -> Result<Ended, tungstenite::Error> {
+    let terminal = line.terminal();
     let socket = match dial(terminal, runtime, *framing).await {
         // It does not know our framing, and will not as long as the agent lives.
         Err(tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol))) => {
@@ -168,21 +146,18 @@ async fn connect(
             Greeting::Ended(ended) => return Ok(ended),
         },
     };
-    terminal.set_unsupported(false);
-    if framing == Framing::Default && terminal.end() > 0 {
-        tracing::info!(session.id = %terminal.spec().session, "terminal output may have been missed");
-        terminal.notice(GAP_NOTICE);
+    // Input typed while nothing was connected was refused; what waited for the lost connection is lost with it.
+    let Some(inputs) = line.connect() else { return Ok(Ended::Lost) };
+    if framing == Framing::Default {
+        line.tell_gap();
     }
     if let Some(output) = first {
-        terminal.output(terminal.end(), output);
+        line.append(output);
     }
-    // Input typed while nothing was connected was refused; what is still queued belongs to the lost connection.
-    while inputs.try_recv().is_ok() {}
-    terminal.set_connected(true);
     reporter.report(SessionNews::Connected).await;
     // Either side may stall without stopping the other: a full input must not keep output from being read.
     tokio::select! {
-        ended = read(terminal, stream, framing) => ended,
+        ended = read(line, stream, framing) => ended,
         ended = write(terminal, sink, inputs, framing) => ended,
     }
 }
@@ -247,11 +222,11 @@ fn farewell(code: Option<u16>) -> Ended {
 }
 
 async fn read(
-    terminal: &Terminal,
+    line: &Line,
     mut stream: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
-    let mut position = terminal.end();
+    let mut position = line.terminal().end();
     loop {
         let Ok(message) = timeout(SILENCE_MAX, stream.next()).await else { return Ok(Ended::Lost) };
         let output: Bytes = match message.transpose()? {
@@ -261,7 +236,7 @@ async fn read(
                 match serde_json::from_str(text.as_str()) {
                     Ok(Control::Connected { offset, .. }) => position = offset.unwrap_or(position),
                     Ok(Control::Lagged { offset }) => {
-                        terminal.skip_to(offset);
+                        line.skip_to(offset);
                         position = offset;
                     }
                     Ok(Control::Exited { .. }) => return Ok(Ended::Exited),
@@ -274,34 +249,34 @@ async fn read(
             None => return Ok(Ended::Lost),
         };
         // Without positions everything follows what is there, our own notices included.
-        position = if framing == Framing::Default { terminal.end() } else { position };
-        position = accept(terminal, position, output);
+        if framing == Framing::Default {
+            line.append(output);
+        } else {
+            let end = position + output.len() as u64;
+            line.output(position, output);
+            position = end;
+        }
     }
-}
-
-fn accept(terminal: &Terminal, position: u64, output: Bytes) -> u64 {
-    let end = position + output.len() as u64;
-    terminal.output(position, output);
-    end
 }
 
 async fn write(
     terminal: &Terminal,
     mut sink: impl Sink<Message, Error = tungstenite::Error> + Unpin,
-    inputs: &mut mpsc::Receiver<Input>,
+    mut inputs: mpsc::Receiver<Input>,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
     // A runtime without our framing starts with a size of its own.
     sink.send(resize(terminal.size())).await?;
     let mut ping = interval(PING_EVERY);
     ping.reset_at(Instant::now() + PING_EVERY);
+    // Once the terminal is about to end, nothing is typed any more, while its last output is still read.
+    let mut typing = true;
     loop {
         tokio::select! {
-            input = inputs.recv() => match input {
+            input = inputs.recv(), if typing => match input {
                 Some(Input::Bytes(bytes)) => send_bytes(&mut sink, bytes, framing).await?,
                 Some(Input::Resize(size)) => sink.send(resize(size)).await?,
-                // The terminal holds the sender for as long as this runs.
-                None => return Ok(Ended::Lost),
+                None => typing = false,
             },
             _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await?,
         }

@@ -74,7 +74,11 @@ pub(super) async fn renew(app: &App, workspace: WorkspaceId, runtime: &RuntimeNa
     }
 }
 
-async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result<(), StorageError> {
+/// Takes in news of a line; what is said of one that was replaced meanwhile is nothing to anybody (RT-13).
+async fn hear(app: &App, TerminalNews { session, generation, news }: TerminalNews) -> Result<(), StorageError> {
+    if app.terminals.get(session).is_none_or(|terminal| !terminal.is_newest(generation)) {
+        return Ok(());
+    }
     let mut tx = app.begin().await?;
     terminals::hear(&mut tx, session, news, None).await?;
     tx.commit().await

@@ -1,9 +1,14 @@
 //! Accepts connections and serves HTTP/1.1 on them, within bounds that the peer cannot move.
 //!
 //! Nothing here knows what is served. A connection that was upgraded still counts, and ends with
-//! whoever took it over.
+//! whoever took it over. Every request carries its connection's [`Outlet`], which tells how much of
+//! what was sent the kernel has taken, and the peer's address as [`ConnectInfo`].
+
+mod outlet;
+mod places;
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -12,63 +17,42 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
-use hyper::server::conn::http1::{self, UpgradeableConnection};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use axum::{Router, extract::ConnectInfo, response::Response, routing::future::RouteFuture};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1::{self, UpgradeableConnection},
 };
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections at once, however few agents there may be, and for each agent where there may be many.
-const CONNECTIONS_MIN: usize = 512;
-const CONNECTIONS_PER_AGENT: usize = 4;
-/// Files that the runtime has open for each agent at the most, for a moment at its start, and for itself.
-const FILES_PER_AGENT: usize = 4;
-const OWN_FILES: usize = 64;
+pub use outlet::Outlet;
+pub use places::{ByAddress, CountAs};
+use places::{Place, Places};
 
 /// What one listener grants.
-#[derive(Clone, Copy)]
-pub(crate) struct Bounds {
+#[derive(Clone)]
+pub struct Bounds {
     /// Connections at once, upgraded ones too.
-    pub(crate) connections: usize,
+    pub connections: usize,
+    /// Of these, how many one address may have; `None`: all of them.
+    pub by_address: Option<ByAddress>,
     /// How long a request's head may take to arrive; an idle connection ends after the same time.
-    pub(crate) head_within: Duration,
-}
-
-impl Default for Bounds {
-    /// Half of the 1,024 files that a process commonly may have open; and twenty seconds, in which
-    /// a head arrives over any line.
-    fn default() -> Self {
-        Self { connections: CONNECTIONS_MIN, head_within: Duration::from_secs(20) }
-    }
-}
-
-impl Bounds {
-    /// Room for a few viewers of each agent, as far as this process may have files open beside those
-    /// that agents need.
-    pub(crate) fn for_agents(agents: usize, open_files: Option<usize>) -> Self {
-        let wanted = CONNECTIONS_MIN.max(agents.saturating_mul(CONNECTIONS_PER_AGENT));
-        let own = agents.saturating_mul(FILES_PER_AGENT).saturating_add(OWN_FILES);
-        let free = open_files.map_or(wanted, |files| files.saturating_sub(own));
-        let connections = wanted.min(free).max(CONNECTIONS_MIN / 4);
-        if connections < wanted {
-            tracing::warn!(connections, wanted, "few files may be open at once, so few connections are");
-        }
-        Self { connections, ..Self::default() }
-    }
+    pub head_within: Duration,
 }
 
 /// Bytes of a request's head: a long token and a few headers need a tenth of it.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a peer may leave what is sent to it unread before its connection ends.
 const UNREAD_MAX: Duration = Duration::from_mins(1);
+/// Bytes that the kernel holds of a connection before it has sent them: enough for a line of 10 MB/s
+/// between two looks at it, and little enough that what is sent next is not old when it arrives.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 /// Pause after a failed accept: it fails where the process is out of files, and goes on failing.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// What a connection above the limit is told.
@@ -80,19 +64,21 @@ const FULL: &str = concat!(
 
 /// Serves `router` on every connection of `listener` until `closing`; then takes no new ones and
 /// lets those there are finish the request they are at. Each runs on `tasks`.
-pub(crate) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks: TaskTracker, closing: CancellationToken) {
-    let places = Arc::new(Semaphore::new(bounds.connections));
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks: TaskTracker, closing: CancellationToken) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(bounds.head_within).max_buf_size(HEAD_BYTES_MAX).half_close(false);
+    let places = Arc::new(Places::new(bounds.connections, bounds.by_address));
     while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    let serving =
-                        server.serve_connection(TokioIo::new(Connection::new(stream, place)), TowerToHyperService::new(router.clone()));
-                    tasks.spawn(serve_one(serving.with_upgrades(), peer, closing.clone()));
+            Ok((stream, peer)) => match places.take(peer.ip()) {
+                Some(place) => {
+                    let outlet = Outlet::default();
+                    let connection = Connection::new(stream, outlet.clone(), place);
+                    let answers = Answers { router: router.clone(), peer, outlet };
+                    let serving = server.serve_connection(TokioIo::new(connection), answers).with_upgrades();
+                    tasks.spawn(serve_one(serving, peer, closing.clone()));
                 }
-                Err(_) => turn_away(&stream, peer),
+                None => turn_away(&stream, peer),
             },
             // The peer gave up while it waited; the next one is not concerned.
             Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "connection was not accepted"),
@@ -104,7 +90,26 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
     }
 }
 
-type Serving = UpgradeableConnection<TokioIo<Connection>, TowerToHyperService<Router>>;
+/// Answers the requests of one connection.
+struct Answers {
+    router: Router,
+    peer: SocketAddr,
+    outlet: Outlet,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Answers {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        request.extensions_mut().insert(self.outlet.clone());
+        tower::Service::call(&mut self.router.clone(), request)
+    }
+}
+
+type Serving = UpgradeableConnection<TokioIo<Connection>, Answers>;
 
 async fn serve_one(serving: Serving, peer: SocketAddr, closing: CancellationToken) {
     let mut serving = std::pin::pin!(serving);
@@ -127,6 +132,19 @@ fn turn_away(stream: &TcpStream, peer: SocketAddr) {
     tracing::warn!(%peer, told = told.is_ok(), "connection turned away: too many are open");
 }
 
+/// Has the kernel take no more than it can soon send: a write waits then, which its sender sees. What is on its way to
+/// the peer is not bounded by this, so a long line stays fast.
+#[cfg(target_os = "linux")]
+fn hold_little_unsent(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
+/// Other systems have no such bound that all of them know; there the buffer as a whole is bounded.
+#[cfg(not(target_os = "linux"))]
+fn hold_little_unsent(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_send_buffer_size(4 * UNSENT_BYTES_MAX as usize)
+}
+
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
@@ -134,34 +152,60 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// A connection with its place among all, whose writes fail once the peer reads nothing for long.
 struct Connection {
     stream: TcpStream,
+    outlet: Outlet,
     /// Runs while a write waits for the peer.
     unread: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, outlet: Outlet, place: Place) -> Self {
         // Keystrokes and their echoes are small packets that must not wait to be joined.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection keeps its delay");
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| hold_little_unsent(&stream)) {
+            tracing::debug!(%error, "connection keeps its delay or its buffer");
         }
-        Self { stream, unread: None, _place: place }
+        Self { stream, outlet, unread: None, _place: place }
     }
 
     /// Passes on what a write came to, and starts or ends the time that the peer has for it.
-    fn written<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
+    fn written<T: Taken>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(taken) = &outcome {
+            if let Ok(taken) = taken {
+                self.outlet.took(taken.bytes());
+            }
             self.unread = None;
             return outcome;
         }
+        self.outlet.block();
         let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(UNREAD_MAX)));
         ready!(unread.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "peer reads nothing")))
     }
 }
 
+/// What a write or a flush had the kernel take.
+trait Taken {
+    fn bytes(&self) -> usize;
+}
+
+impl Taken for usize {
+    fn bytes(&self) -> usize {
+        *self
+    }
+}
+
+impl Taken for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // One that was closed reads as if the peer had closed it: whoever serves it then ends it.
+        if self.outlet.is_closed(context) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -200,14 +244,11 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn connections_grow_with_the_agents_as_far_as_files_go() {
-        let connections = |agents, files| Bounds::for_agents(agents, files).connections;
-        assert_eq!((connections(10, Some(1024)), connections(1000, Some(1 << 20)), connections(1000, None)), (512, 4000, 4000));
-        assert_eq!((connections(100, Some(1024)), connections(1000, Some(1024))), (512, 128));
-    }
-
     const SOON: Duration = Duration::from_secs(30);
+
+    fn bounds(connections: usize) -> Bounds {
+        Bounds { connections, by_address: None, head_within: Duration::from_secs(20) }
+    }
 
     async fn listening(bounds: Bounds) -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -230,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_never_ends_ends_its_connection() {
-        let (address, _closing) = listening(Bounds { head_within: Duration::from_millis(50), ..Bounds::default() }).await;
+        let (address, _closing) = listening(Bounds { head_within: Duration::from_millis(50), ..bounds(8) }).await;
         all_that_comes(address, b"GET / HTTP/1.1\r\nHost: a\r\n").await;
         // A connection that is left idle after an answer ends too.
         let answer = all_that_comes(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -239,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_is_too_large_is_refused() {
-        let (address, _closing) = listening(Bounds::default()).await;
+        let (address, _closing) = listening(bounds(8)).await;
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(4 * HEAD_BYTES_MAX));
         let answer = all_that_comes(address, head.as_bytes()).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
@@ -247,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_above_the_limit_is_told_so_and_a_place_that_got_free_is_taken() {
-        let (address, closing) = listening(Bounds { connections: 1, ..Bounds::default() }).await;
+        let (address, closing) = listening(bounds(1)).await;
         let first = TcpStream::connect(address).await.unwrap();
         let answer = all_that_comes(address, b"").await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -258,6 +299,40 @@ mod tests {
             while all_that_comes(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 503") {}
         };
         timeout(SOON, again).await.unwrap();
+        closing.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_request_knows_its_peer_and_how_much_of_its_answers_was_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let said = async |ConnectInfo(peer): ConnectInfo<SocketAddr>, axum::Extension(outlet): axum::Extension<Outlet>| {
+            format!("{} {}", peer.ip(), outlet.taken())
+        };
+        tasks.spawn(serve(listener, Router::new().fallback(said), bounds(8), tasks.clone(), closing.clone()));
+        let requests = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answers = all_that_comes(address, requests).await;
+        let bodies: Vec<&str> = answers.lines().filter(|line| line.starts_with("127.0.0.1")).collect();
+        // The second follows the first without a line end of its own.
+        assert!(answers.contains("127.0.0.1 0") && bodies.len() <= 2, "{answers}");
+    }
+
+    #[tokio::test]
+    async fn one_address_has_no_more_than_its_share() {
+        let count_as: CountAs = Arc::new(Some);
+        let one = Bounds { by_address: Some(ByAddress { connections: 1, count_as }), ..bounds(8) };
+        let (address, closing) = listening(one).await;
+        let _first = TcpStream::connect(address).await.unwrap();
+        assert!(all_that_comes(address, b"").await.starts_with("HTTP/1.1 503"));
+        closing.cancel();
+
+        let nobody: CountAs = Arc::new(|_| None);
+        let proxy = Bounds { by_address: Some(ByAddress { connections: 1, count_as: nobody }), ..bounds(8) };
+        let (address, closing) = listening(proxy).await;
+        let _first = TcpStream::connect(address).await.unwrap();
+        let answer = all_that_comes(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "a proxy speaks for many: {answer}");
         closing.cancel();
     }
 }
