@@ -19,8 +19,8 @@ const APP_SECRET: &str = "the application secret of the bench, long enough";
 /// By which runtimes are known to the service.
 pub(crate) const WEBHOOK_SECRET: &str = "the webhook secret of the bench";
 
-/// How many folders this process has made.
-static FOLDERS: AtomicU32 = AtomicU32::new(0);
+/// How many folders and databases this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A folder for temporary files, removed with the value.
 pub(crate) struct Folder(PathBuf);
@@ -28,11 +28,7 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// In the system's folder: the user that Postgres runs as under root must get there.
     pub(crate) fn create() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!(
-            "raven-bench-{}-{}",
-            std::process::id(),
-            FOLDERS.fetch_add(1, Ordering::Relaxed)
-        ));
+        let path = std::env::temp_dir().join(format!("raven-bench-{}", unique()));
         fs::create_dir_all(&path).with_context(|| format!("{} could not be created: check TMPDIR", path.display()))?;
         Ok(Self(path))
     }
@@ -50,6 +46,11 @@ impl Drop for Folder {
     }
 }
 
+/// Something that no other name here or in another process ends with.
+fn unique() -> String {
+    format!("{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
+}
+
 /// An empty database on a server of our own, or on the one that `DATABASE_URL` names.
 struct Database {
     name: String,
@@ -64,7 +65,7 @@ struct Database {
 
 impl Database {
     async fn create(folder: &Path) -> Result<Self> {
-        let name = format!("raven_bench_{}", std::process::id());
+        let name = format!("raven_bench_{}", unique());
         let given = std::env::var_os("DATABASE_URL").and_then(|url| url.into_string().ok()).filter(|url| !url.is_empty());
         let (maintenance, url, cluster) = if let Some(given) = &given {
             (given.clone(), with_database(given, &name).context("DATABASE_URL must look like postgres://user@host:5432/name")?, None)

@@ -39,9 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Output that is handed to the system at once, in bytes: a program that prints fast is read in such pieces.
 const FLUSH_BYTES: usize = 32 * 1024;
-/// How far the output may be ahead of the slowest viewer when it is printed in step, in bytes: half of what the service
-/// keeps for a viewer who is behind.
-const AHEAD_BYTES_MAX: u64 = 256 * 1024;
+/// How far the output may be ahead of the slowest viewer when it is printed in step, in bytes. The service lets nobody be
+/// more than 256 KiB behind, and shows them the screen instead.
+const AHEAD_BYTES_MAX: u64 = 192 * 1024;
 
 type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
 

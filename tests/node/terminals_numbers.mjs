@@ -1,9 +1,10 @@
 /**
  * Viewers of terminals that print numbers, one on each line, while viewers, service or runtime come and go. On no screen,
  * which is what came since the last `clear`, may a number be missing or out of its order. The plan is JSON: `sessions`
- * (ids), `viewers` for each, how often each `leaves` by itself at random moments, and what counts as a `round`: that
- * everybody is `attached` again, or saw the session become `active` again. Says `round N` after each, and ends when every
- * viewer sees `END` with the last number behind it, if there is one.
+ * (ids), `viewers` for each, how often each `leaves` by itself at random moments, and the event that makes a `round` once
+ * everybody had it and saw a number after it: `attached`, or `status` where it says `active`. Says `attached` once all are
+ * for the first time, `round N` after each round, and ends when every viewer sees `END` with the last number behind it, or
+ * with zeros.
  */
 import { args, assert, main, ok, Recorder, until } from './lib.mjs';
 
@@ -41,7 +42,6 @@ class Viewer extends Recorder {
       this.#carry = '';
     }
     if (name === plan.round && (name === 'attached' || payload.status === 'active')) this.#isNew = true;
-    if (name === 'status' && plan.round === 'active' && payload.status === 'active') this.#isNew = true;
     if (name === 'data') this.#take(payload);
     if (name !== 'data') super.record(name, payload);
   }
@@ -78,6 +78,8 @@ async function script() {
   const sound = () => viewers.forEach((viewer) => assert(!viewer.problem, `${viewer.name}: ${viewer.problem}; ${viewer.last()}`));
   const leaving = Promise.all(viewers.map((viewer) => viewer.leaveAtRandomMoments(plan.leaves)));
   leaving.catch(() => {});
+  for (const viewer of viewers) await until(`a number at ${viewer.name}`, () => viewer.next !== undefined, ROUND_MS);
+  console.log('attached');
   for (let round = 1; !viewers.every((viewer) => viewer.end !== undefined); round++) {
     const slow = () => viewers.find((viewer) => viewer.rounds < round && viewer.end === undefined);
     await until(`round ${round} of ${slow()?.name}`, () => !slow() || viewers.some((viewer) => viewer.problem), ROUND_MS);
