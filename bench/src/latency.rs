@@ -23,7 +23,12 @@ impl Latencies {
     pub(crate) fn at(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "nobody measures 2^52 times")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "nobody measures 2^52 times"
+        )]
         let index = (sorted.len() as f64 * share).ceil() as usize;
         sorted.get(index.saturating_sub(1)).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
     }

@@ -117,6 +117,13 @@ impl Terminals {
         Viewer::attached(self.address(server), &self.token, &self.session(server, number)).await
     }
 
+    /// A viewer of the service who is sent bytes.
+    pub(crate) async fn console(&self, number: usize) -> Result<Viewer> {
+        let mut viewer = Viewer::connect(self.address(Server::Service), &self.token).await?;
+        viewer.attach_as_console(&self.session(Server::Service, number)).await?;
+        Ok(viewer)
+    }
+
     pub(crate) fn cpu(&self, server: Server) -> Result<Duration> {
         self.program(server).cpu()
     }

@@ -1,6 +1,6 @@
 //! A stand-in for a runtime: its terminals print what a scenario says, as fast as it says, and give every key back at once.
 //!
-//! It speaks both framings of the runtime contract over real WebSockets, so that what stands between it and a viewer is
+//! It speaks both framings of the runtime contract over real `WebSocket`s, so that what stands between it and a viewer is
 //! nothing but the service, or its peer.
 
 use std::{
@@ -249,7 +249,8 @@ async fn answer(mut stream: TcpStream, lines: &Arc<Lines>) -> Result<()> {
     let Some(key) = header("sec-websocket-key") else {
         let body = json!({"healthy": true, "version": "0", "activeAgents": 0, "agents": [], "count": 0}).to_string();
         let length = body.len();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
         return Ok(stream.write_all(answer.as_bytes()).await?);
     };
     let is_binary = header("sec-websocket-protocol").is_some_and(|offered| offered.contains(PROTOCOL));

@@ -1,8 +1,10 @@
-//! A viewer of a terminal as the stock client is one (Engine.IO 4, websocket only), with as little work as can be.
+//! A viewer of a terminal (Engine.IO 4, websocket only) with as little work as can be: as the stock client is one, whose
+//! output is text, or as the console is one, whose output is bytes.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
@@ -18,6 +20,8 @@ pub(crate) enum Said {
     Attached,
     Clear,
     Data(String),
+    /// To the console, in place of `Clear` and what follows it: the whole screen.
+    Screen(String),
     Detached,
     /// Something that makes no difference here.
     Other,
@@ -26,7 +30,7 @@ pub(crate) enum Said {
 /// One socket on `/terminal`.
 pub(crate) struct Viewer {
     stream: WebSocketStream<TcpStream>,
-    /// Bytes of all messages so far, without the framing of WebSockets.
+    /// Bytes of all messages so far, without the framing of `WebSocket`.
     pub(crate) received: u64,
 }
 
@@ -59,9 +63,18 @@ impl Viewer {
         Ok(viewer)
     }
 
-    /// Attaches; what is shown comes next.
+    /// Attaches as the stock client; what is shown comes next.
     pub(crate) async fn attach(&mut self, session: &str) -> Result<()> {
-        self.emit(&json!(["attach", {"sessionId": session}])).await?;
+        self.attach_with(&json!({"sessionId": session})).await
+    }
+
+    /// Attaches as the console, to be sent bytes.
+    pub(crate) async fn attach_as_console(&mut self, session: &str) -> Result<()> {
+        self.attach_with(&json!({"sessionId": session, "binary": true})).await
+    }
+
+    async fn attach_with(&mut self, wanted: &Value) -> Result<()> {
+        self.emit(&json!(["attach", wanted])).await?;
         self.until(|said| matches!(said, Said::Attached)).await
     }
 
@@ -82,7 +95,7 @@ impl Viewer {
     /// The next output.
     pub(crate) async fn output(&mut self) -> Result<String> {
         loop {
-            if let Said::Data(text) = self.next().await? {
+            if let Said::Data(text) | Said::Screen(text) = self.next().await? {
                 return Ok(text);
             }
         }
@@ -115,6 +128,10 @@ impl Viewer {
                 reader.clear();
                 Ok(())
             }
+            Said::Screen(text) => {
+                reader.clear();
+                reader.take(&text)
+            }
             Said::Attached | Said::Detached | Said::Other => Ok(()),
         }
     }
@@ -125,6 +142,10 @@ impl Viewer {
 
     async fn hear(&mut self) -> Result<Said> {
         let packet = self.packet().await?;
+        if let Some(event) = packet.strip_prefix("451-/terminal,") {
+            let text = String::from_utf8(self.attachment().await?.into()).context("this terminal prints text only")?;
+            return Ok(if event.starts_with("[\"screen\"") { Said::Screen(text) } else { Said::Data(text) });
+        }
         let Some(event) = packet.strip_prefix("42/terminal,") else {
             if packet.starts_with("41") {
                 bail!("the server showed a viewer out");
@@ -144,16 +165,34 @@ impl Viewer {
         }
     }
 
-    /// The next packet; answers pings on the way.
+    /// The next packet of text.
     async fn packet(&mut self) -> Result<String> {
         loop {
-            match self.stream.next().await.context("the server closed the socket of a viewer")?? {
+            if let Message::Text(text) = self.message().await? {
+                return Ok(text.as_str().to_owned());
+            }
+        }
+    }
+
+    /// The bytes that a packet announced.
+    async fn attachment(&mut self) -> Result<Bytes> {
+        loop {
+            if let Message::Binary(bytes) = self.message().await? {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// The next message; answers pings on the way.
+    async fn message(&mut self) -> Result<Message> {
+        loop {
+            let message = self.stream.next().await.context("the server closed the socket of a viewer")??;
+            match &message {
                 Message::Text(text) if text.as_str() == "2" => self.stream.send(Message::text("3")).await?,
-                Message::Text(text) => {
-                    self.received += text.len() as u64;
-                    return Ok(text.as_str().to_owned());
+                Message::Text(_) | Message::Binary(_) => {
+                    self.received += message.len() as u64;
+                    return Ok(message);
                 }
-                Message::Binary(bytes) => self.received += bytes.len() as u64,
                 Message::Close(_) => bail!("the server closed the socket of a viewer"),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }

@@ -36,10 +36,7 @@ pub(super) async fn measure(service: &Path, plan: &Plan) -> Result<Report> {
     let mut results = [Vec::new(), Vec::new()];
     for run in 0..=plan.runs {
         for (server, runs) in Server::BOTH.into_iter().zip(&mut results) {
-            let came = Came {
-                alone: one_after_the_other(&terminals, server).await?,
-                together: all_at_once(&terminals, server).await?,
-            };
+            let came = Came { alone: one_after_the_other(&terminals, server).await?, together: all_at_once(&terminals, server).await? };
             // The first finds everything cold.
             if run > 0 {
                 runs.push(came);
@@ -148,7 +145,7 @@ async fn arrive(viewer: &mut Viewer, session: &str) -> Result<(Duration, Duratio
     let mut first = None;
     let mut shown = String::new();
     while !shown.contains(last_line.trim()) {
-        if let Said::Data(text) = viewer.next().await? {
+        if let Said::Data(text) | Said::Screen(text) = viewer.next().await? {
             first.get_or_insert_with(|| asked.elapsed());
             shown.push_str(&text);
         }

@@ -109,10 +109,7 @@ fn figures_of(runs: &[Typed], names: &Names) -> Vec<Figure> {
         subject,
         values: runs.iter().map(value).collect(),
     };
-    let mut figures = vec![
-        figure(names.p50, "direct", &|run| run.direct.at(0.5)),
-        figure(names.p99, "direct", &|run| run.direct.at(0.99)),
-    ];
+    let mut figures = vec![figure(names.p50, "direct", &|run| run.direct.at(0.5)), figure(names.p99, "direct", &|run| run.direct.at(0.99))];
     for server in Server::BOTH {
         let of = move |run: &Typed| -> (f64, f64, f64) {
             let through = if server == Server::Service { &run.service } else { &run.peer };

@@ -29,7 +29,8 @@ pub(super) async fn measure(service: &Path, plan: &Plan) -> Result<Report> {
         }
     }
     let Some(terminals) = stage else { anyhow::bail!("nothing was measured") };
-    let about = "memory (PSS) that each of 200 terminals adds that have printed a prompt and nothing more, and what a viewer at each adds to that";
+    let about =
+        "memory (PSS) that each of 200 terminals adds that have printed a prompt and nothing more, and what a viewer at each adds to that";
     let report = Report::of_terminals(Scenario::TerminalIdle, about, figures_of(&results), &terminals.stage, plan)?;
     terminals.end().await?;
     Ok(report)

@@ -21,6 +21,7 @@ use crate::{
     script::{self, Reader},
     terminals::{Server, Terminals},
     upstream::{Amount, Manner, Printed, Progress, fills_evenly},
+    viewer::Viewer,
 };
 
 /// Bytes of one message from the runtime.
@@ -42,7 +43,7 @@ pub(super) async fn measure(service: &Path, plan: &Plan) -> Result<Report> {
             for run in 0..=plan.runs {
                 for (server, runs) in Server::BOTH.into_iter().zip(&mut results) {
                     let manner = Manner { piece, in_step, amount: Amount::For(plan.window) };
-                    let shown = show(&terminals, server, next()?, &manner).await?;
+                    let shown = show(&terminals, server, terminals.viewer(server, 0).await?, next()?, &manner).await?;
                     // The first finds everything cold.
                     if run > 0 {
                         runs.push(shown);
@@ -51,6 +52,17 @@ pub(super) async fn measure(service: &Path, plan: &Plan) -> Result<Report> {
             }
             figures.extend(figures_of(&format!("{name} {manner}"), in_step, &results));
         }
+    }
+    for (piece, name) in PIECES {
+        let mut runs = Vec::new();
+        for run in 0..=plan.runs {
+            let manner = Manner { piece, in_step: true, amount: Amount::For(plan.window) };
+            let shown = show(&terminals, Server::Service, terminals.console(0).await?, next()?, &manner).await?;
+            if run > 0 {
+                runs.push(shown);
+            }
+        }
+        figures.extend(figures_of_one(&format!("{name} in step"), true, "service, as bytes", &runs));
     }
     let mut real = [Vec::new(), Vec::new()];
     for _ in 0..plan.runs {
@@ -86,29 +98,35 @@ fn number(count: u64) -> f64 {
 }
 
 fn figures_of(case: &str, is_whole: bool, results: &[Vec<Shown>; 2]) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    for (server, runs) in Server::BOTH.into_iter().zip(results) {
-        let mut figure = |quantity: &str, value: &dyn Fn(&Shown) -> f64| {
-            let quantity = format!("{case}: {quantity}").into();
-            figures.push(Figure { quantity, subject: server.name(), values: runs.iter().map(value).collect() });
-        };
-        figure("MB/s delivered", &|run| number(run.delivered) / 1e6 / run.took.as_secs_f64());
-        figure("messages/s printed", &|run| number(run.printed.messages) / run.took.as_secs_f64());
-        figure("messages per CPU-second", &Shown::messages_per_cpu_second);
-        if !is_whole {
-            figure("share delivered", &|run| number(run.delivered) / number(run.printed.bytes));
-            figure("resyncs", &|run| number(run.resyncs));
-        }
-    }
-    let ratios = results[0].iter().zip(&results[1]).map(|(ours, theirs)| ours.messages_per_cpu_second() / theirs.messages_per_cpu_second());
+    let [ours, theirs] = results;
+    let mut figures = figures_of_one(case, is_whole, Server::Service.name(), ours);
+    figures.extend(figures_of_one(case, is_whole, Server::Peer.name(), theirs));
+    let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours.messages_per_cpu_second() / theirs.messages_per_cpu_second());
     let quantity = format!("{case}: messages per CPU-second (aim 3)").into();
     figures.push(Figure { quantity, subject: "service by peer", values: ratios.collect() });
     figures
 }
 
-async fn show(terminals: &Terminals, server: Server, run: u32, manner: &Manner) -> Result<Shown> {
+fn figures_of_one(case: &str, is_whole: bool, subject: &'static str, runs: &[Shown]) -> Vec<Figure> {
+    let figure = |quantity: &str, value: &dyn Fn(&Shown) -> f64| {
+        let quantity = format!("{case}: {quantity}").into();
+        Figure { quantity, subject, values: runs.iter().map(value).collect() }
+    };
+    let mut figures = vec![
+        figure("MB/s delivered", &|run| number(run.delivered) / 1e6 / run.took.as_secs_f64()),
+        figure("messages/s printed", &|run| number(run.printed.messages) / run.took.as_secs_f64()),
+        figure("messages per CPU-second", &Shown::messages_per_cpu_second),
+    ];
+    if !is_whole {
+        figures.push(figure("share delivered", &|run| number(run.delivered) / number(run.printed.bytes)));
+        figures.push(figure("resyncs", &|run| number(run.resyncs)));
+    }
+    figures
+}
+
+/// Shows a run to a viewer that is attached.
+async fn show(terminals: &Terminals, server: Server, mut viewer: Viewer, run: u32, manner: &Manner) -> Result<Shown> {
     let line = terminals.line(server, 0).await?;
-    let mut viewer = terminals.viewer(server, 0).await?;
     // What was printed before is history, and not what is measured.
     let ready = format!("READY-FOR-RUN-{run:04}");
     line.print(&ready).await?;
