@@ -240,7 +240,7 @@ mod tests {
         let mut reader = Reader::new(&script, 1);
         reader.take(&beginning(1)).unwrap();
         reader.take(&printed(&script, 0, 100)).unwrap();
-        assert!(reader.take(&printed(&script, 101, 100)).is_err());
+        assert!(reader.take(&printed(&script, 102, 80)).is_err());
     }
 
     #[test]
