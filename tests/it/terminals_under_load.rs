@@ -1,19 +1,19 @@
 //! Terminals with many viewers, many sessions, and programs and connections that end while they print: every viewer gets
 //! every byte, once, or is told to start over from what is whole.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
-use tokio::process::Command;
+use tokio::{process::Command, sync::watch, task::JoinHandle, time::interval};
 
 use crate::{
     faults::RuntimeProgram,
     support::{
-        Caller, RUNTIME_TOKEN, WEBHOOK_SECRET, World, config, node,
+        Caller, WEBHOOK_SECRET, World, config, node,
         printing_runtime::PrintingRuntime,
         program::{Program, free_port, set_up},
         service::Service,
@@ -45,7 +45,7 @@ fn random_lines(bytes: usize) -> String {
 async fn world_on(pool: PgPool, runtime: &PrintingRuntime) -> World {
     rustls::crypto::ring::default_provider().install_default().ok();
     let mut config = config(Some(runtime.endpoint()));
-    config.policy.agents_per_workspace_max = 1000;
+    config.agents_per_workspace_max = 1000;
     World::with_config(pool, config, None).await
 }
 
@@ -170,16 +170,16 @@ impl Numbers {
 /// Prints numbers on terminals for as long as it lives; then their end.
 struct Counting {
     names: Vec<String>,
-    number: tokio::sync::watch::Receiver<u32>,
-    task: tokio::task::JoinHandle<()>,
+    number: watch::Receiver<u32>,
+    task: JoinHandle<()>,
 }
 
 impl Counting {
-    fn start(runtime: &std::sync::Arc<PrintingRuntime>, names: &[String]) -> Self {
-        let (last, number) = tokio::sync::watch::channel(0);
-        let (runtime, all) = (std::sync::Arc::clone(runtime), names.to_vec());
+    fn start(runtime: &Arc<PrintingRuntime>, names: &[String]) -> Self {
+        let (last, number) = watch::channel(0);
+        let (runtime, all) = (Arc::clone(runtime), names.to_vec());
         let task = tokio::spawn(async move {
-            let mut every = tokio::time::interval(NUMBER_EVERY);
+            let mut every = interval(NUMBER_EVERY);
             for number in 1_u32.. {
                 every.tick().await;
                 for name in &all {
@@ -205,7 +205,7 @@ impl Counting {
 #[sqlx::test]
 async fn viewers_that_leave_and_come_back_at_random_moments_miss_nothing_and_see_nothing_twice(pool: PgPool) {
     const LEAVES: usize = 15;
-    let runtime = std::sync::Arc::new(PrintingRuntime::start().await);
+    let runtime = Arc::new(PrintingRuntime::start().await);
     let world = world_on(pool, &runtime).await;
     let names: Vec<String> = (0..4).map(|number| format!("scout-{number}")).collect();
     let mut sessions = Vec::new();
@@ -226,7 +226,7 @@ async fn viewers_that_leave_and_come_back_at_random_moments_miss_nothing_and_see
 async fn the_service_is_killed_again_and_again_and_every_viewer_comes_back_to_whole_output(pool: PgPool) {
     const KILLS: usize = 3;
     rustls::crypto::ring::default_provider().install_default().ok();
-    let runtime = std::sync::Arc::new(PrintingRuntime::start().await);
+    let runtime = Arc::new(PrintingRuntime::start().await);
     let port = free_port();
     let mut service = Service::start_on(&pool, &runtime.endpoint(), port).await;
     let http = reqwest::Client::new();
@@ -276,9 +276,7 @@ async fn the_runtime_is_killed_again_and_again_and_no_viewer_misses_a_number(poo
     const KILLS: usize = 3;
     rustls::crypto::ring::default_provider().install_default().ok();
     let mut runtime = RuntimeProgram::start().await;
-    let mut config = config(Some(runtime.endpoint()));
-    config.runtime = config.runtime.map(|settings| raven_agents::config::RuntimeSettings { token: Some(RUNTIME_TOKEN.to_owned()), ..settings });
-    let world = World::with_config(pool, config, None).await;
+    let world = World::with_config(pool, config(Some(runtime.endpoint())), None).await;
     let owner = world.owner().await;
     let mut typing = Vec::new();
     let mut sessions = Vec::new();
@@ -291,7 +289,11 @@ async fn the_runtime_is_killed_again_and_again_and_no_viewer_misses_a_number(poo
     let mut numbers = Numbers::start(&world.base, &owner.cookie(), &plan);
     for kill in 0..KILLS {
         // Before anything was killed everybody is attached; from then on a round is that all are connected again.
-        if kill == 0 { numbers.0.until_says("attached").await } else { numbers.0.until_says(&format!("round {kill}")).await };
+        if kill == 0 {
+            numbers.0.until_says("attached").await
+        } else {
+            numbers.0.until_says(&format!("round {kill}")).await
+        };
         runtime.program.kill().await;
         runtime.program = RuntimeProgram::launch(&runtime.folder, runtime.port).await;
     }
