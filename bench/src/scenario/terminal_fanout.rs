@@ -32,6 +32,8 @@ const PIECE: usize = 4096;
 const FLOOD_BYTES: usize = 1024 * 1024;
 /// How long a flood may take to come, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What is printed before the shell.
+const SHELL_IS_UP: &str = "the shell is up";
 /// What the shell shows when it waits for a command. The command that sets it does not hold it.
 const PROMPT: &str = "ready>";
 const SET_PROMPT: &str = "PS1='rea''dy>'\r";
@@ -143,13 +145,15 @@ async fn interrupt_floods(service: &Path, runtime: &Path, plan: &Plan) -> Result
     let mut workspace = Workspace::set_up(&stage).await?;
     let agent = workspace.register_agents(1).await?.remove(0);
     let mut interrupted = [Interrupted::default(), Interrupted::default()];
-    let shell = runtime.spawn("exec bash --norc").await?;
+    let shell = runtime.spawn(&format!("printf '{SHELL_IS_UP}\\r\\n'; exec bash --norc")).await?;
     let offer = json!({"workspaceId": workspace.id().await?, "agentId": agent.id, "runtimeSessionId": shell});
     let made = workspace.offer(&offer, crate::stage::WEBHOOK_SECRET).await?;
     let session = made["data"]["id"].as_str().with_context(|| format!("no session was made: {made}"))?;
     let peer = stage.peer.as_ref().context("there is a peer")?.address();
     let servers = [(stage.service.address(), session), (peer, shell.as_str())];
     let mut first = Viewer::attached(servers[0].0, workspace.token(), session).await?;
+    // Before that nothing can be typed: the service may not be connected yet.
+    first.until_shows(SHELL_IS_UP).await?;
     first.type_keys(SET_PROMPT).await?;
     first.until_shows(PROMPT).await?;
     drop(first);
