@@ -22,7 +22,8 @@ use crate::{
     stage::Folder,
 };
 
-const TOKEN: &str = "the token of the bench";
+/// What the runtime is called with.
+pub(crate) const TOKEN: &str = "the token of the bench";
 /// How long anything of the runtime may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -49,6 +50,10 @@ impl Runtime {
         let program = Program::start("raven-runtime", Command::new(path), &settings, "/api/health", folder.path()).await?;
         let connection = Connection::open(program.address()).await?;
         Ok(Self { program, path: path.to_owned(), connection, agents: Vec::new(), _folder: folder })
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.program.address())
     }
 
     /// Starts an agent that runs a script of bash; its id.

@@ -25,20 +25,20 @@ const SILENCE_NOTICED: Duration = Duration::from_secs(100);
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 
 /// The runtime's own program, on a port and in a folder that outlive a kill.
-struct RuntimeProgram {
-    folder: Folder,
-    port: u16,
-    program: Program,
+pub(crate) struct RuntimeProgram {
+    pub(crate) folder: Folder,
+    pub(crate) port: u16,
+    pub(crate) program: Program,
 }
 
 impl RuntimeProgram {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let program = Self::launch(&folder, port).await;
         Self { folder, port, program }
     }
 
-    async fn launch(folder: &Folder, port: u16) -> Program {
+    pub(crate) async fn launch(folder: &Folder, port: u16) -> Program {
         let root = folder.path().display().to_string();
         let settings = [
             ("RUNTIME_PORT", port.to_string()),
@@ -52,7 +52,7 @@ impl RuntimeProgram {
         program
     }
 
-    fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
@@ -63,7 +63,7 @@ impl RuntimeProgram {
     }
 
     /// Ends it and all its agents.
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         let http = reqwest::Client::new();
         for agent in self.agents().await {
             let path = format!("{}/api/agents/{}?force=true", self.endpoint(), agent["id"].as_str().unwrap());

@@ -43,4 +43,5 @@ mod sockets;
 mod spawns;
 mod support;
 mod terminal_rights;
+mod terminals_under_load;
 mod webhooks;

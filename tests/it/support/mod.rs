@@ -3,6 +3,7 @@
 pub(crate) mod fake_runtime;
 pub(crate) mod gate;
 pub(crate) mod node;
+pub(crate) mod printing_runtime;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod service;

@@ -1,0 +1,195 @@
+//! One terminal with 50 viewers: what all of them together get, exactly; and how soon Ctrl-C ends a flood for them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::Scenario;
+use crate::{
+    Plan, Report,
+    report::Figure,
+    runtime::{Runtime, TOKEN},
+    script::{Reader, Script},
+    stage::Stage,
+    terminals::{Server, Terminals},
+    upstream::{Amount, Manner, Progress},
+    viewer::Viewer,
+    workspace::Workspace,
+};
+
+const VIEWERS: usize = 50;
+/// Printed in each run, in bytes; each viewer gets it all.
+const BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of one message from the runtime.
+const PIECE: usize = 4096;
+/// Output of the flood that a viewer waits for before somebody ends it, in bytes.
+const FLOOD_BYTES: usize = 1024 * 1024;
+/// How long a flood may take to come, and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is printed before the shell.
+const SHELL_IS_UP: &str = "the shell is up";
+/// What the shell shows when it waits for a command. The command that sets it does not hold it.
+const PROMPT: &str = "ready>";
+const SET_PROMPT: &str = "PS1='rea''dy>'\r";
+
+pub(super) async fn measure(service: &Path, runtime: &Path, plan: &Plan) -> Result<Report> {
+    let mut terminals = Terminals::start(service, 1).await?;
+    // Viewers are tasks of their own and share the script.
+    let script = Arc::new(std::mem::replace(&mut terminals.script, Script::new()));
+    let mut fanned = [Vec::new(), Vec::new()];
+    for run in 0..=plan.runs {
+        for (index, server) in Server::BOTH.into_iter().enumerate() {
+            let shown = fan_out(&terminals, &script, server, run * 2 + u32::from(index > 0)).await?;
+            // The first finds everything cold.
+            if run > 0 {
+                fanned[index].push(shown);
+            }
+        }
+    }
+    let interrupted = interrupt_floods(service, runtime, plan).await?;
+    let figures = figures_of(&fanned, &interrupted);
+    let about = "8 MiB of one terminal to each of 50 viewers, of whom the slowest sets the pace, every byte compared; and Ctrl-C under `yes` in a shell on a real runtime, with 1 and with 50 viewers, until a viewer sees the prompt";
+    let report = Report::of_terminals(Scenario::TerminalFanout, about, figures, &terminals.stage, plan)?;
+    terminals.end().await?;
+    Ok(report)
+}
+
+/// One run.
+struct Fanned {
+    took: Duration,
+    cpu: Duration,
+}
+
+/// Until the prompt was seen, with one viewer and with all.
+#[derive(Default)]
+struct Interrupted {
+    alone: Vec<Duration>,
+    together: Vec<Duration>,
+}
+
+fn figures_of(fanned: &[Vec<Fanned>; 2], interrupted: &[Interrupted; 2]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 bytes")]
+    let megabytes = (BYTES * VIEWERS as u64) as f64 / 1e6;
+    for (server, runs) in Server::BOTH.into_iter().zip(fanned) {
+        let mut figure = |quantity: &'static str, value: &dyn Fn(&Fanned) -> f64| {
+            figures.push(Figure { quantity: quantity.into(), subject: server.name(), values: runs.iter().map(value).collect() });
+        };
+        figure("MB/s to all viewers", &|run| megabytes / run.took.as_secs_f64());
+        figure("MB to viewers per CPU-second", &|run| megabytes / run.cpu.as_secs_f64());
+    }
+    let ratios = fanned[0].iter().zip(&fanned[1]).map(|(ours, theirs)| theirs.cpu.as_secs_f64() / ours.cpu.as_secs_f64());
+    figures.push(Figure { quantity: "MB to viewers per CPU-second".into(), subject: "service by peer", values: ratios.collect() });
+    for (server, runs) in Server::BOTH.into_iter().zip(interrupted) {
+        let mut figure = |quantity: &'static str, times: &[Duration]| {
+            let values = times.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+            figures.push(Figure { quantity: quantity.into(), subject: server.name(), values });
+        };
+        figure("Ctrl-C under yes, 1 viewer, ms (aim 150)", &runs.alone);
+        figure("Ctrl-C under yes, 50 viewers, ms (aim 150)", &runs.together);
+    }
+    figures
+}
+
+async fn fan_out(terminals: &Terminals, script: &Arc<Script>, server: Server, run: u32) -> Result<Fanned> {
+    let line = terminals.line(server, 0).await?;
+    let ready = format!("READY-FOR-RUN-{run:04}");
+    let mut viewers = Vec::new();
+    for _ in 0..VIEWERS {
+        viewers.push(terminals.viewer(server, 0).await?);
+    }
+    line.print(&ready).await?;
+    for viewer in &mut viewers {
+        viewer.until_shows(&ready).await?;
+    }
+    let progress = Arc::new(Progress::new(VIEWERS));
+    let (began, before) = (Instant::now(), terminals.cpu(server)?);
+    let mut viewing = JoinSet::new();
+    for (index, viewer) in viewers.into_iter().enumerate() {
+        viewing.spawn(follow(viewer, Arc::clone(script), run, index, Arc::clone(&progress)));
+    }
+    let manner = Manner { piece: PIECE, in_step: true, amount: Amount::Bytes(BYTES) };
+    let all = async {
+        while let Some(viewed) = viewing.join_next().await {
+            viewed??;
+        }
+        anyhow::Ok(began.elapsed())
+    };
+    let (_, took) = tokio::try_join!(line.play(script, run, &manner, &progress), all)?;
+    Ok(Fanned { took, cpu: terminals.cpu(server)?.saturating_sub(before) })
+}
+
+/// Reads a run to its end; every byte must come, once.
+async fn follow(mut viewer: Viewer, script: Arc<Script>, run: u32, index: usize, progress: Arc<Progress>) -> Result<()> {
+    let mut reader = Reader::new(&script, run);
+    while !reader.is_at_end() {
+        viewer.show(&mut reader).await?;
+        progress.note(index, reader.position());
+    }
+    if (reader.delivered, reader.resyncs) != (BYTES, 0) {
+        bail!("{} of {BYTES} bytes came to viewer {index}, with {} resyncs", reader.delivered, reader.resyncs);
+    }
+    Ok(())
+}
+
+/// A shell on a real runtime, in front of which are the service and the peer.
+async fn interrupt_floods(service: &Path, runtime: &Path, plan: &Plan) -> Result<[Interrupted; 2]> {
+    let mut runtime = Runtime::start(&PathBuf::from(runtime)).await?;
+    let stage = Stage::with_terminals(service, &runtime.endpoint(), Some(TOKEN)).await?;
+    let mut workspace = Workspace::set_up(&stage).await?;
+    let agent = workspace.register_agents(1).await?.remove(0);
+    let mut interrupted = [Interrupted::default(), Interrupted::default()];
+    let shell = runtime.spawn(&format!("printf '{SHELL_IS_UP}\\r\\n'; exec bash --norc")).await?;
+    let offer = json!({"workspaceId": workspace.id().await?, "agentId": agent.id, "runtimeSessionId": shell});
+    let made = workspace.offer(&offer, crate::stage::WEBHOOK_SECRET).await?;
+    let session = made["data"]["id"].as_str().with_context(|| format!("no session was made: {made}"))?;
+    let peer = stage.peer.as_ref().context("there is a peer")?.address();
+    let servers = [(stage.service.address(), session), (peer, shell.as_str())];
+    let mut first = Viewer::attached(servers[0].0, workspace.token(), session).await?;
+    // Before that nothing can be typed: the service may not be connected yet.
+    first.until_shows(SHELL_IS_UP).await?;
+    first.type_keys(SET_PROMPT).await?;
+    first.until_shows(PROMPT).await?;
+    drop(first);
+    for _ in 0..plan.runs {
+        for ((address, session), found) in servers.into_iter().zip(&mut interrupted) {
+            found.alone.push(interrupt(address, workspace.token(), session, 1).await?);
+            found.together.push(interrupt(address, workspace.token(), session, VIEWERS).await?);
+        }
+    }
+    stage.end().await?;
+    runtime.end().await?;
+    Ok(interrupted)
+}
+
+/// Has `yes` flood this many viewers, ends it, and waits until the one who typed sees the prompt.
+async fn interrupt(address: std::net::SocketAddr, token: &str, session: &str, viewers: usize) -> Result<Duration> {
+    let mut typing = Viewer::attached(address, token, session).await?;
+    let mut others = JoinSet::new();
+    for _ in 1..viewers {
+        let mut viewer = Viewer::attached(address, token, session).await?;
+        // Reads whatever comes until it is dropped.
+        others.spawn(async move { while viewer.next().await.is_ok() {} });
+    }
+    let flood = async {
+        let before = format!("before-{:x}", rand::random::<u32>());
+        typing.type_keys(&format!("echo {before}\r")).await?;
+        typing.until_shows(&format!("\n{before}")).await?;
+        typing.type_keys("yes\r").await?;
+        let mut came = 0;
+        while came < FLOOD_BYTES {
+            came += typing.output().await?.len();
+        }
+        let typed = Instant::now();
+        typing.type_keys("\u{3}").await?;
+        typing.until_shows(PROMPT).await?;
+        anyhow::Ok(typed.elapsed())
+    };
+    timeout(PATIENCE, flood).await.context("a flood did not come or end in time")?
+}
