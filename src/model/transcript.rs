@@ -362,7 +362,9 @@ mod tests {
             let cut = cut.min(bytes.len());
             let read = |parts: &[&[u8]]| {
                 let (mut lines, mut text) = (Lines::default(), String::new());
-                parts.iter().for_each(|part| lines.read(part, &mut text));
+                for part in parts {
+                    lines.read(part, &mut text);
+                }
                 lines.finish(&mut text);
                 text
             };

@@ -520,7 +520,10 @@ pub async fn issued(conn: &mut Conn, workspace: WorkspaceId, hashes: &[String], 
            WHERE workspace_id = $1 AND token_hash = ANY ($2) AND revoked_at IS NULL AND deleted_at IS NULL
              AND (expires_at IS NULL OR expires_at > $3) AND (uses_remaining IS NULL OR uses_remaining > 0)
            UNION ALL
-           SELECT claim_secret_hash, 'claim', id, name FROM parallax_agents WHERE workspace_id = $1 AND claim_secret_hash = ANY ($2)"#,
+           SELECT claim_secret_hash, 'claim', id, name FROM parallax_agents WHERE workspace_id = $1 AND claim_secret_hash = ANY ($2)
+           UNION ALL
+           SELECT token_hash, 'share', id::varchar, 'terminal' FROM terminal_shares
+           WHERE workspace_id = $1 AND token_hash = ANY ($2) AND revoked_at IS NULL AND expires_at > $3"#,
         workspace.0,
         hashes,
         at

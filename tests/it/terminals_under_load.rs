@@ -77,7 +77,7 @@ fn prepare(runtime: &PrintingRuntime, name: &str, session: &str, portions: usize
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// RT-12, RT-14, RT-15, RT-18.

@@ -135,18 +135,15 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
         return;
     }
     let (from, mut to) = stream.into_split();
-    match path.strip_prefix("/ws/agents/").and_then(|rest| rest.strip_suffix("/terminal")) {
-        Some(name) => {
-            let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse().ok()).unwrap_or_default();
-            tokio::select! {
-                () = print(&mut to, name, since, &shared) => {}
-                () = hear(from, name, &shared) => {}
-            }
+    if let Some(name) = path.strip_prefix("/ws/agents/").and_then(|rest| rest.strip_suffix("/terminal")) {
+        let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse().ok()).unwrap_or_default();
+        tokio::select! {
+            () = print(&mut to, name, since, &shared) => {}
+            () = hear(from, name, &shared) => {}
         }
-        None => {
-            to.write_all(&frame(0x1, br#"{"type":"connected","filter":null}"#)).await.ok();
-            hear(from, "", &shared).await;
-        }
+    } else {
+        to.write_all(&frame(0x1, br#"{"type":"connected","filter":null}"#)).await.ok();
+        hear(from, "", &shared).await;
     }
 }
 
