@@ -1,10 +1,15 @@
 //! The last bytes that one agent printed, at their absolute offsets.
 //!
-//! A [`Ring`] is filled by the supervisor, which reads what the program prints and never waits for
-//! anyone. The runtime pulls from it into an [`Output`] of its own, and each viewer pulls from that
-//! with a cursor: whoever falls behind loses bytes, and is told so, but slows nobody down.
+//! A [`Ring`] is filled by the supervisor, which reads what the program prints. The runtime pulls
+//! from it into an [`Output`] of its own, and each viewer pulls from that with a cursor: whoever falls
+//! behind loses bytes, and is told so. Who wants every byte is waited for as long as it reads fast
+//! ([`Reader`]); nobody else slows anybody down.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -18,6 +23,13 @@ pub(crate) const RING_BYTES: usize = 1024 * 1024;
 /// Lines whose time of arrival is kept per agent: as many as one request for logs can ask for, at
 /// 24 bytes each.
 pub(crate) const LINES_TIMED_MAX: usize = 10_000;
+
+/// How long output may wait for a reader that takes nothing: many times what a busy service needs to
+/// come round, and little for a program whose service is stopped.
+const READER_CREDIT_MAX: Duration = Duration::from_millis(500);
+/// A reader that takes fewer bytes than this in a second is not waited for in the long run: a program
+/// that floods its terminal runs at this speed at least.
+const READER_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
 
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
@@ -99,6 +111,8 @@ impl Ring {
 /// What the runtime's viewers read: the output of one agent as its supervisor handed it over.
 pub(crate) struct Output {
     held: Mutex<Held>,
+    /// Wakes whoever waits for readers.
+    read: Condvar,
     progress: watch::Sender<Progress>,
 }
 
@@ -109,9 +123,32 @@ struct Held {
     /// line whose beginning has fallen out stays until its end has too.
     lines: VecDeque<(u64, Option<DateTime<Utc>>)>,
     in_line: bool,
+    readers: Vec<Credit>,
+    readers_ever: u64,
+}
+
+/// How far one [`Reader`] is, and how long it may still be waited for.
+struct Credit {
+    number: u64,
+    cursor: u64,
+    left: Duration,
+}
+
+impl Credit {
+    fn took(&mut self, bytes: usize) {
+        let earned = Duration::from_micros(bytes as u64 * 1_000_000 / READER_BYTES_PER_SECOND_MIN);
+        self.left = (self.left + earned).min(READER_CREDIT_MAX);
+    }
 }
 
 impl Held {
+    /// Where output would begin with so many bytes more, and those who have not read up to there.
+    fn behind(&mut self, bytes: usize) -> impl Iterator<Item = &mut Credit> {
+        let (start, next_start) = (self.ring.start(), (self.ring.end() + bytes as u64).saturating_sub(RING_BYTES as u64));
+        // Who has lost something already is not helped by waiting.
+        self.readers.iter_mut().filter(move |reader| (start..next_start).contains(&reader.cursor))
+    }
+
     fn append(&mut self, offset: u64, bytes: &[u8], now: DateTime<Utc>) {
         if offset > self.ring.end() {
             self.lines.clear();
@@ -143,11 +180,13 @@ impl Held {
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { held: Mutex::default(), progress: watch::Sender::default() }
+        Self { held: Mutex::default(), read: Condvar::new(), progress: watch::Sender::default() }
     }
 
-    /// Adds what was printed at `offset`; what was missed before it stays a gap.
+    /// Adds what was printed at `offset`; what was missed before it stays a gap. Blocks while readers with credit
+    /// would lose something.
     pub(crate) fn append(&self, offset: u64, bytes: &[u8]) {
+        self.wait_for_readers(bytes.len());
         let now = Utc::now();
         let end = {
             let mut held = lock(&self.held);
@@ -158,6 +197,25 @@ impl Output {
             progress.end = end;
             progress.last_at = Some(now);
         });
+    }
+
+    fn wait_for_readers(&self, bytes: usize) {
+        let mut held = lock(&self.held);
+        while let Some(patience) = held.behind(bytes).map(|reader| reader.left).filter(|left| !left.is_zero()).min() {
+            let began = Instant::now();
+            held = self.read.wait_timeout(held, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let waited = began.elapsed();
+            held.behind(bytes).for_each(|reader| reader.left = reader.left.saturating_sub(waited));
+        }
+    }
+
+    /// A reader at `cursor` that wants every byte.
+    pub(crate) fn reader(&self, cursor: u64) -> Reader<'_> {
+        let mut held = lock(&self.held);
+        held.readers_ever += 1;
+        let number = held.readers_ever;
+        held.readers.push(Credit { number, cursor, left: READER_CREDIT_MAX });
+        Reader { output: self, number }
     }
 
     /// Gives up the times of the lines so far, which an earlier runtime saw come.
@@ -214,9 +272,76 @@ impl Output {
     }
 }
 
+/// Who wants every byte. Before output is lost to it the program waits, but no longer than [`READER_CREDIT_MAX`] at
+/// once, and in the long run only as long as it reads [`READER_BYTES_PER_SECOND_MIN`].
+pub(crate) struct Reader<'a> {
+    output: &'a Output,
+    number: u64,
+}
+
+impl Reader<'_> {
+    /// Notes that it has taken so many bytes and goes on at `cursor`.
+    pub(crate) fn took(&self, bytes: usize, cursor: u64) {
+        if let Some(reader) = lock(&self.output.held).readers.iter_mut().find(|reader| reader.number == self.number) {
+            reader.cursor = cursor;
+            reader.took(bytes);
+        }
+        self.output.read.notify_all();
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        lock(&self.output.held).readers.retain(|reader| reader.number != self.number);
+        self.output.read.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn a_reader_that_keeps_reading_loses_nothing_however_much_is_printed() {
+        let output = Output::new();
+        let (mut seen, mut cursor) = (Vec::new(), 0);
+        let reader = output.reader(0);
+        let printed: Vec<u8> = (0..4 * RING_BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| printed.chunks(64 * 1024).for_each(|chunk| output.print(chunk)));
+            while seen.len() < printed.len() {
+                match output.read(cursor, 32 * 1024) {
+                    Found::Bytes(bytes) => {
+                        cursor += bytes.len() as u64;
+                        reader.took(bytes.len(), cursor);
+                        seen.extend(bytes);
+                    }
+                    Found::UpToDate => thread::yield_now(),
+                    Found::Lost { start } => panic!("what stood before {start} is lost at {cursor}"),
+                }
+            }
+        });
+        assert!(seen == printed);
+    }
+
+    #[test]
+    fn a_reader_that_has_stopped_is_waited_for_once() {
+        let output = Output::new();
+        let reader = output.reader(0);
+        output.print(&vec![b'x'; RING_BYTES]);
+        let began = Instant::now();
+        output.print(b"x");
+        assert!(began.elapsed() >= READER_CREDIT_MAX);
+        // Of what it reads a little later it has earned little.
+        reader.took(64 * 1024, 64 * 1024);
+        let began = Instant::now();
+        (0..3).for_each(|_| output.print(&vec![b'y'; RING_BYTES]));
+        assert!(began.elapsed() < READER_CREDIT_MAX);
+        drop(reader);
+        assert!(lock(&output.held).readers.is_empty());
+    }
 
     #[test]
     fn reading_in_pieces_gives_every_byte_once_even_around_the_rings_edge() {

@@ -56,9 +56,9 @@ const LAST_OUTPUT_WITHIN: Duration = Duration::from_secs(2);
 /// How long a program that is over one of its limits in time may take to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a runtime that pulls is waited for before output that it has not read is dropped: long
-/// enough for any runtime that runs, and so short that one that is stopped holds a program up once.
-const HELD_UP_WITHIN: Duration = Duration::from_millis(50);
+/// How long a runtime that pulls is waited for before output that it has not read is dropped: longer
+/// than it waits for a reader of its own, and so short that one that is stopped holds a program up once.
+const HELD_UP_WITHIN: Duration = Duration::from_millis(750);
 
 /// How often deadlines are looked at, and how often what the session uses, which costs more but
 /// must find a program that multiplies before it has taken the host over.
