@@ -24,12 +24,15 @@ pub(crate) const RING_BYTES: usize = 1024 * 1024;
 /// 24 bytes each.
 pub(crate) const LINES_TIMED_MAX: usize = 10_000;
 
+/// Output that is held for who has not read it before more waits for them, in bytes: a quarter of the ring, so that an
+/// interrupt is seen soon, and the rest for when there is no more waiting.
+pub(crate) const AHEAD_BYTES: usize = RING_BYTES / 4;
 /// How long output may wait for a reader that takes nothing: many times what a busy service needs to
 /// come round, and little for a program whose service is stopped.
 const READER_CREDIT_MAX: Duration = Duration::from_millis(500);
 /// A reader that takes fewer bytes than this in a second is not waited for in the long run: a program
 /// that floods its terminal runs at this speed at least.
-const READER_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
+const READER_BYTES_PER_SECOND_MIN: u64 = 512 * 1024;
 
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
@@ -142,11 +145,10 @@ impl Credit {
 }
 
 impl Held {
-    /// Where output would begin with so many bytes more, and those who have not read up to there.
+    /// The readers that so many bytes more are too many for. Who has lost something already is not helped by waiting.
     fn behind(&mut self, bytes: usize) -> impl Iterator<Item = &mut Credit> {
-        let (start, next_start) = (self.ring.start(), (self.ring.end() + bytes as u64).saturating_sub(RING_BYTES as u64));
-        // Who has lost something already is not helped by waiting.
-        self.readers.iter_mut().filter(move |reader| (start..next_start).contains(&reader.cursor))
+        let (start, ahead_from) = (self.ring.start(), (self.ring.end() + bytes as u64).saturating_sub(AHEAD_BYTES as u64));
+        self.readers.iter_mut().filter(move |reader| (start..ahead_from).contains(&reader.cursor))
     }
 
     fn append(&mut self, offset: u64, bytes: &[u8], now: DateTime<Utc>) {
@@ -183,8 +185,8 @@ impl Output {
         Self { held: Mutex::default(), read: Condvar::new(), progress: watch::Sender::default() }
     }
 
-    /// Adds what was printed at `offset`; what was missed before it stays a gap. Blocks while readers with credit
-    /// would lose something.
+    /// Adds what was printed at `offset`; what was missed before it stays a gap. Blocks while readers with credit are
+    /// behind.
     pub(crate) fn append(&self, offset: u64, bytes: &[u8]) {
         self.wait_for_readers(bytes.len());
         let now = Utc::now();
@@ -272,7 +274,7 @@ impl Output {
     }
 }
 
-/// Who wants every byte. Before output is lost to it the program waits, but no longer than [`READER_CREDIT_MAX`] at
+/// Who wants every byte. While it is behind the program waits, but no longer than [`READER_CREDIT_MAX`] at
 /// once, and in the long run only as long as it reads [`READER_BYTES_PER_SECOND_MIN`].
 pub(crate) struct Reader<'a> {
     output: &'a Output,
@@ -330,7 +332,7 @@ mod tests {
     fn a_reader_that_has_stopped_is_waited_for_once() {
         let output = Output::new();
         let reader = output.reader(0);
-        output.print(&vec![b'x'; RING_BYTES]);
+        output.print(&vec![b'x'; AHEAD_BYTES]);
         let began = Instant::now();
         output.print(b"x");
         assert!(began.elapsed() >= READER_CREDIT_MAX);

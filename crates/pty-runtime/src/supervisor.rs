@@ -34,7 +34,7 @@ use crate::{
     process::{Launch, Mode, Size},
     program::{self, Reader},
     records::{self, Processes},
-    ring::{Found, RING_BYTES, Ring},
+    ring::{AHEAD_BYTES, Found, Ring},
     session::{self, Identity},
     supervisor_protocol::{self as protocol, Command as Order, End, Hello, PULL_BYTES, Report, Started, VERSION},
 };
@@ -635,10 +635,10 @@ impl Supervisor {
 }
 
 impl State {
-    /// How long to wait before so many more bytes push unread ones out of the ring.
+    /// How long to wait for the runtime before so many more bytes are taken in.
     fn hold_up(&self, bytes: usize) -> Option<Duration> {
         let unread = self.ring.end().saturating_sub(self.seen) + bytes as u64;
-        if self.finished || self.connection.is_none() || unread <= RING_BYTES as u64 {
+        if self.finished || self.connection.is_none() || unread <= AHEAD_BYTES as u64 {
             return None;
         }
         HELD_UP_WITHIN.checked_sub(self.pulled_at?.elapsed()).filter(|left| !left.is_zero())
