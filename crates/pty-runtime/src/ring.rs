@@ -27,12 +27,14 @@ pub(crate) const LINES_TIMED_MAX: usize = 10_000;
 /// Output that is held for who has not read it before more waits for them, in bytes: a quarter of the ring, so that an
 /// interrupt is seen soon, and the rest for when there is no more waiting.
 pub(crate) const AHEAD_BYTES: usize = RING_BYTES / 4;
-/// How long output may wait for a reader that takes nothing: many times what a busy service needs to
-/// come round, and little for a program whose service is stopped.
-const READER_CREDIT_MAX: Duration = Duration::from_millis(500);
-/// A reader that takes fewer bytes than this in a second is not waited for in the long run: a program
-/// that floods its terminal runs at this speed at least.
-const READER_BYTES_PER_SECOND_MIN: u64 = 512 * 1024;
+/// How long output waits for a reader that takes nothing: many times what a busy service needs to come
+/// round, and little for a program whose service is stopped.
+const READER_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long output waits for one reader in all, without what it earns by reading.
+const READER_CREDIT_MAX: Duration = Duration::from_secs(2);
+/// What a reader takes to earn a second: in the long run one that is slower than this is not waited for all
+/// the time, so a slow line does not hold up a program that floods its terminal.
+const READER_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
@@ -135,12 +137,19 @@ struct Credit {
     number: u64,
     cursor: u64,
     left: Duration,
+    /// When it last took something, or there was something to take again.
+    since: Instant,
 }
 
 impl Credit {
     fn took(&mut self, bytes: usize) {
-        let earned = Duration::from_micros(bytes as u64 * 1_000_000 / READER_BYTES_PER_SECOND_MIN);
+        let earned = Duration::from_micros(bytes as u64 * 1_000_000 / READER_BYTES_PER_SECOND);
         self.left = (self.left + earned).min(READER_CREDIT_MAX);
+        self.since = Instant::now();
+    }
+
+    fn patience(&self) -> Duration {
+        self.left.min(READER_PAUSE_MAX.saturating_sub(self.since.elapsed()))
     }
 }
 
@@ -156,6 +165,9 @@ impl Held {
             self.lines.clear();
             self.in_line = false;
         }
+        let end = self.ring.end();
+        let now_behind = self.readers.iter_mut().filter(|reader| reader.cursor >= end);
+        now_behind.for_each(|reader| reader.since = Instant::now());
         self.ring.skip_to(offset);
         self.note_lines(bytes, now);
         self.ring.append(bytes);
@@ -203,7 +215,7 @@ impl Output {
 
     fn wait_for_readers(&self, bytes: usize) {
         let mut held = lock(&self.held);
-        while let Some(patience) = held.behind(bytes).map(|reader| reader.left).filter(|left| !left.is_zero()).min() {
+        while let Some(patience) = held.behind(bytes).map(|reader| reader.patience()).filter(|patience| !patience.is_zero()).min() {
             let began = Instant::now();
             held = self.read.wait_timeout(held, patience).unwrap_or_else(PoisonError::into_inner).0;
             let waited = began.elapsed();
@@ -216,7 +228,7 @@ impl Output {
         let mut held = lock(&self.held);
         held.readers_ever += 1;
         let number = held.readers_ever;
-        held.readers.push(Credit { number, cursor, left: READER_CREDIT_MAX });
+        held.readers.push(Credit { number, cursor, left: READER_CREDIT_MAX, since: Instant::now() });
         Reader { output: self, number }
     }
 
@@ -274,8 +286,8 @@ impl Output {
     }
 }
 
-/// Who wants every byte. While it is behind the program waits, but no longer than [`READER_CREDIT_MAX`] at
-/// once, and in the long run only as long as it reads [`READER_BYTES_PER_SECOND_MIN`].
+/// Who wants every byte. While it is behind the program waits, but no longer than [`READER_PAUSE_MAX`] at once, and than
+/// [`READER_CREDIT_MAX`] and what it earns in all.
 pub(crate) struct Reader<'a> {
     output: &'a Output,
     number: u64,
@@ -332,17 +344,34 @@ mod tests {
     fn a_reader_that_has_stopped_is_waited_for_once() {
         let output = Output::new();
         let reader = output.reader(0);
+        thread::sleep(READER_PAUSE_MAX);
         output.print(&vec![b'x'; AHEAD_BYTES]);
         let began = Instant::now();
         output.print(b"x");
-        assert!(began.elapsed() >= READER_CREDIT_MAX);
-        // Of what it reads a little later it has earned little.
-        reader.took(64 * 1024, 64 * 1024);
+        let waited = began.elapsed();
+        assert!(waited + Duration::from_millis(100) >= READER_PAUSE_MAX, "{waited:?}: it had nothing to read before");
         let began = Instant::now();
-        (0..3).for_each(|_| output.print(&vec![b'y'; RING_BYTES]));
-        assert!(began.elapsed() < READER_CREDIT_MAX);
+        (0..50).for_each(|_| output.print(&vec![b'y'; RING_BYTES / 10]));
+        assert!(began.elapsed() < READER_PAUSE_MAX);
         drop(reader);
         assert!(lock(&output.held).readers.is_empty());
+    }
+
+    #[test]
+    fn a_reader_that_takes_a_byte_at_a_time_is_not_waited_for_for_ever() {
+        let output = Output::new();
+        let (reader, began) = (output.reader(0), Instant::now());
+        thread::scope(|scope| {
+            let printing = scope.spawn(|| output.print(&vec![b'x'; RING_BYTES]));
+            let mut cursor = 0;
+            while !printing.is_finished() {
+                assert!(began.elapsed() < 10 * READER_CREDIT_MAX, "it is waited for still");
+                thread::sleep(READER_PAUSE_MAX / 50);
+                cursor += 1;
+                reader.took(1, cursor);
+            }
+        });
+        assert!(began.elapsed() >= READER_CREDIT_MAX);
     }
 
     #[test]

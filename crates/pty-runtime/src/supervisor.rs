@@ -142,6 +142,7 @@ struct State {
     reason: Option<(&'static str, Instant)>,
     size: Size,
     seen: u64,
+    /// When a runtime last pulled, or there was something for it again.
     pulled_at: Option<Instant>,
     last_output_ms: Option<i64>,
     active_at: Instant,
@@ -445,6 +446,10 @@ impl Supervisor {
         }
         if state.finished {
             return false;
+        }
+        if state.ring.end() <= state.seen {
+            // Before, there was nothing that it could have taken.
+            state.pulled_at = state.pulled_at.map(|_| Instant::now());
         }
         for part in parts {
             state.ring.append(part);
