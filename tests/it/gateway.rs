@@ -367,8 +367,11 @@ async fn a_thousand_attaches_leave_nothing_behind(pool: PgPool) {
     cycle(100).await;
     let tasks = settled().await;
     let before = program::resident_kib(std::process::id());
-    for _ in 0..10 {
+    for round in 0..10 {
         cycle(100).await;
+        // Who reads nothing for long is taken for gone.
+        first.emit("input", json!(format!("echo round-{round}-$((1))\r"))).await;
+        first.until_shows(&format!("round-{round}-1")).await;
     }
     world.until("as many tasks as before", async || (settled().await <= tasks).then_some(())).await;
     let grown = program::resident_kib(std::process::id()).saturating_sub(before);
