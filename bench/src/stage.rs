@@ -118,6 +118,13 @@ fn with_database(url: &str, name: &str) -> Option<String> {
     Some(format!("{scheme}://{server}/{name}{parameters}"))
 }
 
+/// What was written to a database server since it began: transactions, and bytes of its log.
+#[derive(Clone, Copy)]
+pub(crate) struct Writes {
+    pub(crate) transactions: i64,
+    pub(crate) log_bytes: i64,
+}
+
 /// See the module. Fields are dropped in this order: the servers, then the database, then the folder.
 pub(crate) struct Stage {
     pub(crate) service: Program,
@@ -180,6 +187,22 @@ impl Stage {
     /// The process id of Postgres, if it is ours.
     pub(crate) fn database_pid(&self) -> Option<u32> {
         self.database.cluster.as_ref().and_then(Cluster::pid)
+    }
+
+    /// What was done in the database so far.
+    pub(crate) async fn writes(&self) -> Result<Writes> {
+        // Only transactions that write have a number.
+        let query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint";
+        let mut connection = PgConnection::connect(&self.database.url).await?;
+        let (transactions, log_bytes) = sqlx::query_as(query).fetch_one(&mut connection).await?;
+        Ok(Writes { transactions, log_bytes })
+    }
+
+    /// How far a session is recorded, and how much of its output is missing, in bytes. `None` when it is not recorded.
+    pub(crate) async fn recorded(&self, session: &str) -> Result<Option<(i64, i64)>> {
+        let query = "SELECT end_offset, lost_bytes FROM terminal_recordings WHERE session_id::text = $1";
+        let mut connection = PgConnection::connect(&self.database.url).await?;
+        Ok(sqlx::query_as(query).bind(session).fetch_optional(&mut connection).await?)
     }
 
     /// What the database is, in words.

@@ -67,6 +67,14 @@ impl Terminals {
         Ok((terminals, workspace))
     }
 
+    /// As [`Self::start`], in a workspace that does not record.
+    pub(crate) async fn start_unrecorded(service: &Path, count: usize) -> Result<Self> {
+        let (mut terminals, mut workspace) = Self::start_empty(service).await?;
+        workspace.record(false).await?;
+        terminals.open(&mut workspace, count).await?;
+        Ok(terminals)
+    }
+
     async fn without_sessions(service: &Path) -> Result<Self> {
         let upstream = Upstream::start().await?;
         let stage = Stage::with_terminals(service, &upstream.endpoint(), None).await?;

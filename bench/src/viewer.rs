@@ -109,15 +109,19 @@ impl Viewer {
 
     /// Waits until the terminal shows this.
     pub(crate) async fn until_shows(&mut self, text: &str) -> Result<()> {
-        let mut shown = String::new();
-        while !shown.contains(text) {
-            shown.push_str(&self.output().await?);
-            if !shown.contains(text) {
-                // What is looked for may be cut.
-                keep_last(&mut shown, text.len());
+        let showing = async {
+            let mut shown = String::new();
+            while !shown.contains(text) {
+                shown.push_str(&self.output().await?);
+                if !shown.contains(text) {
+                    // What is looked for may be cut.
+                    keep_last(&mut shown, text.len());
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        // The server may say other things all the time.
+        timeout(PATIENCE, showing).await.with_context(|| format!("the terminal did not show {text:?} in time"))?
     }
 
     /// Lets a reader see the next thing that is said.

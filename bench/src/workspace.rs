@@ -70,6 +70,13 @@ impl Workspace {
         Ok(agents)
     }
 
+    /// Says whether the terminals of sessions from now on are recorded.
+    pub(crate) async fn record(&mut self, enabled: bool) -> Result<()> {
+        let recording = json!({"enabled": enabled, "keepDays": 30, "maxMegabytes": 10_240, "input": false});
+        self.post("/api/workspace/agent-settings/update", &json!({"recording": recording})).await?;
+        Ok(())
+    }
+
     /// Offers a terminal session as a runtime does.
     pub(crate) async fn offer(&mut self, offer: &Value, secret: &str) -> Result<Value> {
         let answer = self.connection.send(&Request::post("/api/terminal/sessions", offer).webhook(secret)).await?;

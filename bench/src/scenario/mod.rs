@@ -12,6 +12,7 @@ mod terminal_cycles;
 mod terminal_echo;
 mod terminal_fanout;
 mod terminal_idle;
+mod terminal_recording;
 mod terminal_throughput;
 
 use std::path::PathBuf;
@@ -49,10 +50,12 @@ pub(crate) enum Scenario {
     TerminalIdle,
     /// Viewers come and go
     TerminalCycles,
+    /// What the recording of terminals costs
+    TerminalRecording,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::AgentsList,
         Self::KeyVerification,
         Self::Revoke,
@@ -66,6 +69,7 @@ impl Scenario {
         Self::TerminalAttach,
         Self::TerminalIdle,
         Self::TerminalCycles,
+        Self::TerminalRecording,
     ];
 
     /// The programs that it takes.
@@ -80,7 +84,8 @@ impl Scenario {
             | Self::TerminalThroughput
             | Self::TerminalAttach
             | Self::TerminalIdle
-            | Self::TerminalCycles => vec![&programs.service],
+            | Self::TerminalCycles
+            | Self::TerminalRecording => vec![&programs.service],
         }
     }
 
@@ -100,6 +105,7 @@ impl Scenario {
             Self::TerminalAttach => "terminal-attach",
             Self::TerminalIdle => "terminal-idle",
             Self::TerminalCycles => "terminal-cycles",
+            Self::TerminalRecording => "terminal-recording",
         }
     }
 
@@ -120,6 +126,7 @@ impl Scenario {
             Self::TerminalAttach => terminal_attach::measure(service, plan).await,
             Self::TerminalIdle => terminal_idle::measure(service, plan).await,
             Self::TerminalCycles => terminal_cycles::measure(service, plan).await,
+            Self::TerminalRecording => terminal_recording::measure(service, plan).await,
         }
     }
 }

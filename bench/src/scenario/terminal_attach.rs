@@ -25,6 +25,8 @@ const HISTORY_BYTES: u64 = 2 * 1024 * 1024;
 const PIECE: usize = 4096;
 /// Who come one after the other, and then all at once, in each run.
 const VIEWERS: u32 = 20;
+/// What is printed first of all.
+const READY: &str = "READY-FOR-HISTORY";
 /// The run that is history.
 const RUN: u32 = 1;
 
@@ -96,6 +98,9 @@ async fn print_history(terminals: &Terminals, server: Server) -> Result<()> {
     let progress = Progress::new(1);
     let manner = Manner { piece: PIECE, in_step: true, amount: Amount::Bytes(HISTORY_BYTES) };
     let line = terminals.line(server, 0).await?;
+    // What is printed before the viewer's first screen would come as a screen, and not as it was printed.
+    line.print(READY).await?;
+    viewer.until_shows(READY).await?;
     let viewing = async {
         while !reader.is_at_end() {
             viewer.show(&mut reader).await?;

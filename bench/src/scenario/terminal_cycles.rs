@@ -21,7 +21,7 @@ use crate::{
 const CYCLES: u32 = 1000;
 /// As many before anything counts.
 const WARM_UP: u32 = 200;
-/// What there is to see at each coming.
+/// What there is to see at each coming; a screen is drawn without the space at its end.
 const OUTPUT: &str = "some output, and then $ ";
 /// How long a server may take to let go of sockets that were closed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,7 +92,7 @@ async fn come_and_go(terminals: &Terminals, server: Server, times: u32) -> Resul
     for time in 0..times {
         let coming = async {
             let mut viewer = Viewer::attached(terminals.address(server), terminals.token(), &session).await?;
-            viewer.until_shows("$ ").await?;
+            viewer.until_shows("$").await?;
             viewer.detach().await
         };
         coming.await.with_context(|| format!("viewer {time}"))?;

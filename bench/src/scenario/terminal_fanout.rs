@@ -30,8 +30,9 @@ const BYTES: u64 = 8 * 1024 * 1024;
 const PIECE: usize = 4096;
 /// Output of the flood that a viewer waits for before somebody ends it, in bytes.
 const FLOOD_BYTES: usize = 1024 * 1024;
-/// How long a flood may take to come, and to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a flood may take to come, and to end. The peer, which sends every viewer all that was printed, may take longer: then
+/// this is its time.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What is printed before the shell.
 const SHELL_IS_UP: &str = "the shell is up";
 /// What the shell shows when it waits for a command. The command that sets it does not hold it.
@@ -138,29 +139,38 @@ async fn follow(mut viewer: Viewer, script: Arc<Script>, run: u32, index: usize,
     Ok(())
 }
 
-/// A shell on a real runtime, in front of which are the service and the peer.
+/// Shells on a real runtime, in front of which are the service and the peer. Each measurement has a shell of its own, which is
+/// gone afterwards: a flood that one server still works on is no load of the other.
 async fn interrupt_floods(service: &Path, runtime: &Path, plan: &Plan) -> Result<[Interrupted; 2]> {
     let mut runtime = Runtime::start(&PathBuf::from(runtime)).await?;
     let stage = Stage::with_terminals(service, &runtime.endpoint(), Some(TOKEN)).await?;
     let mut workspace = Workspace::set_up(&stage).await?;
-    let agent = workspace.register_agents(1).await?.remove(0);
-    let mut interrupted = [Interrupted::default(), Interrupted::default()];
-    let shell = runtime.spawn(&format!("printf '{SHELL_IS_UP}\\r\\n'; exec bash --norc")).await?;
-    let offer = json!({"workspaceId": workspace.id().await?, "agentId": agent.id, "runtimeSessionId": shell});
-    let made = workspace.offer(&offer, crate::stage::WEBHOOK_SECRET).await?;
-    let session = made["data"]["id"].as_str().with_context(|| format!("no session was made: {made}"))?;
+    let mut agents = workspace.register_agents(2 * plan.runs as usize).await?;
+    let id = workspace.id().await?;
     let peer = stage.peer.as_ref().context("there is a peer")?.address();
-    let servers = [(stage.service.address(), session), (peer, shell.as_str())];
-    let mut first = Viewer::attached(servers[0].0, workspace.token(), session).await?;
-    // Before that nothing can be typed: the service may not be connected yet.
-    first.until_shows(SHELL_IS_UP).await?;
-    first.type_keys(SET_PROMPT).await?;
-    first.until_shows(PROMPT).await?;
-    drop(first);
+    let mut interrupted = [Interrupted::default(), Interrupted::default()];
     for _ in 0..plan.runs {
-        for ((address, session), found) in servers.into_iter().zip(&mut interrupted) {
-            found.alone.push(interrupt(address, workspace.token(), session, 1).await?);
-            found.together.push(interrupt(address, workspace.token(), session, VIEWERS).await?);
+        for viewers in [1, VIEWERS] {
+            for (server, found) in Server::BOTH.into_iter().zip(&mut interrupted) {
+                let shell = runtime.spawn_in(&id, &shell_script()).await?;
+                let (address, session) = match server {
+                    Server::Service => {
+                        let agent = agents.pop().context("there is an agent for each shell")?;
+                        let offer = json!({"workspaceId": id, "agentId": agent.id, "runtimeSessionId": shell});
+                        let made = workspace.offer(&offer, crate::stage::WEBHOOK_SECRET).await?;
+                        let session = made["data"]["id"].as_str().with_context(|| format!("no session was made: {made}"))?;
+                        (stage.service.address(), session.to_owned())
+                    }
+                    Server::Peer => (peer, shell.clone()),
+                };
+                let took = match interrupt(address, workspace.token(), &session, viewers).await? {
+                    None if server == Server::Service => bail!("a flood of {viewers} viewers did not end in time"),
+                    took => took.unwrap_or(PATIENCE),
+                };
+                let times = if viewers == 1 { &mut found.alone } else { &mut found.together };
+                times.push(took);
+                runtime.stop(&shell).await?;
+            }
         }
     }
     stage.end().await?;
@@ -168,28 +178,38 @@ async fn interrupt_floods(service: &Path, runtime: &Path, plan: &Plan) -> Result
     Ok(interrupted)
 }
 
-/// Has `yes` flood this many viewers, ends it, and waits until the one who typed sees the prompt.
-async fn interrupt(address: std::net::SocketAddr, token: &str, session: &str, viewers: usize) -> Result<Duration> {
+/// Says that the shell is up until a key comes: a server without positions is told nothing that was printed before it connected.
+fn shell_script() -> String {
+    format!("until read -rsn 1 -t 0.2; do printf '{SHELL_IS_UP}\\r\\n'; done; exec bash --norc")
+}
+
+/// Has `yes` flood this many viewers, ends it, and waits until the one who typed sees the prompt: how long that took. `None`
+/// when it was not seen within [`PATIENCE`].
+async fn interrupt(address: std::net::SocketAddr, token: &str, session: &str, viewers: usize) -> Result<Option<Duration>> {
     let mut typing = Viewer::attached(address, token, session).await?;
+    // Before that nothing can be typed: the server may not be connected yet.
+    typing.until_shows(SHELL_IS_UP).await?;
+    typing.type_keys(&format!(" {SET_PROMPT}")).await?;
+    typing.until_shows(PROMPT).await?;
     let mut others = JoinSet::new();
     for _ in 1..viewers {
         let mut viewer = Viewer::attached(address, token, session).await?;
         // Reads whatever comes until it is dropped.
         others.spawn(async move { while viewer.next().await.is_ok() {} });
     }
+    typing.type_keys("yes\r").await?;
     let flood = async {
-        let before = format!("before-{:x}", rand::random::<u32>());
-        typing.type_keys(&format!("echo {before}\r")).await?;
-        typing.until_shows(&format!("\n{before}")).await?;
-        typing.type_keys("yes\r").await?;
         let mut came = 0;
         while came < FLOOD_BYTES {
             came += typing.output().await?.len();
         }
-        let typed = Instant::now();
-        typing.type_keys("\u{3}").await?;
-        typing.until_shows(PROMPT).await?;
-        anyhow::Ok(typed.elapsed())
+        anyhow::Ok(())
     };
-    timeout(PATIENCE, flood).await.context("a flood did not come or end in time")?
+    timeout(PATIENCE, flood).await.context("a flood did not come in time")??;
+    let typed = Instant::now();
+    typing.type_keys("\u{3}").await?;
+    match timeout(PATIENCE, typing.until_shows(PROMPT)).await {
+        Ok(shown) => shown.map(|()| Some(typed.elapsed())),
+        Err(_) => Ok(None),
+    }
 }

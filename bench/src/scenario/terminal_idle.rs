@@ -105,12 +105,12 @@ async fn prompt(terminals: &Terminals, server: Server, numbers: std::ops::Range<
     Ok(())
 }
 
-/// A viewer at each, who sees the prompt.
+/// A viewer at each, who sees the prompt; a screen is drawn without the space that ends it.
 async fn watch(terminals: &Terminals, server: Server, numbers: std::ops::Range<usize>) -> Result<Vec<crate::viewer::Viewer>> {
     let mut viewers = Vec::new();
     for number in numbers {
         let mut viewer = terminals.viewer(server, number).await?;
-        viewer.until_shows("$ ").await?;
+        viewer.until_shows("$").await?;
         viewers.push(viewer);
     }
     Ok(viewers)
