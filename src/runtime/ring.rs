@@ -81,7 +81,15 @@ impl Ring {
     /// of what is read cuts is left out, unless it is all there is. The caller has checked that `position` is not
     /// before [`Self::start`].
     pub(super) fn read(&mut self, position: u64, max: usize) -> Bytes {
-        whole(&self.read_raw(position, max))
+        let bytes = self.read_raw(position, max);
+        let ends_piece = bytes.len() < max && position + bytes.len() as u64 <= self.tail_start();
+        // Between pieces nothing is cut, even where the last bytes of one begin a code point: another one follows.
+        if ends_piece { bytes } else { whole(&bytes) }
+    }
+
+    /// Whether `bytes`, which were read at `position`, may yet become a code point by what is still to come.
+    pub(super) fn awaits_rest(&self, position: u64, bytes: &[u8]) -> bool {
+        position + bytes.len() as u64 == self.end && unfinished(bytes) == bytes.len()
     }
 
     /// Like [`Self::read`], whatever is cut.
@@ -140,7 +148,8 @@ impl Ring {
         }
     }
 
-    /// Makes a piece of the tail; a code point that is not finished goes into the next one.
+    /// Makes a piece of the tail; a code point that is not finished goes into the next one. What is left may end in the
+    /// beginning of another code point, which what follows did not finish.
     fn seal(&mut self) {
         let offset = self.tail_start();
         let unfinished = self.tail.split_off(self.tail.len() - unfinished(&self.tail));
@@ -211,6 +220,30 @@ mod tests {
             let position = ring.end().saturating_sub(back).max(ring.start());
             let from = usize::try_from(position).unwrap();
             prop_assert_eq!(&read_all(&mut ring, position, max)[..], &all[from..]);
+        }
+
+        #[test]
+        fn who_reads_along_waits_for_nothing_but_the_last_character(
+            cut in prop::collection::vec(prop_oneof![any::<u8>(), 0x80..=0xbfu8, 0xc2..=0xf4u8], 1..200),
+            chunks in prop::collection::vec(1usize..20_000, 1..20),
+        ) {
+            let mut ring = Ring::default();
+            let (mut all, mut seen) = (Vec::new(), Vec::new());
+            for chunk in chunks {
+                let bytes: Vec<u8> = cut.iter().copied().cycle().skip(all.len() % cut.len()).take(chunk).collect();
+                all.extend_from_slice(&bytes);
+                ring.push(&bytes);
+                loop {
+                    let position = seen.len() as u64;
+                    let bytes = ring.read(position, PIECE_BYTES);
+                    if bytes.is_empty() || ring.awaits_rest(position, &bytes) {
+                        break;
+                    }
+                    seen.extend_from_slice(&bytes);
+                }
+                prop_assert_eq!(&all[seen.len()..], &all[all.len() - unfinished(&all)..]);
+            }
+            prop_assert!(all.starts_with(&seen));
         }
 
         #[test]

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     pty::{State, Terminal},
-    ring::{PIECE_BYTES, unfinished},
+    ring::PIECE_BYTES,
 };
 use crate::model::{
     login::Login,
@@ -45,7 +45,8 @@ pub enum View {
         offset: u64,
         size: Size,
     },
-    /// Output that begins at `offset`: at most 32 KiB, and only whole characters, as far as they are ones.
+    /// Output that begins at `offset`: at most 32 KiB, and only whole characters, as far as they are ones, but for a viewer
+    /// of bytes.
     Output {
         offset: u64,
         bytes: Bytes,
@@ -65,6 +66,8 @@ pub struct Viewer {
     changed: watch::Receiver<()>,
     /// Where the next output is read; a screen comes first while there is none.
     position: Option<u64>,
+    /// It gets characters that are cut as they are, at once.
+    of_bytes: bool,
     /// It asked for what it missed, and does not have all of it yet.
     catches_up: bool,
     /// When it got its last screen.
@@ -97,12 +100,19 @@ impl Viewer {
             changed: terminal.changes(),
             terminal: Arc::clone(terminal),
             position,
+            of_bytes: false,
             catches_up: position.is_some(),
             screen_at: None,
             size,
             status_seen,
             told_unsupported: false,
         }
+    }
+
+    /// Gets every byte as soon as it is there from now on, wherever that cuts a character.
+    #[must_use]
+    pub fn of_bytes(self) -> Self {
+        Self { of_bytes: true, ..self }
     }
 
     /// Waits for the next thing to show; `None` once the terminal has ended and all was shown.
@@ -143,9 +153,11 @@ impl Viewer {
         if let Some(view) = self.news(&state) {
             return Found::View(view);
         }
-        let bytes = state.ring.read(position, PIECE_BYTES);
+        let ring = &mut state.ring;
+        let bytes = if self.of_bytes { ring.read_raw(position, PIECE_BYTES) } else { ring.read(position, PIECE_BYTES) };
         // A character that is cut waits for its rest.
-        if !bytes.is_empty() && (!state.open || unfinished(&bytes) < bytes.len()) {
+        let waits = !self.of_bytes && state.open && state.ring.awaits_rest(position, &bytes);
+        if !bytes.is_empty() && !waits {
             self.position = Some(position + bytes.len() as u64);
             return Found::View(View::Output { offset: position, bytes });
         }
@@ -204,6 +216,7 @@ impl Viewer {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::runtime::{pty::tests::terminal, ring::RING_BYTES};
@@ -281,6 +294,39 @@ mod tests {
                 assert_eq!(seen, bytes[usize::try_from(from).unwrap()..]);
             });
         }
+    }
+
+    #[tokio::test]
+    async fn a_character_that_another_one_interrupts_is_not_waited_for_wherever_a_piece_ends() {
+        for before in [PIECE_BYTES - 4, PIECE_BYTES - 3, PIECE_BYTES - 2] {
+            let terminal = terminal();
+            let line = terminal.line().unwrap();
+            let mut viewer = terminal.view(Start::From(0));
+            let mut text = vec![b'x'; before];
+            text.extend_from_slice(b"\xf1\x94");
+            line.output(0, Bytes::from(text.clone()));
+            let mut seen = output(&mut viewer).await.to_vec();
+            assert_eq!(seen.len(), before);
+            let more = b"\xf1\x94\xca\xf1\x94y";
+            line.output(text.len() as u64, Bytes::from_static(more));
+            text.extend_from_slice(more);
+            while seen.len() < text.len() {
+                let waited = timeout(Duration::from_secs(10), output(&mut viewer)).await;
+                seen.extend_from_slice(&waited.unwrap_or_else(|_| panic!("{} of {} bytes came", seen.len(), text.len())));
+            }
+            assert!(seen == text);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_bytes_gets_them_at_once() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut viewer = terminal.view(Start::From(0)).of_bytes();
+        line.output(0, Bytes::from_static(b"a\xe2\x82"));
+        assert_eq!(output(&mut viewer).await, &b"a\xe2\x82"[..]);
+        line.output(3, Bytes::from_static(b"\xac"));
+        assert_eq!(output(&mut viewer).await, &b"\xac"[..]);
     }
 
     #[tokio::test]

@@ -95,6 +95,9 @@ pub(super) async fn show(
     if let Some(position) = viewer.position() {
         acknowledged.start(position);
     }
+    if terms.binary {
+        viewer = viewer.of_bytes();
+    }
     let room = Room::of(&socket);
     let mut display = Display { socket, terms, acknowledged, room, pieces: 0, last: Instant::now() };
     loop {

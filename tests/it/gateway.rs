@@ -26,6 +26,9 @@ use crate::support::{APP_SECRET, DEADLINE, LocalRuntime, WEBHOOK_SECRET, World, 
 /// Output that a viewer passes by who reads nothing, in megabytes. The service of the tests is not optimised.
 const FLOOD_MEGABYTES: &str = if cfg!(debug_assertions) { "10" } else { "100" };
 
+/// Within this the end of a flood is seen after Ctrl-C, in milliseconds.
+const INTERRUPT_MS: &str = if cfg!(debug_assertions) { "1000" } else { "150" };
+
 async fn limited(pool: PgPool, limits: RateLimits, change: impl FnOnce(&mut Config)) -> World {
     let mut config = config(None);
     config.rate_limits = Some(limits);
@@ -64,7 +67,8 @@ async fn what_flows_to_viewers_is_exact_and_bounded(pool: PgPool) {
     let owner = world.owner().await;
     let id = owner.spawn_shell().await;
     let session = owner.until_session_is(&id, "active").await;
-    node::run("stream.mjs", &[&world.base, &owner.cookie(), session["id"].as_str().unwrap(), FLOOD_MEGABYTES]).await;
+    let arguments = [&world.base, &owner.cookie(), session["id"].as_str().unwrap(), FLOOD_MEGABYTES, INTERRUPT_MS];
+    node::run("stream.mjs", &arguments).await;
     world.end().await;
 }
 

@@ -100,7 +100,7 @@ async fn the_original_is_worked_with_as_with_ours(pool: PgPool) {
     ];
     for terminal in [&mut first, &mut second] {
         terminal.attach(&ids[0]).await;
-        terminal.until_shows("echo> ").await;
+        terminal.until_shows("echo>").await;
         assert!(!terminal.screen.contains("connected"), "the greeting is not output: {:?}", terminal.screen);
     }
     first.emit("input", json!("stty size\n")).await;
@@ -160,7 +160,7 @@ async fn a_broken_connection_is_taken_up_again_and_the_gap_is_marked(pool: PgPoo
     let world = world_on(pool, &original).await;
     let owner = world.owner().await;
     let (id, mut terminal) = attached_echo(&world).await;
-    terminal.until_shows("echo> ").await;
+    terminal.until_shows("echo>").await;
 
     original.drop_connections();
 

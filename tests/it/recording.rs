@@ -91,8 +91,8 @@ async fn everything_is_recorded_byte_for_byte_from_the_first_byte_on_though_nobo
     let owner = world.owner().await;
     let (id, session) = shell(&owner).await;
     let folder = Folder::new();
-    // What the runtime holds for a service that is slow; this test has one thread for both.
-    let bytes = harmless_bytes(800_000);
+    // Three times what the runtime holds for a service that is slow.
+    let bytes = harmless_bytes(3_000_000);
     std::fs::write(folder.path().join("bytes"), &bytes).unwrap();
 
     run(&owner, &id, &format!("stty -echo -opost; cat {}/bytes; echo do''ne", folder.path().display())).await;

@@ -118,17 +118,22 @@ async fn any_byte_of_a_frame_may_be_the_last_of_a_connection(pool: PgPool) {
     // With the header of each frame, which is two bytes while it is that short.
     let breaks: Vec<usize> = (0..=FRAMES * (FRAME.len() + 2)).collect();
     let owner = world.owner().await;
-    let mut viewers = Vec::new();
+    let mut sessions = Vec::new();
     for after in &breaks {
         let name = format!("breaks-{after}");
         runtime.break_after(&name, *after);
         runtime.cut_frames(&name, FRAME.len());
         let session = offer(&world, &name).await;
+        sessions.push((name, session));
+    }
+    // Only now, and all at once: a viewer who reads nothing for long is taken for gone.
+    let attached = sessions.into_iter().map(async |(name, session)| {
         let mut viewer = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
         viewer.emit("attach", json!({"sessionId": session})).await;
         viewer.until("attached").await;
-        viewers.push((name, viewer));
-    }
+        (name, viewer)
+    });
+    let viewers = join_all(attached).await;
     let text = format!("BEGIN;{}END", FRAME.repeat(FRAMES));
     for (name, _) in &viewers {
         runtime.print(name, text.as_bytes());

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agents::{Agent, State},
     process::{Exit, Input, Size},
-    ring::{Found, Progress},
+    ring::{Found, Progress, Reader},
     screen::Snapshot,
     socket::{self, Goodbye, Incoming, Sink, Socket, Stream},
 };
@@ -84,6 +84,8 @@ struct View<'a> {
     framing: Framing,
     snapshots: bool,
     cursor: u64,
+    /// It can go on where it was, so it wants every byte.
+    reader: Option<Reader<'a>>,
     /// Where the output ended when the viewer came.
     live: u64,
     output: watch::Receiver<Progress>,
@@ -116,6 +118,7 @@ impl<'a> View<'a> {
             framing,
             snapshots,
             cursor,
+            reader: (framing == Framing::Negotiated && !snapshots).then(|| agent.output.reader(cursor)),
             live: end.max(cursor),
             output,
             state,
@@ -156,12 +159,18 @@ impl<'a> View<'a> {
             match self.agent.output.read(self.cursor, FRAME_BYTES_MAX) {
                 Found::Bytes(bytes) => {
                     self.cursor += bytes.len() as u64;
+                    if let Some(reader) = &self.reader {
+                        reader.took(bytes.len(), self.cursor);
+                    }
                     self.frame(bytes);
                 }
                 Found::Lost { start } if self.framing == Framing::Negotiated => {
                     self.cursor = start;
                     if self.snapshots {
                         self.cursor = draw(self.agent, &mut self.frames);
+                    }
+                    if let Some(reader) = &self.reader {
+                        reader.took(0, self.cursor);
                     }
                     return Ok(control(&Control::Lagged { offset: self.cursor }));
                 }
