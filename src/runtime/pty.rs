@@ -5,7 +5,7 @@
 //! anything: what an older one says late is nobody's business any more (RT-13). Nothing here touches the database.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -96,7 +96,28 @@ pub struct Past {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     Bytes(Bytes),
-    Resize(Size),
+    /// The terminal has another size: the one that [`Terminal::size`] tells when this is taken, so that the last of several
+    /// is the same everywhere.
+    Resize,
+}
+
+/// Terminals whose size has changed and is not stored yet.
+#[derive(Default)]
+struct Resizes {
+    sessions: Mutex<HashSet<SessionId>>,
+    added: Notify,
+}
+
+impl Resizes {
+    fn add(&self, session: SessionId) {
+        self.lock().insert(session);
+        self.added.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What of a terminal changes all the time. It is locked for moments only.
@@ -142,6 +163,7 @@ pub(super) struct State {
 pub struct Terminal {
     spec: TerminalSpec,
     clock: Clock,
+    resizes: Arc<Resizes>,
     /// Whether what people type is for the recorder, too.
     records_input: AtomicBool,
     /// Whom to dial: the endpoint stays, while the token may be replaced. Nobody, where the runtime dials in.
@@ -176,7 +198,7 @@ pub enum Heard {
 }
 
 impl Terminal {
-    fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock) -> Self {
+    fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock, resizes: Arc<Resizes>) -> Self {
         let past = spec.past.take().unwrap_or(Past { offset: 0, bytes: Bytes::new(), size: spec.size });
         let (mut ring, mut filter) = (Ring::default(), Filter::default());
         ring.skip_to(past.offset);
@@ -208,6 +230,7 @@ impl Terminal {
         Self {
             spec,
             clock,
+            resizes,
             records_input: AtomicBool::new(false),
             runtime: watch::Sender::new(runtime),
             state: Mutex::new(state),
@@ -361,8 +384,9 @@ impl Terminal {
             }
             state.sizes.push_back((end, size));
         }
+        self.resizes.add(self.session());
         self.changed.send_replace(());
-        if self.send(Input::Resize(size)).await.is_err() {
+        if self.send(Input::Resize).await.is_err() {
             tracing::debug!(session.id = %self.spec.session, "a terminal without a line is resized once it has one");
         }
         true
@@ -615,6 +639,12 @@ impl LegacyUpstream {
         self.line.generation()
     }
 
+    /// The size that the terminal has now.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.line.terminal().size()
+    }
+
     /// Takes in what the terminal printed next.
     pub fn output(&self, bytes: Bytes) {
         self.line.append(bytes);
@@ -632,6 +662,7 @@ pub struct LiveTerminals {
     terminals: Arc<Mutex<Terminals>>,
     /// Wakes when a terminal is opened.
     opened: Arc<watch::Sender<()>>,
+    resizes: Arc<Resizes>,
     news: mpsc::Sender<TerminalNews>,
     clock: Clock,
     tasks: TaskTracker,
@@ -649,7 +680,7 @@ impl LiveTerminals {
     /// `news` takes what the connections report; tasks run under `tasks` until `shutdown`.
     #[must_use]
     pub fn new(news: mpsc::Sender<TerminalNews>, clock: Clock, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { terminals: Arc::default(), opened: Arc::default(), news, clock, tasks, shutdown }
+        Self { terminals: Arc::default(), opened: Arc::default(), resizes: Arc::default(), news, clock, tasks, shutdown }
     }
 
     /// Connects a terminal, unless it is connected.
@@ -711,6 +742,17 @@ impl LiveTerminals {
         self.opened.subscribe()
     }
 
+    /// Waits until sizes have changed, and tells which terminals' since the last call.
+    pub async fn resized(&self) -> Vec<SessionId> {
+        loop {
+            let sessions: Vec<SessionId> = self.resizes.lock().drain().collect();
+            if !sessions.is_empty() {
+                return sessions;
+            }
+            self.resizes.added.notified().await;
+        }
+    }
+
     /// Tells a terminal's viewers of a new status.
     pub fn set_status(&self, session: SessionId, status: SessionStatus, login: Login) {
         if let Some(terminal) = self.get(session) {
@@ -738,7 +780,7 @@ impl LiveTerminals {
         if terminals.live.contains_key(&session) {
             return None;
         }
-        let terminal = Arc::new(Terminal::new(spec, runtime, self.clock.clone()));
+        let terminal = Arc::new(Terminal::new(spec, runtime, self.clock.clone(), Arc::clone(&self.resizes)));
         terminals.live.insert(session, Arc::clone(&terminal));
         drop(terminals);
         self.opened.send_replace(());
@@ -802,18 +844,18 @@ pub(super) mod tests {
     }
 
     pub(in crate::runtime) fn terminal() -> Arc<Terminal> {
-        Arc::new(Terminal::new(spec(), None, Clock::default()))
+        Arc::new(Terminal::new(spec(), None, Clock::default(), Arc::default()))
     }
 
     /// A terminal whose time can be moved.
     pub(in crate::runtime) fn terminal_at() -> (Arc<Terminal>, Clock) {
         let clock = Clock::default();
-        (Arc::new(Terminal::new(spec(), None, clock.clone())), clock)
+        (Arc::new(Terminal::new(spec(), None, clock.clone(), Arc::default())), clock)
     }
 
     /// A terminal of a process that was just started.
     pub(in crate::runtime) fn pending_terminal() -> Arc<Terminal> {
-        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default()))
+        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default(), Arc::default()))
     }
 
     impl Terminal {
@@ -864,7 +906,8 @@ pub(super) mod tests {
         let terminal = terminals.get(spec.session).unwrap();
         first.output(Bytes::from_static(b"hello"));
         terminal.resize(Size::new(90, 20).unwrap()).await;
-        assert_eq!(first.next().await, Some(Input::Resize(Size::new(90, 20).unwrap())));
+        assert_eq!(first.next().await, Some(Input::Resize));
+        assert_eq!((first.size(), terminals.resized().await), (Size::new(90, 20).unwrap(), vec![spec.session]));
         let generation = first.generation();
         drop(first);
         let second = terminals.open_legacy(spec.clone()).unwrap();
@@ -910,7 +953,7 @@ pub(super) mod tests {
     #[test]
     fn what_was_recorded_before_is_shown_and_the_stream_goes_on_behind_it() {
         let past = Past { offset: 1000, bytes: Bytes::from_static(b"before"), size: Size::DEFAULT };
-        let terminal = Arc::new(Terminal::new(TerminalSpec { past: Some(past), ..spec() }, None, Clock::default()));
+        let terminal = Arc::new(Terminal::new(TerminalSpec { past: Some(past), ..spec() }, None, Clock::default(), Arc::default()));
         assert_eq!((terminal.end(), terminal.history().as_str()), (1006, "before"));
         terminal.line().unwrap().output(1000, Bytes::from_static(b"before and after"));
         assert_eq!(terminal.history(), "before and after");

@@ -296,7 +296,7 @@ async fn write(
         tokio::select! {
             input = inputs.recv(), if typing => match input {
                 Some(Input::Bytes(bytes)) => send_bytes(&mut sink, bytes, framing).await?,
-                Some(Input::Resize(size)) => sink.send(resize(size)).await?,
+                Some(Input::Resize) => sink.send(resize(terminal.size())).await?,
                 None => typing = false,
             },
             _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await?,

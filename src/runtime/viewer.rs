@@ -130,6 +130,12 @@ impl Viewer {
         }
     }
 
+    /// The terminal's size as this viewer was told it.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     /// Where the next output begins; `None` before the first screen.
     #[must_use]
     pub fn position(&self) -> Option<u64> {

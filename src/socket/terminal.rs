@@ -87,7 +87,7 @@ fn on_acknowledge(socket: &SocketRef, inbox: &Arc<Inbox<Command>>, acknowledged:
     let (inbox, acknowledged) = (Arc::clone(inbox), Arc::clone(acknowledged));
     socket.on("acknowledge", move |socket: SocketRef, TryData::<Payload>(payload)| {
         let position = payload.ok().and_then(|payload| payload.whole("offset")).and_then(|offset| u64::try_from(offset).ok());
-        // One that moves on is paid for by the output that it is for.
+        // One that moves on within what was sent is paid for by the output that it is for.
         if !position.is_some_and(|position| acknowledged.advance(position)) {
             inbox.charge(&socket);
         }
@@ -185,7 +185,10 @@ impl Seat {
                     Ok(())
                 }
                 Command::Input(input) => self.input(input).await,
-                Command::Resize(size) => self.resize(size).await.map_err(Into::into),
+                Command::Resize(size) => {
+                    self.resize(size).await;
+                    Ok(())
+                }
                 Command::Refuse(problem) => Err(problem.into()),
             };
             if let Err(refusal) = &outcome {
@@ -209,8 +212,8 @@ impl Seat {
             session_id: session.id,
             agent_id: session.agent.clone(),
             status: session.status,
-            cols: session.size.cols(),
-            rows: session.size.rows(),
+            cols: viewer.size().cols(),
+            rows: viewer.size().rows(),
             can_write: writer.is_some(),
             can_terminate: granted.rights.terminate,
             viewer_id: seat.pass().id().to_string(),
@@ -279,19 +282,12 @@ impl Seat {
         Err(TerminalProblem::ACCESS_ENDED)
     }
 
-    async fn resize(&self, size: Size) -> Result<(), TerminalProblem> {
+    /// No database here either: keys wait behind a size.
+    async fn resize(&self, size: Size) {
         // The web UI resizes by itself after attaching: for somebody who only watches that is no mistake.
-        let Ok(writer) = self.writer() else { return Ok(()) };
-        // The runtime may be slow to take it: no transaction is open meanwhile.
-        if !writer.resize(size).await {
-            return Ok(());
+        if let Ok(writer) = self.writer() {
+            writer.resize(size).await;
         }
-        let note = async {
-            let mut tx = self.app.begin().await?;
-            terminals::note_size(&mut tx, writer, size).await?;
-            tx.commit().await
-        };
-        note.await.map_err(unavailable)
     }
 
     fn writer(&self) -> Result<&Writer, TerminalProblem> {
