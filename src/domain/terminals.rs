@@ -434,11 +434,18 @@ pub enum WriteError {
     Silenced(Silenced),
 }
 
+impl From<NotConnected> for WriteError {
+    fn from(NotConnected: NotConnected) -> Self {
+        Self::NotConnected
+    }
+}
+
 impl Writer {
-    /// Sends input; see [`Terminal::write`].
+    /// Sends input; see [`Terminal::write_if`].
     pub async fn write(&self, input: Bytes) -> Result<(), WriteError> {
         self.pass.may_type().map_err(WriteError::Silenced)?;
-        self.terminal.write(input).await.map_err(|NotConnected| WriteError::NotConnected)
+        // It may have waited for a slow runtime.
+        self.terminal.write_if(input, || self.pass.may_type().map_err(WriteError::Silenced)).await
     }
 
     /// Changes the size of the terminal for everyone; `false` when it has that size already, or somebody else controls it.

@@ -103,7 +103,7 @@ impl Terminal {
             let state = self.lock();
             let answer = asked.query.answer(cursor, state.size);
             if let Some(input) = &state.input
-                && input.try_send(Input::Bytes(answer.into())).is_err()
+                && !input.try_send(Input::Bytes(answer.into()))
             {
                 tracing::debug!(session.id = %self.session(), "no room to answer a query");
             }
@@ -305,11 +305,14 @@ fn screen_size(size: Size) -> terminal_screen::Size {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::{sync::mpsc, time::timeout};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::runtime::{
-        pty::tests::{pending_terminal, terminal},
+        pty::{
+            Inputs,
+            tests::{pending_terminal, terminal},
+        },
         ring::RING_BYTES,
         viewer::{Start, View},
     };
@@ -322,7 +325,7 @@ mod tests {
         }
     }
 
-    async fn typed(inputs: &mut mpsc::Receiver<Input>) -> String {
+    async fn typed(inputs: &mut Inputs) -> String {
         match timeout(Duration::from_secs(10), inputs.recv()).await {
             Ok(Some(Input::Bytes(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
             other => panic!("nothing typed but {other:?}"),

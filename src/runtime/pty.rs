@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{
@@ -40,8 +40,10 @@ use crate::model::{
     terminal::{SessionNews, SessionStatus, Size},
 };
 
-/// Pieces of input that may wait for the runtime: a paste of 1 MiB in pieces of 16 KiB is 64.
+/// Pieces of input that may wait for the runtime, and their bytes: two of the largest pieces. What waits here is typed
+/// even where the right to type ends meanwhile; the rest waits with who sends it.
 const INPUT_QUEUE: usize = 256;
+const INPUT_QUEUE_BYTES: u32 = 128 * 1024;
 
 /// Questions of a program that wait to be answered.
 const ASKED_MAX: usize = 64;
@@ -101,6 +103,52 @@ pub enum Input {
     Resize,
 }
 
+/// The way of input to the runtime.
+#[derive(Clone)]
+pub(super) struct InputQueue {
+    sender: mpsc::Sender<Queued>,
+    /// Bytes that may still come in.
+    room: Arc<Semaphore>,
+}
+
+struct Queued {
+    input: Input,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl InputQueue {
+    fn new() -> (Self, Inputs) {
+        let (sender, inputs) = mpsc::channel(INPUT_QUEUE);
+        (Self { sender, room: Arc::new(Semaphore::new(INPUT_QUEUE_BYTES as usize)) }, Inputs(inputs))
+    }
+
+    /// Waits until so many bytes may come in; more than there is room for at all need all of it.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, NotConnected> {
+        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(INPUT_QUEUE_BYTES);
+        Arc::clone(&self.room).acquire_many_owned(wanted).await.map_err(|_| NotConnected)
+    }
+
+    /// Sends a short piece, if there is a place for it; whether there was.
+    pub(super) fn try_send(&self, input: Input) -> bool {
+        self.sender.try_send(Queued { input, _room: None }).is_ok()
+    }
+}
+
+/// What is on its way to the runtime.
+pub(super) struct Inputs(mpsc::Receiver<Queued>);
+
+impl Inputs {
+    /// Waits for what comes next. `None` once nothing will.
+    pub(super) async fn recv(&mut self) -> Option<Input> {
+        self.0.recv().await.map(|queued| queued.input)
+    }
+
+    #[cfg(test)]
+    pub(super) fn try_recv(&mut self) -> Result<Input, mpsc::error::TryRecvError> {
+        self.0.try_recv().map(|queued| queued.input)
+    }
+}
+
 /// Terminals whose size has changed and is not stored yet.
 #[derive(Default)]
 struct Resizes {
@@ -144,7 +192,7 @@ pub(super) struct State {
     /// What the program asked and was not answered yet.
     pub(super) asked: VecDeque<Asked>,
     /// Where input goes while a line is connected.
-    pub(super) input: Option<mpsc::Sender<Input>>,
+    pub(super) input: Option<InputQueue>,
     /// What stands before this position was printed before the line was there: nobody waits for an answer.
     live_from: u64,
     /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
@@ -344,28 +392,35 @@ impl Terminal {
 
     /// Sends input, in the order of the calls; waits while the runtime is slow to take it.
     pub async fn write(&self, bytes: Bytes) -> Result<(), NotConnected> {
-        self.note_input(&bytes);
-        self.send(Input::Bytes(bytes)).await
+        self.write_if(bytes, || Ok(())).await
+    }
+
+    /// Sends input like [`Self::write`], unless it is not `allowed` any more once it need not wait.
+    pub async fn write_if<E: From<NotConnected>>(&self, bytes: Bytes, allowed: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let queue = self.lock().input.clone().ok_or(NotConnected)?;
+        let room = queue.room(bytes.len()).await?;
+        let slot = queue.sender.reserve().await.map_err(|_| NotConnected)?;
+        allowed()?;
+        let now = self.now();
+        let mut state = self.lock();
+        // The line may have ended meanwhile, or be another one.
+        if !state.input.as_ref().is_some_and(|input| input.sender.same_channel(&queue.sender)) {
+            return Err(NotConnected.into());
+        }
+        slot.send(Queued { input: Input::Bytes(bytes.clone()), _room: Some(room) });
+        // What may belong to a login is not recorded (RT-17).
+        if self.records_input.load(Ordering::Relaxed) && state.status != SessionStatus::LoginRequired {
+            let end = state.ring.end();
+            state.journal.typed(end, now, &bytes);
+            drop(state);
+            self.changed.send_replace(());
+        }
+        Ok(())
     }
 
     /// Has what people type be recorded from now on, or not any more.
     pub fn record_input(&self, records: bool) {
         self.records_input.store(records, Ordering::Relaxed);
-    }
-
-    /// Notes input for the recorder, where the workspace wants it, but nothing that may belong to a login (RT-17).
-    fn note_input(&self, bytes: &[u8]) {
-        if !self.records_input.load(Ordering::Relaxed) {
-            return;
-        }
-        let now = self.now();
-        let mut state = self.lock();
-        if state.input.is_some() && state.status != SessionStatus::LoginRequired {
-            let end = state.ring.end();
-            state.journal.typed(end, now, bytes);
-            drop(state);
-            self.changed.send_replace(());
-        }
     }
 
     /// Changes the size. `false` when it is that size already.
@@ -386,15 +441,15 @@ impl Terminal {
         }
         self.resizes.add(self.session());
         self.changed.send_replace(());
-        if self.send(Input::Resize).await.is_err() {
+        if self.tell_size().await.is_err() {
             tracing::debug!(session.id = %self.spec.session, "a terminal without a line is resized once it has one");
         }
         true
     }
 
-    async fn send(&self, input: Input) -> Result<(), NotConnected> {
+    async fn tell_size(&self) -> Result<(), NotConnected> {
         let queue = self.lock().input.clone().ok_or(NotConnected)?;
-        queue.send(input).await.map_err(|_| NotConnected)
+        queue.sender.send(Queued { input: Input::Resize, _room: None }).await.map_err(|_| NotConnected)
     }
 
     /// A new line to the runtime, unless there is one.
@@ -409,7 +464,7 @@ impl Terminal {
     }
 
     /// A new line for a runtime that dials in, in place of one that is only being dialed.
-    fn legacy_line(self: &Arc<Self>) -> Option<(Line, mpsc::Receiver<Input>)> {
+    fn legacy_line(self: &Arc<Self>) -> Option<(Line, Inputs)> {
         {
             let mut state = self.lock();
             if state.input.is_some() {
@@ -523,8 +578,8 @@ impl Line {
     }
 
     /// Opens the way for input. `None` where the terminal is about to end, or there is a newer line.
-    pub(super) fn connect(&self) -> Option<mpsc::Receiver<Input>> {
-        let (input, inputs) = mpsc::channel(INPUT_QUEUE);
+    pub(super) fn connect(&self) -> Option<Inputs> {
+        let (input, inputs) = InputQueue::new();
         self.change(|state| {
             state.unsupported = false;
             state.live_from = 0;
@@ -627,7 +682,7 @@ impl Drop for Line {
 /// The line of a runtime that has dialed in (realtime contract §5.10). It ends with its value.
 pub struct LegacyUpstream {
     line: Line,
-    inputs: mpsc::Receiver<Input>,
+    inputs: Inputs,
     /// Has the loss of the line be reported.
     _gone: DropGuard,
 }
@@ -830,6 +885,7 @@ pub(super) async fn report(news: &mpsc::Sender<TerminalNews>, told: TerminalNews
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::runtime::tape::TapeEvent;
 
     pub(in crate::runtime) fn spec() -> TerminalSpec {
         TerminalSpec {
@@ -891,6 +947,33 @@ pub(super) mod tests {
         assert_eq!(terminal.write(Bytes::from_static(b"y")).await, Err(NotConnected));
         assert_eq!(inputs.recv().await, None);
         assert!(terminal.line().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_slow_runtime_is_bounded_and_is_not_typed_once_it_may_not() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut inputs = line.connect().unwrap();
+        terminal.record_input(true);
+        let mut tape = terminal.tape(0);
+        tape.take(0);
+        let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+        for _ in 0..2 {
+            terminal.write(piece.clone()).await.unwrap();
+        }
+        let may_type = AtomicBool::new(true);
+        let allowed = || if may_type.load(Ordering::Relaxed) { Ok(()) } else { Err(NotConnected) };
+        let mut third = std::pin::pin!(terminal.write_if(Bytes::from_static(b"y"), allowed));
+        assert!(timeout(Duration::from_millis(50), &mut third).await.is_err(), "it waits");
+        may_type.store(false, Ordering::Relaxed);
+        assert_eq!(inputs.recv().await, Some(Input::Bytes(piece.clone())));
+        assert_eq!(third.await, Err(NotConnected));
+        assert_eq!(inputs.recv().await, Some(Input::Bytes(piece)));
+        assert!(inputs.try_recv().is_err());
+        let events = tape.take(0);
+        let typed = events.iter().filter(|event| matches!(event, TapeEvent::Input { .. })).count();
+        let cut = events.iter().filter(|event| matches!(event, TapeEvent::Marker { text, .. } if text == "64512 more bytes were typed"));
+        assert_eq!((typed, cut.count()), (2, 2), "{events:?}");
     }
 
     #[tokio::test]

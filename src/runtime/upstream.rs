@@ -22,7 +22,7 @@ use tokio_tungstenite::{
 
 use super::{
     Backoff, CONNECT_TIMEOUT, RuntimeClient, TerminalNews,
-    pty::{self, Input, Line, Terminal},
+    pty::{self, Input, Inputs, Line, Terminal},
 };
 use crate::model::terminal::{SessionNews, Size};
 
@@ -77,7 +77,7 @@ enum Ended {
     Lost,
 }
 
-/// Keeps the terminal connected; returns when the process has ended or the runtime does not know it.
+/// Keeps the terminal connected; returns when the process has ended.
 pub(super) async fn run(terminal: &Arc<Terminal>, news: &mpsc::Sender<TerminalNews>) {
     let mut backoff = Backoff::default();
     let mut framing = Framing::Negotiated;
@@ -95,14 +95,14 @@ pub(super) async fn run(terminal: &Arc<Terminal>, news: &mpsc::Sender<TerminalNe
         let delay = match ended {
             // The event stream and the reconciler tell how it ended; here there is nothing left to read.
             Ok(Ended::Exited) => return line.set_exited(),
-            Ok(Ended::UnknownAgent) => return,
             Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
             Ok(Ended::Unsupported | Ended::NotGreeted) => {
                 tracing::info!(session.id = %terminal.session(), runtime = runtime.endpoint(), "the runtime has no terminals");
                 line.set_unsupported(true);
                 UNSUPPORTED_RETRY
             }
-            Ok(Ended::Lost) => backoff.next_delay(),
+            // Whether the agent is gone is the domain's to say; until then its session is only not connected.
+            Ok(Ended::UnknownAgent | Ended::Lost) => backoff.next_delay(),
             Err(error) => {
                 tracing::debug!(session.id = %terminal.session(), %error, "terminal connection failed");
                 backoff.next_delay()
@@ -283,7 +283,7 @@ async fn read(
 async fn write(
     terminal: &Terminal,
     mut sink: impl Sink<Message, Error = tungstenite::Error> + Unpin,
-    mut inputs: mpsc::Receiver<Input>,
+    mut inputs: Inputs,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
     // A runtime without our framing starts with a size of its own.
