@@ -6,13 +6,16 @@
 //! what a screen shows depends on the last bytes only. One that nobody needs for a while is kept as what draws it.
 
 use std::{
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use terminal_screen::{Modes, Screen};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::pty::{Input, State, Terminal};
 use crate::model::terminal::Size;
@@ -37,6 +40,9 @@ const KEPT_WHEN_BEHIND: u64 = 64 * 1024;
 const DRAWN_AGAIN_WITHIN: u64 = 16 * 1024;
 /// In a flood that nobody can read, fifty viewers get thirty drawings in a second, and not five hundred.
 const DRAWN_AGAIN_FOR: Duration = Duration::from_millis(30);
+
+/// A screen of more characters than this takes some milliseconds to draw, which no other task shall wait for.
+const DRAWN_AT_ONCE: u32 = 32 * 1024;
 
 /// A screen as bytes that draw it, and where the output goes on.
 #[derive(Clone)]
@@ -63,6 +69,18 @@ impl Terminal {
         // The model is parked again later.
         self.behind.notify_one();
         drawn
+    }
+
+    /// The screen as it stands, drawn where it keeps no other task waiting.
+    pub(super) async fn drawn(self: &Arc<Self>) -> Drawn {
+        let size = self.size();
+        if u32::from(size.cols()) * u32::from(size.rows()) > DRAWN_AT_ONCE {
+            let terminal = Arc::clone(self);
+            if let Ok(drawn) = spawn_blocking(move || terminal.draw()).await {
+                return drawn;
+            }
+        }
+        self.draw()
     }
 
     /// Feeds the model, answers queries and parks the model, for ever.
@@ -208,6 +226,8 @@ pub(super) struct Picture {
     fed: u64,
     /// What was last drawn, and when.
     drawn: Option<(Instant, Drawn)>,
+    /// Its drawing would not be whole, so it is not parked until it changes.
+    stays: bool,
 }
 
 enum Model {
@@ -222,7 +242,7 @@ enum Model {
 impl Picture {
     /// A blank screen at this position.
     pub(super) fn new(position: u64, size: Size) -> Self {
-        Self { model: Model::Parked { drawing: Vec::new(), pending: Vec::new() }, size, fed: position, drawn: None }
+        Self { model: Model::Parked { drawing: Vec::new(), pending: Vec::new() }, size, fed: position, drawn: None, stays: false }
     }
 
     /// Position of the next byte to feed.
@@ -232,18 +252,21 @@ impl Picture {
 
     /// Takes in what the terminal printed next.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.stays = false;
         self.fed += bytes.len() as u64;
         self.screen().feed(bytes);
     }
 
     pub(super) fn resize(&mut self, size: Size) {
         self.size = size;
+        self.stays = false;
         self.screen().resize(screen_size(size));
     }
 
     /// Goes on at `position` with an empty screen in these modes.
     pub(super) fn start_over(&mut self, position: u64, modes: Modes) {
         self.fed = position;
+        self.stays = false;
         self.screen().start_over_in(modes);
     }
 
@@ -270,16 +293,21 @@ impl Picture {
 
     /// Whether it takes the memory of a model.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.model, Model::Live(_)) || self.drawn.is_some()
+        (matches!(self.model, Model::Live(_)) && !self.stays) || self.drawn.is_some()
     }
 
     /// Keeps of the model only what draws it.
     pub(super) fn park(&mut self) {
         self.drawn = None;
-        if let Model::Live(screen) = &self.model {
-            let mut drawing = screen.snapshot();
-            drawing.shrink_to_fit();
-            self.model = Model::Parked { drawing, pending: screen.pending().to_vec() };
+        if let Model::Live(screen) = &self.model
+            && !self.stays
+        {
+            if let Some(mut drawing) = screen.whole_snapshot() {
+                drawing.shrink_to_fit();
+                self.model = Model::Parked { drawing, pending: screen.pending().to_vec() };
+            } else {
+                self.stays = true;
+            }
         }
     }
 
@@ -303,8 +331,6 @@ fn screen_size(size: Size) -> terminal_screen::Size {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::time::timeout;
 
     use super::*;

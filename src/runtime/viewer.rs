@@ -80,7 +80,8 @@ pub struct Viewer {
 /// What there is for a viewer.
 enum Found {
     View(View),
-    /// A screen is due, but not yet.
+    /// A screen is due, now or at this time.
+    Screen,
     ScreenAt(Instant),
     Nothing,
     /// Nothing more will come.
@@ -122,6 +123,7 @@ impl Viewer {
             self.changed.mark_unchanged();
             match self.take() {
                 Found::View(view) => return Some(view),
+                Found::Screen => return Some(self.screen().await),
                 Found::ScreenAt(due) => sleep_until(due).await,
                 // Fails only when the terminal is gone, and we hold it.
                 Found::Nothing => self.changed.changed().await.ok()?,
@@ -154,7 +156,7 @@ impl Viewer {
         let mut state = terminal.lock();
         let Some(position) = self.position.filter(|position| self.may_read_on(*position, &state)) else {
             drop(state);
-            return self.screen();
+            return self.due();
         };
         if let Some(view) = self.news(&state) {
             return Found::View(view);
@@ -180,7 +182,7 @@ impl Viewer {
         position >= state.ring.start() && (behind <= BEHIND_MAX || self.catches_up)
     }
 
-    fn screen(&mut self) -> Found {
+    fn due(&mut self) -> Found {
         self.position = None;
         self.catches_up = false;
         if let Some(due) = self.screen_at.map(|last| last + SCREEN_EVERY)
@@ -188,11 +190,15 @@ impl Viewer {
         {
             return Found::ScreenAt(due);
         }
-        let drawn = self.terminal.draw();
+        Found::Screen
+    }
+
+    async fn screen(&mut self) -> View {
+        let drawn = self.terminal.drawn().await;
         self.screen_at = Some(Instant::now());
         self.position = Some(drawn.offset);
         self.size = drawn.size;
-        Found::View(View::Screen { drawing: drawn.drawing, offset: drawn.offset, size: drawn.size })
+        View::Screen { drawing: drawn.drawing, offset: drawn.offset, size: drawn.size }
     }
 
     /// What has changed beside the output, but for the end.

@@ -120,8 +120,8 @@ pub(super) async fn show(
     let mut display = Display { socket, terms, acknowledged, room, pieces: 0, last: Instant::now() };
     loop {
         display.until_room().await;
-        // What is there now stood on the screen before; the first wait means that it was shown.
-        let next = if login.is_some() { viewer.next().now_or_never() } else { Some(viewer.next().await) };
+        // What is there now stood on the screen before; the first wait behind it means that it was shown.
+        let next = if login.is_some() && viewer.position().is_some() { viewer.next().now_or_never() } else { Some(viewer.next().await) };
         match next {
             None => {
                 if let Some(status) = login.take() {

@@ -42,6 +42,9 @@ const WINDOW_BYTES_MIN: u32 = 16 * 1024;
 const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 const WINDOW_BYTES: u32 = 256 * 1024;
 
+/// To attach asks the database and has a screen drawn: it counts as this many keys.
+const ATTACH_EVENTS: u32 = 20;
+
 /// How many sockets are attached to each session.
 #[derive(Default)]
 pub(super) struct Audience(Mutex<HashMap<SessionId, u32>>);
@@ -111,6 +114,10 @@ enum Command {
 impl inbox::Command for Command {
     fn input_bytes(&self) -> usize {
         if let Self::Input(input) = self { input.len() } else { 0 }
+    }
+
+    fn events(&self) -> u32 {
+        if let Self::Attach(..) = self { ATTACH_EVENTS } else { 1 }
     }
 
     fn join(&mut self, next: Self) -> Option<Self> {
