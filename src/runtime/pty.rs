@@ -175,6 +175,8 @@ pub(super) struct State {
     pub(super) filter: Filter,
     pub(super) journal: Journal,
     pub(super) size: Size,
+    /// Where the output of this size begins.
+    pub(super) size_at: u64,
     pub(super) status: SessionStatus,
     pub(super) login: Login,
     /// Counts the changes of `status` that viewers are told of.
@@ -258,6 +260,7 @@ impl Terminal {
             ring,
             filter,
             size: spec.size,
+            size_at: 0,
             status: spec.status,
             login: spec.login.clone(),
             status_version: 0,
@@ -433,6 +436,7 @@ impl Terminal {
             }
             state.size = size;
             let end = state.ring.end();
+            state.size_at = end;
             state.journal.resized(end, now, size);
             if state.sizes.len() == SIZES_MAX {
                 state.sizes.pop_front();

@@ -331,7 +331,10 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio_tungstenite::{
         accept_hdr_async,
-        tungstenite::handshake::server::{ErrorResponse, Request, Response},
+        tungstenite::{
+            handshake::server::{ErrorResponse, Request, Response},
+            protocol::CloseFrame,
+        },
     };
     use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -369,6 +372,29 @@ mod tests {
             }
             if cut == stream.len() {
                 while socket.next().await.is_some_and(|message| message.is_ok()) {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_does_not_know_the_agent_is_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = RuntimeClient::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let (news, mut told) = mpsc::channel(64);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        terminals.open(&runtime, spec());
+        for _ in 0..2 {
+            let (socket, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
+            #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+            let greet = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                response.headers_mut().insert("sec-websocket-protocol", TERMINAL_PROTOCOL.parse().unwrap());
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(socket, greet).await.unwrap();
+            let frame = CloseFrame { code: CLOSE_UNKNOWN_AGENT.into(), reason: "".into() };
+            socket.close(Some(frame)).await.unwrap();
+            for expected in [Dialing, Connected, Lost] {
+                assert_eq!(told.recv().await.unwrap().news, expected);
             }
         }
     }
