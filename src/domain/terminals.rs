@@ -423,7 +423,6 @@ pub enum Wanted {
 /// right to write, and rests while somebody else controls the terminal.
 #[derive(Clone)]
 pub struct Writer {
-    session: SessionId,
     terminal: Arc<Terminal>,
     pass: Arc<Pass>,
 }
@@ -435,11 +434,18 @@ pub enum WriteError {
     Silenced(Silenced),
 }
 
+impl From<NotConnected> for WriteError {
+    fn from(NotConnected: NotConnected) -> Self {
+        Self::NotConnected
+    }
+}
+
 impl Writer {
-    /// Sends input; see [`Terminal::write`].
+    /// Sends input; see [`Terminal::write_if`].
     pub async fn write(&self, input: Bytes) -> Result<(), WriteError> {
         self.pass.may_type().map_err(WriteError::Silenced)?;
-        self.terminal.write(input).await.map_err(|NotConnected| WriteError::NotConnected)
+        // It may have waited for a slow runtime.
+        self.terminal.write_if(input, || self.pass.may_type().map_err(WriteError::Silenced)).await
     }
 
     /// Changes the size of the terminal for everyone; `false` when it has that size already, or somebody else controls it.
@@ -502,8 +508,7 @@ pub async fn attach(
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
     let account = storage::users::active(tx.conn(), person.workspace, person.user).await?.ok_or(TerminalError::NotFound)?;
     let seat = room.enter(person.user, display_name::shown(account.name.as_deref().unwrap_or_default()), granted.rights.write);
-    let writer =
-        granted.rights.write.then(|| Writer { session: session.id, terminal: Arc::clone(&terminal), pass: Arc::clone(seat.pass()) });
+    let writer = granted.rights.write.then(|| Writer { terminal: Arc::clone(&terminal), pass: Arc::clone(seat.pass()) });
     Ok(Attachment { viewer: terminal.view(start), session, writer, seat, granted, doubts })
 }
 
@@ -535,7 +540,8 @@ pub async fn detach(tx: &mut Tx, person: &Person, session: SessionId) -> Result<
     storage::terminals::clear_viewer(tx.conn(), session, person.user).await
 }
 
-/// Notes the size that a terminal has now.
-pub async fn note_size(tx: &mut Tx, writer: &Writer, size: Size) -> Result<(), StorageError> {
-    storage::terminals::set_size(tx.conn(), writer.session, size).await
+/// Notes the size that a terminal has now, if it is connected.
+pub async fn note_size(tx: &mut Tx, terminals: &LiveTerminals, session: SessionId) -> Result<(), StorageError> {
+    let Some(terminal) = terminals.get(session) else { return Ok(()) };
+    storage::terminals::set_size(tx.conn(), session, terminal.size()).await
 }

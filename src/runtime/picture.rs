@@ -6,13 +6,16 @@
 //! what a screen shows depends on the last bytes only. One that nobody needs for a while is kept as what draws it.
 
 use std::{
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use terminal_screen::{Modes, Screen};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::pty::{Input, State, Terminal};
 use crate::model::terminal::Size;
@@ -40,6 +43,9 @@ const KEPT_WHEN_BEHIND: u64 = 64 * 1024;
 const DRAWN_AGAIN_WITHIN: u64 = 16 * 1024;
 /// In a flood that nobody can read, fifty viewers get thirty drawings in a second, and not five hundred.
 const DRAWN_AGAIN_FOR: Duration = Duration::from_millis(30);
+
+/// A screen of more characters than this takes some milliseconds to draw, which no other task shall wait for.
+const DRAWN_AT_ONCE: u32 = 32 * 1024;
 
 /// A screen as bytes that draw it, and where the output goes on.
 #[derive(Clone)]
@@ -69,6 +75,18 @@ impl Terminal {
         // What is kept for the next viewer is let go of later, and a model that is still there parked.
         self.behind.notify_one();
         drawn
+    }
+
+    /// The screen as it stands, drawn where it keeps no other task waiting.
+    pub(super) async fn drawn(self: &Arc<Self>) -> Drawn {
+        let size = self.size();
+        if u32::from(size.cols()) * u32::from(size.rows()) > DRAWN_AT_ONCE {
+            let terminal = Arc::clone(self);
+            if let Ok(drawn) = spawn_blocking(move || terminal.draw()).await {
+                return drawn;
+            }
+        }
+        self.draw()
     }
 
     /// Feeds the model, answers queries and parks the model, for ever.
@@ -109,7 +127,7 @@ impl Terminal {
             let state = self.lock();
             let answer = asked.query.answer(cursor, state.size);
             if let Some(input) = &state.input
-                && input.try_send(Input::Bytes(answer.into())).is_err()
+                && !input.try_send(Input::Bytes(answer.into()))
             {
                 tracing::debug!(session.id = %self.session(), "no room to answer a query");
             }
@@ -214,6 +232,8 @@ pub(super) struct Picture {
     fed: u64,
     /// What was last drawn, and when.
     drawn: Option<(Instant, Drawn)>,
+    /// Its drawing would not be whole, so it is not parked until it changes.
+    stays: bool,
 }
 
 enum Model {
@@ -228,7 +248,7 @@ enum Model {
 impl Picture {
     /// A blank screen at this position.
     pub(super) fn new(position: u64, size: Size) -> Self {
-        Self { model: Model::Parked { drawing: Bytes::new(), pending: Vec::new() }, size, fed: position, drawn: None }
+        Self { model: Model::Parked { drawing: Bytes::new(), pending: Vec::new() }, size, fed: position, drawn: None, stays: false }
     }
 
     /// Position of the next byte to feed.
@@ -238,18 +258,21 @@ impl Picture {
 
     /// Takes in what the terminal printed next.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.stays = false;
         self.fed += bytes.len() as u64;
         self.screen().feed(bytes);
     }
 
     pub(super) fn resize(&mut self, size: Size) {
         self.size = size;
+        self.stays = false;
         self.screen().resize(screen_size(size));
     }
 
     /// Goes on at `position` with an empty screen in these modes.
     pub(super) fn start_over(&mut self, position: u64, modes: Modes) {
         self.fed = position;
+        self.stays = false;
         self.screen().start_over_in(modes);
     }
 
@@ -276,15 +299,19 @@ impl Picture {
 
     /// Whether it takes the memory of a model.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.model, Model::Live(_)) || self.drawn.is_some()
+        (matches!(self.model, Model::Live(_)) && !self.stays) || self.drawn.is_some()
     }
 
     /// Keeps of the model only what draws it.
     pub(super) fn park(&mut self) {
         self.drawn = None;
-        if let Model::Live(screen) = &self.model {
-            let drawing = snapshot(screen);
-            self.park_as(drawing);
+        if let Model::Live(screen) = &self.model
+            && !self.stays
+        {
+            match screen.whole_snapshot() {
+                Some(drawing) => self.park_as(drawing.into_boxed_slice().into()),
+                None => self.stays = true,
+            }
         }
     }
 
@@ -320,13 +347,14 @@ fn screen_size(size: Size) -> terminal_screen::Size {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::{sync::mpsc, time::timeout};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::runtime::{
-        pty::tests::{pending_terminal, terminal},
+        pty::{
+            Inputs,
+            tests::{pending_terminal, terminal},
+        },
         ring::RING_BYTES,
         viewer::{Start, View},
     };
@@ -339,7 +367,7 @@ mod tests {
         }
     }
 
-    async fn typed(inputs: &mut mpsc::Receiver<Input>) -> String {
+    async fn typed(inputs: &mut Inputs) -> String {
         match timeout(Duration::from_secs(10), inputs.recv()).await {
             Ok(Some(Input::Bytes(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
             other => panic!("nothing typed but {other:?}"),

@@ -5,7 +5,7 @@
 //! anything: what an older one says late is nobody's business any more (RT-13). Nothing here touches the database.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{
@@ -40,8 +40,10 @@ use crate::model::{
     terminal::{SessionNews, SessionStatus, Size},
 };
 
-/// Pieces of input that may wait for the runtime: a paste of 1 MiB in pieces of 16 KiB is 64.
+/// Pieces of input that may wait for the runtime, and their bytes: two of the largest pieces. What waits here is typed
+/// even where the right to type ends meanwhile; the rest waits with who sends it.
 const INPUT_QUEUE: usize = 256;
+const INPUT_QUEUE_BYTES: u32 = 128 * 1024;
 
 /// Questions of a program that wait to be answered.
 const ASKED_MAX: usize = 64;
@@ -96,7 +98,74 @@ pub struct Past {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     Bytes(Bytes),
-    Resize(Size),
+    /// The terminal has another size: the one that [`Terminal::size`] tells when this is taken, so that the last of several
+    /// is the same everywhere.
+    Resize,
+}
+
+/// The way of input to the runtime.
+#[derive(Clone)]
+pub(super) struct InputQueue {
+    sender: mpsc::Sender<Queued>,
+    /// Bytes that may still come in.
+    room: Arc<Semaphore>,
+}
+
+struct Queued {
+    input: Input,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl InputQueue {
+    fn new() -> (Self, Inputs) {
+        let (sender, inputs) = mpsc::channel(INPUT_QUEUE);
+        (Self { sender, room: Arc::new(Semaphore::new(INPUT_QUEUE_BYTES as usize)) }, Inputs(inputs))
+    }
+
+    /// Waits until so many bytes may come in; more than there is room for at all need all of it.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, NotConnected> {
+        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(INPUT_QUEUE_BYTES);
+        Arc::clone(&self.room).acquire_many_owned(wanted).await.map_err(|_| NotConnected)
+    }
+
+    /// Sends a short piece, if there is a place for it; whether there was.
+    pub(super) fn try_send(&self, input: Input) -> bool {
+        self.sender.try_send(Queued { input, _room: None }).is_ok()
+    }
+}
+
+/// What is on its way to the runtime.
+pub(super) struct Inputs(mpsc::Receiver<Queued>);
+
+impl Inputs {
+    /// Waits for what comes next. `None` once nothing will.
+    pub(super) async fn recv(&mut self) -> Option<Input> {
+        self.0.recv().await.map(|queued| queued.input)
+    }
+
+    #[cfg(test)]
+    pub(super) fn try_recv(&mut self) -> Result<Input, mpsc::error::TryRecvError> {
+        self.0.try_recv().map(|queued| queued.input)
+    }
+}
+
+/// Terminals whose size has changed and is not stored yet.
+#[derive(Default)]
+struct Resizes {
+    sessions: Mutex<HashSet<SessionId>>,
+    added: Notify,
+}
+
+impl Resizes {
+    fn add(&self, session: SessionId) {
+        self.lock().insert(session);
+        self.added.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What of a terminal changes all the time. It is locked for moments only.
@@ -106,6 +175,8 @@ pub(super) struct State {
     pub(super) filter: Filter,
     pub(super) journal: Journal,
     pub(super) size: Size,
+    /// Where the output of this size begins.
+    pub(super) size_at: u64,
     pub(super) status: SessionStatus,
     pub(super) login: Login,
     /// Counts the changes of `status` that viewers are told of.
@@ -123,7 +194,7 @@ pub(super) struct State {
     /// What the program asked and was not answered yet.
     pub(super) asked: VecDeque<Asked>,
     /// Where input goes while a line is connected.
-    pub(super) input: Option<mpsc::Sender<Input>>,
+    pub(super) input: Option<InputQueue>,
     /// What stands before this position was printed before the line was there: nobody waits for an answer.
     live_from: u64,
     /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
@@ -142,6 +213,7 @@ pub(super) struct State {
 pub struct Terminal {
     spec: TerminalSpec,
     clock: Clock,
+    resizes: Arc<Resizes>,
     /// Whether what people type is for the recorder, too.
     records_input: AtomicBool,
     /// Whom to dial: the endpoint stays, while the token may be replaced. Nobody, where the runtime dials in.
@@ -176,7 +248,7 @@ pub enum Heard {
 }
 
 impl Terminal {
-    fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock) -> Self {
+    fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock, resizes: Arc<Resizes>) -> Self {
         let past = spec.past.take().unwrap_or(Past { offset: 0, bytes: Bytes::new(), size: spec.size });
         let (mut ring, mut filter) = (Ring::default(), Filter::default());
         ring.skip_to(past.offset);
@@ -188,6 +260,7 @@ impl Terminal {
             ring,
             filter,
             size: spec.size,
+            size_at: 0,
             status: spec.status,
             login: spec.login.clone(),
             status_version: 0,
@@ -208,6 +281,7 @@ impl Terminal {
         Self {
             spec,
             clock,
+            resizes,
             records_input: AtomicBool::new(false),
             runtime: watch::Sender::new(runtime),
             state: Mutex::new(state),
@@ -321,28 +395,35 @@ impl Terminal {
 
     /// Sends input, in the order of the calls; waits while the runtime is slow to take it.
     pub async fn write(&self, bytes: Bytes) -> Result<(), NotConnected> {
-        self.note_input(&bytes);
-        self.send(Input::Bytes(bytes)).await
+        self.write_if(bytes, || Ok(())).await
+    }
+
+    /// Sends input like [`Self::write`], unless it is not `allowed` any more once it need not wait.
+    pub async fn write_if<E: From<NotConnected>>(&self, bytes: Bytes, allowed: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let queue = self.lock().input.clone().ok_or(NotConnected)?;
+        let room = queue.room(bytes.len()).await?;
+        let slot = queue.sender.reserve().await.map_err(|_| NotConnected)?;
+        allowed()?;
+        let now = self.now();
+        let mut state = self.lock();
+        // The line may have ended meanwhile, or be another one.
+        if !state.input.as_ref().is_some_and(|input| input.sender.same_channel(&queue.sender)) {
+            return Err(NotConnected.into());
+        }
+        slot.send(Queued { input: Input::Bytes(bytes.clone()), _room: Some(room) });
+        // What may belong to a login is not recorded (RT-17).
+        if self.records_input.load(Ordering::Relaxed) && state.status != SessionStatus::LoginRequired {
+            let end = state.ring.end();
+            state.journal.typed(end, now, &bytes);
+            drop(state);
+            self.changed.send_replace(());
+        }
+        Ok(())
     }
 
     /// Has what people type be recorded from now on, or not any more.
     pub fn record_input(&self, records: bool) {
         self.records_input.store(records, Ordering::Relaxed);
-    }
-
-    /// Notes input for the recorder, where the workspace wants it, but nothing that may belong to a login (RT-17).
-    fn note_input(&self, bytes: &[u8]) {
-        if !self.records_input.load(Ordering::Relaxed) {
-            return;
-        }
-        let now = self.now();
-        let mut state = self.lock();
-        if state.input.is_some() && state.status != SessionStatus::LoginRequired {
-            let end = state.ring.end();
-            state.journal.typed(end, now, bytes);
-            drop(state);
-            self.changed.send_replace(());
-        }
     }
 
     /// Changes the size. `false` when it is that size already.
@@ -355,22 +436,24 @@ impl Terminal {
             }
             state.size = size;
             let end = state.ring.end();
+            state.size_at = end;
             state.journal.resized(end, now, size);
             if state.sizes.len() == SIZES_MAX {
                 state.sizes.pop_front();
             }
             state.sizes.push_back((end, size));
         }
+        self.resizes.add(self.session());
         self.changed.send_replace(());
-        if self.send(Input::Resize(size)).await.is_err() {
+        if self.tell_size().await.is_err() {
             tracing::debug!(session.id = %self.spec.session, "a terminal without a line is resized once it has one");
         }
         true
     }
 
-    async fn send(&self, input: Input) -> Result<(), NotConnected> {
+    async fn tell_size(&self) -> Result<(), NotConnected> {
         let queue = self.lock().input.clone().ok_or(NotConnected)?;
-        queue.send(input).await.map_err(|_| NotConnected)
+        queue.sender.send(Queued { input: Input::Resize, _room: None }).await.map_err(|_| NotConnected)
     }
 
     /// A new line to the runtime, unless there is one.
@@ -385,7 +468,7 @@ impl Terminal {
     }
 
     /// A new line for a runtime that dials in, in place of one that is only being dialed.
-    fn legacy_line(self: &Arc<Self>) -> Option<(Line, mpsc::Receiver<Input>)> {
+    fn legacy_line(self: &Arc<Self>) -> Option<(Line, Inputs)> {
         {
             let mut state = self.lock();
             if state.input.is_some() {
@@ -499,8 +582,8 @@ impl Line {
     }
 
     /// Opens the way for input. `None` where the terminal is about to end, or there is a newer line.
-    pub(super) fn connect(&self) -> Option<mpsc::Receiver<Input>> {
-        let (input, inputs) = mpsc::channel(INPUT_QUEUE);
+    pub(super) fn connect(&self) -> Option<Inputs> {
+        let (input, inputs) = InputQueue::new();
         self.change(|state| {
             state.unsupported = false;
             state.live_from = 0;
@@ -603,7 +686,7 @@ impl Drop for Line {
 /// The line of a runtime that has dialed in (realtime contract §5.10). It ends with its value.
 pub struct LegacyUpstream {
     line: Line,
-    inputs: mpsc::Receiver<Input>,
+    inputs: Inputs,
     /// Has the loss of the line be reported.
     _gone: DropGuard,
 }
@@ -613,6 +696,12 @@ impl LegacyUpstream {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.line.generation()
+    }
+
+    /// The size that the terminal has now.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.line.terminal().size()
     }
 
     /// Takes in what the terminal printed next.
@@ -632,6 +721,7 @@ pub struct LiveTerminals {
     terminals: Arc<Mutex<Terminals>>,
     /// Wakes when a terminal is opened.
     opened: Arc<watch::Sender<()>>,
+    resizes: Arc<Resizes>,
     news: mpsc::Sender<TerminalNews>,
     clock: Clock,
     tasks: TaskTracker,
@@ -649,7 +739,7 @@ impl LiveTerminals {
     /// `news` takes what the connections report; tasks run under `tasks` until `shutdown`.
     #[must_use]
     pub fn new(news: mpsc::Sender<TerminalNews>, clock: Clock, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { terminals: Arc::default(), opened: Arc::default(), news, clock, tasks, shutdown }
+        Self { terminals: Arc::default(), opened: Arc::default(), resizes: Arc::default(), news, clock, tasks, shutdown }
     }
 
     /// Connects a terminal, unless it is connected.
@@ -711,6 +801,17 @@ impl LiveTerminals {
         self.opened.subscribe()
     }
 
+    /// Waits until sizes have changed, and tells which terminals' since the last call.
+    pub async fn resized(&self) -> Vec<SessionId> {
+        loop {
+            let sessions: Vec<SessionId> = self.resizes.lock().drain().collect();
+            if !sessions.is_empty() {
+                return sessions;
+            }
+            self.resizes.added.notified().await;
+        }
+    }
+
     /// Tells a terminal's viewers of a new status.
     pub fn set_status(&self, session: SessionId, status: SessionStatus, login: Login) {
         if let Some(terminal) = self.get(session) {
@@ -738,7 +839,7 @@ impl LiveTerminals {
         if terminals.live.contains_key(&session) {
             return None;
         }
-        let terminal = Arc::new(Terminal::new(spec, runtime, self.clock.clone()));
+        let terminal = Arc::new(Terminal::new(spec, runtime, self.clock.clone(), Arc::clone(&self.resizes)));
         terminals.live.insert(session, Arc::clone(&terminal));
         drop(terminals);
         self.opened.send_replace(());
@@ -788,6 +889,7 @@ pub(super) async fn report(news: &mpsc::Sender<TerminalNews>, told: TerminalNews
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::runtime::tape::TapeEvent;
 
     pub(in crate::runtime) fn spec() -> TerminalSpec {
         TerminalSpec {
@@ -802,18 +904,18 @@ pub(super) mod tests {
     }
 
     pub(in crate::runtime) fn terminal() -> Arc<Terminal> {
-        Arc::new(Terminal::new(spec(), None, Clock::default()))
+        Arc::new(Terminal::new(spec(), None, Clock::default(), Arc::default()))
     }
 
     /// A terminal whose time can be moved.
     pub(in crate::runtime) fn terminal_at() -> (Arc<Terminal>, Clock) {
         let clock = Clock::default();
-        (Arc::new(Terminal::new(spec(), None, clock.clone())), clock)
+        (Arc::new(Terminal::new(spec(), None, clock.clone(), Arc::default())), clock)
     }
 
     /// A terminal of a process that was just started.
     pub(in crate::runtime) fn pending_terminal() -> Arc<Terminal> {
-        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default()))
+        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default(), Arc::default()))
     }
 
     impl Terminal {
@@ -852,6 +954,33 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_for_a_slow_runtime_is_bounded_and_is_not_typed_once_it_may_not() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut inputs = line.connect().unwrap();
+        terminal.record_input(true);
+        let mut tape = terminal.tape(0);
+        tape.take(0);
+        let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+        for _ in 0..2 {
+            terminal.write(piece.clone()).await.unwrap();
+        }
+        let may_type = AtomicBool::new(true);
+        let allowed = || if may_type.load(Ordering::Relaxed) { Ok(()) } else { Err(NotConnected) };
+        let mut third = std::pin::pin!(terminal.write_if(Bytes::from_static(b"y"), allowed));
+        assert!(timeout(Duration::from_millis(50), &mut third).await.is_err(), "it waits");
+        may_type.store(false, Ordering::Relaxed);
+        assert_eq!(inputs.recv().await, Some(Input::Bytes(piece.clone())));
+        assert_eq!(third.await, Err(NotConnected));
+        assert_eq!(inputs.recv().await, Some(Input::Bytes(piece)));
+        assert!(inputs.try_recv().is_err());
+        let events = tape.take(0);
+        let typed = events.iter().filter(|event| matches!(event, TapeEvent::Input { .. })).count();
+        let cut = events.iter().filter(|event| matches!(event, TapeEvent::Marker { text, .. } if text == "64512 more bytes were typed"));
+        assert_eq!((typed, cut.count()), (2, 2), "{events:?}");
+    }
+
+    #[tokio::test]
     async fn a_runtime_that_dials_in_has_the_only_line_until_it_leaves() {
         let (news, mut told) = mpsc::channel(16);
         let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
@@ -864,7 +993,8 @@ pub(super) mod tests {
         let terminal = terminals.get(spec.session).unwrap();
         first.output(Bytes::from_static(b"hello"));
         terminal.resize(Size::new(90, 20).unwrap()).await;
-        assert_eq!(first.next().await, Some(Input::Resize(Size::new(90, 20).unwrap())));
+        assert_eq!(first.next().await, Some(Input::Resize));
+        assert_eq!((first.size(), terminals.resized().await), (Size::new(90, 20).unwrap(), vec![spec.session]));
         let generation = first.generation();
         drop(first);
         let second = terminals.open_legacy(spec.clone()).unwrap();
@@ -910,7 +1040,7 @@ pub(super) mod tests {
     #[test]
     fn what_was_recorded_before_is_shown_and_the_stream_goes_on_behind_it() {
         let past = Past { offset: 1000, bytes: Bytes::from_static(b"before"), size: Size::DEFAULT };
-        let terminal = Arc::new(Terminal::new(TerminalSpec { past: Some(past), ..spec() }, None, Clock::default()));
+        let terminal = Arc::new(Terminal::new(TerminalSpec { past: Some(past), ..spec() }, None, Clock::default(), Arc::default()));
         assert_eq!((terminal.end(), terminal.history().as_str()), (1006, "before"));
         terminal.line().unwrap().output(1000, Bytes::from_static(b"before and after"));
         assert_eq!(terminal.history(), "before and after");

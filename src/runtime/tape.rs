@@ -83,7 +83,11 @@ impl Journal {
     }
 
     pub(super) fn typed(&mut self, position: u64, at: DateTime<Utc>, input: &[u8]) {
-        self.note(position, at, What::Input(Bytes::copy_from_slice(&input[..input.len().min(INPUT_BYTES_MAX)])));
+        let (noted, left_out) = input.split_at(input.len().min(INPUT_BYTES_MAX));
+        self.note(position, at, What::Input(Bytes::copy_from_slice(noted)));
+        if !left_out.is_empty() {
+            self.marked(position, at, &format!("{} more bytes were typed", left_out.len()));
+        }
     }
 
     fn note(&mut self, position: u64, at: DateTime<Utc>, what: What) {

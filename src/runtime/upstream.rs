@@ -22,7 +22,7 @@ use tokio_tungstenite::{
 
 use super::{
     Backoff, CONNECT_TIMEOUT, RuntimeClient, TerminalNews,
-    pty::{self, Input, Line, Terminal},
+    pty::{self, Input, Inputs, Line, Terminal},
 };
 use crate::model::terminal::{SessionNews, Size};
 
@@ -77,7 +77,7 @@ enum Ended {
     Lost,
 }
 
-/// Keeps the terminal connected; returns when the process has ended or the runtime does not know it.
+/// Keeps the terminal connected; returns when the process has ended.
 pub(super) async fn run(terminal: &Arc<Terminal>, news: &mpsc::Sender<TerminalNews>) {
     let mut backoff = Backoff::default();
     let mut framing = Framing::Negotiated;
@@ -95,14 +95,14 @@ pub(super) async fn run(terminal: &Arc<Terminal>, news: &mpsc::Sender<TerminalNe
         let delay = match ended {
             // The event stream and the reconciler tell how it ended; here there is nothing left to read.
             Ok(Ended::Exited) => return line.set_exited(),
-            Ok(Ended::UnknownAgent) => return,
             Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
             Ok(Ended::Unsupported | Ended::NotGreeted) => {
                 tracing::info!(session.id = %terminal.session(), runtime = runtime.endpoint(), "the runtime has no terminals");
                 line.set_unsupported(true);
                 UNSUPPORTED_RETRY
             }
-            Ok(Ended::Lost) => backoff.next_delay(),
+            // Whether the agent is gone is the domain's to say; until then its session is only not connected.
+            Ok(Ended::UnknownAgent | Ended::Lost) => backoff.next_delay(),
             Err(error) => {
                 tracing::debug!(session.id = %terminal.session(), %error, "terminal connection failed");
                 backoff.next_delay()
@@ -283,7 +283,7 @@ async fn read(
 async fn write(
     terminal: &Terminal,
     mut sink: impl Sink<Message, Error = tungstenite::Error> + Unpin,
-    mut inputs: mpsc::Receiver<Input>,
+    mut inputs: Inputs,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
     // A runtime without our framing starts with a size of its own.
@@ -296,7 +296,7 @@ async fn write(
         tokio::select! {
             input = inputs.recv(), if typing => match input {
                 Some(Input::Bytes(bytes)) => send_bytes(&mut sink, bytes, framing).await?,
-                Some(Input::Resize(size)) => sink.send(resize(size)).await?,
+                Some(Input::Resize) => sink.send(resize(terminal.size())).await?,
                 None => typing = false,
             },
             _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await?,
@@ -331,7 +331,10 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio_tungstenite::{
         accept_hdr_async,
-        tungstenite::handshake::server::{ErrorResponse, Request, Response},
+        tungstenite::{
+            handshake::server::{ErrorResponse, Request, Response},
+            protocol::CloseFrame,
+        },
     };
     use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -369,6 +372,29 @@ mod tests {
             }
             if cut == stream.len() {
                 while socket.next().await.is_some_and(|message| message.is_ok()) {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_does_not_know_the_agent_is_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = RuntimeClient::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let (news, mut told) = mpsc::channel(64);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        terminals.open(&runtime, spec());
+        for _ in 0..2 {
+            let (socket, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
+            #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+            let greet = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                response.headers_mut().insert("sec-websocket-protocol", TERMINAL_PROTOCOL.parse().unwrap());
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(socket, greet).await.unwrap();
+            let frame = CloseFrame { code: CLOSE_UNKNOWN_AGENT.into(), reason: "".into() };
+            socket.close(Some(frame)).await.unwrap();
+            for expected in [Dialing, Connected, Lost] {
+                assert_eq!(told.recv().await.unwrap().news, expected);
             }
         }
     }

@@ -26,6 +26,9 @@ const BEHIND_MAX: u64 = 256 * 1024;
 /// A viewer gets a screen in place of output at most this often: more of them than ten a second nobody sees.
 const SCREEN_EVERY: Duration = Duration::from_millis(100);
 
+/// A character is at most this long, in bytes.
+const CHARACTER_BYTES_MAX: usize = 4;
+
 /// Where a viewer starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -80,7 +83,8 @@ pub struct Viewer {
 /// What there is for a viewer.
 enum Found {
     View(View),
-    /// A screen is due, but not yet.
+    /// A screen is due, now or at this time.
+    Screen,
     ScreenAt(Instant),
     Nothing,
     /// Nothing more will come.
@@ -122,12 +126,19 @@ impl Viewer {
             self.changed.mark_unchanged();
             match self.take() {
                 Found::View(view) => return Some(view),
+                Found::Screen => return Some(self.screen().await),
                 Found::ScreenAt(due) => sleep_until(due).await,
                 // Fails only when the terminal is gone, and we hold it.
                 Found::Nothing => self.changed.changed().await.ok()?,
                 Found::End => return None,
             }
         }
+    }
+
+    /// The terminal's size as this viewer was told it.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.size
     }
 
     /// Where the next output begins; `None` before the first screen.
@@ -148,13 +159,20 @@ impl Viewer {
         let mut state = terminal.lock();
         let Some(position) = self.position.filter(|position| self.may_read_on(*position, &state)) else {
             drop(state);
-            return self.screen();
+            return self.due();
         };
-        if let Some(view) = self.news(&state) {
+        if let Some(view) = self.news(position, &state) {
             return Found::View(view);
         }
+        // What was printed at the size before is shown before the new one is told.
+        let until_size = if state.size == self.size { usize::MAX } else { to_size(position, &state) };
+        let max = PIECE_BYTES.min(until_size);
         let ring = &mut state.ring;
-        let bytes = if self.of_bytes { ring.read_raw(position, PIECE_BYTES) } else { ring.read(position, PIECE_BYTES) };
+        let mut bytes = if self.of_bytes { ring.read_raw(position, max) } else { ring.read(position, max) };
+        if !self.of_bytes && max < CHARACTER_BYTES_MAX && is_cut(&bytes) {
+            // The size changed within a character.
+            bytes = ring.read(position, CHARACTER_BYTES_MAX);
+        }
         // A character that is cut waits for its rest.
         let waits = !self.of_bytes && state.open && state.ring.awaits_rest(position, &bytes);
         if !bytes.is_empty() && !waits {
@@ -174,7 +192,7 @@ impl Viewer {
         position >= state.ring.start() && (behind <= BEHIND_MAX || self.catches_up)
     }
 
-    fn screen(&mut self) -> Found {
+    fn due(&mut self) -> Found {
         self.position = None;
         self.catches_up = false;
         if let Some(due) = self.screen_at.map(|last| last + SCREEN_EVERY)
@@ -182,16 +200,20 @@ impl Viewer {
         {
             return Found::ScreenAt(due);
         }
-        let drawn = self.terminal.draw();
+        Found::Screen
+    }
+
+    async fn screen(&mut self) -> View {
+        let drawn = self.terminal.drawn().await;
         self.screen_at = Some(Instant::now());
         self.position = Some(drawn.offset);
         self.size = drawn.size;
-        Found::View(View::Screen { drawing: drawn.drawing, offset: drawn.offset, size: drawn.size })
+        View::Screen { drawing: drawn.drawing, offset: drawn.offset, size: drawn.size }
     }
 
     /// What has changed beside the output, but for the end.
-    fn news(&mut self, state: &State) -> Option<View> {
-        if state.size != self.size {
+    fn news(&mut self, position: u64, state: &State) -> Option<View> {
+        if state.size != self.size && position >= state.size_at {
             self.size = state.size;
             return Some(View::Resized(state.size));
         }
@@ -211,6 +233,16 @@ impl Viewer {
         self.status_seen = state.status_version;
         Some(View::Status { status: state.status, login: state.login.clone() })
     }
+}
+
+/// How many bytes there are before those that were printed at the terminal's size.
+fn to_size(position: u64, state: &State) -> usize {
+    usize::try_from(state.size_at.saturating_sub(position)).unwrap_or(usize::MAX)
+}
+
+/// Whether the bytes are the beginning of one character.
+fn is_cut(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
 }
 
 #[cfg(test)]
@@ -429,6 +461,25 @@ mod tests {
         for viewer in &mut viewers {
             assert_eq!(viewer.next().await, Some(View::Resized(size)));
             assert!(matches!(viewer.take(), Found::Nothing));
+        }
+    }
+
+    #[tokio::test]
+    async fn another_size_is_told_behind_what_was_printed_before_it() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let (mut text, mut of_bytes) = (terminal.view(Start::From(0)), terminal.view(Start::From(0)).of_bytes());
+        let (mut late, size) = (terminal.view(Start::From(0)), Size::new(100, 30).unwrap());
+        line.output(0, Bytes::from_static(b"old\xe2"));
+        assert_eq!(output(&mut late).await, "old");
+        terminal.resize(size).await;
+        line.output(4, Bytes::from_static(b"\x82\xacnew"));
+        let told = Some(View::Resized(size));
+        assert_eq!((output(&mut of_bytes).await, of_bytes.next().await), (Bytes::from_static(b"old\xe2"), told.clone()));
+        assert_eq!(output(&mut text).await, "old");
+        for viewer in [&mut text, &mut late] {
+            assert_eq!((Viewer::text(&output(viewer).await).as_ref(), viewer.next().await), ("\u{20ac}n", told.clone()));
+            assert_eq!(output(viewer).await, "ew");
         }
     }
 

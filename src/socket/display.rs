@@ -7,10 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -51,21 +48,38 @@ const RETRY: Duration = Duration::from_millis(5);
 /// How far a client has drawn, as it says.
 #[derive(Default)]
 pub(super) struct Acknowledged {
-    position: AtomicU64,
+    progress: Mutex<Progress>,
     moved: Notify,
 }
 
+/// Positions of the output of one terminal.
+#[derive(Default)]
+struct Progress {
+    drawn: u64,
+    /// Nobody has drawn what was not sent.
+    sent: u64,
+}
+
 impl Acknowledged {
-    /// Takes in what the client says; whether that is news.
+    /// Takes in what the client says, as far as it can be; whether that is news, and no more than was sent.
     pub(super) fn advance(&self, position: u64) -> bool {
-        let before = self.position.fetch_max(position, Ordering::AcqRel);
+        let mut progress = self.lock();
+        let (before, sent) = (progress.drawn, progress.sent);
+        progress.drawn = before.max(position.min(sent));
+        drop(progress);
         self.moved.notify_waiters();
-        before < position
+        before < position && position <= sent
+    }
+
+    /// Notes that output up to `position` is about to be sent.
+    fn send(&self, position: u64) {
+        let mut progress = self.lock();
+        progress.sent = progress.sent.max(position);
     }
 
     /// What was sent until `position` needs no acknowledgement, and what was acknowledged beyond was for another terminal.
     fn start(&self, position: u64) {
-        self.position.store(position, Ordering::Release);
+        *self.lock() = Progress { drawn: position, sent: position };
     }
 
     /// Waits until at most `distance` bytes before `position` are not acknowledged; how many are.
@@ -73,13 +87,17 @@ impl Acknowledged {
         loop {
             let mut moved = std::pin::pin!(self.moved.notified());
             moved.as_mut().enable();
-            // Nobody has drawn what was not sent.
-            let waiting = position.saturating_sub(self.position.load(Ordering::Acquire));
+            let waiting = position.saturating_sub(self.lock().drawn);
             if waiting <= distance {
                 return waiting;
             }
             moved.await;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,8 +120,8 @@ pub(super) async fn show(
     let mut display = Display { socket, terms, acknowledged, room, pieces: 0, last: Instant::now() };
     loop {
         display.until_room().await;
-        // What is there now stood on the screen before; the first wait means that it was shown.
-        let next = if login.is_some() { viewer.next().now_or_never() } else { Some(viewer.next().await) };
+        // What is there now stood on the screen before; the first wait behind it means that it was shown.
+        let next = if login.is_some() && viewer.position().is_some() { viewer.next().now_or_never() } else { Some(viewer.next().await) };
         match next {
             None => {
                 if let Some(status) = login.take() {
@@ -159,13 +177,13 @@ impl Display {
         let Resized { cols, rows } = size;
         if self.terms.are_negotiated() {
             let drawn = Drawn { offset, cols, rows };
+            // A drawing has no positions; what follows it does.
+            self.acknowledged.start(offset);
             if self.terms.binary {
                 self.send("screen", &(drawing, drawn), drawing.len()).await;
             } else {
                 self.send("screen", &(Viewer::text(drawing), drawn), drawing.len()).await;
             }
-            // A drawing has no positions; what follows it does.
-            self.acknowledged.start(offset);
         } else {
             self.emit("clear", &()).await;
             let text = Viewer::text(drawing);
@@ -186,6 +204,7 @@ impl Display {
             let piece = bytes.split_to(if self.terms.binary { allowed } else { whole_characters(&bytes, allowed) });
             let stretch = Stretch { offset, end: offset + piece.len() as u64 };
             offset = stretch.end;
+            self.acknowledged.send(offset);
             if self.terms.binary {
                 self.send("data", &(&piece, stretch), piece.len()).await;
             } else {
@@ -320,10 +339,13 @@ mod tests {
         acknowledged.start(1000);
         assert_eq!(acknowledged.until_within(1100, 100).await, 100);
         assert!(acknowledged.until_within(1101, 100).now_or_never().is_none());
+        assert!(!acknowledged.advance(1050), "it was not sent");
+        acknowledged.send(1101);
         assert!(acknowledged.advance(1050) && !acknowledged.advance(1020));
         assert_eq!(acknowledged.until_within(1101, 100).await, 51);
         // More than was sent is no credit for what comes.
-        assert!(acknowledged.advance(u64::MAX));
-        assert_eq!(acknowledged.until_within(2000, 0).await, 0);
+        assert!(!acknowledged.advance(u64::MAX));
+        acknowledged.send(2000);
+        assert_eq!(acknowledged.until_within(2000, 899).await, 899);
     }
 }

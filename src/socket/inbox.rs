@@ -27,6 +27,11 @@ pub(super) trait Command: Sized + Send + 'static {
     /// Bytes of input that it carries.
     fn input_bytes(&self) -> usize;
 
+    /// How many events it counts as, by the work that it is.
+    fn events(&self) -> u32 {
+        1
+    }
+
     /// Takes `next` in, where the two are one; gives it back otherwise.
     fn join(&mut self, next: Self) -> Option<Self>;
 }
@@ -107,7 +112,7 @@ impl<C: Command> Inbox<C> {
 
     /// Counts an event for which nothing has to wait. Whether it may be looked at.
     pub(super) fn charge(&self, socket: &SocketRef) -> bool {
-        let outcome = self.lock().count(Instant::now());
+        let outcome = self.lock().count(1, Instant::now());
         Self::answer(socket, &outcome);
         outcome == Put::Taken
     }
@@ -167,7 +172,7 @@ impl<C: Command> Inbox<C> {
     /// Adds a command. Input joins the piece before it, so that keys cost bytes and not commands.
     fn put(&self, command: C, asked: Asked, now: Instant) -> Put {
         let mut waiting = self.lock();
-        let counted = waiting.count(now);
+        let counted = waiting.count(command.events(), now);
         if counted != Put::Taken {
             return counted;
         }
@@ -201,12 +206,12 @@ impl<C: Command> Inbox<C> {
 }
 
 impl<C> Waiting<C> {
-    /// Counts one event.
-    fn count(&mut self, now: Instant) -> Put {
+    /// Counts what is as much as so many events.
+    fn count(&mut self, events: u32, now: Instant) -> Put {
         if self.closed {
             return Put::Closed;
         }
-        let outcome = self.pace.as_mut().map_or(Put::Taken, |pace| pace.count(now));
+        let outcome = self.pace.as_mut().map_or(Put::Taken, |pace| pace.count(events, now));
         self.closed = outcome == Put::Full;
         outcome
     }
@@ -228,7 +233,7 @@ impl Pace {
         Self { at_once, per_second, level: 0.0, refused: 0.0, at: Instant::now() }
     }
 
-    fn count(&mut self, now: Instant) -> Put {
+    fn count(&mut self, events: u32, now: Instant) -> Put {
         let passed: Duration = now.saturating_duration_since(self.at);
         self.at = now;
         self.level = (self.level - passed.as_secs_f64() * self.per_second).max(0.0);
@@ -236,8 +241,9 @@ impl Pace {
         if is_refusing && self.level <= self.at_once / 2.0 {
             self.refused = 0.0;
         }
-        if self.refused == 0.0 && self.level + 1.0 <= self.at_once {
-            self.level += 1.0;
+        let events = f64::from(events).min(self.at_once);
+        if self.refused == 0.0 && self.level + events <= self.at_once {
+            self.level += events;
             return Put::Taken;
         }
         self.refused += 1.0;
@@ -308,17 +314,17 @@ mod tests {
         let mut pace = Pace::new(Quota { at_once: 10, per_minute: 600 });
         pace.at = start;
         for _ in 0..10 {
-            assert_eq!(pace.count(start), Put::Taken);
+            assert_eq!(pace.count(1, start), Put::Taken);
         }
-        assert_eq!(pace.count(start), Put::Refused { first: true });
-        assert_eq!(pace.count(start + Duration::from_millis(400)), Put::Refused { first: false }, "not yet half");
-        assert_eq!(pace.count(start + Duration::from_millis(600)), Put::Taken);
+        assert_eq!(pace.count(1, start), Put::Refused { first: true });
+        assert_eq!(pace.count(1, start + Duration::from_millis(400)), Put::Refused { first: false }, "not yet half");
+        assert_eq!(pace.count(1, start + Duration::from_millis(600)), Put::Taken);
         // Ten a second for as long as it goes on.
         for tenth in 7..100 {
-            assert_eq!(pace.count(start + Duration::from_millis(100 * tenth)), Put::Taken);
+            assert_eq!(pace.count(1, start + Duration::from_millis(100 * tenth)), Put::Taken);
         }
         let late = start + Duration::from_secs(10);
-        let outcomes: Vec<Put> = (0..30).map(|_| pace.count(late)).collect();
+        let outcomes: Vec<Put> = (0..30).map(|_| pace.count(1, late)).collect();
         assert!(outcomes.contains(&Put::Refused { first: true }) && outcomes.contains(&Put::Full));
     }
 }

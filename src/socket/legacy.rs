@@ -125,7 +125,7 @@ async fn carry(socket: &SocketRef, line: &mut LegacyUpstream, outputs: &Inbox<Re
             }
             next = line.next() => match next {
                 Some(Input::Bytes(bytes)) => emit(socket, "input", &characters.take(&bytes)).await,
-                Some(Input::Resize(size)) => emit(socket, "resize", &Resized::from(size)).await,
+                Some(Input::Resize) => emit(socket, "resize", &Resized::from(line.size())).await,
                 None => return,
             },
         }

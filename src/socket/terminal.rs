@@ -42,6 +42,9 @@ const WINDOW_BYTES_MIN: u32 = 16 * 1024;
 const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 const WINDOW_BYTES: u32 = 256 * 1024;
 
+/// To attach asks the database and has a screen drawn: it counts as this many keys.
+const ATTACH_EVENTS: u32 = 20;
+
 /// How many sockets are attached to each session.
 #[derive(Default)]
 pub(super) struct Audience(Mutex<HashMap<SessionId, u32>>);
@@ -87,7 +90,7 @@ fn on_acknowledge(socket: &SocketRef, inbox: &Arc<Inbox<Command>>, acknowledged:
     let (inbox, acknowledged) = (Arc::clone(inbox), Arc::clone(acknowledged));
     socket.on("acknowledge", move |socket: SocketRef, TryData::<Payload>(payload)| {
         let position = payload.ok().and_then(|payload| payload.whole("offset")).and_then(|offset| u64::try_from(offset).ok());
-        // One that moves on is paid for by the output that it is for.
+        // One that moves on within what was sent is paid for by the output that it is for.
         if !position.is_some_and(|position| acknowledged.advance(position)) {
             inbox.charge(&socket);
         }
@@ -111,6 +114,10 @@ enum Command {
 impl inbox::Command for Command {
     fn input_bytes(&self) -> usize {
         if let Self::Input(input) = self { input.len() } else { 0 }
+    }
+
+    fn events(&self) -> u32 {
+        if let Self::Attach(..) = self { ATTACH_EVENTS } else { 1 }
     }
 
     fn join(&mut self, next: Self) -> Option<Self> {
@@ -185,7 +192,10 @@ impl Seat {
                     Ok(())
                 }
                 Command::Input(input) => self.input(input).await,
-                Command::Resize(size) => self.resize(size).await.map_err(Into::into),
+                Command::Resize(size) => {
+                    self.resize(size).await;
+                    Ok(())
+                }
                 Command::Refuse(problem) => Err(problem.into()),
             };
             if let Err(refusal) = &outcome {
@@ -209,8 +219,8 @@ impl Seat {
             session_id: session.id,
             agent_id: session.agent.clone(),
             status: session.status,
-            cols: session.size.cols(),
-            rows: session.size.rows(),
+            cols: viewer.size().cols(),
+            rows: viewer.size().rows(),
             can_write: writer.is_some(),
             can_terminate: granted.rights.terminate,
             viewer_id: seat.pass().id().to_string(),
@@ -279,19 +289,12 @@ impl Seat {
         Err(TerminalProblem::ACCESS_ENDED)
     }
 
-    async fn resize(&self, size: Size) -> Result<(), TerminalProblem> {
+    /// No database here either: keys wait behind a size.
+    async fn resize(&self, size: Size) {
         // The web UI resizes by itself after attaching: for somebody who only watches that is no mistake.
-        let Ok(writer) = self.writer() else { return Ok(()) };
-        // The runtime may be slow to take it: no transaction is open meanwhile.
-        if !writer.resize(size).await {
-            return Ok(());
+        if let Ok(writer) = self.writer() {
+            writer.resize(size).await;
         }
-        let note = async {
-            let mut tx = self.app.begin().await?;
-            terminals::note_size(&mut tx, writer, size).await?;
-            tx.commit().await
-        };
-        note.await.map_err(unavailable)
     }
 
     fn writer(&self) -> Result<&Writer, TerminalProblem> {

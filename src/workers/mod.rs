@@ -7,6 +7,7 @@ mod outbox;
 mod recorder;
 mod runtime_events;
 mod runtime_links;
+mod sizes;
 mod stopper;
 mod terminal_news;
 mod upkeep;
@@ -36,6 +37,7 @@ pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), terminals));
+    run(app, "sizes", sizes::run(app.clone()));
     run(app, "outbox pruning", outbox::prune(app.clone()));
     run(app, "idempotency pruning", idempotency::prune(app.clone()));
     run(app, "stopper", stopper::run(app.clone()));

@@ -283,7 +283,8 @@ async fn ten_seconds_without_reading_on_either_side_slow_nobody_else(pool: PgPoo
     proxy.carry(Carried::FromRuntime);
     let began = Instant::now();
     let typing = tokio::spawn(async move {
-        for _ in 0..1000 {
+        // Somewhat less than may wait.
+        for _ in 0..100 {
             fast.emit("input", json!("#".repeat(8000))).await;
         }
         fast

@@ -124,6 +124,28 @@ async fn nothing_of_a_reader_reaches_the_terminal(pool: PgPool) {
     world.end().await;
 }
 
+/// RT-05: keys behind a size do not wait for the database, which then has the size that the terminal has.
+#[sqlx::test]
+async fn keys_behind_a_size_do_not_wait_for_the_database(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let (id, mut terminal) = owner.attached_shell().await;
+    let mut held = world.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM terminal_sessions FOR UPDATE").execute(&mut *held).await.unwrap();
+    terminal.emit("resize", json!({"cols": 90, "rows": 30})).await;
+    terminal.emit("resize", json!({"cols": 91, "rows": 31})).await;
+    terminal.emit("input", json!("stty size; echo end-$((40+2))\r")).await;
+    terminal.until_shows("end-42").await;
+    assert!(terminal.screen.contains("31 91"), "{}", terminal.screen);
+    held.rollback().await.unwrap();
+    let (_, attached) = attach(&world, &owner, json!({"agentId": id})).await;
+    assert_eq!((&attached["cols"], &attached["rows"]), (&json!(91), &json!(31)));
+    let stored = async || sqlx::query_scalar::<_, i32>("SELECT cols FROM terminal_sessions").fetch_one(&world.pool).await.unwrap();
+    let all = async { while stored().await != 91 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(10), all).await.unwrap();
+    world.end().await;
+}
+
 /// While somebody controls a terminal, the others' keys and sizes go nowhere; of two who take control at once, one has it.
 #[sqlx::test]
 async fn one_of_two_who_take_control_at_once_has_it_until_they_give_it_away(pool: PgPool) {

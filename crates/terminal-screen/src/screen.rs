@@ -19,6 +19,8 @@ pub const SCROLLBACK_LINES: usize = 500;
 const RECORD_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of scrollback in one snapshot; the newest lines win.
 const SNAPSHOT_SCROLLBACK_BYTES: usize = 256 * 1024;
+/// Bytes of one snapshot: some two hundred plain screens of 80×24. A larger screen is drawn without its attributes.
+const SNAPSHOT_BYTES: usize = 1024 * 1024;
 /// Text of the screen that is looked at, in bytes from its end: many times a usual screen, and
 /// little enough that all patterns of an adapter take about a millisecond.
 const LOOKED_AT_BYTES: usize = 32 * 1024;
@@ -185,15 +187,60 @@ impl Screen {
         lines.iter().map(|line| without_frames(line).trim_end().to_owned()).collect()
     }
 
-    /// Everything that draws this screen on another terminal of the same size.
+    /// Everything that draws this screen on another terminal of the same size, in at most 1 MiB. Of a screen that takes more
+    /// the scrollback and the attributes are left out, and then the first rows.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        // Whatever the other terminal showed goes first. Modes come before the text, since the
-        // model ends its own part with a sequence that is not finished yet, if there is one.
-        let mut drawing = format!("\u{1b}c{}", self.modes.modes);
-        self.draw_scrollback(&mut drawing);
-        drawing.push_str(&self.draw_screens());
-        drawing.into_bytes()
+        let (start, screens) = (self.start_of_snapshot(), self.draw_screens());
+        self.whole(&start, &screens).unwrap_or_else(|| {
+            let mut drawing = start + &without_attributes(&screens);
+            if drawing.len() > SNAPSHOT_BYTES {
+                drawing = self.last_rows();
+            }
+            drawing.into_bytes()
+        })
+    }
+
+    /// Like [`Self::snapshot`]; `None` where something would be left out.
+    #[must_use]
+    pub fn whole_snapshot(&self) -> Option<Vec<u8>> {
+        self.whole(&self.start_of_snapshot(), &self.draw_screens())
+    }
+
+    /// Whatever the other terminal showed goes first. Modes come before the text, since the model ends its own part with
+    /// a sequence that is not finished yet, if there is one.
+    fn start_of_snapshot(&self) -> String {
+        format!("\u{1b}c{}", self.modes.modes)
+    }
+
+    fn whole(&self, start: &str, screens: &str) -> Option<Vec<u8>> {
+        let mut drawing = start.to_owned();
+        if screens.len() <= SNAPSHOT_BYTES {
+            self.draw_scrollback(&mut drawing);
+        }
+        drawing.push_str(screens);
+        (drawing.len() <= SNAPSHOT_BYTES).then(|| drawing.into_bytes())
+    }
+
+    /// As many of the last rows as one snapshot has room for, as plain text, and the cursor.
+    fn last_rows(&self) -> String {
+        let mut drawing = self.start_of_snapshot();
+        if self.terminal.active_screen_kind() == ScreenKind::Alternate {
+            drawing.push_str("\u{1b}[?1049h");
+        }
+        let (col, row) = self.cursor();
+        let mut end = format!("\u{1b}[{row};{col}H");
+        if !self.terminal.cursor().visible {
+            end.push_str("\u{1b}[?25l");
+        }
+        let mut bytes = drawing.len() + end.len();
+        let rows: Vec<String> = self.terminal.screen().visible_lines().map(Line::text).collect();
+        let placed = rows.iter().enumerate().rev().map(|(index, text)| format!("\u{1b}[{};1H{}", index + 1, text.trim_end()));
+        drawing.extend(placed.take_while(|row| {
+            bytes += row.len();
+            bytes <= SNAPSHOT_BYTES
+        }));
+        drawing + &end
     }
 
     /// The model's own drawing without the spaces that end its rows: the other terminal is blank, and what is selected
@@ -313,6 +360,21 @@ fn blank(size: Size) -> Terminal {
     let (cols, rows) = (usize::from(size.cols.max(1)), usize::from(size.rows.max(1)));
     // The only error is a size of zero, which is taken care of above.
     Terminal::with_scrollback(cols, rows, Some(SCROLLBACK_LINES)).unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+/// A drawing without the sequences that select how characters look.
+fn without_attributes(drawing: &str) -> String {
+    let mut plain = String::with_capacity(SNAPSHOT_BYTES);
+    let mut parts = drawing.split("\u{1b}[");
+    plain.extend(parts.next());
+    for part in parts {
+        let parameters = part.bytes().take_while(|byte| matches!(byte, b'0'..=b';')).count();
+        match part[parameters..].strip_prefix('m') {
+            Some(text) => plain.push_str(text),
+            None => plain.extend(["\u{1b}[", part]),
+        }
+    }
+    plain
 }
 
 /// How many blank cells end each row that is drawn with a line break behind it.
@@ -462,6 +524,29 @@ mod tests {
         let wrapped = shown("0123456789".repeat(9).as_bytes(), at);
         let again = shown(&wrapped.snapshot(), at);
         assert_eq!(again.lines().concat(), "0123456789".repeat(9));
+    }
+
+    #[test]
+    fn a_drawing_is_bounded_however_much_is_on_the_screen() {
+        let at = size(1000, 500);
+        let cells = |char: char| {
+            let mut text = String::new();
+            for cell in 0..500_000 {
+                write!(text, "\u{1b}[38;2;{};{};7m{char}", cell % 256, cell / 256 % 256).unwrap();
+            }
+            text
+        };
+        for (char, first, rows) in [('x', 0, 500), ('\u{2500}', 400, 300)] {
+            let screen = shown(format!("\u{1b}[?1049h\u{1b}[?2004h{}\u{1b}[7;9H", cells(char)).as_bytes(), at);
+            let drawing = screen.snapshot();
+            assert!(drawing.len() <= SNAPSHOT_BYTES && screen.whole_snapshot().is_none(), "{}", drawing.len());
+            let again = shown(&drawing, at);
+            assert_eq!((again.cursor(), again.modes().to_string()), (screen.cursor(), screen.modes().to_string()));
+            assert_eq!(again.terminal.active_screen_kind(), ScreenKind::Alternate);
+            let texts = |screen: &Screen| screen.terminal.screen().visible_lines().map(Line::text).collect::<Vec<_>>();
+            assert_eq!(texts(&again)[first..], texts(&screen)[first..]);
+            assert!(texts(&again).iter().filter(|row| !row.trim().is_empty()).count() >= rows);
+        }
     }
 
     #[test]
