@@ -314,10 +314,8 @@ impl Reader {
             return Ok(());
         }
         self.last = event.seq;
-        if !lock(&self.listener).may_hear(event) {
-            return Ok(());
-        }
-        match self.selection.frame(event) {
+        let heard = lock(&self.listener).hears(event);
+        match heard.and_then(|event| self.selection.frame(event)) {
             Some(frame) => self.send(frame).await,
             None => Ok(()),
         }

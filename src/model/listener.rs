@@ -70,9 +70,13 @@ impl Listener {
         matches!(self.who, Who::Person { role, .. } if role.manages_agents())
     }
 
-    /// Whether an event may reach this listener, whatever they asked for. The one rule for sockets and streams.
+    /// The form in which an event may reach this listener, whatever they asked for. The one rule for sockets and streams.
     #[must_use]
-    pub fn may_hear(&self, event: &Published) -> bool {
+    pub fn hears<'a>(&self, event: &'a Published) -> Option<&'a Published> {
+        std::iter::successors(Some(event), |event| event.bare.as_deref()).find(|event| self.may_hear(event))
+    }
+
+    fn may_hear(&self, event: &Published) -> bool {
         if self.workspace != event.workspace {
             return false;
         }
@@ -146,6 +150,8 @@ pub struct Published {
     pub agent_event: Option<Told>,
     /// Whose tool call it was, for those who watch them.
     pub tool_call_of: Option<UserId>,
+    /// The same with less in it, for those who may not hear this form.
+    pub bare: Option<Box<Self>>,
 }
 
 /// A name and the JSON that goes with it.
@@ -271,6 +277,7 @@ mod tests {
             resource,
             agent_event,
             tool_call_of: None,
+            bare: None,
         }
     }
 

@@ -180,7 +180,7 @@ impl Seat {
     /// Hands the broadcast of an event to a socket of the default namespace.
     pub(super) fn broadcast(&self, app: &App, socket: &SocketRef, event: &Published) {
         let mut state = self.state();
-        let Some(told) = event.broadcast.as_ref().filter(|_| state.listener.may_hear(event)) else { return };
+        let Some(told) = state.listener.hears(event).and_then(|event| event.broadcast.as_ref()) else { return };
         self.send(&mut state, app, socket, [Packet::of(told.name, told, event)]);
     }
 
@@ -188,9 +188,7 @@ impl Seat {
     /// rooms it comes (RT-26).
     pub(super) fn tell(&self, app: &App, socket: &SocketRef, event: &Published) {
         let mut state = self.state();
-        if !state.listener.may_hear(event) {
-            return;
-        }
+        let Some(event) = state.listener.hears(event) else { return };
         let (wanted, watched) = (state.subscriptions.wants(event), state.subscriptions.watches(event));
         let resource = event.resource.as_ref();
         let agent_event = event.agent_event.as_ref().filter(|told| wanted && state.subscriptions.wants_type(event, told.name));
