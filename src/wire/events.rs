@@ -41,7 +41,7 @@ pub enum Channel {
 pub struct StreamQuery {
     /// Only events of this agent.
     pub agent_id: Option<String>,
-    /// Only events of these types, with commas between them; at most 64.
+    /// Only events of these types, with commas between them; 1 to 64.
     #[param(example = "agent.status_changed,agent.error")]
     pub event_types: Option<String>,
     /// The form of the events: `agent` unless said otherwise.
@@ -61,14 +61,14 @@ pub struct Selection {
 }
 
 impl StreamQuery {
-    /// Errors: an agent's id that cannot be, and too many types.
+    /// Errors: an agent's id that cannot be, and no types or too many.
     pub fn selection(&self) -> Result<Selection, Problem> {
         let agent = self.agent_id.as_deref().map(str::parse::<AgentId>).transpose();
         let agent = agent.map_err(|error| Problem::invalid("agentId", &error.to_string()))?;
         let types = self.event_types.as_deref().map(|types| types.split(',').map(str::trim).filter(|name| !name.is_empty()));
         let types: Option<HashSet<String>> = types.map(|types| types.map(str::to_owned).collect());
-        if types.as_ref().is_some_and(|types| types.len() > EVENT_TYPES_MAX) {
-            return Err(Problem::invalid("eventTypes", "must be at most 64 types"));
+        if types.as_ref().is_some_and(|types| !(1..=EVENT_TYPES_MAX).contains(&types.len())) {
+            return Err(Problem::invalid("eventTypes", "must be 1 to 64 types"));
         }
         Ok(Selection { agent, types, channel: self.channel.unwrap_or_default() })
     }
@@ -192,14 +192,7 @@ fn bare(kind: &EventKind) -> Option<EventKind> {
 
 /// A person's presence on a page, as whoever has the page open hears of it.
 #[must_use]
-pub fn presence(
-    listener: &Listener,
-    page: PageId,
-    space: Option<SpaceId>,
-    status: &str,
-    cursor: Option<(f64, f64)>,
-    at: Timestamp,
-) -> Value {
+pub fn presence(listener: &Listener, page: PageId, space: SpaceId, status: &str, cursor: Option<(f64, f64)>, at: Timestamp) -> Value {
     let mut data = json!({"status": status});
     if let Some((x, y)) = cursor {
         data["cursorPosition"] = json!({"x": x, "y": y});
@@ -870,6 +863,8 @@ mod tests {
         assert_eq!(query(None, Some("agent.error"), None), None);
         assert!(query(None, None, Some(Channel::Workspace)).unwrap().contains("event: agent:started\n"));
         assert!(query(None, None, Some(Channel::Mcp)).unwrap().contains("event: agent_status_changed\n"));
+        let none = StreamQuery { agent_id: None, event_types: Some(" ,".into()), channel: None, cursor: None };
+        assert!(none.selection().is_err(), "no types are no stream");
         for seq in [0, 7, i64::MAX] {
             assert_eq!(position(&cursor(seq)), Some(seq));
         }
