@@ -13,6 +13,7 @@ use super::{events, keys, settings, terminals};
 use crate::{
     model::{
         actor::Admin,
+        display_name,
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
         login::{Login, LoginHint},
@@ -598,7 +599,7 @@ async fn viewers(tx: &mut Tx, run: &Run) -> Result<Viewers, StorageError> {
 pub(super) fn brief(run: &Run, status: RunStatus) -> AgentBrief {
     AgentBrief {
         id: run.agent.clone(),
-        name: run.agent_name.clone(),
+        name: display_name::harmless(&run.agent_name),
         agent_type: Some(runtime_protocol::wire_agent_type(&run.agent_type).to_owned()),
         status: status.as_str().to_owned(),
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
+    display_name,
     ids::{AgentId, ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, ShareId, SpaceId, TaskId, UserId, WorkspaceId},
     login::Login,
     runtime::RuntimeName,
@@ -63,7 +64,8 @@ pub struct AgentBrief {
 impl AgentBrief {
     #[must_use]
     pub fn of(agent: &Agent) -> Self {
-        Self { id: agent.id.clone(), name: agent.profile.name.clone(), agent_type: None, status: agent.state.status().as_str().to_owned() }
+        let name = display_name::harmless(&agent.profile.name);
+        Self { id: agent.id.clone(), name, agent_type: None, status: agent.state.status().as_str().to_owned() }
     }
 }
 
