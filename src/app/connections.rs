@@ -58,6 +58,14 @@ impl Holder {
         }
     }
 
+    /// The account: a person's, or the one that stands for an agent.
+    fn user(&self) -> UserId {
+        match self {
+            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => person.user,
+            Self::Key(KeyHolder::Agent(agent)) => agent.user,
+        }
+    }
+
     /// Who has what is opened counted against them.
     fn account(&self) -> Account {
         match self {
@@ -172,10 +180,11 @@ impl Connections {
     }
 
     /// Enters a stream that was just opened, unless its holder has that many already. There are few, so they are counted.
+    /// A person's keys count for the person.
     #[must_use]
     pub fn enter_stream(self: &Arc<Self>, holder: Holder, streams_max: usize) -> Option<Connection> {
-        let (mut state, account) = (self.state(), holder.account());
-        let streams = state.open.values().filter(|entry| entry.kind == Kind::Stream && entry.holder.account() == account).count();
+        let (mut state, user) = (self.state(), holder.user());
+        let streams = state.open.values().filter(|entry| entry.kind == Kind::Stream && entry.holder.user() == user).count();
         if streams >= streams_max {
             return None;
         }

@@ -3,7 +3,7 @@
 use crate::{
     model::{
         assignment::Target,
-        ids::{AgentId, SpaceId, UserId, WorkspaceId},
+        ids::{AgentId, PageId, SpaceId, UserId, WorkspaceId},
         listener::{Listener, Room, Watched, Who},
     },
     storage::{self, Conn, StorageError},
@@ -22,10 +22,35 @@ pub async fn refreshed(conn: &mut Conn, listener: &Listener) -> Result<Listener,
     Ok(now)
 }
 
-/// Whether the listener may be in a room, with the space that decides about it. What is not there, what is another
-/// workspace's and what they may not see are the same `None` (RT-06, RT-28).
-pub async fn admit(conn: &mut Conn, listener: &Listener, room: &Room) -> Result<Option<Option<SpaceId>>, StorageError> {
-    let belongs = |space: SpaceId| listener.spaces.contains(&space);
+/// Where a page is now.
+#[derive(Clone, Copy, Debug)]
+pub struct PagePlace {
+    pub space: SpaceId,
+    /// Whether agents may know of the page.
+    is_for_agents: bool,
+}
+
+impl PagePlace {
+    /// Whether the listener may know who is on the page.
+    #[must_use]
+    pub fn is_seen_by(&self, listener: &Listener) -> bool {
+        let may = match &listener.who {
+            Who::Agent { permissions, .. } => self.is_for_agents && permissions.contains("read:pages"),
+            Who::Person { .. } => true,
+        };
+        may && listener.spaces.contains(&self.space)
+    }
+}
+
+/// Where a page of the workspace is, if there is one.
+pub async fn place_of_page(conn: &mut Conn, workspace: WorkspaceId, page: PageId) -> Result<Option<PagePlace>, StorageError> {
+    let place = storage::spaces::of_page(conn, workspace, page).await?;
+    Ok(place.map(|(space, is_for_agents)| PagePlace { space, is_for_agents }))
+}
+
+/// Whether the listener may be in a room. What is not there, what is another workspace's and what they may not see are
+/// the same (RT-06, RT-28).
+pub async fn may_enter(conn: &mut Conn, listener: &Listener, room: &Room) -> Result<bool, StorageError> {
     let has = |permission: &str| match &listener.who {
         Who::Agent { permissions, .. } => permissions.contains(permission),
         Who::Person { .. } => true,
@@ -35,43 +60,33 @@ pub async fn admit(conn: &mut Conn, listener: &Listener, room: &Room) -> Result<
         Who::Person { .. } => None,
     };
     Ok(match room {
-        Room::Workspace => Some(None),
-        Room::User(user) => (*user == listener.user()).then_some(None),
-        Room::Agent(agent) => {
-            let may = match own_agent {
-                Some(own) => own == agent,
-                None => storage::agents::get(conn, listener.workspace, agent).await?.is_some(),
-            };
-            may.then_some(None)
-        }
-        Room::Space(space) => (belongs(*space) && has("read:spaces")).then_some(Some(*space)),
-        Room::Page(page) => {
-            let place = storage::spaces::of_page(conn, listener.workspace, *page).await?;
-            let seen = place.filter(|(space, accessible)| belongs(*space) && has("read:pages") && (own_agent.is_none() || *accessible));
-            seen.map(|(space, _)| Some(space))
-        }
-        Room::Project(project) => {
-            let may = has("read:projects");
-            place(conn, listener, own_agent, Target::Project(*project)).await?.filter(|_| may).map(Some)
-        }
+        Room::Workspace => true,
+        Room::User(user) => *user == listener.user(),
+        Room::Agent(agent) => match own_agent {
+            Some(own) => own == agent,
+            None => storage::agents::get(conn, listener.workspace, agent).await?.is_some(),
+        },
+        Room::Space(space) => listener.spaces.contains(space) && has("read:spaces"),
+        Room::Page(page) => place_of_page(conn, listener.workspace, *page).await?.is_some_and(|place| place.is_seen_by(listener)),
+        Room::Project(project) => has("read:projects") && sees(conn, listener, own_agent, Target::Project(*project)).await?,
         Room::Task(task) => {
             let may =
                 has("read:tasks") && (own_agent.is_none() || storage::spaces::task_is_accessible(conn, listener.workspace, *task).await?);
-            place(conn, listener, own_agent, Target::Task(*task)).await?.filter(|_| may).map(Some)
+            may && sees(conn, listener, own_agent, Target::Task(*task)).await?
         }
     })
 }
 
-/// The space of a project or task that the listener may see: in a space of theirs, as an owner or admin, or as an agent
-/// that is assigned to it.
-async fn place(conn: &mut Conn, listener: &Listener, own_agent: Option<&AgentId>, target: Target) -> Result<Option<SpaceId>, StorageError> {
-    let Some(place) = storage::assignments::place(conn, listener.workspace, target).await? else { return Ok(None) };
+/// Whether the listener may see a project or task: in a space of theirs, as an owner or admin, or as an agent that is
+/// assigned to it.
+async fn sees(conn: &mut Conn, listener: &Listener, own_agent: Option<&AgentId>, target: Target) -> Result<bool, StorageError> {
+    let Some(place) = storage::assignments::place(conn, listener.workspace, target).await? else { return Ok(false) };
     let mut may = listener.is_admin() || listener.spaces.contains(&place.space);
     if let Some(agent) = own_agent.filter(|_| !may) {
         let assigned = storage::assignments::active_of_agent(conn, listener.workspace, agent, ASSIGNMENTS_MAX).await?;
         may = assigned.iter().any(|assignment| assignment.target == target);
     }
-    Ok(may.then_some(place.space))
+    Ok(may)
 }
 
 /// Whose tool calls a text names, if the listener may follow them: their own, and anybody's of the workspace for owners

@@ -9,10 +9,11 @@ use chrono::TimeDelta;
 use runtime_protocol::{AgentHandle, AgentStatus, EventFrame, EventName};
 use serde_json::Value;
 
-use super::{events, keys, terminals};
+use super::{events, keys, settings, terminals};
 use crate::{
     model::{
         actor::Admin,
+        display_name,
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
         login::{Login, LoginHint},
@@ -20,6 +21,7 @@ use crate::{
         run::{Run, RunNews, RunStatus, StopReport},
         runtime::Reach,
         terminal::{SessionNews, TerminalSession},
+        terminal_rights::Viewers,
         told,
     },
     runtime::{LiveTerminals, RuntimeError, host, pty::Heard},
@@ -167,7 +169,8 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         }
         RunNews::LoginRequired { hint } => {
             run.login = Login::of(&hint, &run.agent_type, login_hosts);
-            kinds.push(EventKind::RunLoginRequired { agent, login: run.login.clone(), runtime_session_id });
+            let viewers = viewers(tx, &run).await?;
+            kinds.push(EventKind::RunLoginRequired { agent, login: run.login.clone(), runtime_session_id, viewers });
             Some(SessionNews::LoginRequired)
         }
         RunNews::StopReported { .. } => None,
@@ -179,7 +182,8 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         }
         RunNews::Failed { error } => {
             run.reason = Some(error.clone());
-            kinds.push(EventKind::RunFailed { agent, error });
+            let viewers = viewers(tx, &run).await?;
+            kinds.push(EventKind::RunFailed { agent, error, viewers });
             Some(SessionNews::Ended)
         }
     };
@@ -241,6 +245,7 @@ async fn complete_login(tx: &mut Tx, login_hosts: &[String], mut run: Run, hint:
         agent: brief(&run, run.status),
         login: run.login.clone(),
         runtime_session_id: run.runtime_session_id.clone(),
+        viewers: viewers(tx, &run).await?,
     };
     events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
     if let Some(session) = run.terminal_session {
@@ -472,7 +477,8 @@ async fn note_question(tx: &mut Tx, run: &Run, said: &Value) -> Result<(), Stora
     let question = said.pointer("/prompt/prompt").or_else(|| said.get("question")).or_else(|| said.get("text")).and_then(Value::as_str);
     let mut agent = brief(run, run.status);
     "waiting".clone_into(&mut agent.status);
-    let kind = EventKind::RunWaiting { agent, prompt: question.and_then(|text| told::readable(text, told::TEXT_CHARS_MAX)) };
+    let prompt = question.and_then(|text| told::readable(text, told::TEXT_CHARS_MAX));
+    let kind = EventKind::RunWaiting { agent, prompt, viewers: viewers(tx, run).await? };
     if events::was_recent(tx, run.workspace, &run.agent, kind.name(), QUESTIONS_EVERY).await? {
         return Ok(());
     }
@@ -515,7 +521,8 @@ pub(super) async fn undo_spawn(tx: &mut Tx, id: RunId, error: &str) -> Result<()
     // The run first, as everywhere: news of it may arrive at this moment.
     let Some(run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(()) };
     if !run.status.is_final() {
-        let kind = EventKind::RunFailed { agent: brief(&run, RunStatus::Failed), error: error.to_owned() };
+        let viewers = viewers(tx, &run).await?;
+        let kind = EventKind::RunFailed { agent: brief(&run, RunStatus::Failed), error: error.to_owned(), viewers };
         let event = Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: run.requested_by, kind };
         events::record(tx, event).await?;
     }
@@ -583,11 +590,16 @@ pub async fn end_process(runtime: &RuntimeClient, run: &Run) -> Result<Report, R
     Ok(told.filter(|report| !matches!(report.news, RunNews::StopReported { .. })).unwrap_or_else(stopped))
 }
 
+/// Which members may know what a run's terminal shows, as the workspace has it now.
+async fn viewers(tx: &mut Tx, run: &Run) -> Result<Viewers, StorageError> {
+    Ok(settings::rules(tx.conn(), run.workspace).await?.terminals.viewers(run.requested_by))
+}
+
 /// What events say of the agent of a run.
 pub(super) fn brief(run: &Run, status: RunStatus) -> AgentBrief {
     AgentBrief {
         id: run.agent.clone(),
-        name: run.agent_name.clone(),
+        name: display_name::harmless(&run.agent_name),
         agent_type: Some(runtime_protocol::wire_agent_type(&run.agent_type).to_owned()),
         status: status.as_str().to_owned(),
     }

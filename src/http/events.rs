@@ -51,7 +51,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Proxies that gather answers before they pass them on are told not to.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Streams of one person or key: a program needs one, and a browser with many tabs one each.
+/// Streams of one person, with all their keys, or one agent: a program needs one, and a browser with many tabs one each.
 const STREAMS_MAX: usize = 20;
 /// Frames that wait between the reader and the connection, which has buffers of its own.
 const FRAMES_WAITING_MAX: usize = 16;
@@ -65,7 +65,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Server-sent events: `id` is a position to go on from, `event` the type and `data` the same JSON that sockets get.
 /// After a break send the last position as `Last-Event-ID` or `cursor`. Where it is older than 24 hours, or the reader
 /// is too slow, `event: gap` with the newest position says that events are missing: ask for what they changed. A person
-/// and a key may have 20 streams each; a stream ends with the credential.
+/// with all their keys, and an agent, may have 20 streams; a stream ends with the credential.
 #[utoipa::path(get, path = "/api/events", operation_id = "streamEvents", tag = "activity", params(StreamQuery),
     security(("person" = []), ("cookie" = []), ("agent" = [])), responses(
     (status = 200, body = String, content_type = "text/event-stream", description = "Events, for as long as the connection lasts",
@@ -90,7 +90,7 @@ pub(super) async fn stream(
     let mut conn = app.read().await?;
     let listener = listeners::refreshed(&mut conn, &holder.listener()).await?;
     if let Some(agent) = &selection.agent
-        && listeners::admit(&mut conn, &listener, &Room::Agent(agent.clone())).await?.is_none()
+        && !listeners::may_enter(&mut conn, &listener, &Room::Agent(agent.clone())).await?
     {
         return Err(Problem::new(StatusCode::NOT_FOUND, "AGENT_NOT_FOUND", "agent not found"));
     }
@@ -104,7 +104,7 @@ pub(super) async fn stream(
     };
     drop(conn);
     let connection = app.connections.enter_stream(holder.clone(), STREAMS_MAX).ok_or_else(|| {
-        let message = format!("at most {STREAMS_MAX} streams of one person or key are open at the same time");
+        let message = format!("at most {STREAMS_MAX} streams of one person or agent are open at the same time");
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", message).retry_after(1)
     })?;
     // Whoever changed rights before this was entered could not close it.
@@ -314,10 +314,8 @@ impl Reader {
             return Ok(());
         }
         self.last = event.seq;
-        if !lock(&self.listener).may_hear(event) {
-            return Ok(());
-        }
-        match self.selection.frame(event) {
+        let heard = lock(&self.listener).hears(event);
+        match heard.and_then(|event| self.selection.frame(event)) {
             Some(frame) => self.send(frame).await,
             None => Ok(()),
         }

@@ -12,6 +12,12 @@ pub fn shown(name: &str) -> String {
     if plain.is_empty() { "Somebody".to_owned() } else { plain.to_owned() }
 }
 
+/// A name as it is where nothing in it acts on a terminal, else what [`shown`] makes of it.
+#[must_use]
+pub fn harmless(name: &str) -> String {
+    if name.chars().any(char::is_control) { shown(name) } else { name.to_owned() }
+}
+
 /// Characters without a shape that change the direction or the joining of others, and tags (Unicode, general category Cf).
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -26,6 +32,7 @@ mod tests {
         assert_eq!(shown("Ada\u{1b}[2J \u{9b}31mLovelace\r\n"), "Ada[2J 31mLovelace");
         assert_eq!(shown("\u{202e}evil\u{200b}"), "evil");
         assert_eq!(shown(" \u{7} "), "Somebody");
+        assert_eq!((harmless("Scout \u{1b}[2J"), harmless(&"é".repeat(100))), ("Scout [2J".into(), "é".repeat(100)));
         assert_eq!(shown(&"é".repeat(100)).chars().count(), SHOWN_CHARS);
     }
 }

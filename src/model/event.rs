@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
+    display_name,
     ids::{AgentId, ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, ShareId, SpaceId, TaskId, UserId, WorkspaceId},
     login::Login,
     runtime::RuntimeName,
+    terminal_rights::Viewers,
 };
 
 /// Something that happened in a workspace.
@@ -62,7 +64,8 @@ pub struct AgentBrief {
 impl AgentBrief {
     #[must_use]
     pub fn of(agent: &Agent) -> Self {
-        Self { id: agent.id.clone(), name: agent.profile.name.clone(), agent_type: None, status: agent.state.status().as_str().to_owned() }
+        let name = display_name::harmless(&agent.profile.name);
+        Self { id: agent.id.clone(), name, agent_type: None, status: agent.state.status().as_str().to_owned() }
     }
 }
 
@@ -189,10 +192,19 @@ pub enum EventKind {
         #[serde(flatten)]
         login: Login,
         runtime_session_id: Option<String>,
+        /// Who may know of the login.
+        #[serde(default)]
+        viewers: Viewers,
     },
     /// The agent asks something, and waits for the answer.
     #[serde(rename = "run.waiting")]
-    RunWaiting { agent: AgentBrief, prompt: Option<String> },
+    RunWaiting {
+        agent: AgentBrief,
+        prompt: Option<String>,
+        /// Who may know what it asks.
+        #[serde(default)]
+        viewers: Viewers,
+    },
     #[serde(rename = "run.stop_unconfirmed")]
     RunStopUnconfirmed { agent: AgentBrief, reason: Option<String> },
     #[serde(rename = "run.message_sent")]
@@ -224,7 +236,13 @@ pub enum EventKind {
     #[serde(rename = "run.stopped")]
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
     #[serde(rename = "run.failed")]
-    RunFailed { agent: AgentBrief, error: String },
+    RunFailed {
+        agent: AgentBrief,
+        error: String,
+        /// Who may know what went wrong, which may be a line of the terminal.
+        #[serde(default)]
+        viewers: Viewers,
+    },
     #[serde(rename = "terminal.changed")]
     TerminalChanged {
         session_id: SessionId,
@@ -486,7 +504,7 @@ impl EventKind {
                 json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}),
             ),
             // The device code is left out: the feed is kept for long, and whoever has the code takes part in the login.
-            Self::RunLoginRequired { agent, login, runtime_session_id } => (
+            Self::RunLoginRequired { agent, login, runtime_session_id, .. } => (
                 "spawn_requires_login",
                 format!("{} needs a login", agent.name),
                 json!({"agentName": agent.name, "loginUrl": login.url, "instructions": login.instructions, "verified": login.verified,
@@ -517,7 +535,7 @@ impl EventKind {
                 format!("{} stopped", agent.name),
                 json!({"agentName": agent.name, "reason": reason, "exitCode": exit_code}),
             ),
-            Self::RunFailed { agent, error } => {
+            Self::RunFailed { agent, error, .. } => {
                 ("spawn_failed", format!("{} failed", agent.name), json!({"agentName": agent.name, "error": error}))
             }
             Self::RunStopRequested { reason } => ("stop_requested", "A stop was requested".to_owned(), json!({"reason": reason})),

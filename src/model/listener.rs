@@ -70,9 +70,13 @@ impl Listener {
         matches!(self.who, Who::Person { role, .. } if role.manages_agents())
     }
 
-    /// Whether an event may reach this listener, whatever they asked for. The one rule for sockets and streams.
+    /// The form in which an event may reach this listener, whatever they asked for. The one rule for sockets and streams.
     #[must_use]
-    pub fn may_hear(&self, event: &Published) -> bool {
+    pub fn hears<'a>(&self, event: &'a Published) -> Option<&'a Published> {
+        std::iter::successors(Some(event), |event| event.bare.as_deref()).find(|event| self.may_hear(event))
+    }
+
+    fn may_hear(&self, event: &Published) -> bool {
         if self.workspace != event.workspace {
             return false;
         }
@@ -146,6 +150,8 @@ pub struct Published {
     pub agent_event: Option<Told>,
     /// Whose tool call it was, for those who watch them.
     pub tool_call_of: Option<UserId>,
+    /// The same with less in it, for those who may not hear this form.
+    pub bare: Option<Box<Self>>,
 }
 
 /// A name and the JSON that goes with it.
@@ -162,8 +168,7 @@ pub struct TooMany;
 /// What one listener asked for.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    /// With the space that decides about it, where one does.
-    rooms: HashMap<Room, Option<SpaceId>>,
+    rooms: HashSet<Room>,
     /// Types of an agent's events that are wanted, where not all are.
     types: HashMap<AgentId, HashSet<String>>,
     watched: HashSet<Watched>,
@@ -173,33 +178,37 @@ impl Subscriptions {
     /// What everybody hears without asking: the workspace and the own account.
     #[must_use]
     pub fn of(listener: &Listener) -> Self {
-        let rooms = HashMap::from([(Room::Workspace, None), (Room::User(listener.user()), None)]);
+        let rooms = HashSet::from([Room::Workspace, Room::User(listener.user())]);
         Self { rooms, ..Self::default() }
     }
 
     fn has_room(&self) -> Result<(), TooMany> {
-        if self.rooms.len() + self.watched.len() < SUBSCRIPTIONS_MAX { Ok(()) } else { Err(TooMany) }
+        // Whoever left an agent's room by its other name has its types still.
+        let narrowed = self.types.keys().filter(|agent| !self.is_in(&Room::Agent((*agent).clone()))).count();
+        if self.rooms.len() + self.watched.len() + narrowed < SUBSCRIPTIONS_MAX { Ok(()) } else { Err(TooMany) }
     }
 
-    /// Joins a room; `space` decides whether that stays allowed.
-    pub fn join(&mut self, room: Room, space: Option<SpaceId>) -> Result<(), TooMany> {
-        if !self.rooms.contains_key(&room) {
+    pub fn join(&mut self, room: Room) -> Result<(), TooMany> {
+        if !self.is_in(&room) {
             self.has_room()?;
         }
-        self.rooms.insert(room, space);
+        self.rooms.insert(room);
         Ok(())
     }
 
     pub fn leave(&mut self, room: &Room) {
         self.rooms.remove(room);
-        if let Room::Agent(agent) = room {
-            self.types.remove(agent);
-        }
+    }
+
+    /// Leaves an agent's room, and forgets which types of its events were wanted.
+    pub fn unfollow(&mut self, agent: &AgentId) {
+        self.leave(&Room::Agent(agent.clone()));
+        self.types.remove(agent);
     }
 
     /// Joins an agent's room for events of these types, or of all.
     pub fn follow(&mut self, agent: AgentId, types: Option<HashSet<String>>) -> Result<(), TooMany> {
-        self.join(Room::Agent(agent.clone()), None)?;
+        self.join(Room::Agent(agent.clone()))?;
         match types {
             Some(types) => self.types.insert(agent, types),
             None => self.types.remove(&agent),
@@ -221,13 +230,13 @@ impl Subscriptions {
 
     #[must_use]
     pub fn is_in(&self, room: &Room) -> bool {
-        self.rooms.contains_key(room)
+        self.rooms.contains(room)
     }
 
     /// Whether an event was asked for, in whatever room.
     #[must_use]
     pub fn wants(&self, event: &Published) -> bool {
-        event.rooms.iter().any(|room| self.rooms.contains_key(room))
+        event.rooms.iter().any(|room| self.is_in(room))
     }
 
     /// Whether the `agent:event` of an event that was asked for is of a wanted type.
@@ -249,7 +258,7 @@ impl Subscriptions {
     #[must_use]
     pub fn in_spaces(&self) -> Vec<Room> {
         let depends = |room: &&Room| matches!(room, Room::Space(_) | Room::Page(_) | Room::Project(_) | Room::Task(_));
-        self.rooms.keys().filter(depends).cloned().collect()
+        self.rooms.iter().filter(depends).cloned().collect()
     }
 }
 
@@ -271,6 +280,7 @@ mod tests {
             resource,
             agent_event,
             tool_call_of: None,
+            bare: None,
         }
     }
 
@@ -321,11 +331,17 @@ mod tests {
         assert!(!mine.wants(&event));
         mine.follow(scout.clone(), Some(HashSet::from(["agent.error".to_owned()]))).unwrap();
         assert!(mine.wants(&event) && mine.wants_type(&event, "agent.error") && !mine.wants_type(&event, "agent.status_changed"));
+        mine.leave(&Room::Agent(scout.clone()));
+        mine.join(Room::Agent(scout.clone())).unwrap();
+        assert!(!mine.wants_type(&event, "agent.status_changed"), "types are those of the last to name any");
+        mine.unfollow(&scout);
+        mine.join(Room::Agent(scout.clone())).unwrap();
+        assert!(mine.wants_type(&event, "agent.status_changed"));
         mine.follow(scout.clone(), None).unwrap();
         assert!(mine.wants_type(&event, "agent.status_changed"));
         while mine.watch(Watched::User(UserId::generate())).is_ok() {}
         assert_eq!(mine.rooms.len() + mine.watched.len(), SUBSCRIPTIONS_MAX);
-        assert_eq!(mine.join(Room::Page(PageId::generate()), None), Err(TooMany));
+        assert_eq!(mine.join(Room::Page(PageId::generate())), Err(TooMany));
         assert_eq!(mine.follow(scout, None), Ok(()), "what is joined already costs nothing");
     }
 

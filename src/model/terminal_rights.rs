@@ -52,11 +52,34 @@ impl TerminalRules {
         }
     }
 
+    /// Which members may read the terminal of an agent that this person spawned.
+    #[must_use]
+    pub fn viewers(self, spawner: Option<UserId>) -> Viewers {
+        match (self.readers, self.writers) {
+            (TerminalReaders::Members, _) | (TerminalReaders::Writers, TerminalWriters::Members) => Viewers::Members,
+            (TerminalReaders::Writers, TerminalWriters::Spawner) => spawner.map_or(Viewers::Nobody, Viewers::Spawner),
+            (TerminalReaders::Writers, TerminalWriters::Admins) => Viewers::Nobody,
+        }
+    }
+
     /// Whether a change of these settings may change what somebody may do at a terminal.
     #[must_use]
     pub fn follow_from(changed: &[String]) -> bool {
         changed.iter().any(|name| RULE_FIELDS.contains(&name.as_str()))
     }
+}
+
+/// Which members may know what a terminal shows; owners and admins always may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Viewers {
+    /// Everybody who belongs to the workspace.
+    Members,
+    /// Only whoever spawned the agent.
+    Spawner(UserId),
+    /// None. What says nothing of its viewers has no others.
+    #[default]
+    Nobody,
 }
 
 /// Which sessions of their workspace a person may read, as a condition for a list.

@@ -4,13 +4,25 @@
 //! nothing sent right after CONNECT is lost (RT-01). Every refusal is the namespace's `mcp:error` (RT-36), and is the
 //! same whether a thing is not there, another workspace's or not to be seen.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
 use chrono::Utc;
 use serde_json::{Value, json};
 use socketioxide::{
     SendError, SocketError,
+    adapter::LocalAdapter,
     extract::{AckSender, SocketRef, TryData},
+    handler::{self, FromMessageParts},
+    socket,
 };
 use tokio::{
     sync::mpsc,
@@ -23,13 +35,15 @@ use crate::{
     domain::listeners,
     model::{
         ids::AgentId,
-        listener::{EVENT_TYPES_MAX, Room, Watched},
+        listener::{EVENT_TYPES_MAX, Room, Subscriptions, TooMany, Watched},
     },
     wire::{events, time::Timestamp},
 };
 
 /// Commands of one socket that may wait: the web UI sends about a dozen at once.
 const COMMANDS_WAITING_MAX: usize = 256;
+/// Commands that one socket may have refused because too many waited, beyond those that were taken meanwhile.
+const COMMANDS_REFUSED_MAX: u32 = 1_024;
 /// Types of resources that clients name.
 const RESOURCE_TYPES: [&str; 11] =
     ["page", "space", "workspace", "user", "group", "attachment", "comment", "project", "task", "ui", "agent"];
@@ -46,8 +60,58 @@ enum Command {
     Watch(Value),
     Unwatch(Value),
     Presence(Value),
-    Follow(Value, AckSender),
-    Unfollow(Value, AckSender),
+    Follow(Value, Ack),
+    Unfollow(Value, Ack),
+}
+
+/// The acknowledgement of one command, which can be tried again, unlike the library's.
+struct Ack {
+    socket: Arc<socket::Socket<LocalAdapter>>,
+    /// `None` where the client wants none.
+    id: Option<i64>,
+}
+
+impl FromMessageParts<LocalAdapter> for Ack {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        socket: &Arc<socket::Socket<LocalAdapter>>,
+        _: &mut handler::Value,
+        id: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        Ok(Self { socket: Arc::clone(socket), id: *id })
+    }
+}
+
+impl Ack {
+    fn send(&self, reply: &Value) -> Result<(), SendError> {
+        let Ok(sender) = AckSender::from_message_parts(&self.socket, &mut handler::Value::Bytes(Bytes::new()), &self.id);
+        sender.send(reply)
+    }
+}
+
+/// The way of one socket's commands to its task.
+#[derive(Clone)]
+struct Inlet {
+    commands: mpsc::Sender<Command>,
+    refused: Arc<AtomicU32>,
+}
+
+impl Inlet {
+    /// Hands a command on. Where too many wait `refuse` says so; a client that cannot be told, and one that goes on all the
+    /// same, loses its connection, so that none waits for an answer that never comes.
+    fn take(&self, socket: &SocketRef, command: Command, refuse: impl FnOnce() -> Result<(), SendError>) {
+        if self.commands.try_send(command).is_ok() {
+            // Never below none.
+            let _ = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refused| refused.checked_sub(1));
+            return;
+        }
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed);
+        if refuse().is_err() || refused >= COMMANDS_REFUSED_MAX {
+            tracing::debug!(refused, "a socket that sends too many commands is closed");
+            super::close_transport(socket);
+        }
+    }
 }
 
 /// Why something was refused; the text goes to the client.
@@ -82,6 +146,7 @@ impl Refused {
 pub(super) async fn register(socket: &SocketRef, app: &App, budgets: Arc<Budgets>, holder: Holder) {
     let Some((seat, changes)) = seat::take(socket, app, &holder).await else { return };
     let (commands, mut waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
+    let commands = Inlet { commands, refused: Arc::default() };
     on(socket, "mcp:subscribe", &commands, Command::Subscribe);
     on(socket, "mcp:unsubscribe", &commands, Command::Unsubscribe);
     on(socket, "mcp:watch", &commands, Command::Watch);
@@ -131,32 +196,25 @@ pub(super) fn connected(socket: &SocketRef) {
 }
 
 /// Registers one event. The closure's body runs in the order of the packets; its future would not.
-fn on(socket: &SocketRef, event: &'static str, commands: &mpsc::Sender<Command>, command: fn(Value) -> Command) {
+fn on(socket: &SocketRef, event: &'static str, commands: &Inlet, command: fn(Value) -> Command) {
     let commands = commands.clone();
     socket.on(event, move |socket: SocketRef, TryData::<Value>(payload)| {
-        if commands.try_send(command(payload.unwrap_or_default())).is_err() {
-            refuse(&socket, event, &Refused::Busy);
-        }
+        commands.take(&socket, command(payload.unwrap_or_default()), || socket.emit("mcp:error", &problem(event, &Refused::Busy)));
         std::future::ready(())
     });
 }
 
 /// As [`on`], for an event that is acknowledged.
-fn on_asked(socket: &SocketRef, event: &'static str, commands: &mpsc::Sender<Command>, command: fn(Value, AckSender) -> Command) {
+fn on_asked(socket: &SocketRef, event: &'static str, commands: &Inlet, command: fn(Value, Ack) -> Command) {
     let commands = commands.clone();
-    socket.on(event, move |socket: SocketRef, TryData::<Value>(payload), ack: AckSender| {
-        if commands.try_send(command(payload.unwrap_or_default(), ack)).is_err() {
-            refuse(&socket, event, &Refused::Busy);
-        }
+    socket.on(event, move |socket: SocketRef, TryData::<Value>(payload), ack: Ack| {
+        let refused = Ack { socket: Arc::clone(&ack.socket), id: ack.id };
+        commands.take(&socket, command(payload.unwrap_or_default(), ack), || match refused.id {
+            Some(_) => refused.send(&refusal(event, &Refused::Busy)),
+            None => socket.emit("mcp:error", &problem(event, &Refused::Busy)),
+        });
         std::future::ready(())
     });
-}
-
-/// Tells a socket that something was refused, if it has room to be told.
-fn refuse(socket: &SocketRef, event: &str, why: &Refused) {
-    if socket.emit("mcp:error", &problem(event, why)).is_err() {
-        tracing::debug!(event, "a socket without room was not told of a refusal");
-    }
 }
 
 fn problem(event: &str, why: &Refused) -> Value {
@@ -168,6 +226,12 @@ fn problem(event: &str, why: &Refused) -> Value {
         _ => "Failed to subscribe",
     };
     json!({"message": message, "error": why.text()})
+}
+
+/// The acknowledgement of what was refused.
+fn refusal(event: &str, why: &Refused) -> Value {
+    let done = if event == "agent:unsubscribe" { "unsubscribed" } else { "subscribed" };
+    json!({(done): false, "error": why.text()})
 }
 
 /// What carries out the commands of one socket.
@@ -186,8 +250,11 @@ impl Desk {
             Command::Watch(payload) => ("mcp:watch", self.watch(&payload).await),
             Command::Unwatch(payload) => ("mcp:unwatch", self.unwatch(&payload).await),
             Command::Presence(payload) => ("mcp:presence", self.presence(&payload).await),
-            Command::Follow(payload, ack) => return self.follow(&payload, ack).await,
-            Command::Unfollow(payload, ack) => return self.unfollow(&payload, ack),
+            Command::Follow(payload, ack) => {
+                let done = self.follow(&payload).await;
+                return self.acknowledge("agent:subscribe", &ack, done).await;
+            }
+            Command::Unfollow(payload, ack) => return self.acknowledge("agent:unsubscribe", &ack, self.unfollow(&payload)).await,
         };
         if let Err(why) = done {
             log(&why);
@@ -197,14 +264,23 @@ impl Desk {
 
     /// Emits an answer, waiting for room in the socket's buffer.
     async fn answer(&self, name: &str, payload: &Value) {
-        let deadline = Instant::now() + ANSWER_PATIENCE;
-        while let Err(SendError::Socket(SocketError::InternalChannelFull)) = self.socket.emit(name, payload) {
-            if Instant::now() >= deadline {
-                tracing::debug!(name, "a socket without room was not answered");
-                return;
+        patiently(name, || self.socket.emit(name, payload)).await;
+    }
+
+    /// Acknowledges a command, waiting as [`Self::answer`] does. A client that wants no acknowledgement is told of a refusal
+    /// only, as of any other.
+    async fn acknowledge(&self, event: &str, ack: &Ack, done: Result<Value, Refused>) {
+        let reply = match done {
+            Ok(reply) => reply,
+            Err(why) => {
+                log(&why);
+                if ack.id.is_none() {
+                    return self.answer("mcp:error", &problem(event, &why)).await;
+                }
+                refusal(event, &why)
             }
-            sleep(ANSWER_RETRY).await;
-        }
+        };
+        patiently(event, || ack.send(&reply)).await;
     }
 
     fn may_ask(&self) -> Result<(), Refused> {
@@ -217,15 +293,22 @@ impl Desk {
         // Nothing is ever published to all of a type; the web UI asks for it all the same.
         if id != "all" {
             let room = room(kind, id).ok_or(Refused::NotFound)?;
-            let listener = self.seat.listener();
-            if matches!(room, Room::Workspace) && id.parse() != Ok(listener.workspace) {
+            if matches!(room, Room::Workspace) && id.parse() != Ok(self.seat.listener().workspace) {
                 return Err(Refused::NotFound);
             }
-            let space = listeners::admit(&mut *self.app.read().await?, &listener, &room).await?.ok_or(Refused::NotFound)?;
-            self.seat.subscriptions(|mine| mine.join(room, space)).map_err(|_| Refused::TooMany)?;
+            self.enter(room.clone(), |mine| mine.join(room)).await?;
         }
         self.answer("mcp:subscribed", &json!({"resourceType": kind, "resourceId": id})).await;
         Ok(())
+    }
+
+    /// Joins a room, if the listener may be in it. What they may does not change on the way.
+    async fn enter(&self, room: Room, join: impl FnOnce(&mut Subscriptions) -> Result<(), TooMany>) -> Result<(), Refused> {
+        let _unchanged = self.seat.rights().await;
+        if !listeners::may_enter(&mut *self.app.read().await?, &self.seat.listener(), &room).await? {
+            return Err(Refused::NotFound);
+        }
+        self.seat.subscriptions(join).map_err(|_| Refused::TooMany)
     }
 
     async fn unsubscribe(&self, payload: &Value) -> Result<(), Refused> {
@@ -270,50 +353,45 @@ impl Desk {
         let page = text("pageId").and_then(|id| id.parse().ok()).ok_or(Refused::NotFound)?;
         let status = text("status").filter(|status| ["online", "offline", "idle"].contains(status)).ok_or(Refused::Malformed)?;
         let coordinate = |name: &str| payload.pointer(&format!("/cursorPosition/{name}")).and_then(Value::as_f64);
-        let room = Room::Page(page);
-        let space = listeners::admit(&mut *self.app.read().await?, &listener, &room).await?.ok_or(Refused::NotFound)?;
+        let place = listeners::place_of_page(&mut *self.app.read().await?, listener.workspace, page).await?;
+        let place = place.filter(|place| place.is_seen_by(&listener)).ok_or(Refused::NotFound)?;
         #[expect(clippy::disallowed_methods, reason = "where somebody is on a page needs no transaction")]
         let now = Timestamp(self.app.clock.at(Utc::now()));
-        let event = events::presence(&listener, page, space, status, coordinate("x").zip(coordinate("y")), now);
+        let event = events::presence(&listener, page, place.space, status, coordinate("x").zip(coordinate("y")), now);
         for (socket, seat) in seat::neighbours(&self.socket, listener.workspace) {
-            if seat.subscriptions(|theirs| theirs.is_in(&room)) && socket.emit("mcp:event", &event).is_err() {
+            // The page may have moved since they asked for it.
+            let may = seat.subscriptions(|theirs| theirs.is_in(&Room::Page(page))) && place.is_seen_by(&seat.listener());
+            if may && socket.emit("mcp:event", &event).is_err() {
                 tracing::debug!("a presence did not reach a socket without room");
             }
         }
         Ok(())
     }
 
-    async fn follow(&self, payload: &Value, ack: AckSender) {
-        let reply = match self.try_follow(payload).await {
-            Ok(agent) => json!({"subscribed": true, "room": format!("agent:{agent}")}),
-            Err(why) => {
-                log(&why);
-                json!({"subscribed": false, "error": why.text()})
-            }
-        };
-        acknowledge(ack, &reply);
-    }
-
-    async fn try_follow(&self, payload: &Value) -> Result<AgentId, Refused> {
+    async fn follow(&self, payload: &Value) -> Result<Value, Refused> {
         self.may_ask()?;
         let agent: AgentId = agent(payload)?;
         let types = event_types(payload)?;
-        let room = Room::Agent(agent.clone());
-        let admitted = listeners::admit(&mut *self.app.read().await?, &self.seat.listener(), &room).await?;
-        admitted.ok_or(Refused::NotFound)?;
-        self.seat.subscriptions(|mine| mine.follow(agent.clone(), types)).map_err(|_| Refused::TooMany)?;
-        Ok(agent)
+        self.enter(Room::Agent(agent.clone()), |mine| mine.follow(agent.clone(), types)).await?;
+        Ok(json!({"subscribed": true, "room": format!("agent:{agent}")}))
     }
 
-    fn unfollow(&self, payload: &Value, ack: AckSender) {
-        let reply = match agent(payload) {
-            Ok(agent) => {
-                self.seat.subscriptions(|mine| mine.leave(&Room::Agent(agent)));
-                json!({"unsubscribed": true})
-            }
-            Err(why) => json!({"unsubscribed": false, "error": why.text()}),
-        };
-        acknowledge(ack, &reply);
+    fn unfollow(&self, payload: &Value) -> Result<Value, Refused> {
+        let agent = agent(payload)?;
+        self.seat.subscriptions(|mine| mine.unfollow(&agent));
+        Ok(json!({"unsubscribed": true}))
+    }
+}
+
+/// Sends an answer as soon as the socket's buffer has room for it, if that is soon.
+async fn patiently(name: &str, send: impl Fn() -> Result<(), SendError>) {
+    let deadline = Instant::now() + ANSWER_PATIENCE;
+    while let Err(SendError::Socket(SocketError::InternalChannelFull)) = send() {
+        if Instant::now() >= deadline {
+            tracing::debug!(name, "a socket without room was not answered");
+            return;
+        }
+        sleep(ANSWER_RETRY).await;
     }
 }
 
@@ -323,23 +401,16 @@ fn log(why: &Refused) {
     }
 }
 
-/// A client that wants no acknowledgement gets none.
-fn acknowledge(ack: AckSender, reply: &Value) {
-    if ack.send(reply).is_err() {
-        tracing::debug!("an acknowledgement did not reach its socket");
-    }
-}
-
 fn agent(payload: &Value) -> Result<AgentId, Refused> {
     let id = payload.get("agentId").and_then(Value::as_str).ok_or(Refused::Malformed)?;
     id.parse().map_err(|_| Refused::NotFound)
 }
 
-/// The types that a subscription is narrowed to; `None` for all.
+/// The types that a subscription is narrowed to; `None` for all. None at all is no subscription.
 fn event_types(payload: &Value) -> Result<Option<HashSet<String>>, Refused> {
     let types = match payload.get("eventTypes") {
         None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(types)) if types.len() <= EVENT_TYPES_MAX => types,
+        Some(Value::Array(types)) if (1..=EVENT_TYPES_MAX).contains(&types.len()) => types,
         Some(_) => return Err(Refused::Malformed),
     };
     let text = |name: &Value| name.as_str().filter(|text| text.len() <= EVENT_TYPE_CHARS_MAX).map(str::to_owned);

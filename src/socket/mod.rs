@@ -36,11 +36,7 @@ use crate::{
         connections::{Connection, Holder},
     },
     domain::{auth, keys, workspaces},
-    model::{
-        actor::{KeyHolder, Person},
-        secret::Secret,
-        workspace::Role,
-    },
+    model::{actor::Person, secret::Secret, workspace::Role},
     wire::{input, terminals::TerminalProblem},
 };
 
@@ -176,7 +172,7 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
                 return None;
             }
             socket.extensions.insert(holder.clone());
-            keep_checking(app, socket.clone(), credential, (role(&holder), again), connection, gone);
+            keep_checking(app, socket.clone(), credential, (holder.role(), again), connection, gone);
             Some(holder)
         }
         Err(error) => {
@@ -192,14 +188,6 @@ fn sockets_max(app: &App, holder: &Holder) -> u32 {
         Holder::Person(_) => limits.sockets_by_person,
         Holder::Key(_) => limits.sockets_by_key,
     })
-}
-
-/// The role of the person behind a socket; `None` for an agent.
-fn role(holder: &Holder) -> Option<Role> {
-    match holder {
-        Holder::Person(person) | Holder::Key(KeyHolder::Person { person, .. }) => Some(person.role),
-        Holder::Key(KeyHolder::Agent(_)) => None,
-    }
 }
 
 /// What a socket was opened with.
@@ -243,7 +231,7 @@ impl Credential {
 
     /// Whether the one who was just let in may stay. While the database is away nobody is let in.
     async fn still_admits(&self, app: &App, holder: &Holder) -> bool {
-        matches!(self.check_now(app).await, Ok(Some((now, _))) if role(&now) == role(holder))
+        matches!(self.check_now(app).await, Ok(Some((now, _))) if now.role() == holder.role())
     }
 
     async fn person(app: &App, token: &str, host_label: &str) -> Result<Option<Person>, StorageError> {
@@ -291,7 +279,7 @@ fn keep_checking(
             }
             again = app.settings.socket_check_every;
             match credential.check_now(&app).await {
-                Ok(Some((holder, next))) if role(&holder) == admitted => again = next,
+                Ok(Some((holder, next))) if holder.role() == admitted => again = next,
                 Ok(Some(_) | None) => return refuse(&socket),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),
             }

@@ -35,8 +35,8 @@ use crate::{
 /// once for all sockets.
 const WAITING_PACKETS_MAX: usize = 2_048;
 /// How long to wait before a socket without room is tried again.
-const RETRY: Duration = Duration::from_millis(10);
-/// Packets that are written after such a wait. The socket's ping needs room in the same buffer.
+const RETRY: Duration = Duration::from_millis(1);
+/// Packets that are written before others have their turn. The socket's ping needs room in the same buffer.
 const PACKETS_PER_ROUND: usize = 64;
 /// How long a socket may take nothing before it is given up. The library has closed it by then.
 const STALLED_MAX: Duration = Duration::from_mins(1);
@@ -76,11 +76,15 @@ struct Inner {
     state: Mutex<State>,
     /// The socket is connected and was greeted.
     greeted: Notify,
+    /// Held while what the listener may is looked up and acted upon.
+    rights: tokio::sync::Mutex<()>,
 }
 
 struct State {
     listener: Listener,
     subscriptions: Subscriptions,
+    /// The rights have changed, and not every room was looked at since.
+    is_unchecked: bool,
     waiting: VecDeque<Packet>,
     /// Something was left out, and the socket has not been told so.
     has_gap: bool,
@@ -102,6 +106,15 @@ enum Sent {
     Taken,
     NoRoom,
     NotConnected,
+}
+
+/// What became of what waits for a socket.
+enum Drained {
+    /// Nothing waits any more.
+    All,
+    /// The socket may take more.
+    Some,
+    NoRoom,
 }
 
 /// The room of all sockets of a workspace. No client names rooms of the library.
@@ -149,8 +162,8 @@ impl Seat {
     fn new(listener: Listener) -> Self {
         let subscriptions = Subscriptions::of(&listener);
         let waiting = VecDeque::new();
-        let state = State { listener, subscriptions, waiting, has_gap: false, is_draining: false, last: None };
-        Self(Arc::new(Inner { state: Mutex::new(state), greeted: Notify::new() }))
+        let state = State { listener, subscriptions, is_unchecked: false, waiting, has_gap: false, is_draining: false, last: None };
+        Self(Arc::new(Inner { state: Mutex::new(state), greeted: Notify::new(), rights: tokio::sync::Mutex::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,6 +180,11 @@ impl Seat {
         change(&mut self.state().subscriptions)
     }
 
+    /// Keeps what the listener may as it is, for as long as this is held.
+    pub(super) async fn rights(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.rights.lock().await
+    }
+
     /// Says that the socket is connected.
     pub(super) fn greeted(&self) {
         self.0.greeted.notify_one();
@@ -180,7 +198,7 @@ impl Seat {
     /// Hands the broadcast of an event to a socket of the default namespace.
     pub(super) fn broadcast(&self, app: &App, socket: &SocketRef, event: &Published) {
         let mut state = self.state();
-        let Some(told) = event.broadcast.as_ref().filter(|_| state.listener.may_hear(event)) else { return };
+        let Some(told) = state.listener.hears(event).and_then(|event| event.broadcast.as_ref()) else { return };
         self.send(&mut state, app, socket, [Packet::of(told.name, told, event)]);
     }
 
@@ -188,9 +206,7 @@ impl Seat {
     /// rooms it comes (RT-26).
     pub(super) fn tell(&self, app: &App, socket: &SocketRef, event: &Published) {
         let mut state = self.state();
-        if !state.listener.may_hear(event) {
-            return;
-        }
+        let Some(event) = state.listener.hears(event) else { return };
         let (wanted, watched) = (state.subscriptions.wants(event), state.subscriptions.watches(event));
         let resource = event.resource.as_ref();
         let agent_event = event.agent_event.as_ref().filter(|told| wanted && state.subscriptions.wants_type(event, told.name));
@@ -227,9 +243,10 @@ impl Seat {
             let mut left = self.waiting();
             let mut give_up_at = Instant::now() + STALLED_MAX;
             while Instant::now() < give_up_at {
-                sleep(RETRY).await;
-                if self.drain_once(&socket) {
-                    return;
+                match self.drain_once(&socket) {
+                    Drained::All => return,
+                    Drained::Some => tokio::task::yield_now().await,
+                    Drained::NoRoom => sleep(RETRY).await,
                 }
                 if self.waiting() != left {
                     left = self.waiting();
@@ -250,44 +267,50 @@ impl Seat {
         self.state().waiting.len()
     }
 
-    /// Whether nothing waits any more.
-    fn drain_once(&self, socket: &SocketRef) -> bool {
+    /// Writes some of what waits.
+    fn drain_once(&self, socket: &SocketRef) -> Drained {
         let mut state = self.state();
         for _ in 0..PACKETS_PER_ROUND {
             let Some(packet) = state.waiting.front() else { break };
             if packet.emit(socket) != Sent::Taken {
-                return false;
+                return Drained::NoRoom;
             }
             state.last = Some(packet.event);
             state.waiting.pop_front();
         }
         if !state.waiting.is_empty() {
-            return false;
+            return Drained::Some;
         }
         if state.has_gap && sent(socket.emit("events:gap", &json!({"lastEventId": state.last}))) != Sent::Taken {
-            return false;
+            return Drained::NoRoom;
         }
         state.has_gap = false;
         state.is_draining = false;
-        true
+        Drained::All
     }
 
     /// Looks up what the listener may hear now, and takes them out of rooms where they may not be any more.
     async fn refresh(&self, app: &App) -> Result<(), StorageError> {
+        let _acting = self.rights().await;
         let before = self.listener();
         let mut conn = app.read().await?;
         let now = listeners::refreshed(&mut conn, &before).await?;
         let as_before = now.spaces.is_superset(&before.spaces) && same_permissions(&before, &now);
-        self.state().listener = now.clone();
-        if as_before {
-            return Ok(());
+        {
+            let mut state = self.state();
+            state.listener = now.clone();
+            state.is_unchecked |= !as_before;
+            if !state.is_unchecked {
+                return Ok(());
+            }
         }
         let rooms: Vec<Room> = self.subscriptions(|mine| mine.in_spaces());
         for room in rooms {
-            if listeners::admit(&mut conn, &now, &room).await?.is_none() {
+            if !listeners::may_enter(&mut conn, &now, &room).await? {
                 self.subscriptions(|mine| mine.leave(&room));
             }
         }
+        self.state().is_unchecked = false;
         Ok(())
     }
 

@@ -152,10 +152,12 @@ pub async fn heard_since(
     Ok(heard.fetch_one(conn).await?)
 }
 
-/// Deletes events older than `age`; returns how many.
+/// Deletes events older than `age`; returns how many. The newest stays: it has the position that readers go on from.
 pub async fn prune(conn: &mut Conn, age: TimeDelta) -> Result<u64, StorageError> {
     let seconds = i32::try_from(age.num_seconds()).unwrap_or(i32::MAX);
-    let deleted =
-        sqlx::query!("DELETE FROM outbox WHERE created_at < now() - make_interval(secs => $1::int)", seconds).execute(conn).await?;
-    Ok(deleted.rows_affected())
+    let deleted = sqlx::query!(
+        "DELETE FROM outbox WHERE created_at < now() - make_interval(secs => $1::int) AND seq < (SELECT max(seq) FROM outbox)",
+        seconds
+    );
+    Ok(deleted.execute(conn).await?.rows_affected())
 }

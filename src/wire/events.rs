@@ -17,6 +17,8 @@ use crate::model::{
     event::{AgentBrief, AssignmentBrief, Entry, EventKind, Via},
     ids::{AgentId, PageId, SpaceId, UserId},
     listener::{Audience, EVENT_TYPES_MAX, Listener, People, Published, Room, Told},
+    login::Login,
+    terminal_rights::Viewers,
 };
 
 /// The forms in which a stream may carry events.
@@ -39,7 +41,7 @@ pub enum Channel {
 pub struct StreamQuery {
     /// Only events of this agent.
     pub agent_id: Option<String>,
-    /// Only events of these types, with commas between them; at most 64.
+    /// Only events of these types, with commas between them; 1 to 64.
     #[param(example = "agent.status_changed,agent.error")]
     pub event_types: Option<String>,
     /// The form of the events: `agent` unless said otherwise.
@@ -59,14 +61,14 @@ pub struct Selection {
 }
 
 impl StreamQuery {
-    /// Errors: an agent's id that cannot be, and too many types.
+    /// Errors: an agent's id that cannot be, and no types or too many.
     pub fn selection(&self) -> Result<Selection, Problem> {
         let agent = self.agent_id.as_deref().map(str::parse::<AgentId>).transpose();
         let agent = agent.map_err(|error| Problem::invalid("agentId", &error.to_string()))?;
         let types = self.event_types.as_deref().map(|types| types.split(',').map(str::trim).filter(|name| !name.is_empty()));
         let types: Option<HashSet<String>> = types.map(|types| types.map(str::to_owned).collect());
-        if types.as_ref().is_some_and(|types| types.len() > EVENT_TYPES_MAX) {
-            return Err(Problem::invalid("eventTypes", "must be at most 64 types"));
+        if types.as_ref().is_some_and(|types| !(1..=EVENT_TYPES_MAX).contains(&types.len())) {
+            return Err(Problem::invalid("eventTypes", "must be 1 to 64 types"));
         }
         Ok(Selection { agent, types, channel: self.channel.unwrap_or_default() })
     }
@@ -160,19 +162,37 @@ pub fn publish(seq: i64, entry: &Entry) -> Option<Published> {
         resource: row.resource.map(|(kind, operation, data)| told(kind, &resource(entry, kind, operation, data, space))),
         agent_event: row.agent_event.map(|(name, data)| told(name, &envelope(entry, name, data))),
         tool_call_of,
+        bare: bare(&entry.kind).and_then(|kind| publish(seq, &Entry { kind, ..entry.clone() })).map(Box::new),
+    })
+}
+
+/// An event's kind without what its agent's terminal shows; `None` where everybody may know that.
+fn bare(kind: &EventKind) -> Option<EventKind> {
+    let (agent, everybody) = match kind {
+        EventKind::RunLoginRequired { agent, viewers, .. }
+        | EventKind::RunWaiting { agent, viewers, .. }
+        | EventKind::RunFailed { agent, viewers, .. }
+            if *viewers != Viewers::Members =>
+        {
+            (agent.clone(), Viewers::Members)
+        }
+        _ => return None,
+    };
+    Some(match kind {
+        EventKind::RunLoginRequired { runtime_session_id, .. } => EventKind::RunLoginRequired {
+            agent,
+            login: Login::default(),
+            runtime_session_id: runtime_session_id.clone(),
+            viewers: everybody,
+        },
+        EventKind::RunWaiting { .. } => EventKind::RunWaiting { agent, prompt: None, viewers: everybody },
+        _ => EventKind::RunFailed { agent, error: "the agent failed".to_owned(), viewers: everybody },
     })
 }
 
 /// A person's presence on a page, as whoever has the page open hears of it.
 #[must_use]
-pub fn presence(
-    listener: &Listener,
-    page: PageId,
-    space: Option<SpaceId>,
-    status: &str,
-    cursor: Option<(f64, f64)>,
-    at: Timestamp,
-) -> Value {
+pub fn presence(listener: &Listener, page: PageId, space: SpaceId, status: &str, cursor: Option<(f64, f64)>, at: Timestamp) -> Value {
     let mut data = json!({"status": status});
     if let Some((x, y)) = cursor {
         data["cursorPosition"] = json!({"x": x, "y": y});
@@ -341,12 +361,14 @@ fn row(entry: &Entry) -> Option<Row> {
             let payload = json!({"agent": agent, "runtimeSessionId": runtime_session_id, "mcpEndpoint": mcp_endpoint});
             of_run(agent, "ready", Some(("agent:ready", payload.clone())), payload)
         }
-        EventKind::RunLoginRequired { agent, login, runtime_session_id } => {
+        EventKind::RunLoginRequired { agent, login, runtime_session_id, viewers } => {
             let payload = json!({"agent": agent, "loginUrl": login.url, "instructions": login.instructions,
                                  "deviceCode": login.device_code, "verified": login.verified, "runtimeSessionId": runtime_session_id});
-            of_run(agent, "login_required", Some(("agent:login_required", payload.clone())), payload)
+            for_viewers(*viewers, of_run(agent, "login_required", Some(("agent:login_required", payload.clone())), payload))
         }
-        EventKind::RunWaiting { agent, prompt } => of_run(agent, "waiting", None, json!({"agent": agent, "prompt": prompt})),
+        EventKind::RunWaiting { agent, prompt, viewers } => {
+            for_viewers(*viewers, of_run(agent, "waiting", None, json!({"agent": agent, "prompt": prompt})))
+        }
         EventKind::RunPaused { agent } => {
             let payload = json!({"agent": agent});
             of_run(agent, "paused", Some(("agent:paused", payload.clone())), payload)
@@ -359,10 +381,10 @@ fn row(entry: &Entry) -> Option<Row> {
             let payload = json!({"agent": agent, "reason": reason, "exitCode": exit_code});
             of_run(agent, "stopped", Some(("agent:stopped", payload.clone())), payload)
         }
-        EventKind::RunFailed { agent, error } => {
+        EventKind::RunFailed { agent, error, viewers } => {
             let payload = json!({"agent": agent, "error": error});
             let row = of_run(agent, "error", Some(("agent:error", payload.clone())), payload.clone());
-            Row { agent_event: Some(("agent.error", payload)), ..row }
+            for_viewers(*viewers, Row { agent_event: Some(("agent.error", payload)), ..row })
         }
         EventKind::SecretLeaked { agent, session_id, kind, secret_id, label } => {
             let payload = json!({"agent": agent, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label});
@@ -406,6 +428,16 @@ fn of_run(agent: &AgentBrief, status: &str, broadcast: Option<(&'static str, Val
         resource: Some(("agent_status_changed", "update", data)),
         agent_event: Some(("agent.status_changed", payload)),
     }
+}
+
+/// What shows of a terminal, for those who may know; the others hear of it in a [`bare`] form.
+fn for_viewers(viewers: Viewers, row: Row) -> Row {
+    let user = match viewers {
+        Viewers::Members => return row,
+        Viewers::Spawner(user) => Some(user),
+        Viewers::Nobody => None,
+    };
+    Row { people: People::Admins, user, agent: false, ..row }
 }
 
 /// What whoever is in the space hears, and the agent itself.
@@ -482,8 +514,9 @@ mod tests {
 
     use super::*;
     use crate::model::{
+        actor::Person,
         ids::{ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, TaskId, WorkspaceId},
-        login::Login,
+        workspace::Role,
     };
 
     /// Types and operations that clients know (realtime contract §4.4).
@@ -683,12 +716,17 @@ mod tests {
                 "*+",
             ),
             (
-                EventKind::RunLoginRequired { agent: agent(), login: Login::default(), runtime_session_id: None },
+                EventKind::RunLoginRequired {
+                    agent: agent(),
+                    login: Login::default(),
+                    runtime_session_id: None,
+                    viewers: Viewers::Members,
+                },
                 [Some("agent:login_required"), Some("agent_status_changed"), Some("agent.status_changed")],
                 "*+",
             ),
             (
-                EventKind::RunWaiting { agent: agent(), prompt: None },
+                EventKind::RunWaiting { agent: agent(), prompt: None, viewers: Viewers::Members },
                 [None, Some("agent_status_changed"), Some("agent.status_changed")],
                 "*+",
             ),
@@ -708,7 +746,7 @@ mod tests {
                 "*+",
             ),
             (
-                EventKind::RunFailed { agent: agent(), error: text() },
+                EventKind::RunFailed { agent: agent(), error: text(), viewers: Viewers::Members },
                 [Some("agent:error"), Some("agent_status_changed"), Some("agent.error")],
                 "*+",
             ),
@@ -739,6 +777,45 @@ mod tests {
             };
             let agent = if published.audience.agent { "+" } else { "" };
             assert_eq!(format!("{heard}{agent}"), audience, "{name}");
+        }
+    }
+
+    /// What a terminal shows goes to nobody who may not watch it.
+    #[test]
+    fn only_viewers_of_the_terminal_hear_what_it_shows() {
+        let spawner = UserId::generate();
+        let login = Login {
+            url: Some("https://claude.ai/hidden".into()),
+            instructions: Some("hidden".into()),
+            device_code: Some("hidden".into()),
+            verified: true,
+        };
+        for viewers in [Viewers::Members, Viewers::Spawner(spawner), Viewers::Nobody] {
+            for kind in [
+                EventKind::RunLoginRequired { agent: brief(), login: login.clone(), runtime_session_id: None, viewers },
+                EventKind::RunWaiting { agent: brief(), prompt: Some("hidden".into()), viewers },
+                EventKind::RunFailed { agent: brief(), error: "hidden".into(), viewers },
+            ] {
+                let stored = serde_json::to_value(&kind).unwrap();
+                let entry = entry(serde_json::from_value(stored).unwrap());
+                let event = publish(7, &entry).unwrap();
+                let names = |event: &Published| {
+                    [&event.broadcast, &event.resource, &event.agent_event].map(|told| told.as_ref().map(|told| told.name))
+                };
+                let hears_all = |user: UserId, role: Role| {
+                    let person = Person { user, workspace: entry.workspace, role, expires_at: 0 };
+                    let heard = Listener::person(&person).hears(&event).unwrap();
+                    assert_eq!(names(heard), names(&event));
+                    let told = [&heard.broadcast, &heard.resource, &heard.agent_event].into_iter().flatten();
+                    let with_details: Vec<bool> = told.map(|told| told.text.get().contains("hidden")).collect();
+                    assert!(with_details.iter().all(|has| *has == with_details[0]), "{heard:?}");
+                    with_details[0]
+                };
+                let heard = [(UserId::generate(), Role::Admin), (spawner, Role::Member), (UserId::generate(), Role::Member)]
+                    .map(|(user, role)| hears_all(user, role));
+                let spawner_may = viewers != Viewers::Nobody;
+                assert_eq!(heard, [true, spawner_may, viewers == Viewers::Members], "{viewers:?} {:?}", entry.kind);
+            }
         }
     }
 
@@ -786,6 +863,8 @@ mod tests {
         assert_eq!(query(None, Some("agent.error"), None), None);
         assert!(query(None, None, Some(Channel::Workspace)).unwrap().contains("event: agent:started\n"));
         assert!(query(None, None, Some(Channel::Mcp)).unwrap().contains("event: agent_status_changed\n"));
+        let none = StreamQuery { agent_id: None, event_types: Some(" ,".into()), channel: None, cursor: None };
+        assert!(none.selection().is_err(), "no types are no stream");
         for seq in [0, 7, i64::MAX] {
             assert_eq!(position(&cursor(seq)), Some(seq));
         }

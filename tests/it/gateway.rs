@@ -183,8 +183,10 @@ async fn sockets_are_counted_by_person_and_by_address(pool: PgPool) {
     third.until_closed().await;
     let _others = Socket::connect(&world.base, "/terminal", &member).await;
     assert_eq!(knock(&world.base, "127.0.0.1", &[]).await, 429, "an address has four");
+    let stream = world.owner().await.open_stream("", None).await;
+    assert_eq!(stream.status(), 429, "a stream is one too");
     assert_eq!(knock(&world.base, "127.0.0.1", &[("x-forwarded-for", "192.0.2.1")]).await, 101, "another address");
-    drop((first, third));
+    drop((first, third, stream));
     world.until("room for another", async || (knock(&world.base, "127.0.0.1", &[]).await == 101).then_some(())).await;
     world.until("two sockets", async || (world.open_connections(Kind::Socket) == 2).then_some(())).await;
     let mut again = Socket::connect(&world.base, "/terminal", &owner).await;

@@ -33,6 +33,11 @@ main(90_000, async () => {
   assert(workspaceSocket.io === gateway.io && workspaceSocket.id, 'the namespaces do not share a connection');
   ok('mcp:connected, then one mcp:subscribed for each of the eleven subscriptions sent at once');
 
+  // Connected before anything happens: what they may not hear would reach them now.
+  const foreign = new Recorder(baseUrl, '/mcp', { extraHeaders: { Cookie: foreignCookie } });
+  const keyed = new Recorder(baseUrl, '/mcp', { auth: { apiKey: key } });
+  for (const recorder of [foreign, keyed]) await recorder.event('mcp:connected');
+
   const { spawnedAgents } = await call(baseUrl, cookie, 'POST', '/api/parallax-agents/spawn', {
     agentType: 'custom',
     name: 'Gateway test',
@@ -56,8 +61,6 @@ main(90_000, async () => {
   for (const name of ['agent:started', 'agent:ready', 'agent:stopped']) assertEqual(broadcast(name).length, 1, name);
   ok('each change comes once per channel, with the same id on all, though its rooms were joined three times');
 
-  const foreign = new Recorder(baseUrl, '/mcp', { extraHeaders: { Cookie: foreignCookie } });
-  await foreign.event('mcp:connected');
   for (const [resourceType, resourceId] of [['workspace', workspace], ['user', user.id], ['agent', agent], ['space', items[0].id]]) {
     const from = foreign.events.length;
     foreign.socket.emit('mcp:subscribe', { resourceType, resourceId });
@@ -67,16 +70,22 @@ main(90_000, async () => {
   }
   const refusal = await foreign.socket.emitWithAck('agent:subscribe', { agentId: agent });
   assertEqual([refusal.subscribed, refusal.error], [false, 'not found'], 'ack');
+  const unasked = foreign.events.length;
   foreign.socket.emit('agent:subscribe', { agentId: agent });
+  assertEqual(foreign.events[await foreign.event('mcp:error', unasked)].payload.error, 'not found', 'a refusal without an ack');
   assertEqual(await foreign.socket.emitWithAck('agent:unsubscribe', { agentId: agent }), { unsubscribed: true }, 'ack');
-  ok('what is another workspace’s is refused like what is not there, and an ack is sent only where one was asked for');
+  ok('what is another workspace’s is refused like what is not there, by the ack where one was asked for');
 
-  const keyed = new Recorder(baseUrl, '/mcp', { auth: { apiKey: key } });
-  await keyed.event('mcp:connected');
+  // Events come in their order: once one is here that has to come, nothing earlier is on its way.
+  await call(baseUrl, cookie, 'POST', '/api/parallax-agents/keyed/permissions', { permissions: ['read:pages'] });
+  await keyed.event('agent:event', 0, ({ type, agentId }) => type === 'agent.permissions_updated' && agentId === 'keyed');
+  await call(baseUrl, foreignCookie, 'POST', '/api/api-keys', { name: 'Fence' });
+  await foreign.event('agent:event', 0, ({ type }) => type === 'key.created');
+  const told = (recorder) => recorder.events.filter(({ name }) => name === 'agent:event' || name === 'mcp:event').map(({ payload }) => payload);
+  assertEqual(told(foreign).map(({ type }) => type), ['key.created'], 'what an outsider heard');
+  assert(told(keyed).every(({ agentId, resourceId }) => (agentId ?? resourceId) === 'keyed'), 'an agent heard of another');
   await call(baseUrl, cookie, 'POST', '/api/parallax-agents/keyed/revoke', { reason: 'done' });
   await keyed.event('disconnect');
-  assert(!foreign.events.some(({ name }) => name === 'agent:event' || name === 'mcp:event'), 'an outsider heard of it');
   assert(!heard.gateway.concat(heard.broadcasts).some(({ name }) => name === 'exception'), 'an exception was told');
-  assert(keyed.events.every(({ payload }) => !payload?.agentId || payload.agentId === 'keyed'), 'an agent heard of another');
   ok('an agent hears of itself until its access ends, and an outsider of nothing');
 });

@@ -72,6 +72,35 @@ impl Socket {
         }
     }
 
+    /// Emits an event that is acknowledged that many times at once, and returns the acknowledgements; `None` when the
+    /// connection ends before all are there.
+    pub(crate) async fn ask_all(&mut self, event: &str, payload: &Value, times: usize) -> Option<Vec<Value>> {
+        let prefix = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
+        let answer = format!("43{prefix}");
+        let (mut write, mut read) = (&mut self.stream).split();
+        let writing = async {
+            for id in 0..times {
+                if write.send(Message::Text(format!("42{prefix}{id}{}", json!([event, payload])).into())).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let reading = async {
+            let mut answers = Vec::new();
+            while answers.len() < times {
+                let message = read.next().await?.ok()?;
+                let items = message
+                    .to_text()
+                    .ok()
+                    .and_then(|text| text.strip_prefix(&answer))
+                    .and_then(|text| text.find('[').map(|at| &text[at..]));
+                answers.extend(items.map(|items| serde_json::from_str::<Value>(items).unwrap()[0].take()));
+            }
+            Some(answers)
+        };
+        timeout(DEADLINE, futures_util::future::join(writing, reading)).await.expect("calls were not answered in time").1
+    }
+
     /// The next event; answers pings on the way.
     pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
