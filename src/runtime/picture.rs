@@ -25,6 +25,9 @@ pub(super) const FEED_BYTES: u64 = 64 * 1024;
 const FEED_EVERY: Duration = Duration::from_millis(30);
 /// A model that nobody needed for this long is parked.
 const QUIET: Duration = Duration::from_secs(5);
+/// A screen that is drawn by at most this many bytes is parked as soon as it was drawn: to take it up again costs a tenth
+/// of a millisecond, and the model of a screen takes some 80 KiB for as long as it is there.
+const PARKED_AT_ONCE_BYTES: usize = 4 * 1024;
 /// Answers to queries in one second: a program asks a dozen questions when it starts, and one that asks without end is
 /// not typed full.
 const ANSWERS_PER_SECOND: u32 = 50;
@@ -59,8 +62,11 @@ impl Terminal {
         }
         self.catch_up(&mut picture, end);
         let drawn = picture.draw();
+        if drawn.drawing.len() <= PARKED_AT_ONCE_BYTES {
+            picture.park_as(drawn.drawing.clone());
+        }
         drop(picture);
-        // The model is parked again later.
+        // What is kept for the next viewer is let go of later, and a model that is still there parked.
         self.behind.notify_one();
         drawn
     }
@@ -214,7 +220,7 @@ enum Model {
     Live(Box<Screen>),
     /// What draws it on a blank terminal, and the character that is not finished yet.
     Parked {
-        drawing: Vec<u8>,
+        drawing: Bytes,
         pending: Vec<u8>,
     },
 }
@@ -222,7 +228,7 @@ enum Model {
 impl Picture {
     /// A blank screen at this position.
     pub(super) fn new(position: u64, size: Size) -> Self {
-        Self { model: Model::Parked { drawing: Vec::new(), pending: Vec::new() }, size, fed: position, drawn: None }
+        Self { model: Model::Parked { drawing: Bytes::new(), pending: Vec::new() }, size, fed: position, drawn: None }
     }
 
     /// Position of the next byte to feed.
@@ -262,7 +268,7 @@ impl Picture {
     /// Draws the screen as far as it is fed. A character that is not finished yet comes behind it.
     pub(super) fn draw(&mut self) -> Drawn {
         let screen = self.screen();
-        let (drawing, unfinished) = (Bytes::from(screen.snapshot()), screen.pending().len() as u64);
+        let (drawing, unfinished) = (snapshot(screen), screen.pending().len() as u64);
         let drawn = Drawn { drawing, offset: self.fed - unfinished, size: self.size };
         self.drawn = Some((Instant::now(), drawn.clone()));
         drawn
@@ -277,8 +283,14 @@ impl Picture {
     pub(super) fn park(&mut self) {
         self.drawn = None;
         if let Model::Live(screen) = &self.model {
-            let mut drawing = screen.snapshot();
-            drawing.shrink_to_fit();
+            let drawing = snapshot(screen);
+            self.park_as(drawing);
+        }
+    }
+
+    /// Keeps what has just been drawn in place of the model.
+    pub(super) fn park_as(&mut self, drawing: Bytes) {
+        if let Model::Live(screen) = &self.model {
             self.model = Model::Parked { drawing, pending: screen.pending().to_vec() };
         }
     }
@@ -295,6 +307,11 @@ impl Picture {
             Model::Parked { .. } => unreachable!("it was just taken up"),
         }
     }
+}
+
+/// What draws a screen, in no more memory than it takes.
+fn snapshot(screen: &Screen) -> Bytes {
+    screen.snapshot().into_boxed_slice().into()
 }
 
 fn screen_size(size: Size) -> terminal_screen::Size {
@@ -448,7 +465,7 @@ mod tests {
         assert!(terminal.picture().is_live(), "it printed just now");
         terminal.lock().output_at = Instant::now().checked_sub(QUIET).unwrap();
         terminal.park();
-        let parked = if let Model::Parked { drawing, .. } = &terminal.picture().model { drawing.capacity() } else { usize::MAX };
+        let parked = if let Model::Parked { drawing, .. } = &terminal.picture().model { drawing.len() } else { usize::MAX };
         assert!(parked < 100 * 1024, "{parked} bytes");
         let mut viewer = terminal.view(Start::Screen);
         let Some(View::Screen { drawing, offset, .. }) = viewer.next().await else { panic!("no screen") };

@@ -193,7 +193,9 @@ impl Shared {
 
     /// Lets go of a session whose recording was given up; whether for good.
     fn forget(&self, session: SessionId) -> bool {
-        self.lock().sessions.remove(&session).is_some_and(|waiting| waiting.refused)
+        let forgotten = self.lock().sessions.remove(&session);
+        self.changed.send_replace(());
+        forgotten.is_some_and(|waiting| waiting.refused)
     }
 
     /// Whether more of a session may wait, and whether its recording is still ours to write.
@@ -257,11 +259,14 @@ impl Shared {
         }
     }
 
-    /// Notes that a batch was written.
+    /// Notes that a batch was written. Only who may wait for that is woken: of hundreds of terminals that print a little,
+    /// all would be, with each of the others' batches.
     fn written(&self, batch: &Batch) {
         let mut backlog = self.lock();
+        let mut is_awaited = batch.ended || backlog.bytes >= ALL_BYTES_MAX;
         backlog.bytes -= batch.bytes();
         if let Some(waiting) = backlog.sessions.get_mut(&batch.session) {
+            is_awaited |= waiting.bytes >= SESSION_BYTES_MAX;
             waiting.bytes -= batch.bytes();
             waiting.expected = batch.after();
             if batch.ended {
@@ -269,7 +274,9 @@ impl Shared {
             }
         }
         drop(backlog);
-        self.changed.send_replace(());
+        if is_awaited {
+            self.changed.send_replace(());
+        }
     }
 
     /// Gives a session's pieces up: its recording goes on elsewhere, or cannot.
