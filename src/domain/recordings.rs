@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
+use sqlx::PgPool;
+use tokio::{task::spawn_blocking, time::Instant};
 use uuid::Uuid;
 
 use super::events;
@@ -12,11 +13,12 @@ use crate::{
     model::{
         actor::Admin,
         event::{AgentBrief, Event, EventKind},
-        ids::{AgentId, SessionId, WorkspaceId},
+        ids::{AgentId, SessionId, UserId, WorkspaceId},
         leak::Found,
         recording::{Mark, Moment, PIECE_BYTES, Piece, Recording, UnreadablePiece, What},
         settings::{RecordingBounds, RecordingRules},
         terminal::{SessionLog, Size},
+        terminal_rights::Readable,
         transcript::{Hit, Search},
     },
     storage::{self, StorageError, Tx, recordings::Segment},
@@ -178,9 +180,44 @@ pub async fn describe(conn: &mut Conn, workspace: WorkspaceId, session: SessionI
     Ok(Some(Description { recording, marks }))
 }
 
+/// Which recordings of an agent somebody wants.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub workspace: WorkspaceId,
+    pub agent: AgentId,
+    /// Those that they may read: the others are not opened.
+    pub readable: Readable,
+}
+
+impl Wanted {
+    /// Whose sessions it is about, if not everybody's; `None` where it is about none at all.
+    fn spawned_by(&self) -> Option<Option<UserId>> {
+        match self.readable {
+            Readable::All => Some(None),
+            Readable::SpawnedBy(user) => Some(Some(user)),
+            Readable::None => None,
+        }
+    }
+
+    async fn newest(
+        &self,
+        conn: &mut Conn,
+        before: Option<(DateTime<Utc>, SessionId)>,
+        limit: i64,
+    ) -> Result<Vec<Recording>, StorageError> {
+        let Some(spawned_by) = self.spawned_by() else { return Ok(Vec::new()) };
+        storage::recordings::of_agent(conn, self.workspace, &self.agent, spawned_by, before, limit).await
+    }
+
+    async fn one(&self, conn: &mut Conn, session: SessionId) -> Result<Option<Recording>, StorageError> {
+        let Some(spawned_by) = self.spawned_by() else { return Ok(None) };
+        storage::recordings::one_of_agent(conn, self.workspace, &self.agent, spawned_by, session).await
+    }
+}
+
 /// An agent's recordings, newest first.
-pub async fn of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId, limit: u64) -> Result<Vec<Recording>, StorageError> {
-    storage::recordings::of_agent(conn, workspace, agent, None, i64::try_from(limit).unwrap_or(i64::MAX)).await
+pub async fn of_agent(conn: &mut Conn, wanted: &Wanted, limit: u64) -> Result<Vec<Recording>, StorageError> {
+    wanted.newest(conn, None, i64::try_from(limit).unwrap_or(i64::MAX)).await
 }
 
 /// Deletes what is recorded of a session until now. `false` when nothing is.
@@ -219,7 +256,16 @@ impl Playback {
 
     /// The next moments, with the size that the terminal has before them; `None` at the end.
     pub async fn next(&mut self, conn: &mut Conn) -> Result<Option<(Size, Vec<Moment>)>, StorageError> {
-        let Some(segment) = storage::recordings::segment_after(conn, self.session, self.seq).await? else { return Ok(None) };
+        let segment = self.fetch(conn).await?;
+        segment.map(|segment| self.read(&segment)).transpose()
+    }
+
+    async fn fetch(&self, conn: &mut Conn) -> Result<Option<Segment>, StorageError> {
+        storage::recordings::segment_after(conn, self.session, self.seq).await
+    }
+
+    /// Reads the segment that was fetched.
+    fn read(&mut self, segment: &Segment) -> Result<(Size, Vec<Moment>), StorageError> {
         let mut moments = segment.piece.unpack().map_err(|error| unreadable(self.session, &error))?;
         if segment.first_seq <= self.seq {
             // Pieces that were read already are in it.
@@ -229,7 +275,7 @@ impl Playback {
         if let Some(last) = moments.last() {
             (self.position, self.at) = (last.end(), last.at);
         }
-        Ok(Some((segment.piece.size, moments)))
+        Ok((segment.piece.size, moments))
     }
 }
 
@@ -325,12 +371,39 @@ pub struct Matches {
     pub next: Option<SearchPlace>,
 }
 
-/// Finds a text in the recordings of an agent, for at most `within`. Of a text that is nothing but white space there is none.
+/// What of a recording is being searched.
+struct Searching {
+    search: Search,
+    playback: Playback,
+}
+
+impl Searching {
+    /// Reads on. Unpacking and comparing take long enough to keep others from the thread.
+    async fn read(mut self, segment: Segment) -> Result<(Self, Vec<Hit>), StorageError> {
+        let session = self.playback.session;
+        let read = spawn_blocking(move || {
+            let mut hits = Vec::new();
+            for moment in self.playback.read(&segment)?.1 {
+                if let What::Output(bytes) = &moment.what {
+                    self.search.read(moment.at, moment.offset, bytes, &mut hits);
+                }
+            }
+            Ok((self, hits))
+        });
+        // It fails where the service ends, or where it panicked.
+        read.await.map_err(|error| {
+            tracing::error!(session.id = %session, error = &error as &dyn std::error::Error, "a recording was not searched");
+            StorageError::Corrupt { table: "terminal_segments", column: "moments", id: session.to_string() }
+        })?
+    }
+}
+
+/// Finds a text in recordings, for at most `within`. Of a text that is nothing but white space there is none. Between two
+/// segments no connection is held.
 pub async fn search(
-    conn: &mut Conn,
-    workspace: WorkspaceId,
-    agent: &AgentId,
-    wanted: &str,
+    pool: &PgPool,
+    wanted: &Wanted,
+    text: &str,
     from: Option<SearchPlace>,
     limit: usize,
     within: Duration,
@@ -340,7 +413,7 @@ pub async fn search(
     let mut segments = 0;
     let mut offset = from.map_or(0, |from| from.offset);
     let first = match from {
-        Some(from) => storage::recordings::get(conn, workspace, from.session).await?.filter(|recording| recording.agent == *agent),
+        Some(from) => wanted.one(&mut *pool.acquire().await?, from.session).await?,
         None => None,
     };
     if from.is_some() && first.is_none() {
@@ -350,26 +423,25 @@ pub async fn search(
     let mut waiting: Vec<Recording> = first.into_iter().collect();
     loop {
         if waiting.is_empty() {
-            waiting = storage::recordings::of_agent(conn, workspace, agent, before, SEARCHED_AT_ONCE).await?;
+            waiting = wanted.newest(&mut *pool.acquire().await?, before, SEARCHED_AT_ONCE).await?;
             waiting.reverse();
         }
         let Some(recording) = waiting.pop() else { return Ok(Matches { found, next: None }) };
         before = Some((recording.started_at, recording.session));
-        let Some(mut search) = Search::new(wanted) else { return Ok(Matches { found, next: None }) };
-        let mut playback = Playback::from(conn, recording.session, offset).await?;
+        let Some(search) = Search::new(text) else { return Ok(Matches { found, next: None }) };
+        let playback = Playback::from(&mut *pool.acquire().await?, recording.session, offset).await?;
+        let mut searching = Searching { search, playback };
         loop {
-            let mut hits = Vec::new();
-            let next = playback.next(conn).await?;
+            let next = searching.playback.fetch(&mut *pool.acquire().await?).await?;
             let is_over = next.is_none();
-            for moment in next.into_iter().flat_map(|(_, moments)| moments) {
-                if let What::Output(bytes) = &moment.what {
-                    search.read(moment.at, moment.offset, bytes, &mut hits);
-                }
+            let mut hits = Vec::new();
+            if let Some(segment) = next {
+                (searching, hits) = searching.read(segment).await?;
             }
             segments += 1;
             let is_late = segments >= SEARCHED_MIN && Instant::now() >= deadline;
             if is_over || is_late {
-                search.finish(&mut hits);
+                searching.search.finish(&mut hits);
             }
             for hit in hits.into_iter().filter(|hit| hit.offset >= offset) {
                 let next = SearchPlace { session: recording.session, offset: hit.offset + 1 };
@@ -383,7 +455,7 @@ pub async fn search(
             }
             if is_late {
                 let last = found.last().filter(|(last, _)| last.session == recording.session).map_or(0, |(_, hit)| hit.offset + 1);
-                let offset = offset.max(last).max(playback.position.saturating_sub(SEARCH_OVERLAP_BYTES));
+                let offset = offset.max(last).max(searching.playback.position.saturating_sub(SEARCH_OVERLAP_BYTES));
                 return Ok(Matches { found, next: Some(SearchPlace { session: recording.session, offset }) });
             }
         }
