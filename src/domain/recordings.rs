@@ -19,7 +19,7 @@ use crate::{
         settings::{RecordingBounds, RecordingRules},
         terminal::{SessionLog, Size},
         terminal_rights::Readable,
-        transcript::{Hit, Search},
+        transcript::{Hit, Search, Utf8},
     },
     storage::{self, StorageError, Tx, recordings::Segment},
 };
@@ -43,14 +43,16 @@ const MERGED_AT_ONCE: i64 = 500;
 const MERGED_SESSIONS_MAX: i64 = 100;
 /// Segments that one transaction prunes at the most, so that it holds no lock for long.
 const PRUNED_AT_ONCE: i64 = 200;
+/// A workspace's recordings may be too large by this part of what they may take, until that is looked at.
+const SURPLUS_PART: u64 = 32;
 /// Recordings that a search reads the rows of at once.
 const SEARCHED_AT_ONCE: i64 = 20;
 /// A search that goes on elsewhere goes back this far, so that it finds what lies across.
 const SEARCH_OVERLAP_BYTES: u64 = 1024;
 /// Segments that a search reads whatever its deadline, so that it gets on: the first may be one it has seen.
 const SEARCHED_MIN: u32 = 2;
-/// Bytes of output that one answer with log lines holds at the most, but for the last line.
-const LOG_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Rows of output before one that may have the start of its first code point.
+const CODE_POINT_ROWS: u64 = 3;
 
 /// What of a session cannot be read back.
 fn unreadable(session: SessionId, error: &UnreadablePiece) -> StorageError {
@@ -311,7 +313,8 @@ pub async fn tail(conn: &mut Conn, session: SessionId) -> Result<Option<Tail>, S
     Ok(tail)
 }
 
-/// What was logged of a session, oldest first: what the original logged, then the output that was recorded.
+/// What was logged of a session, oldest first: what the original logged, then the output that was recorded, a row for each of
+/// its moments. A code point that lies across rows is in the last of them.
 pub async fn logs(conn: &mut Conn, session: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, StorageError> {
     let limit_rows = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut logs = storage::terminals::logs(conn, session, limit, offset).await?;
@@ -319,27 +322,36 @@ pub async fn logs(conn: &mut Conn, session: SessionId, limit: u64, offset: u64) 
         return Ok(logs);
     }
     let skipped = offset.saturating_sub(storage::recordings::count_logs(conn, session).await?);
-    let Some((seq, before)) = storage::recordings::seq_before_output(conn, session, skipped).await? else { return Ok(logs) };
+    // What was begun in the rows before.
+    let begins = skipped.saturating_sub(CODE_POINT_ROWS);
+    let Some((seq, before)) = storage::recordings::seq_before_output(conn, session, begins).await? else { return Ok(logs) };
     let mut playback = Playback { seq, ..Playback::new(session) };
-    let (mut skip, mut bytes_held) = (skipped - before, 0);
+    let (mut row, mut text, mut end) = (before, Utf8::default(), 0);
     while let Some((_, moments)) = playback.next(conn).await? {
         for moment in moments {
             let What::Output(bytes) = &moment.what else { continue };
-            if skip > 0 {
-                skip -= 1;
+            row += 1;
+            if row <= begins {
                 continue;
             }
-            if logs.len() >= limit_rows || bytes_held > LOG_BYTES_MAX {
-                return Ok(logs);
+            if moment.offset != end {
+                text = Utf8::default();
             }
-            bytes_held += bytes.len();
+            end = moment.end();
+            let content = text.read(bytes);
+            if row <= skipped {
+                continue;
+            }
             logs.push(SessionLog {
                 id: log_id(session, moment.offset),
                 session,
                 log_type: "stdout".to_owned(),
-                content: Some(String::from_utf8_lossy(bytes).into_owned()),
+                content: Some(content),
                 created_at: moment.at,
             });
+            if logs.len() >= limit_rows {
+                return Ok(logs);
+            }
         }
     }
     Ok(logs)
@@ -466,6 +478,13 @@ pub async fn search(
 /// Workspaces with recordings.
 pub async fn workspaces(conn: &mut Conn) -> Result<Vec<WorkspaceId>, StorageError> {
     storage::recordings::workspaces(conn).await
+}
+
+/// Bytes that may be added to a workspace's recordings before it is worth looking whether they are too much.
+pub async fn room(conn: &mut Conn, workspace: WorkspaceId, bounds: RecordingBounds) -> Result<u64, StorageError> {
+    let bytes_max = rules(conn, workspace).await?.stored_bytes_max(bounds);
+    let (stored, _) = storage::recordings::stored(conn, workspace).await?;
+    Ok(bytes_max.saturating_sub(stored).max(bytes_max / SURPLUS_PART))
 }
 
 /// Deletes some of what a workspace no longer keeps: what is too old, or the oldest of what is too much. Returns how many

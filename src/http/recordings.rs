@@ -15,11 +15,11 @@ use super::{
     problem,
 };
 use crate::{
-    app::{App, StorageError},
+    app::App,
     domain::{
-        agents,
+        agents, auth,
         recordings::{self, Conn, Description, Playback, SearchPlace, Wanted},
-        terminals,
+        terminals::{self, TerminalError},
     },
     model::{
         actor::Person,
@@ -128,7 +128,7 @@ pub(super) async fn asciicast(
     let recording = found(&app, &person, id).await?.recording;
     let cast = Cast::new(version, recording.title, recording.size, recording.started_at);
     let exit_code = recording.exit_code.filter(|_| recording.ended_at.is_some());
-    Ok(download(app, id, Form::Cast { cast, exit_code }, "application/x-asciicast", "cast"))
+    Ok(download(app, person, id, Form::Cast { cast, exit_code }, "application/x-asciicast", "cast"))
 }
 
 /// Download a recording as plain text.
@@ -139,7 +139,7 @@ pub(super) async fn asciicast(
     responses((status = 200, body = String, content_type = "text/plain", example = "ready\n"), PersonErrors))]
 pub(super) async fn text(State(app): State<App>, Member(person): Member, Param(id): Param<SessionId>) -> Result<Response, Problem> {
     found(&app, &person, id).await?;
-    Ok(download(app, id, Form::Text(Lines::default()), "text/plain; charset=utf-8", "txt"))
+    Ok(download(app, person, id, Form::Text(Lines::default()), "text/plain; charset=utf-8", "txt"))
 }
 
 /// Delete the recording of a terminal session.
@@ -207,22 +207,29 @@ impl Form {
     }
 }
 
-/// A download that reads a segment whenever the caller has taken the one before; it holds no connection meanwhile.
+/// A download that reads a segment whenever the caller has taken the one before; it holds no connection meanwhile, and
+/// breaks off when the caller may no longer read.
 struct Download {
     app: App,
+    person: Person,
+    session: SessionId,
     playback: Playback,
     form: Form,
     is_over: bool,
 }
 
 impl Download {
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StorageError> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, TerminalError> {
         let mut text = String::new();
         while text.is_empty() {
             if self.is_over {
                 return Ok(None);
             }
-            let next = self.playback.next(&mut *self.app.read().await?).await?;
+            let mut conn = self.app.read().await?;
+            let person = auth::again(&mut conn, &self.app.clock, &self.person).await?.ok_or(TerminalError::NotFound)?;
+            terminals::get(&mut conn, &person, self.session).await?;
+            let next = self.playback.next(&mut conn).await?;
+            drop(conn);
             if let Some((size, moments)) = next {
                 self.form.write(size, &moments, &mut text);
             } else {
@@ -234,8 +241,8 @@ impl Download {
     }
 }
 
-fn download(app: App, session: SessionId, form: Form, content_type: &'static str, extension: &str) -> Response {
-    let download = Download { app, playback: Playback::new(session), form, is_over: false };
+fn download(app: App, person: Person, session: SessionId, form: Form, content_type: &'static str, extension: &str) -> Response {
+    let download = Download { app, person, session, playback: Playback::new(session), form, is_over: false };
     let mut response = Body::from_stream(stream::try_unfold(download, Download::next)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -489,7 +489,7 @@ pub async fn stored(conn: &mut Conn, workspace: WorkspaceId) -> Result<(u64, Opt
 }
 
 /// Deletes the oldest segments of a recording: those from before `before`, where it is given, and no more than it takes to
-/// free this many bytes. The caller has locked it. Returns how many.
+/// free this many bytes; and the marks in them. The caller has locked it. Returns how many segments.
 pub async fn prune(
     conn: &mut Conn,
     session: SessionId,
@@ -507,7 +507,10 @@ pub async fn prune(
                DELETE FROM terminal_segments WHERE session_id = $1 AND seq IN (SELECT seq FROM oldest)
                RETURNING to_offset, bytes, lost_bytes, octet_length(moments) AS stored),
            sums AS (
-               SELECT count(*) AS count, max(to_offset) AS to_offset, sum(bytes) AS bytes, sum(lost_bytes) AS lost, sum(stored) AS stored FROM gone)
+               SELECT count(*) AS count, max(to_offset) AS to_offset, sum(bytes) AS bytes, sum(lost_bytes) AS lost, sum(stored) AS stored FROM gone),
+           marks AS (
+               DELETE FROM terminal_marks m USING sums
+               WHERE m.session_id = $1 AND m."offset" + coalesce(m.lost_bytes, 0) < sums.to_offset)
            UPDATE terminal_recordings r
            SET from_offset = greatest(r.from_offset, s.to_offset), bytes = r.bytes - s.bytes, lost_bytes = r.lost_bytes - s.lost,
                stored_bytes = r.stored_bytes - s.stored, pruned_at = $5
