@@ -2,6 +2,7 @@
 
 pub mod connections;
 pub mod live_events;
+pub mod searches;
 
 use std::{
     future::Future,
@@ -27,6 +28,7 @@ pub use crate::{
 };
 pub use connections::Connections;
 pub use live_events::LiveEvents;
+pub use searches::Searches;
 
 /// What the operator set, as far as the edges need it.
 pub struct Settings {
@@ -69,6 +71,8 @@ pub struct Handles {
     pub live_events: LiveEvents,
     pub runtimes: Runtimes,
     pub control_plane: Option<ControlPlane>,
+    /// Searches of recordings that go on.
+    pub searches: Arc<Searches>,
     pub terminals: LiveTerminals,
     /// Who is at the live terminals, and who controls them.
     pub controls: Controls,

@@ -97,6 +97,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         live_events: LiveEvents::default(),
         runtimes,
         control_plane,
+        searches: Arc::default(),
         terminals: LiveTerminals::new(terminal_news, clock, tasks.clone(), shutdown.clone()),
         controls: Controls::default(),
         workspace_seen: AtomicBool::new(false),

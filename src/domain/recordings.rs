@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
+use sqlx::PgPool;
+use tokio::{task::spawn_blocking, time::Instant};
 use uuid::Uuid;
 
 use super::events;
@@ -12,12 +13,13 @@ use crate::{
     model::{
         actor::Admin,
         event::{AgentBrief, Event, EventKind},
-        ids::{AgentId, SessionId, WorkspaceId},
+        ids::{AgentId, SessionId, UserId, WorkspaceId},
         leak::Found,
         recording::{Mark, Moment, PIECE_BYTES, Piece, Recording, UnreadablePiece, What},
         settings::{RecordingBounds, RecordingRules},
         terminal::{SessionLog, Size},
-        transcript::{Hit, Search},
+        terminal_rights::Readable,
+        transcript::{Hit, Search, Utf8},
     },
     storage::{self, StorageError, Tx, recordings::Segment},
 };
@@ -41,14 +43,16 @@ const MERGED_AT_ONCE: i64 = 500;
 const MERGED_SESSIONS_MAX: i64 = 100;
 /// Segments that one transaction prunes at the most, so that it holds no lock for long.
 const PRUNED_AT_ONCE: i64 = 200;
+/// A workspace's recordings may be too large by this part of what they may take, until that is looked at.
+const SURPLUS_PART: u64 = 32;
 /// Recordings that a search reads the rows of at once.
 const SEARCHED_AT_ONCE: i64 = 20;
 /// A search that goes on elsewhere goes back this far, so that it finds what lies across.
 const SEARCH_OVERLAP_BYTES: u64 = 1024;
 /// Segments that a search reads whatever its deadline, so that it gets on: the first may be one it has seen.
 const SEARCHED_MIN: u32 = 2;
-/// Bytes of output that one answer with log lines holds at the most, but for the last line.
-const LOG_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Rows of output before one that may have the start of its first code point.
+const CODE_POINT_ROWS: u64 = 3;
 
 /// What of a session cannot be read back.
 fn unreadable(session: SessionId, error: &UnreadablePiece) -> StorageError {
@@ -178,9 +182,44 @@ pub async fn describe(conn: &mut Conn, workspace: WorkspaceId, session: SessionI
     Ok(Some(Description { recording, marks }))
 }
 
+/// Which recordings of an agent somebody wants.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub workspace: WorkspaceId,
+    pub agent: AgentId,
+    /// Those that they may read: the others are not opened.
+    pub readable: Readable,
+}
+
+impl Wanted {
+    /// Whose sessions it is about, if not everybody's; `None` where it is about none at all.
+    fn spawned_by(&self) -> Option<Option<UserId>> {
+        match self.readable {
+            Readable::All => Some(None),
+            Readable::SpawnedBy(user) => Some(Some(user)),
+            Readable::None => None,
+        }
+    }
+
+    async fn newest(
+        &self,
+        conn: &mut Conn,
+        before: Option<(DateTime<Utc>, SessionId)>,
+        limit: i64,
+    ) -> Result<Vec<Recording>, StorageError> {
+        let Some(spawned_by) = self.spawned_by() else { return Ok(Vec::new()) };
+        storage::recordings::of_agent(conn, self.workspace, &self.agent, spawned_by, before, limit).await
+    }
+
+    async fn one(&self, conn: &mut Conn, session: SessionId) -> Result<Option<Recording>, StorageError> {
+        let Some(spawned_by) = self.spawned_by() else { return Ok(None) };
+        storage::recordings::one_of_agent(conn, self.workspace, &self.agent, spawned_by, session).await
+    }
+}
+
 /// An agent's recordings, newest first.
-pub async fn of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId, limit: u64) -> Result<Vec<Recording>, StorageError> {
-    storage::recordings::of_agent(conn, workspace, agent, None, i64::try_from(limit).unwrap_or(i64::MAX)).await
+pub async fn of_agent(conn: &mut Conn, wanted: &Wanted, limit: u64) -> Result<Vec<Recording>, StorageError> {
+    wanted.newest(conn, None, i64::try_from(limit).unwrap_or(i64::MAX)).await
 }
 
 /// Deletes what is recorded of a session until now. `false` when nothing is.
@@ -219,7 +258,16 @@ impl Playback {
 
     /// The next moments, with the size that the terminal has before them; `None` at the end.
     pub async fn next(&mut self, conn: &mut Conn) -> Result<Option<(Size, Vec<Moment>)>, StorageError> {
-        let Some(segment) = storage::recordings::segment_after(conn, self.session, self.seq).await? else { return Ok(None) };
+        let segment = self.fetch(conn).await?;
+        segment.map(|segment| self.read(&segment)).transpose()
+    }
+
+    async fn fetch(&self, conn: &mut Conn) -> Result<Option<Segment>, StorageError> {
+        storage::recordings::segment_after(conn, self.session, self.seq).await
+    }
+
+    /// Reads the segment that was fetched.
+    fn read(&mut self, segment: &Segment) -> Result<(Size, Vec<Moment>), StorageError> {
         let mut moments = segment.piece.unpack().map_err(|error| unreadable(self.session, &error))?;
         if segment.first_seq <= self.seq {
             // Pieces that were read already are in it.
@@ -229,7 +277,7 @@ impl Playback {
         if let Some(last) = moments.last() {
             (self.position, self.at) = (last.end(), last.at);
         }
-        Ok(Some((segment.piece.size, moments)))
+        Ok((segment.piece.size, moments))
     }
 }
 
@@ -265,7 +313,8 @@ pub async fn tail(conn: &mut Conn, session: SessionId) -> Result<Option<Tail>, S
     Ok(tail)
 }
 
-/// What was logged of a session, oldest first: what the original logged, then the output that was recorded.
+/// What was logged of a session, oldest first: what the original logged, then the output that was recorded, a row for each of
+/// its moments. A code point that lies across rows is in the last of them.
 pub async fn logs(conn: &mut Conn, session: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, StorageError> {
     let limit_rows = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut logs = storage::terminals::logs(conn, session, limit, offset).await?;
@@ -273,27 +322,36 @@ pub async fn logs(conn: &mut Conn, session: SessionId, limit: u64, offset: u64) 
         return Ok(logs);
     }
     let skipped = offset.saturating_sub(storage::recordings::count_logs(conn, session).await?);
-    let Some((seq, before)) = storage::recordings::seq_before_output(conn, session, skipped).await? else { return Ok(logs) };
+    // What was begun in the rows before.
+    let begins = skipped.saturating_sub(CODE_POINT_ROWS);
+    let Some((seq, before)) = storage::recordings::seq_before_output(conn, session, begins).await? else { return Ok(logs) };
     let mut playback = Playback { seq, ..Playback::new(session) };
-    let (mut skip, mut bytes_held) = (skipped - before, 0);
+    let (mut row, mut text, mut end) = (before, Utf8::default(), 0);
     while let Some((_, moments)) = playback.next(conn).await? {
         for moment in moments {
             let What::Output(bytes) = &moment.what else { continue };
-            if skip > 0 {
-                skip -= 1;
+            row += 1;
+            if row <= begins {
                 continue;
             }
-            if logs.len() >= limit_rows || bytes_held > LOG_BYTES_MAX {
-                return Ok(logs);
+            if moment.offset != end {
+                text = Utf8::default();
             }
-            bytes_held += bytes.len();
+            end = moment.end();
+            let content = text.read(bytes);
+            if row <= skipped {
+                continue;
+            }
             logs.push(SessionLog {
                 id: log_id(session, moment.offset),
                 session,
                 log_type: "stdout".to_owned(),
-                content: Some(String::from_utf8_lossy(bytes).into_owned()),
+                content: Some(content),
                 created_at: moment.at,
             });
+            if logs.len() >= limit_rows {
+                return Ok(logs);
+            }
         }
     }
     Ok(logs)
@@ -325,12 +383,39 @@ pub struct Matches {
     pub next: Option<SearchPlace>,
 }
 
-/// Finds a text in the recordings of an agent, for at most `within`. Of a text that is nothing but white space there is none.
+/// What of a recording is being searched.
+struct Searching {
+    search: Search,
+    playback: Playback,
+}
+
+impl Searching {
+    /// Reads on. Unpacking and comparing take long enough to keep others from the thread.
+    async fn read(mut self, segment: Segment) -> Result<(Self, Vec<Hit>), StorageError> {
+        let session = self.playback.session;
+        let read = spawn_blocking(move || {
+            let mut hits = Vec::new();
+            for moment in self.playback.read(&segment)?.1 {
+                if let What::Output(bytes) = &moment.what {
+                    self.search.read(moment.at, moment.offset, bytes, &mut hits);
+                }
+            }
+            Ok((self, hits))
+        });
+        // It fails where the service ends, or where it panicked.
+        read.await.map_err(|error| {
+            tracing::error!(session.id = %session, error = &error as &dyn std::error::Error, "a recording was not searched");
+            StorageError::Corrupt { table: "terminal_segments", column: "moments", id: session.to_string() }
+        })?
+    }
+}
+
+/// Finds a text in recordings, for at most `within`. Of a text that is nothing but white space there is none. Between two
+/// segments no connection is held.
 pub async fn search(
-    conn: &mut Conn,
-    workspace: WorkspaceId,
-    agent: &AgentId,
-    wanted: &str,
+    pool: &PgPool,
+    wanted: &Wanted,
+    text: &str,
     from: Option<SearchPlace>,
     limit: usize,
     within: Duration,
@@ -340,7 +425,7 @@ pub async fn search(
     let mut segments = 0;
     let mut offset = from.map_or(0, |from| from.offset);
     let first = match from {
-        Some(from) => storage::recordings::get(conn, workspace, from.session).await?.filter(|recording| recording.agent == *agent),
+        Some(from) => wanted.one(&mut *pool.acquire().await?, from.session).await?,
         None => None,
     };
     if from.is_some() && first.is_none() {
@@ -350,26 +435,25 @@ pub async fn search(
     let mut waiting: Vec<Recording> = first.into_iter().collect();
     loop {
         if waiting.is_empty() {
-            waiting = storage::recordings::of_agent(conn, workspace, agent, before, SEARCHED_AT_ONCE).await?;
+            waiting = wanted.newest(&mut *pool.acquire().await?, before, SEARCHED_AT_ONCE).await?;
             waiting.reverse();
         }
         let Some(recording) = waiting.pop() else { return Ok(Matches { found, next: None }) };
         before = Some((recording.started_at, recording.session));
-        let Some(mut search) = Search::new(wanted) else { return Ok(Matches { found, next: None }) };
-        let mut playback = Playback::from(conn, recording.session, offset).await?;
+        let Some(search) = Search::new(text) else { return Ok(Matches { found, next: None }) };
+        let playback = Playback::from(&mut *pool.acquire().await?, recording.session, offset).await?;
+        let mut searching = Searching { search, playback };
         loop {
-            let mut hits = Vec::new();
-            let next = playback.next(conn).await?;
+            let next = searching.playback.fetch(&mut *pool.acquire().await?).await?;
             let is_over = next.is_none();
-            for moment in next.into_iter().flat_map(|(_, moments)| moments) {
-                if let What::Output(bytes) = &moment.what {
-                    search.read(moment.at, moment.offset, bytes, &mut hits);
-                }
+            let mut hits = Vec::new();
+            if let Some(segment) = next {
+                (searching, hits) = searching.read(segment).await?;
             }
             segments += 1;
             let is_late = segments >= SEARCHED_MIN && Instant::now() >= deadline;
             if is_over || is_late {
-                search.finish(&mut hits);
+                searching.search.finish(&mut hits);
             }
             for hit in hits.into_iter().filter(|hit| hit.offset >= offset) {
                 let next = SearchPlace { session: recording.session, offset: hit.offset + 1 };
@@ -383,7 +467,7 @@ pub async fn search(
             }
             if is_late {
                 let last = found.last().filter(|(last, _)| last.session == recording.session).map_or(0, |(_, hit)| hit.offset + 1);
-                let offset = offset.max(last).max(playback.position.saturating_sub(SEARCH_OVERLAP_BYTES));
+                let offset = offset.max(last).max(searching.playback.position.saturating_sub(SEARCH_OVERLAP_BYTES));
                 return Ok(Matches { found, next: Some(SearchPlace { session: recording.session, offset }) });
             }
         }
@@ -394,6 +478,13 @@ pub async fn search(
 /// Workspaces with recordings.
 pub async fn workspaces(conn: &mut Conn) -> Result<Vec<WorkspaceId>, StorageError> {
     storage::recordings::workspaces(conn).await
+}
+
+/// Bytes that may be added to a workspace's recordings before it is worth looking whether they are too much.
+pub async fn room(conn: &mut Conn, workspace: WorkspaceId, bounds: RecordingBounds) -> Result<u64, StorageError> {
+    let bytes_max = rules(conn, workspace).await?.stored_bytes_max(bounds);
+    let (stored, _) = storage::recordings::stored(conn, workspace).await?;
+    Ok(bytes_max.saturating_sub(stored).max(bytes_max / SURPLUS_PART))
 }
 
 /// Deletes some of what a workspace no longer keeps: what is too old, or the oldest of what is too much. Returns how many

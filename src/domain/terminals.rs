@@ -260,10 +260,14 @@ async fn change(tx: &mut Tx, session: &TerminalSession, status: SessionStatus, l
     Ok(())
 }
 
+/// Which sessions of their workspace the person may read.
+pub async fn readable(conn: &mut Conn, person: &Person) -> Result<Readable, StorageError> {
+    Ok(Readable::by(person, settings::rules(conn, person.workspace).await?.terminals))
+}
+
 /// Sessions of the person's workspace that they may read, newest first.
 pub async fn list(conn: &mut Conn, person: &Person, with_terminated: bool) -> Result<Vec<TerminalSession>, StorageError> {
-    let rules = settings::rules(conn, person.workspace).await?.terminals;
-    let spawned_by = match Readable::by(person, rules) {
+    let spawned_by = match readable(conn, person).await? {
         Readable::None => return Ok(Vec::new()),
         Readable::SpawnedBy(user) => Some(user),
         Readable::All => None,

@@ -1,6 +1,6 @@
 //! Recordings of terminals over REST.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
@@ -15,10 +15,10 @@ use super::{
     problem,
 };
 use crate::{
-    app::{App, StorageError},
+    app::App,
     domain::{
-        agents,
-        recordings::{self, Conn, Description, Playback, SearchPlace},
+        agents, auth,
+        recordings::{self, Conn, Description, Playback, SearchPlace, Wanted},
         terminals::{self, TerminalError},
     },
     model::{
@@ -56,16 +56,15 @@ pub(super) async fn of_agent(
 ) -> Result<Envelope<Vec<RecordingSummary>>, Problem> {
     let limit = input::limit(query.limit, 50)?;
     let mut conn = app.read().await?;
-    exists(&mut conn, &person, &agent).await?;
-    let found = recordings::of_agent(&mut conn, person.workspace, &agent, limit).await?;
-    let readable = readable(&mut conn, &person, found.iter().map(|recording| recording.session).collect()).await?;
-    let found = found.into_iter().filter(|recording| readable.contains(&recording.session));
-    Ok(Envelope::ok(found.map(Into::into).collect()))
+    let wanted = wanted(&mut conn, &person, agent).await?;
+    let found = recordings::of_agent(&mut conn, &wanted, limit).await?;
+    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
 }
 
 /// Search an agent's recordings.
 ///
-/// In all its sessions, newest first. One request searches for two seconds at the most; `nextCursor` goes on.
+/// In all its sessions, newest first. One request searches for two seconds at the most; `nextCursor` goes on. Of one person one
+/// search goes on at a time, and few of all.
 #[utoipa::path(get, path = "/api/terminal/agents/{agentId}/recordings/search", operation_id = "searchAgentRecordings", tag = "terminals",
     params(("agentId" = String, Path), RecordingSearch), security(("person" = []), ("cookie" = [])),
     responses((status = 200, body = Envelope<RecordingMatches>), PersonErrors))]
@@ -75,19 +74,17 @@ pub(super) async fn search(
     Param(agent): Param<AgentId>,
     Params(query): Params<RecordingSearch>,
 ) -> Result<Envelope<RecordingMatches>, Problem> {
-    let mut conn = app.read().await?;
-    exists(&mut conn, &person, &agent).await?;
+    let wanted = wanted(&mut *app.read().await?, &person, agent).await?;
     if query.q.trim().is_empty() || query.q.chars().count() > QUERY_CHARS_MAX {
         return Err(Problem::invalid("q", "must be 1 to 200 characters, not only spaces"));
     }
     let limit = usize::try_from(input::limit(query.limit, 50)?).unwrap_or(usize::MAX);
     let from =
         query.cursor.as_deref().map(|text| place(text).ok_or_else(|| Problem::invalid("cursor", "is not one of ours"))).transpose()?;
-    let matches = recordings::search(&mut conn, person.workspace, &agent, &query.q, from, limit, SEARCH_WITHIN).await?;
-    let readable = readable(&mut conn, &person, matches.found.iter().map(|(recording, _)| recording.session).collect()).await?;
-    let found = matches.found.into_iter().filter(|(recording, _)| readable.contains(&recording.session));
+    let _search = app.searches.begin(person.user).ok_or_else(busy)?;
+    let matches = recordings::search(&app.pool, &wanted, &query.q, from, limit, SEARCH_WITHIN).await?;
     Ok(Envelope::ok(RecordingMatches {
-        items: found.map(|(recording, hit)| RecordingMatch::new(recording, hit)).collect(),
+        items: matches.found.into_iter().map(|(recording, hit)| RecordingMatch::new(recording, hit)).collect(),
         next_cursor: matches.next.map(|next| format!("{}-{}", next.offset, next.session)),
     }))
 }
@@ -131,7 +128,7 @@ pub(super) async fn asciicast(
     let recording = found(&app, &person, id).await?.recording;
     let cast = Cast::new(version, recording.title, recording.size, recording.started_at);
     let exit_code = recording.exit_code.filter(|_| recording.ended_at.is_some());
-    Ok(download(app, id, Form::Cast { cast, exit_code }, "application/x-asciicast", "cast"))
+    Ok(download(app, person, id, Form::Cast { cast, exit_code }, "application/x-asciicast", "cast"))
 }
 
 /// Download a recording as plain text.
@@ -142,7 +139,7 @@ pub(super) async fn asciicast(
     responses((status = 200, body = String, content_type = "text/plain", example = "ready\n"), PersonErrors))]
 pub(super) async fn text(State(app): State<App>, Member(person): Member, Param(id): Param<SessionId>) -> Result<Response, Problem> {
     found(&app, &person, id).await?;
-    Ok(download(app, id, Form::Text(Lines::default()), "text/plain; charset=utf-8", "txt"))
+    Ok(download(app, person, id, Form::Text(Lines::default()), "text/plain; charset=utf-8", "txt"))
 }
 
 /// Delete the recording of a terminal session.
@@ -160,22 +157,15 @@ pub(super) async fn delete(State(app): State<App>, Manager(admin): Manager, Para
     Ok(Empty::OK)
 }
 
-/// Errors: the agent is none of the person's workspace.
-async fn exists(conn: &mut Conn, person: &Person, agent: &AgentId) -> Result<(), Problem> {
-    agents::get(conn, person.workspace, agent).await?.map(drop).ok_or_else(problem::agent_not_found)
+/// The recordings of an agent that the person may read. Errors: the agent is none of the person's workspace.
+async fn wanted(conn: &mut Conn, person: &Person, agent: AgentId) -> Result<Wanted, Problem> {
+    agents::get(conn, person.workspace, &agent).await?.ok_or_else(problem::agent_not_found)?;
+    Ok(Wanted { workspace: person.workspace, agent, readable: terminals::readable(conn, person).await? })
 }
 
-/// Those of the sessions that the person may read.
-async fn readable(conn: &mut Conn, person: &Person, sessions: HashSet<SessionId>) -> Result<HashSet<SessionId>, Problem> {
-    let mut readable = HashSet::new();
-    for session in sessions {
-        match terminals::get(conn, person, session).await {
-            Ok(_) => readable.extend([session]),
-            Err(TerminalError::NotFound) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(readable)
+fn busy() -> Problem {
+    let message = "another search goes on, of the same person or of many";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_SEARCHES", message).retry_after(SEARCH_WITHIN.as_secs())
 }
 
 /// The recording of a session that the person may read.
@@ -217,22 +207,29 @@ impl Form {
     }
 }
 
-/// A download that reads a segment whenever the caller has taken the one before; it holds no connection meanwhile.
+/// A download that reads a segment whenever the caller has taken the one before; it holds no connection meanwhile, and
+/// breaks off when the caller may no longer read.
 struct Download {
     app: App,
+    person: Person,
+    session: SessionId,
     playback: Playback,
     form: Form,
     is_over: bool,
 }
 
 impl Download {
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StorageError> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, TerminalError> {
         let mut text = String::new();
         while text.is_empty() {
             if self.is_over {
                 return Ok(None);
             }
-            let next = self.playback.next(&mut *self.app.read().await?).await?;
+            let mut conn = self.app.read().await?;
+            let person = auth::again(&mut conn, &self.app.clock, &self.person).await?.ok_or(TerminalError::NotFound)?;
+            terminals::get(&mut conn, &person, self.session).await?;
+            let next = self.playback.next(&mut conn).await?;
+            drop(conn);
             if let Some((size, moments)) = next {
                 self.form.write(size, &moments, &mut text);
             } else {
@@ -244,8 +241,8 @@ impl Download {
     }
 }
 
-fn download(app: App, session: SessionId, form: Form, content_type: &'static str, extension: &str) -> Response {
-    let download = Download { app, playback: Playback::new(session), form, is_over: false };
+fn download(app: App, person: Person, session: SessionId, form: Form, content_type: &'static str, extension: &str) -> Response {
+    let download = Download { app, person, session, playback: Playback::new(session), form, is_over: false };
     let mut response = Body::from_stream(stream::try_unfold(download, Download::next)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

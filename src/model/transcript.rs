@@ -136,6 +136,37 @@ impl Plain {
     }
 }
 
+/// Decodes UTF-8 that comes in parts. What is none is U+FFFD.
+#[derive(Default)]
+pub struct Utf8 {
+    /// The start of a code point.
+    pending: Vec<u8>,
+}
+
+impl Utf8 {
+    /// The text of the next part; what is only the start of a code point is kept for the part behind.
+    pub fn read(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let mut text = String::with_capacity(self.pending.len());
+        let mut begun = 0;
+        for chunk in self.pending.utf8_chunks() {
+            text.push_str(chunk.valid());
+            let is_last = begun + chunk.valid().len() + chunk.invalid().len() == self.pending.len();
+            begun += chunk.valid().len();
+            let is_start = is_last && str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+            if is_start {
+                break;
+            }
+            begun += chunk.invalid().len();
+            if !chunk.invalid().is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        self.pending.drain(..begun);
+        text
+    }
+}
+
 /// Writes output down line by line: what a line showed in the end, without what was overwritten in it. A program that
 /// draws all over the screen leaves a line for each stretch that it drew.
 #[derive(Default)]
@@ -302,6 +333,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn code_points_that_come_in_parts_are_whole_and_what_is_none_is_replaced() {
+        let bytes = "gr\u{fc}n \u{1f980} ok".as_bytes();
+        for size in 1..=bytes.len() {
+            let mut utf8 = Utf8::default();
+            let text: String = bytes.chunks(size).map(|part| utf8.read(part)).collect();
+            assert_eq!(text, "gr\u{fc}n \u{1f980} ok", "in parts of {size}");
+        }
+        let mut utf8 = Utf8::default();
+        assert_eq!(utf8.read(b"a\xffb\xf0\x9f") + &utf8.read(b"c\xc3"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(utf8.read(b"\xbc"), "\u{fc}");
+    }
 
     fn lines(output: &str) -> String {
         let mut lines = Lines::default();

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     event::SecretKind,
-    ids::{AgentId, SessionId, WorkspaceId},
+    ids::{AgentId, SessionId, UserId, WorkspaceId},
     recording::{Mark, MarkKind, PIECE_BYTES, Piece, Progress, Recording},
     terminal::Size,
 };
@@ -301,22 +301,44 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, session: SessionId) ->
     row.map(TryInto::try_into).transpose()
 }
 
-/// An agent's recordings, newest first: those before a place in that order, if one is given.
+/// The recording of an agent's session, where `spawned_by` began that or is not given.
+pub async fn one_of_agent(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    spawned_by: Option<UserId>,
+    session: SessionId,
+) -> Result<Option<Recording>, StorageError> {
+    let row = select_recordings!(
+        "WHERE r.workspace_id = $1 AND r.agent_id = $2 AND r.session_id = $3 AND ($4::uuid IS NULL OR a.requested_by = $4)",
+        workspace.0,
+        agent.as_str(),
+        session.0,
+        spawned_by.map(|user| user.0)
+    );
+    row.fetch_optional(conn).await?.map(TryInto::try_into).transpose()
+}
+
+/// An agent's recordings, of sessions that `spawned_by` began where it is given, newest first: those before a place in
+/// that order, if one is given.
 pub async fn of_agent(
     conn: &mut Conn,
     workspace: WorkspaceId,
     agent: &AgentId,
+    spawned_by: Option<UserId>,
     before: Option<(DateTime<Utc>, SessionId)>,
     limit: i64,
 ) -> Result<Vec<Recording>, StorageError> {
     let rows = select_recordings!(
         "WHERE r.workspace_id = $1 AND r.agent_id = $2 AND ($3::timestamptz IS NULL OR (r.started_at, r.session_id) < ($3, $4))
+               AND ($6::uuid IS NULL OR a.requested_by = $6)
          ORDER BY r.started_at DESC, r.session_id DESC LIMIT $5",
         workspace.0,
         agent.as_str(),
         before.map(|(at, _)| at),
         before.map_or(Uuid::nil(), |(_, session)| session.0),
-        limit
+        limit,
+        spawned_by.map(|user| user.0)
     )
     .fetch_all(conn)
     .await?;
@@ -467,7 +489,7 @@ pub async fn stored(conn: &mut Conn, workspace: WorkspaceId) -> Result<(u64, Opt
 }
 
 /// Deletes the oldest segments of a recording: those from before `before`, where it is given, and no more than it takes to
-/// free this many bytes. The caller has locked it. Returns how many.
+/// free this many bytes; and the marks in them. The caller has locked it. Returns how many segments.
 pub async fn prune(
     conn: &mut Conn,
     session: SessionId,
@@ -485,7 +507,10 @@ pub async fn prune(
                DELETE FROM terminal_segments WHERE session_id = $1 AND seq IN (SELECT seq FROM oldest)
                RETURNING to_offset, bytes, lost_bytes, octet_length(moments) AS stored),
            sums AS (
-               SELECT count(*) AS count, max(to_offset) AS to_offset, sum(bytes) AS bytes, sum(lost_bytes) AS lost, sum(stored) AS stored FROM gone)
+               SELECT count(*) AS count, max(to_offset) AS to_offset, sum(bytes) AS bytes, sum(lost_bytes) AS lost, sum(stored) AS stored FROM gone),
+           marks AS (
+               DELETE FROM terminal_marks m USING sums
+               WHERE m.session_id = $1 AND m."offset" + coalesce(m.lost_bytes, 0) < sums.to_offset)
            UPDATE terminal_recordings r
            SET from_offset = greatest(r.from_offset, s.to_offset), bytes = r.bytes - s.bytes, lost_bytes = r.lost_bytes - s.lost,
                stored_bytes = r.stored_bytes - s.stored, pruned_at = $5
