@@ -112,17 +112,21 @@ impl Terminal {
 
     fn answer(&self, budget: &mut Budget) {
         loop {
-            let Some(asked) = self.lock().asked.pop_front() else { return };
-            if !budget.spend() {
+            let Some((asked, noted)) = self.lock().asked.front().copied() else { return };
+            let may_answer = budget.spend();
+            // The model may be behind the question already, for somebody's drawing; then it noted the cursor on its way.
+            if may_answer && noted.is_none() && asked.query.needs_cursor() {
+                self.catch_up(&mut self.picture(), asked.position);
+            }
+            let noted = self.lock().asked.pop_front().and_then(|(_, noted)| noted);
+            if !may_answer {
                 tracing::debug!(session.id = %self.session(), "a program asks its terminal too much");
                 continue;
             }
-            let cursor = if asked.query.needs_cursor() {
-                let mut picture = self.picture();
-                self.catch_up(&mut picture, asked.position);
-                picture.cursor()
-            } else {
-                (1, 1)
+            let cursor = match noted {
+                Some(cursor) => cursor,
+                None if asked.query.needs_cursor() => self.picture().cursor(),
+                None => (1, 1),
             };
             let state = self.lock();
             let answer = asked.query.answer(cursor, state.size);
@@ -143,6 +147,10 @@ impl Terminal {
                 Step::StartOver { position, modes } => picture.start_over(position, modes),
                 Step::Resize(size) => picture.resize(size),
                 Step::Feed(bytes) => picture.feed(&bytes),
+                Step::NoteCursor => {
+                    let cursor = picture.cursor();
+                    self.lock().note_cursor(picture.fed(), cursor);
+                }
                 Step::Done => return,
             }
         }
@@ -167,9 +175,14 @@ impl Terminal {
 
 /// What comes next for a model.
 enum Step {
-    StartOver { position: u64, modes: Modes },
+    StartOver {
+        position: u64,
+        modes: Modes,
+    },
     Resize(Size),
     Feed(Bytes),
+    /// A question that wants to know the cursor ends here.
+    NoteCursor,
     Done,
 }
 
@@ -201,8 +214,23 @@ impl State {
             return Step::Resize(size);
         }
         let until = next_size.map_or(until, |(position, _)| position.min(until));
+        let mut open = self.asked.iter().filter(|(asked, noted)| noted.is_none() && asked.query.needs_cursor());
+        let until = match open.find(|(asked, _)| asked.position >= fed) {
+            Some((asked, _)) if asked.position == fed => return Step::NoteCursor,
+            Some((asked, _)) => asked.position.min(until),
+            None => until,
+        };
         let bytes = self.ring.read_raw(fed, usize::try_from(until.saturating_sub(fed)).unwrap_or(usize::MAX));
         if bytes.is_empty() { Step::Done } else { Step::Feed(bytes) }
+    }
+}
+
+impl State {
+    /// Notes where the cursor was at the questions that end at `position`.
+    fn note_cursor(&mut self, position: u64, cursor: (u16, u16)) {
+        for (_, noted) in self.asked.iter_mut().filter(|(asked, _)| asked.position == position) {
+            *noted = Some(cursor);
+        }
     }
 }
 
@@ -397,6 +425,20 @@ mod tests {
             assert!(inputs.try_recv().is_err());
         };
         looked_after(&terminal, test).await;
+    }
+
+    #[tokio::test]
+    async fn the_cursor_is_told_as_it_was_even_where_the_model_is_behind_the_question() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut inputs = line.connect().unwrap();
+        line.append(Bytes::from_static(b"\x1b[5;9H\x1b[6n\x1b[2;3H\x1b[6n\x1b[c and more"));
+        terminal.draw();
+        let mut budget = Budget { until: Instant::now(), left: 0 };
+        terminal.answer(&mut budget);
+        for answer in ["\u{1b}[5;9R", "\u{1b}[2;3R", "\u{1b}[?1;2c"] {
+            assert_eq!(typed(&mut inputs).await, answer);
+        }
     }
 
     #[tokio::test]

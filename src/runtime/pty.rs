@@ -191,8 +191,8 @@ pub(super) struct State {
     pub(super) fed: u64,
     /// When output came last.
     pub(super) output_at: Instant,
-    /// What the program asked and was not answered yet.
-    pub(super) asked: VecDeque<Asked>,
+    /// What the program asked and was not answered yet, with where the cursor was, once the model was there.
+    pub(super) asked: VecDeque<(Asked, Option<(u16, u16)>)>,
     /// Where input goes while a line is connected.
     pub(super) input: Option<InputQueue>,
     /// What stands before this position was printed before the line was there: nobody waits for an answer.
@@ -617,7 +617,8 @@ impl Line {
             state.journal.came(position, now);
             state.ring.push(&bytes);
             let (live_from, room) = (state.live_from, ASKED_MAX - state.asked.len());
-            state.asked.extend(asked.into_iter().filter(|asked| asked.position > live_from).take(room));
+            let asked = asked.into_iter().filter(|asked| asked.position > live_from).take(room);
+            state.asked.extend(asked.map(|asked| (asked, None)));
             (state.is_behind(), !state.asked.is_empty())
         });
         if let Some((behind, asked)) = woken {
