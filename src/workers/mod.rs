@@ -4,6 +4,7 @@ mod access;
 mod idempotency;
 mod notifier;
 mod outbox;
+mod pruning;
 mod recorder;
 mod runtime_events;
 mod runtime_links;
@@ -83,7 +84,7 @@ impl EventSink for Machinery {
                     if TerminalRules::follow_from(fields) {
                         self.app.controls.doubt_workspace(event.entry.workspace);
                     }
-                    self.recorder.rules_changed();
+                    self.recorder.rules_changed(event.entry.workspace);
                 }
                 EventKind::AccessRequested { .. }
                 | EventKind::PermissionsUpdated { .. }

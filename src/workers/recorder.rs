@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    num::NonZero,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -11,11 +12,12 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+use super::pruning::{self, Pruning};
 use crate::{
     app::{App, StorageError},
     domain::{
@@ -36,16 +38,21 @@ const WRITE_EVERY: Duration = Duration::from_millis(250);
 const WRITE_AT_BYTES: usize = 1024 * 1024;
 /// Bytes of pieces that one transaction writes.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of pieces that may wait for the database, of one session and of all: what does not fit stays on the tape, and what
-/// the tape loses is a gap.
+/// Bytes of pieces that may wait for the database, of one session and of all: what does not fit is not packed, and what the
+/// tape loses meanwhile is a gap.
 const SESSION_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that may be off a tape without being packed yet, of one session and of all: a flood may come faster than it is packed
 /// for as long as this lasts.
 const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ALL_TAKEN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that are packed before the tape is looked at again, an eighth of what it holds.
-const PACK_BYTES: usize = 64 * 1024;
+/// Bytes that are taken off a tape at once, an eighth of what it holds.
+const TAKE_BYTES: usize = 64 * 1024;
+/// Bytes that are packed at once. What is less than the other is packed where it is: a change of threads would take longer.
+const PACK_BYTES: usize = PIECE_BYTES;
+const PACK_HERE_BYTES: usize = 4 * 1024;
+/// What a recording says where it was not to be made for a while.
+const SWITCHED_OFF: &str = "recording was switched off";
 /// Secrets that are looked up of one piece, and remembered of one session, at the most.
 const SECRETS_PER_PIECE_MAX: usize = 256;
 const SECRETS_KNOWN_MAX: usize = 1024;
@@ -61,32 +68,36 @@ pub(super) struct Recorder(Arc<Shared>);
 
 impl Recorder {
     /// The settings of a workspace have changed.
-    pub(super) fn rules_changed(&self) {
+    pub(super) fn rules_changed(&self, workspace: WorkspaceId) {
         self.0.look.notify_one();
+        self.0.pruning.look(workspace);
     }
 }
 
 /// Starts the recorder. Unlike others it does its last work after the service was told to end.
 pub(super) fn start(app: &App) -> Recorder {
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared::new());
     app.spawn(supervise(app.clone(), Arc::clone(&shared)));
     app.spawn(write(app.clone(), Arc::clone(&shared)));
     super::run(app, "merging of recordings", merge(app.clone()));
+    super::run(app, "pruning of recordings", pruning::run(app.clone(), shared.pruning.clone()));
     Recorder(shared)
 }
 
 /// What the tasks share.
-#[derive(Default)]
 struct Shared {
     backlog: Mutex<Backlog>,
     /// Bytes of all terminals that are off their tapes and not packed yet.
     taken: AtomicUsize,
+    /// One for each that may pack on a thread of its own: more would only take turns.
+    packing: Semaphore,
     /// Wakes the writer.
     filled: Notify,
     /// Has the rules read again.
     look: Notify,
     /// Wakes whoever waits for room, for a decision about its recording, or for the rules.
     changed: watch::Sender<()>,
+    pruning: Pruning,
 }
 
 #[derive(Default)]
@@ -153,6 +164,18 @@ impl Batch {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            backlog: Mutex::default(),
+            taken: AtomicUsize::new(0),
+            packing: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            filled: Notify::new(),
+            look: Notify::new(),
+            changed: watch::Sender::default(),
+            pruning: Pruning::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Backlog> {
         // Every change leaves the backlog whole, so a panic elsewhere does not spoil it.
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
@@ -274,6 +297,7 @@ impl Shared {
             }
         }
         drop(backlog);
+        self.pruning.written(batch.workspace, batch.bytes());
         if is_awaited {
             self.changed.send_replace(());
         }
@@ -398,16 +422,18 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
         shared.without(session).await;
         let Some(progress) = begin(&app, session).await else { return };
         shared.begin(session, workspace, progress);
-        let mut intake = Intake::new(Arc::clone(&shared), &app.policy.agent_key_prefix, progress.offset, terminal.size());
+        let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, progress.offset, terminal.size()));
+        let mut taken = Taken { shared: Arc::clone(&shared), events: VecDeque::new(), bytes: 0 };
         let mut tape = terminal.tape(progress.offset.max(left_out));
         if left_out > progress.offset {
-            intake.leave_out(left_out);
+            packer.leave_out(left_out);
         }
-        match follow(&app, &shared, session, workspace, &mut tape, &mut intake).await {
+        let (interrupted, mut packer) = follow(&app, &shared, session, workspace, &mut tape, &mut taken, packer).await;
+        match interrupted {
             Interrupted::Over => {
-                intake.finish();
-                intake.finish_input();
-                intake.seal(&shared, session);
+                packer.finish();
+                packer.finish_input();
+                packer.seal();
                 shared.end(session);
                 if shared.is_written(session).await || shared.forget(session) {
                     return;
@@ -415,14 +441,14 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
             }
             Interrupted::Shutdown => {
                 // What may be the start of a secret is left to the runtime, which has it still; what is typed it has not.
-                intake.finish_input();
-                intake.seal(&shared, session);
+                packer.finish_input();
+                packer.seal();
                 return;
             }
             Interrupted::SwitchedOff => {
-                intake.finish();
-                intake.finish_input();
-                intake.seal(&shared, session);
+                packer.finish();
+                packer.finish_input();
+                packer.seal();
                 shared.end(session);
                 left_out = tape.position();
             }
@@ -468,34 +494,34 @@ async fn follow(
     session: SessionId,
     workspace: WorkspaceId,
     tape: &mut Tape,
-    intake: &mut Intake,
-) -> Interrupted {
+    taken: &mut Taken,
+    mut packer: Box<Packer>,
+) -> (Interrupted, Box<Packer>) {
     let mut changed = shared.changed.subscribe();
     loop {
         changed.mark_unchanged();
         if !shared.is_recorded(workspace) {
-            intake.pack(usize::MAX);
-            return Interrupted::SwitchedOff;
+            return (Interrupted::SwitchedOff, pack(shared, tape, taken, packer, usize::MAX).await);
         }
         let (has_room, is_ours) = shared.state(session);
         if !is_ours {
-            return Interrupted::Lost;
+            return (Interrupted::Lost, packer);
         }
+        taken.load(tape);
         if has_room {
-            intake.load(tape);
-            intake.pack(PACK_BYTES);
-            if intake.is_full() || intake.due.is_some_and(|due| due <= Instant::now()) {
-                intake.seal(shared, session);
+            packer = pack(shared, tape, taken, packer, PACK_BYTES).await;
+            if packer.due.is_some_and(|due| due <= Instant::now()) {
+                packer.seal();
             }
-            if !intake.taken.is_empty() {
+            if !taken.events.is_empty() {
                 tokio::task::yield_now().await;
                 continue;
             }
             if tape.is_over() {
-                return Interrupted::Over;
+                return (Interrupted::Over, packer);
             }
         }
-        let due = intake.due;
+        let due = packer.due;
         let is_due = async {
             match due.filter(|_| has_room) {
                 Some(due) => sleep_until(due).await,
@@ -505,23 +531,108 @@ async fn follow(
         tokio::select! {
             biased;
             () = app.shutdown.cancelled() => {
-                intake.load(tape);
-                intake.pack(usize::MAX);
-                return Interrupted::Shutdown;
+                taken.load(tape);
+                return (Interrupted::Shutdown, pack(shared, tape, taken, packer, usize::MAX).await);
             }
-            () = tape.changed(), if has_room => {}
+            () = tape.changed(), if taken.room() > 0 && !tape.is_over() => {}
             _ = changed.changed() => {}
             () = is_due => {}
         }
     }
 }
 
-/// The piece that is being made of what one terminal shows.
-struct Intake {
+/// Packs about this many bytes of what was taken. Much is packed on a thread of its own, and what comes meanwhile is taken
+/// off the tape.
+async fn pack(shared: &Shared, tape: &mut Tape, taken: &mut Taken, mut packer: Box<Packer>, max_bytes: usize) -> Box<Packer> {
+    let (events, bytes) = taken.next(max_bytes);
+    if bytes <= PACK_HERE_BYTES {
+        packer.pack(events);
+    } else {
+        let packing = async {
+            // Fails only when it is closed, and nobody closes it.
+            let _turn = shared.packing.acquire().await;
+            tokio::task::spawn_blocking(move || {
+                packer.pack(events);
+                packer
+            })
+            .await
+        };
+        tokio::pin!(packing);
+        packer = loop {
+            tokio::select! {
+                biased;
+                packed = &mut packing => match packed.map_err(tokio::task::JoinError::try_into_panic) {
+                    Ok(packer) => break packer,
+                    Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                    // The service ends, and this task with it.
+                    Err(Err(_)) => std::future::pending().await,
+                },
+                () = tape.changed(), if taken.room() > 0 && !tape.is_over() => taken.load(tape),
+            }
+        };
+    }
+    taken.packed(bytes);
+    packer
+}
+
+/// What is off one terminal's tape and not packed yet.
+struct Taken {
     shared: Arc<Shared>,
-    /// What is off the tape and not packed yet, with how many bytes of output it has.
-    taken: VecDeque<TapeEvent>,
-    taken_bytes: usize,
+    events: VecDeque<TapeEvent>,
+    /// Bytes of output, with those that are being packed.
+    bytes: usize,
+}
+
+impl Taken {
+    /// How many bytes may be taken.
+    fn room(&self) -> usize {
+        let all = ALL_TAKEN_BYTES_MAX.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
+        TAKEN_BYTES_MAX.saturating_sub(self.bytes).min(all)
+    }
+
+    /// Takes what is on the tape, as long as there is room for it.
+    fn load(&mut self, tape: &mut Tape) {
+        loop {
+            let room = self.room().min(TAKE_BYTES);
+            let events = if room > 0 { tape.take(room) } else { Vec::new() };
+            if events.is_empty() {
+                return;
+            }
+            let bytes = events.iter().map(output_bytes).sum();
+            self.bytes += bytes;
+            self.shared.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.events.extend(events);
+        }
+    }
+
+    /// About this many bytes of what is to be packed next, and how many these are.
+    fn next(&mut self, max_bytes: usize) -> (Vec<TapeEvent>, usize) {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < max_bytes
+            && let Some(event) = self.events.pop_front()
+        {
+            bytes += output_bytes(&event);
+            events.push(event);
+        }
+        (events, bytes)
+    }
+
+    fn packed(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.shared.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.shared.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The piece that is being made of what one terminal shows.
+struct Packer {
+    shared: Arc<Shared>,
+    session: SessionId,
     masker: Masker,
     /// Masks what people type, which comes in pieces as small as a key.
     input_masker: Masker,
@@ -537,12 +648,11 @@ struct Intake {
     known: HashSet<String>,
 }
 
-impl Intake {
-    fn new(shared: Arc<Shared>, agent_prefix: &str, position: u64, size: Size) -> Self {
+impl Packer {
+    fn new(shared: &Arc<Shared>, session: SessionId, agent_prefix: &str, position: u64, size: Size) -> Self {
         Self {
-            shared,
-            taken: VecDeque::new(),
-            taken_bytes: 0,
+            shared: Arc::clone(shared),
+            session,
             masker: Masker::new(agent_prefix, position),
             input_masker: Masker::new(agent_prefix, 0),
             draft: None,
@@ -555,33 +665,14 @@ impl Intake {
         }
     }
 
-    /// Takes what is on the tape, as long as there is room for it.
-    fn load(&mut self, tape: &mut Tape) {
-        loop {
-            let all = ALL_TAKEN_BYTES_MAX.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
-            let room = TAKEN_BYTES_MAX.saturating_sub(self.taken_bytes).min(all).min(PIECE_BYTES);
-            let events = if room > 0 { tape.take(room) } else { Vec::new() };
-            if events.is_empty() {
-                return;
-            }
-            let bytes = events.iter().map(output_bytes).sum();
-            self.taken_bytes += bytes;
-            self.shared.taken.fetch_add(bytes, Ordering::Relaxed);
-            self.taken.extend(events);
-        }
-    }
-
-    /// Packs about this many bytes of what was taken.
-    fn pack(&mut self, max_bytes: usize) {
-        let mut packed = 0;
-        while packed < max_bytes
-            && let Some(event) = self.taken.pop_front()
-        {
-            packed += output_bytes(&event);
+    /// Packs what happened, and closes each piece that is full.
+    fn pack(&mut self, events: Vec<TapeEvent>) {
+        for event in events {
             self.take(event);
+            if self.is_full() {
+                self.seal();
+            }
         }
-        self.taken_bytes -= packed;
-        self.shared.taken.fetch_sub(packed, Ordering::Relaxed);
     }
 
     fn take(&mut self, event: TapeEvent) {
@@ -621,7 +712,9 @@ impl Intake {
     fn leave_out(&mut self, to: u64) {
         self.finish();
         #[expect(clippy::disallowed_methods, reason = "when something was left out needs no transaction")]
-        self.add(chrono::Utc::now(), What::Gap(to - self.position));
+        let now = chrono::Utc::now();
+        self.add(now, What::Marker(SWITCHED_OFF.to_owned()));
+        self.add(now, What::Gap(to - self.position));
         self.masker.skip_to(to);
     }
 
@@ -667,17 +760,11 @@ impl Intake {
     }
 
     /// Closes the piece and has it written.
-    fn seal(&mut self, shared: &Shared, session: SessionId) {
+    fn seal(&mut self) {
         self.due = None;
         let Some(piece) = self.draft.take().and_then(Draft::seal) else { return };
         let (marks, secrets) = (std::mem::take(&mut self.marks), std::mem::take(&mut self.secrets));
-        shared.push(session, Queued { piece, marks, secrets });
-    }
-}
-
-impl Drop for Intake {
-    fn drop(&mut self) {
-        self.shared.taken.fetch_sub(self.taken_bytes, Ordering::Relaxed);
+        self.shared.push(self.session, Queued { piece, marks, secrets });
     }
 }
 
@@ -828,13 +915,13 @@ mod tests {
     fn a_key_that_is_typed_key_by_key_is_masked_and_looked_up() {
         let at = chrono::DateTime::UNIX_EPOCH;
         let (key, size) = (Secret::api_key("mcp_agent_"), Size::new(80, 24).unwrap());
-        let mut intake = Intake::new(Arc::new(Shared::default()), "mcp_agent_", 0, size);
+        let mut packer = Packer::new(&Arc::new(Shared::new()), SessionId::generate(), "mcp_agent_", 0, size);
         for byte in format!("use {}\rx", key.expose()).bytes() {
-            intake.take(TapeEvent::Input { at, bytes: vec![byte].into() });
+            packer.take(TapeEvent::Input { at, bytes: vec![byte].into() });
         }
-        intake.finish_input();
-        assert_eq!(intake.secrets.iter().map(|found| &found.hash).collect::<Vec<_>>(), [&key.hash()]);
-        let moments = intake.draft.take().and_then(Draft::seal).unwrap().unpack().unwrap();
+        packer.finish_input();
+        assert_eq!(packer.secrets.iter().map(|found| &found.hash).collect::<Vec<_>>(), [&key.hash()]);
+        let moments = packer.draft.take().and_then(Draft::seal).unwrap().unpack().unwrap();
         let typed: Vec<u8> = moments
             .into_iter()
             .flat_map(|moment| match moment.what {

@@ -6,7 +6,7 @@ use crate::{
     app::{App, StorageError},
     domain::{
         activity::{self, Retention},
-        notifications, recordings, tool_approvals, webhooks,
+        notifications, tool_approvals, webhooks,
     },
 };
 
@@ -39,25 +39,5 @@ async fn round(app: &App) -> Result<(), StorageError> {
     let forgotten = [notifications::prune(&mut tx).await?, tool_approvals::prune(&mut tx).await?, webhooks::prune(tx.conn()).await?];
     tx.commit().await?;
     tracing::debug!(?forgotten, "old notifications, approvals and webhook deliveries forgotten");
-    prune_recordings(app).await
-}
-
-async fn prune_recordings(app: &App) -> Result<(), StorageError> {
-    let workspaces = recordings::workspaces(&mut *app.read().await?).await?;
-    for workspace in workspaces {
-        let mut pruned = 0;
-        loop {
-            let mut tx = app.begin().await?;
-            let segments = recordings::prune(&mut tx, workspace, app.settings.recordings).await?;
-            tx.commit().await?;
-            if segments == 0 {
-                break;
-            }
-            pruned += segments;
-        }
-        if pruned > 0 {
-            tracing::info!(workspace.id = %workspace, segments = pruned, "recordings beyond what is kept were deleted");
-        }
-    }
     Ok(())
 }

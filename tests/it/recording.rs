@@ -47,6 +47,55 @@ fn contains(all: &[u8], part: &[u8]) -> bool {
     all.windows(part.len()).any(|window| window == part)
 }
 
+/// RT-10: who may not read a session learns nothing of what was recorded of it, by whatever they ask.
+#[sqlx::test]
+async fn whoever_may_not_read_finds_nothing_whatever_they_search(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let (owner, member) = (world.owner().await, world.member("mel").await);
+    let (id, session) = shell(&owner).await;
+    run(&owner, &id, "for i in 1 2 3; do echo need''le; done; echo fin''ished").await;
+    until_recorded(&world, &pool, session, b"finished").await;
+    let list = format!("/terminal/agents/{id}/recordings");
+    let queries = ["q=needle".to_owned(), "q=needle&limit=1".to_owned(), format!("q=needle&limit=1&cursor=0-{session}")];
+    for (writers, reads) in [("members", true), ("spawner", false), ("admins", false)] {
+        owner.patch_settings(json!({"terminalReaders": "writers", "terminalWriters": writers})).await.expect(StatusCode::OK);
+        assert_eq!(member.get(&list).await.expect(StatusCode::OK)["data"].as_array().unwrap().len(), usize::from(reads), "{writers}");
+        for query in &queries {
+            let all = owner.get(&format!("{list}/search?{query}")).await.expect(StatusCode::OK)["data"].clone();
+            assert!(!all["items"].as_array().unwrap().is_empty(), "{query}");
+            let found = member.get(&format!("{list}/search?{query}")).await.expect(StatusCode::OK)["data"].clone();
+            let expected = if reads { all } else { json!({"items": [], "nextCursor": null}) };
+            assert_eq!(found, expected, "{query} where {writers} write");
+        }
+    }
+    world.end().await;
+}
+
+/// The operator's and the workspace's bound holds while a terminal prints, and a lower one acts at once.
+#[sqlx::test]
+async fn what_is_too_much_goes_while_it_is_printed_and_when_the_bound_is_lowered(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let bound = async |megabytes: u32| {
+        let settings = json!({"recording": {"enabled": true, "keepDays": 5, "maxMegabytes": megabytes, "input": false}});
+        owner.patch_settings(settings).await.expect(StatusCode::OK);
+    };
+    let stored = async || {
+        let stored = sqlx::query_as::<_, (i64, i64)>("SELECT stored_bytes, from_offset FROM terminal_recordings");
+        stored.fetch_one(&pool).await.unwrap()
+    };
+    bound(2).await;
+    let (id, session) = shell(&owner).await;
+    run(&owner, &id, "for i in 1 2 3 4 5 6; do head -c 600000 /dev/urandom | base64; sleep 0.4; done; echo fin''ished").await;
+    world.until("the end", || async { contains(&tail(&pool, session).await, b"finished").then_some(()) }).await;
+    world.until("the bound to hold", || async { (stored().await.0 <= 2_200_000).then_some(()) }).await;
+    let (before, from) = stored().await;
+    assert!(before > 1_000_000 && from > 0, "{before} bytes are stored, from {from} on");
+    bound(1).await;
+    world.until("the lower bound to hold", || async { (stored().await.0 <= 1_100_000).then_some(()) }).await;
+    world.end().await;
+}
+
 /// Waits until the recording of a session has this, and returns its output.
 async fn until_recorded(world: &World, pool: &PgPool, session: SessionId, part: &[u8]) -> Vec<u8> {
     world
@@ -404,7 +453,10 @@ async fn what_is_too_old_or_too_much_goes_oldest_first_and_the_recording_says_so
         tx.commit().await.unwrap();
         pruned
     };
+    let marks = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM terminal_marks").fetch_one(&pool).await.unwrap();
+    assert!(marks().await > 0);
     assert_eq!((prune(bounds).await, prune(bounds).await), (1, 0));
+    assert_eq!(marks().await, 0, "marks go with what they mark");
     let described = owner.get(&recording_path(session)).await.expect(StatusCode::OK)["data"].clone();
     assert!(described["prunedAt"].is_string() && described["fromOffset"].as_u64().unwrap() > 0, "{described}");
     let left = moments(&pool, session).await;
@@ -451,7 +503,8 @@ async fn a_workspace_that_records_nothing_keeps_nothing_of_that_time(pool: PgPoo
     run(&owner, &id, "echo recor''ded-now").await;
     world.until("recording", || async { contains(&tail(&pool, session).await, b"recorded-now").then_some(()) }).await;
     let all = moments(&pool, session).await;
-    assert!(matches!(all[0].what, What::Gap(_)), "{:?}", all[0]);
+    assert_eq!(all[0].what, What::Marker("recording was switched off".to_owned()));
+    assert!(matches!(all[1].what, What::Gap(_)), "{:?}", all[1]);
     let shown: Vec<u8> =
         all.iter().flat_map(|moment| if let What::Output(bytes) = &moment.what { bytes.clone() } else { Vec::new() }).collect();
     assert!(!contains(&shown, b"unrecorded"));
