@@ -77,7 +77,7 @@ main(90_000, async () => {
   ok('what is another workspace’s is refused like what is not there, by the ack where one was asked for');
 
   // Events come in their order: once one is here that has to come, nothing earlier is on its way.
-  await call(baseUrl, cookie, 'POST', '/api/parallax-agents/keyed/permissions', { permissions: ['read:pages'] });
+  await call(baseUrl, cookie, 'POST', '/api/parallax-agents/keyed/permissions', { permissions: ['read:projects'] });
   await keyed.event('agent:event', 0, ({ type, agentId }) => type === 'agent.permissions_updated' && agentId === 'keyed');
   await call(baseUrl, foreignCookie, 'POST', '/api/api-keys', { name: 'Fence' });
   await foreign.event('agent:event', 0, ({ type }) => type === 'key.created');
