@@ -399,6 +399,7 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
         match follow(&app, &shared, session, workspace, &mut tape, &mut intake).await {
             Interrupted::Over => {
                 intake.finish();
+                intake.finish_input();
                 intake.seal(&shared, session);
                 shared.end(session);
                 if shared.is_written(session).await || shared.forget(session) {
@@ -406,12 +407,14 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
                 }
             }
             Interrupted::Shutdown => {
-                // What may be the start of a secret is left to the runtime, which has it still.
+                // What may be the start of a secret is left to the runtime, which has it still; what is typed it has not.
+                intake.finish_input();
                 intake.seal(&shared, session);
                 return;
             }
             Interrupted::SwitchedOff => {
                 intake.finish();
+                intake.finish_input();
                 intake.seal(&shared, session);
                 shared.end(session);
                 left_out = tape.position();
@@ -509,11 +512,12 @@ async fn follow(
 /// The piece that is being made of what one terminal shows.
 struct Intake {
     shared: Arc<Shared>,
-    agent_prefix: String,
     /// What is off the tape and not packed yet, with how many bytes of output it has.
     taken: VecDeque<TapeEvent>,
     taken_bytes: usize,
     masker: Masker,
+    /// Masks what people type, which comes in pieces as small as a key.
+    input_masker: Masker,
     draft: Option<Draft>,
     /// Position behind what went into pieces, and the size there.
     position: u64,
@@ -530,10 +534,10 @@ impl Intake {
     fn new(shared: Arc<Shared>, agent_prefix: &str, position: u64, size: Size) -> Self {
         Self {
             shared,
-            agent_prefix: agent_prefix.to_owned(),
             taken: VecDeque::new(),
             taken_bytes: 0,
             masker: Masker::new(agent_prefix, position),
+            input_masker: Masker::new(agent_prefix, 0),
             draft: None,
             position,
             size,
@@ -579,15 +583,8 @@ impl Intake {
                 for (at, part) in self.masker.push(at, &bytes) {
                     self.add(at, What::Output(part));
                 }
-                for found in self.masker.take_found() {
-                    if self.secrets.len() < SECRETS_PER_PIECE_MAX && !self.known.contains(&found.hash) {
-                        if self.known.len() >= SECRETS_KNOWN_MAX {
-                            self.known.clear();
-                        }
-                        self.known.insert(found.hash.clone());
-                        self.secrets.push(found);
-                    }
-                }
+                let found = self.masker.take_found();
+                self.note(found);
             }
             TapeEvent::Gap { from, to, at } => {
                 self.finish();
@@ -602,10 +599,13 @@ impl Intake {
             }
             TapeEvent::Marker { at, text } => self.add(at, What::Marker(text)),
             TapeEvent::Input { at, bytes } => {
-                let mut masker = Masker::new(&self.agent_prefix, 0);
-                let mut parts = masker.push(at, &bytes);
-                parts.extend(masker.finish());
-                self.add(at, What::Input(parts.into_iter().flat_map(|(_, part)| part).collect()));
+                for (at, part) in self.input_masker.push(at, &bytes) {
+                    self.add(at, What::Input(part));
+                }
+                // Positions are of the output, which was here when it was typed.
+                let offset = self.position;
+                let found = self.input_masker.take_found();
+                self.note(found.into_iter().map(|found| Found { offset, ..found }).collect());
             }
         }
     }
@@ -622,6 +622,26 @@ impl Intake {
     fn finish(&mut self) {
         for (at, part) in self.masker.finish() {
             self.add(at, What::Output(part));
+        }
+    }
+
+    /// Takes in what is held back of what was typed.
+    fn finish_input(&mut self) {
+        for (at, part) in self.input_masker.finish() {
+            self.add(at, What::Input(part));
+        }
+    }
+
+    /// Has secrets looked up that were not yet.
+    fn note(&mut self, found: Vec<Found>) {
+        for found in found {
+            if self.secrets.len() < SECRETS_PER_PIECE_MAX && !self.known.contains(&found.hash) {
+                if self.known.len() >= SECRETS_KNOWN_MAX {
+                    self.known.clear();
+                }
+                self.known.insert(found.hash.clone());
+                self.secrets.push(found);
+            }
         }
     }
 
@@ -789,5 +809,27 @@ async fn merge(app: App) {
             Ok(()) => sleep(LOOK_EVERY).await,
             Err(error) => super::pause_after("merging of recordings", &error).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::secret::Secret;
+
+    #[test]
+    fn a_key_that_is_typed_key_by_key_is_masked_and_looked_up() {
+        let at = chrono::DateTime::UNIX_EPOCH;
+        let (key, size) = (Secret::api_key("mcp_agent_"), Size::new(80, 24).unwrap());
+        let mut intake = Intake::new(Arc::new(Shared::default()), "mcp_agent_", 0, size);
+        for byte in format!("use {}\rx", key.expose()).bytes() {
+            intake.take(TapeEvent::Input { at, bytes: vec![byte].into() });
+        }
+        intake.finish_input();
+        assert_eq!(intake.secrets.iter().map(|found| &found.hash).collect::<Vec<_>>(), [&key.hash()]);
+        let moments = intake.draft.take().and_then(Draft::seal).unwrap().unpack().unwrap();
+        let typed: Vec<u8> =
+            moments.into_iter().flat_map(|moment| if let What::Input(bytes) = moment.what { bytes } else { Vec::new() }).collect();
+        assert_eq!(String::from_utf8(typed).unwrap(), format!("use {}\rx", "*".repeat(key.expose().len())));
     }
 }
