@@ -14,6 +14,8 @@ pub const AGENTS_MAX: u32 = 20;
 /// Agents on one project, where the workspace does not say otherwise (REST contract §4.7).
 pub const AGENTS_PER_PROJECT_MAX: u32 = 10;
 
+/// Where `settings.agent` keeps how terminals are recorded.
+pub const RECORDING: &str = "recording";
 /// How long a terminal's recording is kept, in days, where the workspace does not say otherwise.
 pub const RECORDING_DAYS: u32 = 30;
 /// What a workspace's recordings may take, in megabytes, where it does not say otherwise.

@@ -86,6 +86,28 @@ impl Default for RecordingSettings {
     }
 }
 
+/// What is to change of how terminals are recorded; what is absent stays.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"keepDays": 30, "maxMegabytes": 1024}))]
+pub struct UpdateRecordingSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// The operator may allow less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 1, max = 3650, message = "must be a whole number from 1 to 3650"))]
+    #[schema(minimum = 1, maximum = 3650)]
+    pub keep_days: Option<u32>,
+    /// What all recordings may take together; the oldest go first. The operator may allow less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 1, max = 1_000_000, message = "must be a whole number from 1 to 1000000"))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max_megabytes: Option<u32>,
+    /// Whether what people type is recorded, too; never while a login is required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<bool>,
+}
+
 /// When agents work by themselves.
 #[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -182,6 +204,7 @@ macro_rules! agent_settings {
         }))]
         pub struct AgentSettings {
             $($(#[doc = $doc])* pub $name: $type,)+
+            pub recording: RecordingSettings,
             #[schema(required)]
             pub runtime_endpoint: Option<String>,
             #[schema(required)]
@@ -202,6 +225,9 @@ macro_rules! agent_settings {
                 $(#[$rule])*
                 pub $name: Option<$type>,
             )+
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[validate(nested)]
+            pub recording: Option<UpdateRecordingSettings>,
             /// Base URL of the workspace's own runtime: the configured one, or on one of the origins that the operator allows.
             #[serde(skip_serializing_if = "Option::is_none")]
             #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
@@ -229,6 +255,7 @@ macro_rules! agent_settings {
                 let text = |name: &str| agent.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
                 Self {
                     $($name: read(&agent, stringify!($name)).unwrap_or_else(|| $default),)+
+                    recording: read(&agent, "recording").unwrap_or_default(),
                     runtime_endpoint: text("runtimeEndpoint"),
                     default_region: text("defaultRegion"),
                     runtime_api_key_set: agent.contains_key(RUNTIME_KEY_SEALED) || agent.contains_key(settings::RUNTIME_KEY),
@@ -269,7 +296,6 @@ agent_settings! {
     terminal_writers: TerminalWriters = TerminalWriters::default(),;
     policy: AgentPolicy = AgentPolicy::default(), #[validate(nested)];
     autonomy_schedule: AutonomySchedule = AutonomySchedule::default(), #[validate(nested)];
-    recording: RecordingSettings = RecordingSettings::default(), #[validate(nested)];
     space_overrides: Map<String, Value> = Map::new(), #[validate(custom(function = small_object))];
 }
 
