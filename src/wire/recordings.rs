@@ -288,6 +288,10 @@ impl Cast {
             CastVersion::Three => json!({"version": 3, "term": {"cols": size.cols(), "rows": size.rows(), "type": "xterm-256color"}}),
         };
         head["timestamp"] = json!(start.timestamp());
+        if self.version == CastVersion::Three {
+            // Players pass over what they do not know; ours finds moments by their times.
+            head["startedAt"] = json!(Timestamp(start));
+        }
         if let Some(title) = &self.title {
             head["title"] = json!(title);
         }
@@ -373,7 +377,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                json!({"version": 3, "term": {"cols": 80, "rows": 24, "type": "xterm-256color"}, "timestamp": 1_900_000_000, "title": "Scout"}),
+                json!({"version": 3, "term": {"cols": 80, "rows": 24, "type": "xterm-256color"}, "timestamp": 1_900_000_000,
+                       "startedAt": "2030-03-17T17:46:40.250Z", "title": "Scout"}),
                 json!([0.0, "o", "a"]),
                 json!([1.5, "o", "\u{1f600}\u{fffd}b"]),
                 json!([0.0, "r", "100x30"]),

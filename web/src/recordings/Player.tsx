@@ -10,7 +10,7 @@ import { type Cast, readCast } from './cast';
 import { openPlayback, type Playback, type PlaybackState } from './playback';
 
 /** Output beyond this many bytes is not played in a page, which would have to hold all of it. */
-const PLAYED_BYTES_MAX = 64_000_000;
+const PLAYED_BYTES_MAX = 16_000_000;
 
 /** Markers that are drawn below the seek bar at the most; more would be a smear. */
 const MARKERS_MAX = 40;
@@ -47,13 +47,16 @@ function LoadedPlayer({ sessionId, from }: Props) {
   const cast = useMemo(() => (text.data === undefined ? undefined : readCast(text.data)), [text.data]);
   if (text.error) return <ErrorNote error={text.error} onRetry={() => void text.refetch()} />;
   if (!cast) return <Loading what="recording" />;
-  const start = from ? new Date(from).getTime() - cast.timestamp * 1000 : 0;
+  // Both times are cut to milliseconds; one more has the moment itself shown.
+  const start = from ? new Date(from).getTime() - cast.startedAt + 1 : 0;
   return <Screen cast={cast} start={start} />;
 }
 
 function Screen({ cast, start }: { cast: Cast; start: number }) {
   const screen = useRef<HTMLDivElement>(null);
   const playback = useRef<Playback>(null);
+  /** Where the slider is while it is dragged. */
+  const [dragged, setDragged] = useState<number | null>(null);
   const [state, setState] = useState<PlaybackState>({ at: 0, playing: false, speed: 1, skipsPauses: true });
 
   useEffect(() => {
@@ -85,14 +88,19 @@ function Screen({ cast, start }: { cast: Cast; start: number }) {
       </div>
       <Stack gap="xs" px="md" py="sm">
         <Slider
-          aria-label="Position"
+          thumbLabel="Position"
+          thumbValueText={`${clock(dragged ?? state.at)} of ${clock(cast.durationMs)}`}
           min={0}
           max={Math.max(cast.durationMs, 1)}
           step={1}
-          value={state.at}
+          value={dragged ?? state.at}
           label={clock}
           marks={marks.map(({ at }) => ({ value: at }))}
-          onChange={(at) => playback.current?.seek(at)}
+          onChange={setDragged}
+          onChangeEnd={(at) => {
+            playback.current?.seek(at);
+            setDragged(null);
+          }}
         />
         <Group justify="space-between" gap="sm">
           <Group gap="sm">

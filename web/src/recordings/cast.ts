@@ -8,18 +8,22 @@ export type CastEvent =
 export type Cast = {
   cols: number;
   rows: number;
-  /** When it starts, in seconds since 1970. */
-  timestamp: number;
+  /** When it starts, in milliseconds since 1970. */
+  startedAt: number;
   events: CastEvent[];
   markers: { at: number; text: string }[];
   durationMs: number;
 };
 
+type Head = { term: { cols: number; rows: number }; timestamp: number; startedAt?: string };
+
 /** Reads an asciicast. Lines that cannot be read are left out: the end of a download may be missing. */
 export function readCast(text: string): Cast {
   const [head, ...lines] = text.split('\n');
-  const { term, timestamp } = JSON.parse(head ?? '') as { term: { cols: number; rows: number }; timestamp: number };
-  const cast: Cast = { cols: term.cols, rows: term.rows, timestamp, events: [], markers: [], durationMs: 0 };
+  const { term, timestamp, startedAt: exactly } = JSON.parse(head ?? '') as Head;
+  // The format's own time is in whole seconds.
+  const startedAt = exactly ? new Date(exactly).getTime() : timestamp * 1000;
+  const cast: Cast = { cols: term.cols, rows: term.rows, startedAt, events: [], markers: [], durationMs: 0 };
   let at = 0;
   for (const line of lines) {
     const event = readLine(line);
