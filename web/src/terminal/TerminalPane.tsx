@@ -16,6 +16,10 @@ declare global {
   }
 }
 
+/** What is said in place of the session's status where the page has no part in it. */
+const RECONNECTING = { label: 'Reconnecting', color: 'blue' };
+const DETACHED = { label: 'Not attached', color: 'gray' };
+
 const STATUS: Record<SessionStatus, { label: string; color: string }> = {
   pending: { label: 'Pending', color: 'gray' },
   connecting: { label: 'Connecting', color: 'blue' },
@@ -118,7 +122,7 @@ export function TerminalPane({ sessionId, share, fills = false, actions }: Props
 
   const ended = state.status === 'terminated';
   const reconnecting = !ended && !state.attached && !state.stopped && state.status !== 'connecting';
-  const shown = reconnecting ? { label: 'Reconnecting', color: 'blue' } : STATUS[state.status];
+  const shown = !ended && state.stopped ? DETACHED : reconnecting ? RECONNECTING : STATUS[state.status];
   const login = state.login;
   const address = login?.url ? webAddress(login.url) : null;
 
@@ -175,7 +179,12 @@ export function TerminalPane({ sessionId, share, fills = false, actions }: Props
           Nothing typed here reaches the agent any more. The last output stays below until you leave this page.
         </Alert>
       )}
-      {!ended && state.stopped && (
+      {state.shareEnded && (
+        <Alert color="gray" radius={0} role="alert">
+          This link has ended or was revoked; ask whoever sent it.
+        </Alert>
+      )}
+      {!ended && state.stopped && !state.shareEnded && (
         <Group px="md" pb="xs">
           <Text size="sm">This terminal is no longer attached.</Text>
           <Button size="xs" variant="light" onClick={() => link?.retry()}>
@@ -183,7 +192,7 @@ export function TerminalPane({ sessionId, share, fills = false, actions }: Props
           </Button>
         </Group>
       )}
-      <div className="terminal-frame">
+      <div className="terminal-frame" hidden={state.shareEnded}>
         <div
           ref={screen}
           className="terminal-screen"
@@ -193,7 +202,7 @@ export function TerminalPane({ sessionId, share, fills = false, actions }: Props
           role="group"
         />
       </div>
-      <Text id={wayOut} size="xs" c="dimmed" px="md" py={4}>
+      <Text id={wayOut} size="xs" c="dimmed" px="md" py={4} hidden={state.shareEnded}>
         Ctrl+Shift+Escape leaves the terminal, Ctrl+Shift+C copies and Ctrl+Shift+V pastes.
       </Text>
     </Paper>

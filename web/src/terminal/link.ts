@@ -15,6 +15,8 @@ export type LinkState = {
   attached: boolean;
   /** The service refused or dropped this viewer; only the person can ask again. */
   stopped: boolean;
+  /** The share by which the viewer comes is not good any more: asking again changes nothing. */
+  shareEnded: boolean;
   /** What the person may do here. */
   canWrite: boolean;
   canTerminate: boolean;
@@ -41,6 +43,7 @@ export const UNLINKED: LinkState = {
   status: 'connecting',
   attached: false,
   stopped: false,
+  shareEnded: false,
   canWrite: false,
   canTerminate: false,
   viewers: [],
@@ -158,7 +161,7 @@ export function openTerminalLink(
     if (!binary) position = undefined;
     const { status, canWrite, canTerminate = false, viewerId, agentId, cols, rows } = session;
     const here = { status, canWrite, canTerminate, viewerId, agentId, size: { cols, rows } };
-    update({ ...here, attached: true, stopped: false, login: undefined, problem: undefined });
+    update({ ...here, attached: true, stopped: false, shareEnded: false, login: undefined, problem: undefined });
   });
   socket.on('clear', () => {
     if (!binary) term.write(RESET);
@@ -190,6 +193,7 @@ export function openTerminalLink(
   socket.on('detached', () => update({ ...left, stopped: true }));
   socket.on('error', (error: { message?: string; code?: string }) => {
     if (error.code === 'SESSION_TERMINATED') update({ status: 'terminated' });
+    else if (share && error.code === 'SESSION_NOT_FOUND') update({ ...left, stopped: true, shareEnded: true, problem: undefined });
     else update({ problem: error.message ?? 'The terminal reported an error.', stopped: !state.attached });
   });
   socket.on('disconnect', () => update({ ...left, stopped: !socket.active }));
