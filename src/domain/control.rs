@@ -18,7 +18,7 @@ use crate::{
     storage::{self, StorageError, Tx},
 };
 
-pub use crate::runtime::control::{Awaited, ControlError, HOLDER_AWAITED, Pass, Room, Seat, Silenced};
+pub use crate::runtime::control::{Awaited, Changing, ControlError, HOLDER_AWAITED, Pass, Room, Seat, Silenced};
 
 /// Why control stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -39,42 +39,48 @@ impl From<TerminalError> for ControlFailure {
     }
 }
 
-/// Gives control to the viewer with this pass. Taking it from somebody else takes `force`, and being an owner, an admin or
+/// Gives control to the viewer with this pass, for good once what is returned is kept after the commit. Taking it from somebody else takes `force`, and being an owner, an admin or
 /// whoever spawned the agent.
 ///
 /// Records [`EventKind::TerminalControlTaken`], unless the same person had it.
 /// Errors: `Refused`, `Storage`.
-pub async fn take(tx: &mut Tx, person: &Person, pass: &Pass, force: bool) -> Result<(), ControlFailure> {
+pub async fn take(tx: &mut Tx, person: &Person, pass: &Pass, force: bool) -> Result<Changing, ControlFailure> {
     let (session, may_force) = locked(tx, person, pass.room()).await?;
     let now = tx.now();
+    let changing = pass.room().changing();
     let taken = pass.take(force, may_force, now)?;
     note(tx, pass.room()).await?;
     let from_user = match taken {
-        Taken::Own => return Ok(()),
+        Taken::Own => return Ok(changing),
         Taken::Free => None,
         Taken::From(user) => Some(user),
     };
-    record(tx, &session, person, EventKind::TerminalControlTaken { session_id: session.id, from_user }).await
+    record(tx, &session, person, EventKind::TerminalControlTaken { session_id: session.id, from_user }).await?;
+    Ok(changing)
 }
 
-/// Gives control from its holder, who has this pass, to another viewer who may write.
+/// Gives control from its holder, who has this pass, to another viewer who may write; as [`take`] for good.
 ///
 /// Records [`EventKind::TerminalControlHandedOver`]. Errors: `Refused`, `Storage`.
-pub async fn hand_over(tx: &mut Tx, person: &Person, pass: &Pass, to: ViewerId) -> Result<(), ControlFailure> {
+pub async fn hand_over(tx: &mut Tx, person: &Person, pass: &Pass, to: ViewerId) -> Result<Changing, ControlFailure> {
     let (session, _) = locked(tx, person, pass.room()).await?;
     let now = tx.now();
+    let changing = pass.room().changing();
     let to_user = pass.hand_over(to, now)?;
     note(tx, pass.room()).await?;
-    record(tx, &session, person, EventKind::TerminalControlHandedOver { session_id: session.id, to_user }).await
+    record(tx, &session, person, EventKind::TerminalControlHandedOver { session_id: session.id, to_user }).await?;
+    Ok(changing)
 }
 
-/// Gives control up: everybody who may write types again.
+/// Gives control up, as [`take`] for good: everybody who may write types again.
 ///
 /// Errors: `Refused`, `Storage`.
-pub async fn release(tx: &mut Tx, pass: &Pass) -> Result<(), ControlFailure> {
+pub async fn release(tx: &mut Tx, pass: &Pass) -> Result<Changing, ControlFailure> {
     storage::terminals::lock(tx.conn(), pass.room().session()).await?;
+    let changing = pass.room().changing();
     pass.release()?;
-    Ok(note(tx, pass.room()).await?)
+    note(tx, pass.room()).await?;
+    Ok(changing)
 }
 
 /// Frees a terminal whose holder did not come back.

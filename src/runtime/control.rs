@@ -76,6 +76,7 @@ pub struct Awaited {
     number: u64,
 }
 
+#[derive(Clone)]
 struct Lease {
     controller: Controller,
     /// When the holder went, if nobody with their name is here.
@@ -89,6 +90,8 @@ struct State {
     lease: Option<Lease>,
     /// Counts the times that a holder went, so that only the latest wait ends control.
     waits: u64,
+    /// Counts the times that control was taken, handed over or given up.
+    turns: u64,
     ended: bool,
 }
 
@@ -196,6 +199,33 @@ impl Room {
         freed
     }
 
+    /// Begins a change of control, which is taken back unless it is kept.
+    #[must_use]
+    pub fn changing(self: &Arc<Self>) -> Changing {
+        let state = self.lock();
+        Changing { room: Arc::clone(self), before: state.lease.clone(), turns: state.turns, kept: false }
+    }
+
+    /// Gives control back to whoever had it, if there was but one turn since.
+    fn undo(&self, before: Option<Lease>, turns: u64) {
+        let mut state = self.lock();
+        if state.ended || state.turns != turns + 1 {
+            return;
+        }
+        state.lease = before;
+        let State { present, lease, waits, .. } = &mut *state;
+        if let Some(Lease { controller, gone_at }) = lease
+            && let Some(holder) = controller.viewer
+            && !present.iter().any(|watcher| watcher.id == holder && watcher.can_write)
+        {
+            (controller.viewer, *gone_at) = (None, Some(Instant::now()));
+            *waits += 1;
+        }
+        self.settle(&state);
+        drop(state);
+        self.changed.send_replace(());
+    }
+
     /// See [`Pass::take`].
     fn take(&self, pass: &Pass, force: bool, may_force: bool, at: DateTime<Utc>) -> Result<Taken, ControlError> {
         let mut state = self.lock();
@@ -209,7 +239,7 @@ impl Room {
             Some(held) => (Taken::From(held.user), at),
         };
         state.lease = Some(Lease { controller: Controller { since, ..taker }, gone_at: None });
-        state.forget_wishes();
+        state.turn();
         self.settle(&state);
         drop(state);
         self.changed.send_replace(());
@@ -222,7 +252,7 @@ impl Room {
         let taker = state.taker(to, at).map_err(|_| ControlError::NoSuchViewer)?;
         let user = taker.user;
         state.lease = Some(Lease { controller: taker, gone_at: None });
-        state.forget_wishes();
+        state.turn();
         self.settle(&state);
         drop(state);
         self.changed.send_replace(());
@@ -246,7 +276,7 @@ impl Room {
         let mut state = self.lock();
         state.require_holder(pass.id)?;
         state.lease = None;
-        state.forget_wishes();
+        state.turn();
         self.settle(&state);
         drop(state);
         self.changed.send_replace(());
@@ -342,8 +372,9 @@ impl State {
         Ok(Controller { viewer: Some(viewer), user: *user, name: name.clone(), since: at })
     }
 
-    /// Whoever asked the earlier holder asks again.
-    fn forget_wishes(&mut self) {
+    /// Control has changed: whoever asked the earlier holder asks again.
+    fn turn(&mut self) {
+        self.turns += 1;
         for watcher in &mut self.present {
             watcher.wants_control = false;
         }
@@ -352,6 +383,29 @@ impl State {
     fn require_holder(&self, viewer: ViewerId) -> Result<(), ControlError> {
         let holds = self.lease.as_ref().is_some_and(|lease| lease.controller.viewer == Some(viewer));
         if holds { Ok(()) } else { Err(ControlError::NotHolder) }
+    }
+}
+
+/// A change of control that is not written down yet.
+pub struct Changing {
+    room: Arc<Room>,
+    before: Option<Lease>,
+    turns: u64,
+    kept: bool,
+}
+
+impl Changing {
+    /// Control stays as it was changed.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.room.undo(self.before.take(), self.turns);
+        }
     }
 }
 
@@ -547,6 +601,30 @@ mod tests {
         assert_eq!((ada.0.may_type(), bob.0.may_type()), (Ok(()), Err(held("Ada"))));
         assert_eq!(ada.0.release(), Ok(()));
         assert_eq!((ada.0.may_type(), bob.0.may_type(), room.controller()), (Ok(()), Ok(()), None));
+    }
+
+    #[test]
+    fn a_change_that_is_not_kept_is_taken_back() {
+        let room = room();
+        let (ada, bob) = (come(&room, "Ada", true), come(&room, "Bob", true));
+        ada.0.take(false, false, at()).unwrap();
+        let changing = room.changing();
+        bob.0.take(true, true, at()).unwrap();
+        drop(changing);
+        assert_eq!((ada.0.may_type(), bob.0.may_type()), (Ok(()), Err(held("Ada"))));
+        let changing = room.changing();
+        ada.0.hand_over(bob.0.id, at()).unwrap();
+        changing.keep();
+        assert_eq!((ada.0.may_type(), bob.0.may_type()), (Err(held("Bob")), Ok(())));
+        let changing = room.changing();
+        bob.0.release().unwrap();
+        drop(bob);
+        drop(changing);
+        assert_eq!((ada.0.may_type(), room.awaited().is_some()), (Err(held("Bob")), true), "who has gone is awaited");
+        let changing = room.changing();
+        assert_eq!(ada.0.release(), Err(ControlError::NotHolder));
+        drop(changing);
+        assert!(room.awaited().is_some());
     }
 
     #[test]

@@ -200,13 +200,14 @@ impl Place {
         let pass = self.seat.pass();
         let carried_out = async {
             let mut tx = app.begin().await?;
-            match change {
+            let changing = match change {
                 Change::Take { force } => control::take(&mut tx, person, pass, *force).await?,
                 Change::HandOver(to) => control::hand_over(&mut tx, person, pass, *to).await?,
-                Change::Ask => pass.ask()?,
+                Change::Ask => return Ok(pass.ask()?),
                 Change::Release => control::release(&mut tx, pass).await?,
-            }
+            };
             tx.commit().await?;
+            changing.keep();
             Ok::<(), ControlFailure>(())
         };
         Ok(carried_out.await?)

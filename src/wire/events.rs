@@ -390,13 +390,19 @@ fn row(entry: &Entry) -> Option<Row> {
             let payload = json!({"agent": agent, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label});
             for_admins(("agent:secret_leaked", payload.clone()), ("agent.secret_leaked", payload))
         }
+        EventKind::TerminalControlTaken { session_id, from_user } => {
+            let payload = json!({"sessionId": session_id, "controlledBy": actor, "takenFrom": from_user});
+            of_control(merged(payload, agent_of(entry)))
+        }
+        EventKind::TerminalControlHandedOver { session_id, to_user } => {
+            let payload = json!({"sessionId": session_id, "controlledBy": to_user, "handedOverBy": actor});
+            of_control(merged(payload, agent_of(entry)))
+        }
         EventKind::RunStopRequested { .. }
         | EventKind::RunStopUnconfirmed { .. }
         | EventKind::RunMessageSent { .. }
         | EventKind::RunKeysSent { .. }
         | EventKind::TerminalEnded { .. }
-        | EventKind::TerminalControlTaken { .. }
-        | EventKind::TerminalControlHandedOver { .. }
         | EventKind::TerminalShared { .. }
         | EventKind::TerminalShareRevoked { .. }
         | EventKind::RecordingDeleted { .. }
@@ -452,6 +458,11 @@ fn in_space(
 
 fn for_admins(broadcast: (&'static str, Value), agent_event: (&'static str, Value)) -> Row {
     Row { people: People::Admins, user: None, agent: false, broadcast: Some(broadcast), resource: None, agent_event: Some(agent_event) }
+}
+
+/// Somebody else controls a terminal.
+fn of_control(payload: Value) -> Row {
+    for_admins(("terminal:control", payload.clone()), ("terminal.control", payload))
 }
 
 fn for_everyone(broadcast: (&'static str, Value), agent_event: (&'static str, Value)) -> Row {
@@ -703,6 +714,16 @@ mod tests {
             (
                 EventKind::AgentsSpawned { agent_type: text(), count: 1, spawned_agents: vec![], errors: vec![] },
                 [Some("agents:spawned"), None, Some("agents.spawned")],
+                "a",
+            ),
+            (
+                EventKind::TerminalControlTaken { session_id: SessionId::generate(), from_user: None },
+                [Some("terminal:control"), None, Some("terminal.control")],
+                "a",
+            ),
+            (
+                EventKind::TerminalControlHandedOver { session_id: SessionId::generate(), to_user: UserId::generate() },
+                [Some("terminal:control"), None, Some("terminal.control")],
                 "a",
             ),
             (

@@ -1,5 +1,6 @@
 import { useEffect } from 'react';
 import { io } from 'socket.io-client';
+import { alarm } from '../notify';
 import { refreshAgents, refreshLive, refreshMe, refreshOf } from './queries';
 
 /** A burst of events (ten agents starting at once) causes one refresh. */
@@ -12,7 +13,10 @@ const CONCERNED: Record<string, string[]> = {
   invite: ['invites', 'activity'],
   key: ['own-keys', 'keys', 'activity'],
   approval: ['approvals', 'activity'],
+  terminal: ['activity'],
 };
+
+type Payload = { agent?: { id?: string; name?: string }; label?: string };
 
 /** Refreshes what an event concerns whenever the service reports one, and everything after a reconnect or a gap. */
 export function useLiveUpdates() {
@@ -30,7 +34,10 @@ export function useLiveUpdates() {
     const socket = io({ transports: ['websocket'] });
     socket.on('connect', () => void refreshLive());
     socket.on('Unauthorized', () => void refreshMe());
-    socket.onAny((event: string, payload?: { agent?: { id?: string } }) => {
+    socket.onAny((event: string, payload?: Payload) => {
+      if (event === 'agent:secret_leaked' && payload?.agent) {
+        alarm(`${payload.agent.name ?? payload.agent.id} showed a secret`, `See the agent's page about “${payload.label}”.`);
+      }
       if (event.startsWith('agent:') && payload?.agent?.id) refreshSoon(payload.agent.id);
       const concerned = CONCERNED[event.split(':', 1)[0] ?? ''];
       if (concerned) void refreshOf(concerned);

@@ -11,6 +11,7 @@ import { AgentKeys } from '../components/AgentKeys';
 import { AgentPermissions } from '../components/AgentPermissions';
 import { RunBadge, StatusBadge } from '../components/Badges';
 import { ErrorNote } from '../components/ErrorNote';
+import { KEYS_PLACE, LeakAlerts } from '../components/LeakAlerts';
 import { LiveTerminal } from '../components/LiveTerminal';
 import { Loading } from '../components/Loading';
 import { Section } from '../components/Section';
@@ -50,6 +51,7 @@ export function AgentPage() {
         </Group>
         {isAdmin && <AgentActions agent={agent} onAsk={setQuestion} />}
       </Group>
+      {isAdmin && <LeakAlerts agent={agent} />}
       {agent.description && <Text size="sm">{agent.description}</Text>}
       {!isAdmin && <Alert color="gray">Owners and admins can stop or revoke this agent.</Alert>}
       <Tabs defaultValue="terminal">
@@ -69,7 +71,11 @@ export function AgentPage() {
           <Stack>
             <AgentDetails agent={agent} />
             <AgentPermissions agent={agent} />
-            {isAdmin && <AgentKeys agent={agent} />}
+            {isAdmin && (
+              <Box id={KEYS_PLACE}>
+                <AgentKeys agent={agent} />
+              </Box>
+            )}
             <AgentAssignments agent={agent} />
           </Stack>
         </Grid.Col>
