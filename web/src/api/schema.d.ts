@@ -269,7 +269,7 @@ export interface paths {
          * @description Server-sent events: `id` is a position to go on from, `event` the type and `data` the same JSON that sockets get.
          *     After a break send the last position as `Last-Event-ID` or `cursor`. Where it is older than 24 hours, or the reader
          *     is too slow, `event: gap` with the newest position says that events are missing: ask for what they changed. A person
-         *     and a key may have 20 streams each; a stream ends with the credential.
+         *     with all their keys, and an agent, may have 20 streams; a stream ends with the credential.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -1357,7 +1357,8 @@ export interface paths {
         };
         /**
          * Search an agent's recordings.
-         * @description In all its sessions, newest first. One request searches for two seconds at the most; `nextCursor` goes on.
+         * @description In all its sessions, newest first. One request searches for two seconds at the most; `nextCursor` goes on. Of one person one
+         *     search goes on at a time, and few of all.
          */
         get: operations["searchAgentRecordings"];
         put?: never;
@@ -6205,7 +6206,7 @@ export interface components {
             hostingMode?: components["schemas"]["HostingMode"] | null;
             parallax?: components["schemas"]["UpdateParallaxSettings"] | null;
             policy?: components["schemas"]["AgentPolicy"] | null;
-            recording?: components["schemas"]["RecordingSettings"] | null;
+            recording?: components["schemas"]["UpdateRecordingSettings"] | null;
             /** @description Kept encrypted and never shown again; an empty text takes it away. */
             runtimeApiKey?: string | null;
             runtimeAuthType?: components["schemas"]["RuntimeAuthType"] | null;
@@ -6235,6 +6236,28 @@ export interface components {
             /** Format: int32 */
             maxAgentsPerProject?: number | null;
             sendKeyToControlPlane?: boolean | null;
+        };
+        /**
+         * @description What is to change of how terminals are recorded; what is absent stays.
+         * @example {
+         *       "keepDays": 30,
+         *       "maxMegabytes": 1024
+         *     }
+         */
+        UpdateRecordingSettings: {
+            enabled?: boolean | null;
+            /** @description Whether what people type is recorded, too; never while a login is required. */
+            input?: boolean | null;
+            /**
+             * Format: int32
+             * @description The operator may allow less.
+             */
+            keepDays?: number | null;
+            /**
+             * Format: int32
+             * @description What all recordings may take together; the oldest go first. The operator may allow less.
+             */
+            maxMegabytes?: number | null;
         };
         /**
          * @description Body that changes a runtime; what is absent stays. It has no `Debug`, since it holds the token.
@@ -7746,7 +7769,7 @@ export interface operations {
                 /** @description Only events of this agent. */
                 agentId?: components["schemas"]["AgentId"];
                 /**
-                 * @description Only events of these types, with commas between them; at most 64.
+                 * @description Only events of these types, with commas between them; 1 to 64.
                  * @example agent.status_changed,agent.error
                  */
                 eventTypes?: string;
