@@ -13,7 +13,7 @@ use crate::{
     model::{
         actor::Admin,
         event::{AgentBrief, Event, EventKind},
-        ids::{AgentId, SessionId, UserId, WorkspaceId},
+        ids::{AgentId, SessionId, WorkspaceId},
         leak::Found,
         recording::{Mark, Moment, PIECE_BYTES, Piece, Recording, UnreadablePiece, What},
         settings::{RecordingBounds, RecordingRules},
@@ -192,27 +192,26 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whose sessions it is about, if not everybody's; `None` where it is about none at all.
-    fn spawned_by(&self) -> Option<Option<UserId>> {
-        match self.readable {
-            Readable::All => Some(None),
-            Readable::SpawnedBy(user) => Some(Some(user)),
-            Readable::None => None,
-        }
-    }
-
     async fn newest(
         &self,
         conn: &mut Conn,
         before: Option<(DateTime<Utc>, SessionId)>,
         limit: i64,
     ) -> Result<Vec<Recording>, StorageError> {
-        let Some(spawned_by) = self.spawned_by() else { return Ok(Vec::new()) };
+        let spawned_by = match self.readable {
+            Readable::All => None,
+            Readable::SpawnedBy(user) => Some(user),
+            Readable::None => return Ok(Vec::new()),
+        };
         storage::recordings::of_agent(conn, self.workspace, &self.agent, spawned_by, before, limit).await
     }
 
     async fn one(&self, conn: &mut Conn, session: SessionId) -> Result<Option<Recording>, StorageError> {
-        let Some(spawned_by) = self.spawned_by() else { return Ok(None) };
+        let spawned_by = match self.readable {
+            Readable::All => None,
+            Readable::SpawnedBy(user) => Some(user),
+            Readable::None => return Ok(None),
+        };
         storage::recordings::one_of_agent(conn, self.workspace, &self.agent, spawned_by, session).await
     }
 }
