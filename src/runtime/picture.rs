@@ -28,9 +28,6 @@ pub(super) const FEED_BYTES: u64 = 64 * 1024;
 const FEED_EVERY: Duration = Duration::from_millis(30);
 /// A model that nobody needed for this long is parked.
 const QUIET: Duration = Duration::from_secs(5);
-/// A screen that is drawn by at most this many bytes is parked as soon as it was drawn: to take it up again costs a tenth
-/// of a millisecond, and the model of a screen takes some 80 KiB for as long as it is there.
-const PARKED_AT_ONCE_BYTES: usize = 4 * 1024;
 /// Answers to queries in one second: a program asks a dozen questions when it starts, and one that asks without end is
 /// not typed full.
 const ANSWERS_PER_SECOND: u32 = 50;
@@ -68,9 +65,6 @@ impl Terminal {
         }
         self.catch_up(&mut picture, end);
         let drawn = picture.draw();
-        if drawn.drawing.len() <= PARKED_AT_ONCE_BYTES {
-            picture.park_as(drawn.drawing.clone());
-        }
         drop(picture);
         // What is kept for the next viewer is let go of later, and a model that is still there parked.
         self.behind.notify_one();
@@ -337,16 +331,12 @@ impl Picture {
             && !self.stays
         {
             match screen.whole_snapshot() {
-                Some(drawing) => self.park_as(drawing.into_boxed_slice().into()),
+                Some(drawing) => {
+                    let (drawing, pending) = (drawing.into_boxed_slice().into(), screen.pending().to_vec());
+                    self.model = Model::Parked { drawing, pending };
+                }
                 None => self.stays = true,
             }
-        }
-    }
-
-    /// Keeps what has just been drawn in place of the model.
-    pub(super) fn park_as(&mut self, drawing: Bytes) {
-        if let Model::Live(screen) = &self.model {
-            self.model = Model::Parked { drawing, pending: screen.pending().to_vec() };
         }
     }
 
