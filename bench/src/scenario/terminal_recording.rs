@@ -35,10 +35,8 @@ pub(super) async fn measure(service: &Path, plan: &Plan) -> Result<Report> {
     let mut figures = Vec::new();
     let mut last = None;
     for recorded in [false, true] {
-        let terminals = match recorded {
-            true => Terminals::start(service, 1 + CHATTY).await?,
-            false => Terminals::start_unrecorded(service, 1 + CHATTY).await?,
-        };
+        let terminals =
+            if recorded { Terminals::start(service, 1 + CHATTY).await? } else { Terminals::start_unrecorded(service, 1 + CHATTY).await? };
         let (mut floods, mut chats) = (Vec::new(), Vec::new());
         let mut behind = Behind { recorded, position: 0, lost: 0 };
         for run in 0..=plan.runs {
