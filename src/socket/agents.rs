@@ -103,7 +103,9 @@ impl Inlet {
     fn take(&self, socket: &SocketRef, command: Command, refuse: impl FnOnce() -> Result<(), SendError>) {
         if self.commands.try_send(command).is_ok() {
             // Never below none.
-            let _ = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refused| refused.checked_sub(1));
+            if self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refused| refused.checked_sub(1)).is_err() {
+                tracing::trace!("nothing was refused");
+            }
             return;
         }
         let refused = self.refused.fetch_add(1, Ordering::Relaxed);

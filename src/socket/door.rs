@@ -63,14 +63,12 @@ pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -
         tracing::warn!(?host, "a page asked for sockets under a name that is not ours: if it is, set APP_URL");
         return (StatusCode::FORBIDDEN, "the service has another name").into_response();
     }
-    match door.room(&request) {
-        // The connection keeps it for as long as it is open.
-        Ok(room) => drop(request.extensions_mut().insert(Arc::new(room))),
-        Err(Full) => {
-            let later = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
-            return (StatusCode::TOO_MANY_REQUESTS, later, "too many sockets are open from this address").into_response();
-        }
-    }
+    let Ok(room) = door.room(&request) else {
+        let later = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
+        return (StatusCode::TOO_MANY_REQUESTS, later, "too many sockets are open from this address").into_response();
+    };
+    // The connection keeps it for as long as it is open.
+    request.extensions_mut().insert(Arc::new(room));
     next.run(request).await
 }
 

@@ -167,6 +167,7 @@ pub fn publish(seq: i64, entry: &Entry) -> Option<Published> {
 }
 
 /// An event's kind without what its agent's terminal shows; `None` where everybody may know that.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three kinds show something of a terminal")]
 fn bare(kind: &EventKind) -> Option<EventKind> {
     let (agent, everybody) = match kind {
         EventKind::RunLoginRequired { agent, viewers, .. }

@@ -926,7 +926,7 @@ mod tests {
             .into_iter()
             .flat_map(|moment| match moment.what {
                 What::Input(bytes) => bytes,
-                _ => Vec::new(),
+                What::Output(_) | What::Resized(_) | What::Gap(_) | What::Marker(_) => Vec::new(),
             })
             .collect();
         assert_eq!(String::from_utf8(typed).unwrap(), format!("use {}\rx", "*".repeat(key.expose().len())));
