@@ -20,7 +20,7 @@ const STAY_MS_MAX = 150;
 class Viewer extends Recorder {
   /** The number that must come next on this screen, if any has come. */
   next;
-  /** Digits at the end of what came, which may go on. */
+  /** A number at the end of what came, which may go on. */
   #carry = '';
   /** Times that the viewer was attached or the session became active, with a number after it. */
   rounds = 0;
@@ -47,9 +47,12 @@ class Viewer extends Recorder {
   }
 
   #take(payload) {
-    const text = this.#carry + payload;
-    this.#carry = text.match(/(END )?\d*$/)[0];
-    for (const [, end, digits] of text.slice(0, text.length - this.#carry.length).matchAll(/(END )?(?<!\d)(\d{8})(?!\d)/g)) {
+    const all = this.#carry + payload;
+    this.#carry = all.match(/(END )?(\d|\x1b\[\d+b)*(\x1b(\[\d*)?)?$/)[0];
+    // A screen is drawn with a character that is repeated (REP).
+    const repeated = (_, char, times) => char.repeat(Number(times) + 1);
+    const text = all.slice(0, all.length - this.#carry.length).replace(/(.)\x1b\[(\d+)b/g, repeated);
+    for (const [, end, digits] of text.matchAll(/(END )?(?<!\d)(\d{8})(?!\d)/g)) {
       const number = Number(digits);
       if (end) {
         this.end = number;
