@@ -3,11 +3,11 @@
 //! A tape holds a position and nothing else. Times and turning points are in the terminal's journal, which is
 //! bounded: a recorder that comes late for them finds coarser times, and loses only what the ring lost.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::pty::Terminal;
 use crate::model::terminal::Size;
@@ -174,13 +174,15 @@ impl Tape {
         }
     }
 
-    /// Waits until something happens that [`Self::take`] has not told.
-    pub async fn changed(&mut self) {
+    /// Waits until something happens that [`Self::take`] has not told, and then for more of it: for up to `bytes` of output,
+    /// and at most this long.
+    pub async fn gathered(&mut self, bytes: usize, within: Duration) {
         if self.is_over() {
             return;
         }
         // Fails only when the terminal is gone, and we hold it.
         drop(self.changed.changed().await);
+        self.terminal.until_printed(self.position + bytes as u64, Instant::now() + within).await;
     }
 
     /// Whether all was taken and nothing more will come.
@@ -235,11 +237,11 @@ mod tests {
         assert!(*at - *began >= TimeDelta::seconds(3));
         assert_eq!((tape.take(1024), tape.is_over(), tape.position()), (vec![], false, 11));
         line.output(20, Bytes::from_static(b"later"));
-        tape.changed().await;
+        tape.gathered(1, Duration::ZERO).await;
         let events = tape.take(1024);
         assert!(matches!(events[..], [TapeEvent::Gap { from: 11, to: 20, .. }, TapeEvent::Output { offset: 20, .. }]), "{events:?}");
         terminal.finish();
-        tape.changed().await;
+        tape.gathered(1, Duration::ZERO).await;
         assert!(tape.is_over());
     }
 

@@ -48,6 +48,8 @@ const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ALL_TAKEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that are taken off a tape at once, an eighth of what it holds.
 const TAKE_BYTES: usize = 64 * 1024;
+/// For so long more is waited for, where it is not that much.
+const TAKE_AFTER: Duration = Duration::from_millis(5);
 /// Bytes that are packed at once. What is less than the other is packed where it is: a change of threads would take longer.
 const PACK_BYTES: usize = PIECE_BYTES;
 const PACK_HERE_BYTES: usize = 4 * 1024;
@@ -534,7 +536,7 @@ async fn follow(
                 taken.load(tape);
                 return (Interrupted::Shutdown, pack(shared, tape, taken, packer, usize::MAX).await);
             }
-            () = tape.changed(), if taken.room() > 0 && !tape.is_over() => {}
+            () = tape.gathered(TAKE_BYTES, TAKE_AFTER), if taken.room() > 0 && !tape.is_over() => {}
             _ = changed.changed() => {}
             () = is_due => {}
         }
@@ -567,7 +569,7 @@ async fn pack(shared: &Shared, tape: &mut Tape, taken: &mut Taken, mut packer: B
                     // The service ends, and this task with it.
                     Err(Err(_)) => std::future::pending().await,
                 },
-                () = tape.changed(), if taken.room() > 0 && !tape.is_over() => taken.load(tape),
+                () = tape.gathered(TAKE_BYTES, TAKE_AFTER), if taken.room() > 0 && !tape.is_over() => taken.load(tape),
             }
         };
     }
