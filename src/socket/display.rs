@@ -308,7 +308,9 @@ impl Room {
 
 /// Bytes that a text takes in JSON at least: what must be escaped takes another.
 fn in_json(text: &str) -> usize {
-    text.len() + text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')).count()
+    let escaped = |byte: &u8| u8::from(*byte < b' ') + u8::from(matches!(byte, b'"' | b'\\'));
+    // So few at a time that a byte counts them, which is far faster.
+    text.len() + text.as_bytes().chunks(255).map(|few| usize::from(few.iter().map(escaped).sum::<u8>())).sum::<usize>()
 }
 
 /// How many bytes, at most `max`, are whole characters, as far as they are ones.
