@@ -167,6 +167,15 @@ impl Room {
         state.lease.as_ref().map(|lease| lease.controller.clone())
     }
 
+    /// Whether what a person who may write sends beside any viewer, such as a message to the agent, may go to the terminal:
+    /// it may while nobody else controls it.
+    pub fn may_send(&self, user: UserId) -> Result<(), Silenced> {
+        match self.controller() {
+            Some(controller) if controller.user != user => Err(Silenced::Held { by: controller.name }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     #[must_use]
     pub fn watchers(&self) -> Watchers {
         let state = self.lock();
