@@ -35,7 +35,8 @@ use crate::{
 
 /// List agents.
 ///
-/// Newest first. Members see less than owners and admins: no metadata, endpoint or reasons.
+/// Newest first. Members see less than owners and admins: no metadata, endpoint or reasons. Who may not watch an agent's
+/// terminal sees nothing of how it is logged in or what went wrong.
 #[utoipa::path(get, path = "/api/parallax-agents", operation_id = "listAgents", tag = "agents", params(AgentQuery),
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Agent>>), PersonErrors))]
 pub(super) async fn list(

@@ -558,7 +558,8 @@ async fn an_error_that_ends_nothing_is_told_and_put_on_record(pool: PgPool) {
     assert_eq!(over["agent"]["status"], "failed");
     let noted = world.activities("agent_error", Some(&id)).await;
     assert!((1..=3).contains(&noted) && noted == world.events("run.troubled").await, "{noted}");
-    let feed = owner.get(&format!("/parallax-agents/{id}/activity?type=agent_error")).await.expect(StatusCode::OK)["data"][0].clone();
+    let feed = owner.get(&format!("/parallax-agents/{id}/activity?type=agent_error")).await.expect(StatusCode::OK)["data"].clone();
+    let feed = feed.as_array().unwrap().last().unwrap();
     assert_eq!((&feed["id"], &feed["metadata"]["error"]), (&told["eventId"], &json!("hiccup")));
     assert_eq!(world.events("run.failed").await, 1);
     world.end().await;
