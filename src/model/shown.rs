@@ -15,11 +15,10 @@ use super::{
 const FAILED: &str = "the agent failed";
 /// As [`FAILED`], of an agent that goes on.
 const IN_TROUBLE: &str = "the agent reports an error";
-/// Metadata of the activity feed that are from a terminal; see [`EventKind::activity`].
-const ACTIVITY_FIELDS: [&str; 8] = ["loginUrl", "url", "instructions", "loginInstructions", "deviceCode", "verified", "prompt", "error"];
-/// Types of activity whose metadata may have such fields. Others have fields of these names that are from no terminal, such
-/// as the error of a tool call.
-const ACTIVITY_TYPES: [&str; 5] = ["spawn_requires_login", "spawn_failed", "agent_error", "login_required", "agent_failed"];
+/// Types of activity whose metadata are from a terminal, and which of them are; see [`EventKind::activity`]. Other types have
+/// fields of these names that are from none, such as the error of a tool call.
+const ACTIVITY_TYPES: [&str; 3] = ["spawn_requires_login", "spawn_failed", "agent_error"];
+const ACTIVITY_FIELDS: [&str; 4] = ["loginUrl", "instructions", "verified", "error"];
 
 /// An event's kind without what its agent's terminal shows; `None` where everybody may know that.
 #[must_use]
