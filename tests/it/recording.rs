@@ -180,8 +180,15 @@ async fn a_flood_at_full_speed_is_recorded_without_a_gap(pool: PgPool) {
 
     run(&owner, &id, &format!("stty -echo -opost; cat {}/lines; echo do''ne", folder.path().display())).await;
 
-    let recorded = async { while !contains(&tail(&pool, session).await, b"done") {} };
+    let shown = i64::try_from(lines.len()).unwrap();
+    let recorded = async {
+        let end = "SELECT end_offset FROM terminal_recordings WHERE session_id = $1";
+        while sqlx::query_scalar::<_, i64>(end).bind(session.0).fetch_one(&pool).await.unwrap() < shown {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
     tokio::time::timeout(FLOOD_WITHIN, recorded).await.expect("the recording of the flood");
+    world.until("the end", || async { contains(&tail(&pool, session).await, b"done").then_some(()) }).await;
     let all = output(&moments(&pool, session).await);
     let start = all.windows(64).position(|window| window == &lines[..64]).unwrap();
     assert_eq!(Sha256::digest(&all[start..start + lines.len()]), Sha256::digest(&lines));
