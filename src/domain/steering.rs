@@ -17,11 +17,7 @@ use crate::{
         ids::{AgentId, UserId},
         run::{Run, RunStatus},
     },
-    runtime::{
-        Controls, LiveTerminals, RuntimeError,
-        control::{Room, Silenced},
-        pty::NotConnected,
-    },
+    runtime::{Controls, LiveTerminals, RuntimeError, control::Room, pty::NotConnected},
     storage::{self, StorageError, Tx},
 };
 
@@ -88,10 +84,9 @@ impl Keyboard {
 
     /// Errors: `Held`.
     fn may_send(&self) -> Result<(), SteerError> {
-        match self.room.as_ref().map_or(Ok(()), |room| room.may_send(self.user)) {
-            Err(Silenced::Held { by }) => Err(SteerError::Held { by }),
-            // An admin may write, whatever the settings are.
-            Err(Silenced::ReadOnly) | Ok(()) => Ok(()),
+        match self.room.as_ref().and_then(|room| room.held_by_other(self.user)) {
+            Some(by) => Err(SteerError::Held { by }),
+            None => Ok(()),
         }
     }
 }

@@ -167,13 +167,10 @@ impl Room {
         state.lease.as_ref().map(|lease| lease.controller.clone())
     }
 
-    /// Whether what a person who may write sends beside any viewer, such as a message to the agent, may go to the terminal:
-    /// it may while nobody else controls it.
-    pub fn may_send(&self, user: UserId) -> Result<(), Silenced> {
-        match self.controller() {
-            Some(controller) if controller.user != user => Err(Silenced::Held { by: controller.name }),
-            Some(_) | None => Ok(()),
-        }
+    /// The name of who controls the terminal, if that is somebody else than this person.
+    #[must_use]
+    pub fn held_by_other(&self, user: UserId) -> Option<String> {
+        self.controller().filter(|controller| controller.user != user).map(|controller| controller.name)
     }
 
     #[must_use]
