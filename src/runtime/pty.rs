@@ -17,7 +17,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -207,6 +207,8 @@ pub(super) struct State {
     pub(super) input: Option<InputQueue>,
     /// What stands before this position was printed before the line was there: nobody waits for an answer.
     live_from: u64,
+    /// Somebody waits for the output to come to this position.
+    awaited: Option<u64>,
     /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
     heard_bytes: u64,
     /// The runtime closed the terminal with the word that its process ended.
@@ -236,6 +238,8 @@ pub struct Terminal {
     pub(super) asked: Notify,
     /// Wakes viewers; the value means nothing.
     changed: watch::Sender<()>,
+    /// Wakes who waits for more than any output.
+    printed: Notify,
     /// Ends the line: at once, or after the last output.
     cut: CancellationToken,
     drain: CancellationToken,
@@ -283,6 +287,7 @@ impl Terminal {
             asked: VecDeque::new(),
             input: None,
             live_from: 0,
+            awaited: None,
             heard_bytes: 0,
             exited: false,
             ending: false,
@@ -300,6 +305,7 @@ impl Terminal {
             behind: Notify::new(),
             asked: Notify::new(),
             changed: watch::Sender::new(()),
+            printed: Notify::new(),
             cut: CancellationToken::new(),
             drain: CancellationToken::new(),
         }
@@ -521,6 +527,26 @@ impl Terminal {
         self.changed.subscribe()
     }
 
+    /// Waits until the output comes to `position`, or as long as there is time for.
+    pub(super) async fn until_printed(&self, position: u64, deadline: Instant) {
+        let printed = async {
+            loop {
+                let mut printed = std::pin::pin!(self.printed.notified());
+                printed.as_mut().enable();
+                {
+                    let mut state = self.lock();
+                    if !state.open || state.ring.end() >= position {
+                        return;
+                    }
+                    state.awaited = Some(state.awaited.map_or(position, |other| other.min(position)));
+                }
+                printed.await;
+            }
+        };
+        // Time that is up is as good.
+        drop(timeout_at(deadline, printed).await);
+    }
+
     /// Lives as long as the terminal: `connecting` ends when there is nothing left to connect to.
     async fn live(&self, connecting: impl Future<Output = ()>) {
         let draining = async {
@@ -653,9 +679,11 @@ impl Line {
             let (live_from, room) = (state.live_from, ASKED_MAX - state.asked.len());
             let asked = asked.into_iter().filter(|asked| asked.position > live_from).take(room);
             state.asked.extend(asked.map(|asked| (asked, None)));
-            (state.is_behind(), !state.asked.is_empty())
+            let printed = state.awaited.take_if(|awaited| *awaited <= state.ring.end()).is_some();
+            (state.is_behind(), !state.asked.is_empty(), printed)
         });
-        if let Some((behind, asked)) = woken {
+        if let Some((behind, asked, printed)) = woken {
+            printed.then(|| self.terminal.printed.notify_waiters());
             behind.then(|| self.terminal.behind.notify_one());
             asked.then(|| self.terminal.asked.notify_one());
         }

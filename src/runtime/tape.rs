@@ -11,11 +11,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     pty::{State, Terminal},
@@ -249,6 +250,12 @@ impl Tape {
         self.position
     }
 
+    /// Where the output ends now.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.terminal.end()
+    }
+
     /// What happened since the last call, up to `max_bytes` of output. Empty when nothing did.
     pub fn take(&mut self, max_bytes: usize) -> Vec<TapeEvent> {
         self.changed.mark_unchanged();
@@ -310,13 +317,15 @@ impl Tape {
         }
     }
 
-    /// Waits until something happens that [`Self::take`] has not told.
-    pub async fn changed(&mut self) {
+    /// Waits until something happens that [`Self::take`] has not told, and then for more of it: for up to `bytes` of output,
+    /// and at most this long.
+    pub async fn gathered(&mut self, bytes: usize, within: Duration) {
         if self.is_over() {
             return;
         }
         // Fails only when the terminal is gone, and we hold it.
         drop(self.changed.changed().await);
+        self.terminal.until_printed(self.position + bytes as u64, Instant::now() + within).await;
     }
 
     /// Whether all was taken and nothing more will come.
@@ -381,11 +390,11 @@ mod tests {
         assert!(*at - *began >= TimeDelta::seconds(3));
         assert_eq!((tape.take(1024), tape.is_over(), tape.position()), (vec![], false, 11));
         line.output(20, Bytes::from_static(b"later"));
-        tape.changed().await;
+        tape.gathered(1, Duration::ZERO).await;
         let events = tape.take(1024);
         assert!(matches!(events[..], [TapeEvent::Gap { from: 11, to: 20, .. }, TapeEvent::Output { offset: 20, .. }]), "{events:?}");
         terminal.finish();
-        tape.changed().await;
+        tape.gathered(1, Duration::ZERO).await;
         assert!(tape.is_over());
     }
 

@@ -38,6 +38,9 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of pieces that may wait for the database, of one session and of all: what does not fit stays on the tape.
 const SESSION_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What is printed is gathered before it is taken: this many bytes, or for so long.
+const TAKE_BYTES: usize = 64 * 1024;
+const TAKE_AFTER: Duration = Duration::from_millis(5);
 /// Bytes that are packed at once. What is less than the other is packed where it is: a change of threads would take longer.
 const PACK_BYTES: usize = PIECE_BYTES;
 const PACK_HERE_BYTES: usize = 4 * 1024;
@@ -519,21 +522,22 @@ async fn follow(
             () = app.shutdown.cancelled() => {
                 return (Interrupted::Shutdown, pack_rest(shared, tape, packer).await);
             }
-            () = tape.changed(), if has_room && !tape.is_over() => {}
+            () = tape.gathered(TAKE_BYTES, TAKE_AFTER), if has_room && !tape.is_over() => {}
             _ = changed.changed() => {}
             () = is_due => {}
         }
     }
 }
 
-/// Packs all that is on the tape.
+/// Packs all that is on the tape now, whatever is printed meanwhile.
 async fn pack_rest(shared: &Shared, tape: &mut Tape, mut packer: Box<Packer>) -> Box<Packer> {
+    let end = tape.end();
     loop {
         let events = tape.take(PACK_BYTES);
-        if events.is_empty() {
+        packer = pack(shared, packer, events).await;
+        if tape.position() >= end {
             return packer;
         }
-        packer = pack(shared, packer, events).await;
     }
 }
 
