@@ -2,13 +2,18 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::assignments::{self, AssignmentError};
+use super::{
+    assignments::{self, AssignmentError},
+    terminals,
+};
 use crate::{
     model::{
         activity::{Activity, DailyActivity},
         actor::{Admin, Person},
         assignment::Target,
         ids::{AgentId, ProjectId},
+        shown,
+        terminal_rights::Readable,
     },
     storage::{self, Conn, StorageError, Tx},
 };
@@ -20,12 +25,13 @@ const DAILY_ROWS_MAX: i64 = 5000;
 /// Rows that one round of the purge deletes at the most, so that it holds no lock for long.
 const PURGED_AT_ONCE: i64 = 5000;
 
-/// What happened in the admin's workspace, newest first.
+/// What happened in the admin's workspace, newest first. Admins may know what every terminal shows.
 pub async fn list(conn: &mut Conn, admin: &Admin, filter: &ActivityFilter, limit: u64) -> Result<Vec<Activity>, StorageError> {
     storage::activity::list(conn, admin.workspace(), filter, limit).await
 }
 
-/// What happened on one project and its tasks, newest first, for whoever sees its space.
+/// What happened on one project and its tasks, newest first, for whoever sees its space. What a terminal showed is left out
+/// for those who may not watch it.
 ///
 /// Errors: `TargetNotFound`, `Storage`.
 pub async fn of_project(
@@ -37,7 +43,23 @@ pub async fn of_project(
 ) -> Result<Vec<Activity>, AssignmentError> {
     assignments::may_see(conn, person, Target::Project(project)).await?;
     filter.project = Some(project);
-    Ok(storage::activity::list(conn, person.workspace, &filter, limit).await?)
+    let rows = storage::activity::list(conn, person.workspace, &filter, limit).await?;
+    Ok(shown_to(conn, person, rows).await?)
+}
+
+/// The rows without what terminals showed that the person may not watch.
+async fn shown_to(conn: &mut Conn, person: &Person, rows: Vec<Activity>) -> Result<Vec<Activity>, StorageError> {
+    let readable = terminals::readable(conn, person).await?;
+    if readable == Readable::All {
+        return Ok(rows);
+    }
+    let mut agents: Vec<AgentId> = rows.iter().filter_map(|row| row.agent.clone()).collect();
+    agents.sort();
+    agents.dedup();
+    let runs = storage::runs::latest_of(conn, person.workspace, &agents).await?;
+    let spawner = |agent: &AgentId| runs.iter().find(|run| run.agent == *agent).and_then(|run| run.requested_by);
+    let may_know = |row: &Activity| readable.includes(row.agent.as_ref().and_then(spawner));
+    Ok(rows.into_iter().map(|row| if may_know(&row) { row } else { shown::activity_without(row) }).collect())
 }
 
 /// How often each thing happened on each day since `since`, newest day first, of one agent if given.

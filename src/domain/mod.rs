@@ -8,6 +8,7 @@ pub mod approvals;
 pub mod assignments;
 pub mod auth;
 pub mod control;
+pub mod credentials;
 pub mod events;
 pub mod health;
 pub mod idempotency;

@@ -25,6 +25,7 @@ pub mod runtime;
 pub mod seal;
 pub mod secret;
 pub mod settings;
+pub mod shown;
 pub mod space;
 pub mod terminal;
 pub mod terminal_control;
