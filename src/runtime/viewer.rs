@@ -338,6 +338,17 @@ mod tests {
         (all, screens)
     }
 
+    /// The pieces of output until the terminal ends.
+    async fn shown_pieces(viewer: &mut Viewer) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        while let Some(view) = viewer.next().await {
+            if let View::Output { bytes, .. } = view {
+                pieces.push(bytes);
+            }
+        }
+        pieces
+    }
+
     /// The next view, if it is output.
     async fn output(viewer: &mut Viewer) -> Bytes {
         match viewer.next().await {
@@ -373,6 +384,35 @@ mod tests {
                 seen.push_str(std::str::from_utf8(&shown(&mut early).await.0).unwrap());
                 assert_eq!(seen, text);
                 assert_eq!(String::from_utf8(shown(&mut late).await.0).unwrap(), text);
+            });
+        }
+
+        /// RT-18: whatever is no character becomes the same as where all is read at once.
+        #[test]
+        fn text_of_anything_is_the_same_however_it_comes(
+            soup in prop::collection::vec(prop_oneof![any::<u8>(), 0x80..=0xbfu8, 0xc3..=0xf4u8], 1..300),
+            chunks in prop::collection::vec(prop_oneof![1usize..5, 1usize..20_000], 1..20),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let terminal = terminal();
+                let line = terminal.line().unwrap();
+                let mut viewer = terminal.view(Start::From(0));
+                let soup: Vec<u8> = soup.into_iter().filter(|byte| !matches!(byte, 0x1b | 0x05 | 0xc2)).chain([b'.']).collect();
+                let (mut all, mut seen) = (Vec::new(), String::new());
+                for chunk in chunks {
+                    let bytes: Vec<u8> = soup.iter().copied().cycle().skip(all.len() % soup.len()).take(chunk).collect();
+                    all.extend_from_slice(&bytes);
+                    line.append(Bytes::from(bytes));
+                    while let Found::View(View::Output { bytes, .. }) = viewer.take() {
+                        seen.push_str(&Viewer::text(&bytes));
+                    }
+                }
+                terminal.finish();
+                for piece in shown_pieces(&mut viewer).await {
+                    seen.push_str(&Viewer::text(&piece));
+                }
+                assert_eq!(seen, String::from_utf8_lossy(&all));
             });
         }
 
