@@ -22,5 +22,6 @@ pub mod standing;
 pub mod steering;
 pub mod terminals;
 pub mod tool_approvals;
+pub mod tool_executions;
 pub mod webhooks;
 pub mod workspaces;
