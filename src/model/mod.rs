@@ -12,6 +12,7 @@ pub mod invite;
 pub mod key;
 pub mod limit;
 pub mod login;
+pub mod mcp_config;
 pub mod notification;
 pub mod origin;
 pub mod permission;
