@@ -498,13 +498,14 @@ impl EventKind {
             }
             Self::TerminalChanged { .. } => return None,
         };
-        let (project, task) = match self {
-            Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } | Self::TaskClaimed { assignment, .. } => {
+        let (project, task) =
+            if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } | Self::TaskClaimed { assignment, .. } = self {
                 (assignment.project_id, assignment.task_id)
-            }
-            Self::TaskDelegated { task_id, .. } | Self::TaskReceived { task_id, .. } => (None, Some(*task_id)),
-            _ => (None, None),
-        };
+            } else if let Self::TaskDelegated { task_id, .. } | Self::TaskReceived { task_id, .. } = self {
+                (None, Some(*task_id))
+            } else {
+                (None, None)
+            };
         Some(ActivityNote { activity_type: Cow::Borrowed(activity_type), description, metadata, project, task, page: None })
     }
 }
