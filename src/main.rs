@@ -51,7 +51,7 @@ enum Task {
     McpConfig {
         #[arg(value_enum)]
         client: McpClient,
-        /// Address of the service; APP_URL without it
+        /// Address of the service; the configured one without it
         #[arg(long)]
         url: Option<String>,
     },

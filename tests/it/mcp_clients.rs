@@ -13,7 +13,7 @@ use tokio::{process::Command, time::timeout};
 use crate::support::{World, node};
 
 /// How long the script of a client may take as a whole.
-const SCRIPT_DEADLINE: Duration = Duration::from_secs(120);
+const SCRIPT_DEADLINE: Duration = Duration::from_mins(2);
 
 #[sqlx::test]
 async fn the_official_typescript_client_works_until_its_agent_is_revoked(pool: PgPool) {

@@ -8,7 +8,9 @@ use crate::support::{Answer, Caller, World};
 
 /// A request of JSON-RPC.
 fn rpc(method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+    call["params"] = params;
+    call
 }
 
 fn greeting(version: &str) -> Value {

@@ -70,7 +70,9 @@ const NEEDS: &[(&[&str], &[&str])] = &[
 ];
 
 fn rpc(method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+    call["params"] = params;
+    call
 }
 
 /// The error that a tool answers with, by each door; `None` when it does not refuse for want of a permission.
