@@ -1,6 +1,8 @@
 //! The handles that every edge gets.
 
 pub mod connections;
+pub mod live_events;
+pub mod searches;
 
 use std::{
     future::Future,
@@ -18,8 +20,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::{clock::Clock, policy::Policy, token::Tokens, tool_execution::Executed},
-    runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
+    model::{clock::Clock, origin::HostNames, policy::Policy, settings::RecordingBounds, token::Tokens, tool_call::ToolCall},
+    runtime::{Controls, LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
 pub use crate::{
@@ -28,6 +30,8 @@ pub use crate::{
     storage::{StorageError, Tx, access_cache::AccessCache},
 };
 pub use connections::Connections;
+pub use live_events::LiveEvents;
+pub use searches::Searches;
 
 /// What the operator set, as far as the edges need it.
 pub struct Settings {
@@ -40,6 +44,8 @@ pub struct Settings {
     pub key_registration_token: Option<String>,
     /// Origins beside our own whose pages may use the service from a browser.
     pub cors_origins: Vec<String>,
+    /// Names under which browsers may ask for sockets; `None` where nobody knows them.
+    pub host_names: Option<HostNames>,
     /// Proxies that are believed when they say whom they speak for.
     pub trusted_proxies: Vec<IpNet>,
     pub rate_limits: Option<RateLimits>,
@@ -48,6 +54,8 @@ pub struct Settings {
     /// How long the activity feed and its daily counts are kept; `None` is for ever.
     pub activity_kept: Option<TimeDelta>,
     pub activity_daily_kept: Option<TimeDelta>,
+    /// What the operator lets recordings of terminals take.
+    pub recordings: RecordingBounds,
 }
 
 /// Cloneable access to everything that lives as long as the process.
@@ -63,13 +71,18 @@ pub struct Handles {
     pub settings: Settings,
     pub access_cache: AccessCache,
     pub connections: Arc<Connections>,
+    pub live_events: LiveEvents,
     pub runtimes: Runtimes,
     pub control_plane: Option<ControlPlane>,
+    /// Searches of recordings that go on.
+    pub searches: Arc<Searches>,
     pub terminals: LiveTerminals,
+    /// Who is at the live terminals, and who controls them.
+    pub controls: Controls,
     /// Whether a workspace was found, so that it is not looked for with every request.
     pub workspace_seen: AtomicBool,
-    /// Calls of agents on their way into the feed, which a worker writes many at once.
-    pub executions: mpsc::Sender<Executed>,
+    /// Tool calls on their way onto the record, which a worker writes many at once.
+    pub tool_calls: mpsc::Sender<ToolCall>,
     /// Wakes the worker that ends processes.
     pub wake_stopper: Notify,
     /// Wakes the worker that tells the control plane of decisions.

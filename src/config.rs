@@ -38,6 +38,10 @@ const SENSITIVE_METHODS: [&str; 8] = [
 /// Days that the activity feed is kept: a year, as auditors ask for.
 const ACTIVITY_DAYS: u16 = 365;
 
+/// Days that recordings of terminals are kept at the most, and megabytes of them per workspace.
+const RECORDING_DAYS: u16 = 90;
+const RECORDING_MEGABYTES: u32 = 10_240;
+
 /// Characters below which a shared secret could be guessed.
 const SHARED_SECRET_CHARS_MIN: usize = 16;
 
@@ -90,6 +94,19 @@ pub struct RateLimits {
     pub refused_by_credential: Quota,
     /// Tool calls with one key: thirty a second, far beyond what an agent that thinks in between makes.
     pub calls_by_key: Quota,
+    /// Connections from one address: two hundred browsers behind it, each with some requests and sockets.
+    pub connections_by_address: u32,
+    /// Socket.io connections from one address at once; a page has one and another for each terminal.
+    pub sockets_by_address: u32,
+    /// Sockets of one person at once, in all namespaces: thirty pages with a terminal each.
+    pub sockets_by_person: u32,
+    /// Sockets opened with one API key at once: an agent needs one.
+    pub sockets_by_key: u32,
+    /// Sockets attached to one terminal at once.
+    pub viewers_by_session: u32,
+    /// Events of one socket: a paste in pieces and keys that repeat fit in, and five hundred a second are ten times
+    /// what somebody does with a mouse.
+    pub events_by_socket: Quota,
 }
 
 impl RateLimits {
@@ -106,6 +123,12 @@ impl RateLimits {
         refused_by_address: Quota::new(60, 60),
         refused_by_credential: Quota::new(10, 10),
         calls_by_key: Quota::new(300, 1_800),
+        connections_by_address: 1_000,
+        sockets_by_address: 200,
+        sockets_by_person: 100,
+        sockets_by_key: 20,
+        viewers_by_session: 500,
+        events_by_socket: Quota::new(4_000, 30_000),
     };
 
     /// Every budget that many times as large.
@@ -123,6 +146,12 @@ impl RateLimits {
             refused_by_address: self.refused_by_address.times(factor),
             refused_by_credential: self.refused_by_credential.times(factor),
             calls_by_key: self.calls_by_key.times(factor),
+            connections_by_address: self.connections_by_address.saturating_mul(factor),
+            sockets_by_address: self.sockets_by_address.saturating_mul(factor),
+            sockets_by_person: self.sockets_by_person.saturating_mul(factor),
+            sockets_by_key: self.sockets_by_key.saturating_mul(factor),
+            viewers_by_session: self.viewers_by_session.saturating_mul(factor),
+            events_by_socket: self.events_by_socket.times(factor),
         }
     }
 }
@@ -191,6 +220,10 @@ pub struct Config {
     /// How long the activity feed and its daily counts are kept; `None` is for ever.
     pub activity_kept: Option<TimeDelta>,
     pub activity_daily_kept: Option<TimeDelta>,
+    /// How long recordings of terminals are kept at the most; `None`: as long as the workspace says.
+    pub recordings_kept: Option<TimeDelta>,
+    /// What the recordings of one workspace may take at the most.
+    pub recording_megabytes_max: u32,
     pub agents_per_workspace_max: u32,
     pub agent_key_prefix: String,
     pub log_level: String,
@@ -205,7 +238,7 @@ pub struct Config {
 pub struct BadSettings(pub Vec<String>);
 
 /// Names of all settings, as in `.env.example`.
-pub const SETTINGS: [&str; 51] = [
+pub const SETTINGS: [&str; 53] = [
     "DATABASE_URL",
     "DATABASE_MAX_POOL",
     "RAVEN_PG_BIN",
@@ -253,6 +286,8 @@ pub const SETTINGS: [&str; 51] = [
     "MCP_APPROVAL_METHODS",
     "ACTIVITY_RETENTION_DAYS",
     "ACTIVITY_DAILY_RETENTION_DAYS",
+    "RECORDING_KEEP_DAYS",
+    "RECORDING_MAX_MEGABYTES",
     "PARALLAX_MAX_AGENTS_PER_WORKSPACE",
     "PARALLAX_AGENT_KEY_PREFIX",
     "LOG_LEVEL",
@@ -338,6 +373,8 @@ impl Config {
             tool_approval_methods: reader.list("MCP_APPROVAL_METHODS", "names such as page.delete", method_name),
             activity_kept: reader.days("ACTIVITY_RETENTION_DAYS", ACTIVITY_DAYS),
             activity_daily_kept: reader.days("ACTIVITY_DAILY_RETENTION_DAYS", 0),
+            recordings_kept: reader.days("RECORDING_KEEP_DAYS", RECORDING_DAYS),
+            recording_megabytes_max: reader.parsed("RECORDING_MAX_MEGABYTES", RECORDING_MEGABYTES, "a whole number of megabytes"),
             agents_per_workspace_max: reader.parsed("PARALLAX_MAX_AGENTS_PER_WORKSPACE", 20, "a whole number of agents"),
             agent_key_prefix: reader.text("PARALLAX_AGENT_KEY_PREFIX").unwrap_or_else(|| "mcp_agent_".to_owned()),
             log_level: reader.text("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),

@@ -1,29 +1,33 @@
 //! Puts the service together: builds the [`App`], mounts the edges, starts the workers, drains at the end.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
+use axum::middleware;
+use http_listener::{Bounds, ByAddress};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{AccessCache, App, Handles, Settings},
+    app::{AccessCache, App, Handles, LiveEvents, Settings},
     config::Config,
     domain::{adoption, settings},
     http, mcp,
     model::{
+        address,
         clock::Clock,
+        origin::HostNames,
         policy::{ControlPlanePolicy, Policy, ToolApprovalPolicy},
         seal::Sealer,
+        settings::RecordingBounds,
         token::Tokens,
     },
-    runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
+    runtime::{Controls, LiveTerminals, Runtimes, control_plane::ControlPlane},
     socket,
     storage::{self, Tx},
     workers,
@@ -31,16 +35,22 @@ use crate::{
 
 /// Reports of all terminals' connections that may wait for the database.
 const TERMINAL_NEWS_QUEUED: usize = 1024;
-/// Calls of agents that may wait to be written; of a few kilobytes each at the most. Beyond it each is written by itself.
-const EXECUTIONS_QUEUED: usize = 4096;
+/// Tool calls that may wait to be put on record; of a few kilobytes each at the most. Beyond it each is written by itself.
+const TOOL_CALLS_QUEUED: usize = 4096;
 /// How long running work may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Connections at once, as far as this process may have files open: a page has two or three.
+const CONNECTIONS_MAX: usize = 8_192;
+/// Files that are left to the database, runtimes and the program itself.
+const OWN_FILES: usize = 256;
+/// How long a request's head may take to arrive, and an idle connection stay.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// A service that runs.
 pub struct Running {
     address: SocketAddr,
     app: App,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 /// Starts the service on `listener`, on a database whose schema is up to date.
@@ -55,10 +65,10 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let control_plane = control_plane(config)?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
-    let (executions, executed) = mpsc::channel(EXECUTIONS_QUEUED);
+    let (tool_calls, called) = mpsc::channel(TOOL_CALLS_QUEUED);
     let app = App::new(Handles {
         pool,
-        clock,
+        clock: clock.clone(),
         policy: Policy {
             agents_per_workspace_max: config.agents_per_workspace_max,
             agent_key_prefix: config.agent_key_prefix.clone(),
@@ -77,37 +87,74 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             webhook_secret: config.webhook_secret.clone(),
             key_registration_token: config.key_registration_token.clone(),
             cors_origins: config.cors_origins.clone(),
+            host_names: host_names(config),
             trusted_proxies: config.trusted_proxies.clone(),
             rate_limits: config.rate_limits.clone(),
             socket_check_every: config.socket_check_every,
             activity_kept: config.activity_kept,
             activity_daily_kept: config.activity_daily_kept,
+            recordings: RecordingBounds { kept: config.recordings_kept, megabytes_max: config.recording_megabytes_max },
         },
         access_cache: AccessCache::default(),
         connections: Arc::default(),
+        live_events: LiveEvents::default(),
         runtimes,
         control_plane,
-        terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
+        searches: Arc::default(),
+        terminals: LiveTerminals::new(terminal_news, clock, tasks.clone(), shutdown.clone()),
+        controls: Controls::default(),
         workspace_seen: AtomicBool::new(false),
-        executions,
+        tool_calls,
         wake_stopper: tokio::sync::Notify::new(),
         wake_notifier: tokio::sync::Notify::new(),
         tasks,
         shutdown,
     });
     let (sockets, io) = socket::layer(app.clone());
-    workers::start(&app, terminal_reports, executed, vec![Box::new(socket::Broadcaster(io))]);
-    let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets);
-    // Without it, small answers wait for the client's delayed acknowledgement.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let stopping = app.shutdown.clone();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).into_future());
+    workers::start(&app, terminal_reports, called, vec![Box::new(socket::Broadcaster::new(app.clone(), io))]);
+    let door = middleware::from_fn_with_state(socket::Door::new(app.clone()), socket::guard);
+    let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets).layer(door);
+    let serving = tokio::spawn(http_listener::serve(listener, router, bounds(config), app.tasks.clone(), app.shutdown.clone()));
     Ok(Running { address, app, serving })
+}
+
+/// What the listener grants. A proxy that is trusted, and programs on this host, among them proxies that nobody told us
+/// of, speak for many.
+fn bounds(config: &Config) -> Bounds {
+    let free = open_files_max().map_or(CONNECTIONS_MAX, |files| files.saturating_sub(OWN_FILES));
+    let connections = CONNECTIONS_MAX.min(free).max(OWN_FILES);
+    if connections < CONNECTIONS_MAX {
+        tracing::info!(connections, "few files may be open at once, so that many connections are");
+    }
+    let by_address = config.rate_limits.as_ref().map(|limits| {
+        let proxies = config.trusted_proxies.clone();
+        let is_many = move |peer: IpAddr| peer.is_loopback() || proxies.iter().any(|proxy| proxy.contains(&peer.to_canonical()));
+        let of_one = usize::try_from(limits.connections_by_address).unwrap_or(usize::MAX);
+        ByAddress { connections: of_one, count_as: Arc::new(move |peer| (!is_many(peer)).then(|| address::subscriber(peer))) }
+    });
+    Bounds { connections, by_address, head_within: HEAD_WITHIN }
+}
+
+/// How many files this process may have open.
+#[expect(unsafe_code, reason = "the standard library tells no limits")]
+fn open_files_max() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writes during the call.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0;
+    (!failed).then(|| usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
+/// The names under which browsers may ask for sockets. A service that others reach and that was told no address of its
+/// own cannot know how they call it.
+fn host_names(config: &Config) -> Option<HostNames> {
+    if config.app_url.is_none() && !config.host.is_loopback() {
+        return None;
+    }
+    let urls = config.app_url.iter().chain(&config.cors_origins).map(String::as_str);
+    // Where the host name chooses the workspace, workspaces have names below this one, or beside our own.
+    let beside = || config.app_url.as_deref().and_then(|url| url.split_once("://")?.1.split_once('.')).map(|(_, parent)| parent);
+    let parents = config.cloud.then(|| config.client.subdomain_host.as_deref().or_else(beside)).flatten();
+    Some(HostNames::new(urls, parents))
 }
 
 /// The control plane that is told of decisions. Without a shared secret it could not tell who tells it,
@@ -178,7 +225,8 @@ impl Running {
         &self.app
     }
 
-    /// Ends the service: takes no new work, lets the running work end, and closes what is left.
+    /// Ends the service: takes no new work, lets the running work end, and closes what is left. Sockets lose their
+    /// transport, so that their clients come back.
     pub async fn stop(self) {
         self.app.shutdown.cancel();
         self.app.tasks.close();

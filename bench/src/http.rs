@@ -42,6 +42,11 @@ impl Request {
         self.with(AUTHORIZATION, &format!("Bearer {credential}"))
     }
 
+    /// As a runtime that knows the webhook secret.
+    pub(crate) fn webhook(self, secret: &str) -> Self {
+        self.with(HeaderName::from_static("x-webhook-secret"), secret)
+    }
+
     fn with(mut self, name: HeaderName, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("tokens and keys are visible ASCII");
         self.0.headers_mut().insert(name, value);

@@ -8,6 +8,9 @@ use serde::Serialize;
 /// Clock ticks per second in `/proc/<pid>/stat`: fixed in what Linux tells programs (proc(5), `USER_HZ`).
 const TICKS_PER_SECOND: u64 = 100;
 
+/// What CPU times are counted in.
+pub(crate) const TICK: Duration = Duration::from_millis(1000 / TICKS_PER_SECOND);
+
 /// The part of `/proc/<pid>/stat` that is of use here; times in clock ticks.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
@@ -90,6 +93,12 @@ impl Memory {
         };
         Ok(Self { proportional_kib: kib("Pss:")?, private_kib: kib("Private_Clean:")? + kib("Private_Dirty:")? })
     }
+}
+
+/// Files and sockets that a process has open.
+pub(crate) fn open_files(pid: u32) -> Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| format!("{path} could not be read"))?.count())
 }
 
 /// What all processes of this machine took together, steal of a hypervisor included.

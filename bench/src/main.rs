@@ -3,6 +3,7 @@
 
 mod compare;
 mod http;
+mod latency;
 mod load;
 mod machine;
 mod program;
@@ -10,8 +11,12 @@ mod pty;
 mod report;
 mod runtime;
 mod scenario;
+mod script;
 mod socket;
 mod stage;
+mod terminals;
+mod upstream;
+mod viewer;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -93,11 +98,10 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     for scenario in chosen {
         let name = scenario.name();
         eprintln!("==> {name}");
-        let program = if scenario.is_of_runtime() { &programs.runtime } else { &programs.service };
-        if !program.is_file() {
-            bail!("{} is not there: build it with `cargo build --release`, or run `cargo xtask bench`", program.display());
+        if let Some(missing) = scenario.needs(&programs).into_iter().find(|program| !program.is_file()) {
+            bail!("{} is not there: build it with `cargo build --release`, or run `cargo xtask bench`", missing.display());
         }
-        let measured = tokio::time::timeout(DEADLINE, scenario.measure(program, &plan)).await;
+        let measured = tokio::time::timeout(DEADLINE, scenario.measure(&programs, &plan)).await;
         let report = measured.with_context(|| format!("{name} was not done after {} minutes", DEADLINE.as_secs() / 60))??;
         println!("{}", report.to_text());
         if !arguments.dry {

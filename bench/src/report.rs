@@ -1,6 +1,6 @@
 //! What is printed and what is kept: medians of all runs with their spread, and where they come from.
 
-use std::{fmt::Write as _, fs, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use chrono::{SecondsFormat, Utc};
@@ -244,14 +244,14 @@ impl Revoked {
 
 /// One quantity of one subject, as measured in each run.
 pub(crate) struct Figure {
-    pub(crate) quantity: &'static str,
+    pub(crate) quantity: Cow<'static, str>,
     pub(crate) subject: &'static str,
     pub(crate) values: Vec<f64>,
 }
 
 #[derive(Serialize)]
 struct Row {
-    quantity: &'static str,
+    quantity: Cow<'static, str>,
     subject: &'static str,
     #[serde(flatten)]
     spread: Spread,
@@ -312,15 +312,24 @@ impl Report {
 
     /// Of the runtime and of what it is compared with.
     pub(crate) fn of_runtime(scenario: Scenario, about: &str, figures: Vec<Figure>, plan: &Plan) -> Result<Self> {
+        Self::of_figures(scenario, about, figures, None, plan)
+    }
+
+    /// Of terminals, through the service and through its peer.
+    pub(crate) fn of_terminals(scenario: Scenario, about: &str, figures: Vec<Figure>, stage: &Stage, plan: &Plan) -> Result<Self> {
+        Self::of_figures(scenario, about, figures, Some(stage), plan)
+    }
+
+    fn of_figures(scenario: Scenario, about: &str, figures: Vec<Figure>, stage: Option<&Stage>, plan: &Plan) -> Result<Self> {
         let row =
             |figure: Figure| Row { quantity: figure.quantity, subject: figure.subject, spread: Spread::of(figure.values.into_iter()) };
         let rows: Vec<Row> = figures.into_iter().map(row).collect();
         let cells = |row: &Row| {
             let Spread { median, min, max } = row.spread;
-            vec![row.quantity.to_owned(), row.subject.to_owned(), median.to_string(), format!("{min}–{max}")]
+            vec![row.quantity.clone().into_owned(), row.subject.to_owned(), median.to_string(), format!("{min}–{max}")]
         };
         let text = table(&["", "of", "median", "from–to"], &rows.iter().map(cells).collect::<Vec<_>>());
-        Self::new(scenario, about.to_owned(), &text, rows, None, None, plan)
+        Self::new(scenario, about.to_owned(), &text, rows, None, stage, plan)
     }
 
     fn new(

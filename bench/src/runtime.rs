@@ -22,7 +22,8 @@ use crate::{
     stage::Folder,
 };
 
-const TOKEN: &str = "the token of the bench";
+/// What the runtime is called with.
+pub(crate) const TOKEN: &str = "the token of the bench";
 /// How long anything of the runtime may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -51,10 +52,19 @@ impl Runtime {
         Ok(Self { program, path: path.to_owned(), connection, agents: Vec::new(), _folder: folder })
     }
 
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.program.address())
+    }
+
     /// Starts an agent that runs a script of bash; its id.
     pub(crate) async fn spawn(&mut self, script: &str) -> Result<String> {
+        self.spawn_in("bench", script).await
+    }
+
+    /// As [`Self::spawn`], in this workspace: the service is shown no terminal of another.
+    pub(crate) async fn spawn_in(&mut self, workspace: &str, script: &str) -> Result<String> {
         let config = json!({"command": "bash", "args": ["-c", script]});
-        let body = json!({"agentType": "custom", "count": 1, "workspaceId": "bench", "config": config});
+        let body = json!({"agentType": "custom", "count": 1, "workspaceId": workspace, "config": config});
         let answer = self.connection.send(&Request::post("/api/spawn", &body).bearer(TOKEN)).await?;
         let id = answer.json()["agents"][0]["id"].as_str().map(str::to_owned);
         let id = id.with_context(|| format!("no agent was started: {} {}", answer.status, answer.json()))?;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result};
@@ -15,13 +16,19 @@ use crate::{machine, program::Program};
 /// Both servers sign and check tokens with it.
 const APP_SECRET: &str = "the application secret of the bench, long enough";
 
+/// By which runtimes are known to the service.
+pub(crate) const WEBHOOK_SECRET: &str = "the webhook secret of the bench";
+
+/// How many folders and databases this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
 /// A folder for temporary files, removed with the value.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     /// In the system's folder: the user that Postgres runs as under root must get there.
     pub(crate) fn create() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("raven-bench-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("raven-bench-{}", unique()));
         fs::create_dir_all(&path).with_context(|| format!("{} could not be created: check TMPDIR", path.display()))?;
         Ok(Self(path))
     }
@@ -39,6 +46,11 @@ impl Drop for Folder {
     }
 }
 
+/// Something that no other name here or in another process ends with.
+fn unique() -> String {
+    format!("{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
+}
+
 /// An empty database on a server of our own, or on the one that `DATABASE_URL` names.
 struct Database {
     name: String,
@@ -53,7 +65,7 @@ struct Database {
 
 impl Database {
     async fn create(folder: &Path) -> Result<Self> {
-        let name = format!("raven_bench_{}", std::process::id());
+        let name = format!("raven_bench_{}", unique());
         let given = std::env::var_os("DATABASE_URL").and_then(|url| url.into_string().ok()).filter(|url| !url.is_empty());
         let (maintenance, url, cluster) = if let Some(given) = &given {
             (given.clone(), with_database(given, &name).context("DATABASE_URL must look like postgres://user@host:5432/name")?, None)
@@ -106,6 +118,13 @@ fn with_database(url: &str, name: &str) -> Option<String> {
     Some(format!("{scheme}://{server}/{name}{parameters}"))
 }
 
+/// What was written to a database server since it began: transactions, and bytes of its log.
+#[derive(Clone, Copy)]
+pub(crate) struct Writes {
+    pub(crate) transactions: i64,
+    pub(crate) log_bytes: i64,
+}
+
 /// See the module. Fields are dropped in this order: the servers, then the database, then the folder.
 pub(crate) struct Stage {
     pub(crate) service: Program,
@@ -117,9 +136,24 @@ pub(crate) struct Stage {
 impl Stage {
     /// The service alone.
     pub(crate) async fn alone(service: &Path) -> Result<Self> {
+        Self::with_settings(service, &[]).await
+    }
+
+    /// The service and the peer of the terminal scenarios, both on the runtime at `endpoint`.
+    pub(crate) async fn with_terminals(service: &Path, endpoint: &str, token: Option<&str>) -> Result<Self> {
+        let mut settings = vec![("AGENT_RUNTIME_ENDPOINT", endpoint), ("PARALLAX_WEBHOOK_SECRET", WEBHOOK_SECRET)];
+        settings.extend(token.map(|token| ("AGENT_RUNTIME_TOKEN", token)));
+        let mut stage = Self::with_settings(service, &settings).await?;
+        let mut settings = vec![("APP_SECRET", APP_SECRET), ("NODE_ENV", "production"), ("UPSTREAM", endpoint)];
+        settings.extend(token.map(|token| ("UPSTREAM_TOKEN", token)));
+        stage.peer = Some(stage.start_peer("terminals.js", &settings).await?);
+        Ok(stage)
+    }
+
+    async fn with_settings(service: &Path, more: &[(&str, &str)]) -> Result<Self> {
         let folder = Folder::create()?;
         let database = Database::create(&folder.0).await?;
-        let settings = [
+        let mut settings = vec![
             ("HOST", "127.0.0.1"),
             ("DATABASE_URL", database.url.as_str()),
             ("APP_SECRET", APP_SECRET),
@@ -128,6 +162,7 @@ impl Stage {
             ("PARALLAX_MAX_AGENTS_PER_WORKSPACE", "1000"),
             ("LOG_LEVEL", "warn"),
         ];
+        settings.extend(more);
         let mut command = Command::new(service);
         command.arg("serve");
         let service = Program::start("raven-agents", command, &settings, "/api/health/live", &folder.0).await?;
@@ -138,16 +173,36 @@ impl Stage {
     pub(crate) async fn with_peer(service: &Path) -> Result<Self> {
         let mut stage = Self::alone(service).await?;
         let settings = [("DATABASE_URL", stage.database.url.as_str()), ("APP_SECRET", APP_SECRET), ("NODE_ENV", "production")];
-        let mut command = Command::new("node");
-        command.arg(machine::root().join("bench/peer/server.js"));
-        let peer = Program::start("node-peer", command, &settings, "/health", &stage.folder.0).await;
-        stage.peer = Some(peer.context("run `npm ci` in bench/peer, or `cargo xtask bench`, which does that")?);
+        stage.peer = Some(stage.start_peer("server.js", &settings).await?);
         Ok(stage)
+    }
+
+    async fn start_peer(&self, script: &str, settings: &[(&str, &str)]) -> Result<Program> {
+        let mut command = Command::new("node");
+        command.arg(machine::root().join("bench/peer").join(script));
+        let peer = Program::start("node-peer", command, settings, "/health", &self.folder.0).await;
+        peer.context("run `npm ci` in bench/peer, or `cargo xtask bench`, which does that")
     }
 
     /// The process id of Postgres, if it is ours.
     pub(crate) fn database_pid(&self) -> Option<u32> {
         self.database.cluster.as_ref().and_then(Cluster::pid)
+    }
+
+    /// What was done in the database so far.
+    pub(crate) async fn writes(&self) -> Result<Writes> {
+        // Only transactions that write have a number.
+        let query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint";
+        let mut connection = PgConnection::connect(&self.database.url).await?;
+        let (transactions, log_bytes) = sqlx::query_as(query).fetch_one(&mut connection).await?;
+        Ok(Writes { transactions, log_bytes })
+    }
+
+    /// How far a session is recorded, and how much of its output is missing, in bytes. `None` when it is not recorded.
+    pub(crate) async fn recorded(&self, session: &str) -> Result<Option<(i64, i64)>> {
+        let query = "SELECT end_offset, lost_bytes FROM terminal_recordings WHERE session_id::text = $1";
+        let mut connection = PgConnection::connect(&self.database.url).await?;
+        Ok(sqlx::query_as(query).bind(session).fetch_optional(&mut connection).await?)
     }
 
     /// What the database is, in words.

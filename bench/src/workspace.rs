@@ -38,13 +38,25 @@ impl Workspace {
         &self.token
     }
 
+    /// The workspace's id.
+    pub(crate) async fn id(&mut self) -> Result<String> {
+        let answer = self.connection.send(&Request::get("/api/parallax-agents").bearer(&self.token)).await?.json();
+        let id = answer["data"][0]["workspaceId"].as_str().map(str::to_owned);
+        id.with_context(|| format!("the workspace has no agent that says where it is: {answer}"))
+    }
+
     /// Registers this many agents by an invite, which approves them.
     pub(crate) async fn register_agents(&mut self, count: usize) -> Result<Vec<Agent>> {
+        self.register_agents_from(0, count).await
+    }
+
+    /// As [`Self::register_agents`], with numbers from `first` on.
+    pub(crate) async fn register_agents_from(&mut self, first: usize, count: usize) -> Result<Vec<Agent>> {
         let permissions = ["read:pages", "read:tasks", "write:tasks"];
         let invite = self.post("/api/parallax-agents/invites", &json!({"name": "bench", "permissions": permissions})).await?;
         let token = invite["data"]["token"].as_str().with_context(|| format!("the invite has no token: {invite}"))?.to_owned();
         let mut agents = Vec::new();
-        for number in 0..count {
+        for number in first..first + count {
             let id = format!("agent-{number:03}");
             let body = json!({
                 "inviteToken": token, "agentId": id, "name": format!("Agent {number}"), "capabilities": ["code", "review"],
@@ -56,6 +68,22 @@ impl Workspace {
             agents.push(Agent { id, key: key.to_owned() });
         }
         Ok(agents)
+    }
+
+    /// Says whether the terminals of sessions from now on are recorded.
+    pub(crate) async fn record(&mut self, enabled: bool) -> Result<()> {
+        let recording = json!({"enabled": enabled, "keepDays": 30, "maxMegabytes": 10_240, "input": false});
+        self.post("/api/workspace/agent-settings/update", &json!({"recording": recording})).await?;
+        Ok(())
+    }
+
+    /// Offers a terminal session as a runtime does.
+    pub(crate) async fn offer(&mut self, offer: &Value, secret: &str) -> Result<Value> {
+        let answer = self.connection.send(&Request::post("/api/terminal/sessions", offer).webhook(secret)).await?;
+        if !answer.status.is_success() {
+            bail!("a session was not taken: {} {}", answer.status, answer.json());
+        }
+        Ok(answer.json())
     }
 
     /// Calls the service as the owner; anything but success is an error.

@@ -11,6 +11,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::model::{
     actor::{KeyHolder, Person, Standing, Subject},
+    ids::UserId,
+    listener::Listener,
     workspace::Role,
 };
 
@@ -22,7 +24,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 pub enum Kind {
     /// A Socket.io socket.
     Socket,
-    /// A stream of an MCP session.
+    /// A stream of server-sent events.
     Stream,
 }
 
@@ -37,7 +39,8 @@ pub enum Holder {
 
 impl Holder {
     /// Whether a change concerns this holder.
-    fn is_concerned(&self, subject: &Subject) -> bool {
+    #[must_use]
+    pub fn is_concerned(&self, subject: &Subject) -> bool {
         match (self, subject) {
             (Self::Key(holder), subject) => subject.concerns(holder),
             (Self::Person(person), Subject::User(user)) => person.user == *user,
@@ -46,13 +49,45 @@ impl Holder {
         }
     }
 
+    /// Who listens, by this credential, before their spaces are known.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        match self {
+            Self::Person(person) => Listener::person(person),
+            Self::Key(holder) => Listener::key(holder),
+        }
+    }
+
+    /// The account: a person's, or the one that stands for an agent.
+    fn user(&self) -> UserId {
+        match self {
+            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => person.user,
+            Self::Key(KeyHolder::Agent(agent)) => agent.user,
+        }
+    }
+
+    /// Who has what is opened counted against them.
+    fn account(&self) -> Account {
+        match self {
+            Self::Person(person) => Account::Person(person.user),
+            Self::Key(holder) => Account::Key(holder.key_id().to_owned()),
+        }
+    }
+
     /// The role of the person behind it; `None` for an agent.
-    fn role(&self) -> Option<Role> {
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
         match self {
             Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => Some(person.role),
             Self::Key(KeyHolder::Agent(_)) => None,
         }
     }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Account {
+    Person(UserId),
+    Key(String),
 }
 
 struct Entry {
@@ -65,6 +100,8 @@ struct Entry {
 struct State {
     next: u64,
     open: HashMap<u64, Entry>,
+    /// The sockets of each who has any.
+    sockets: HashMap<Account, u32>,
 }
 
 /// See the module.
@@ -90,7 +127,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.all.state().open.remove(&self.id);
+        self.all.state().remove(self.id);
         self.all.closed.notify_waiters();
     }
 }
@@ -106,6 +143,28 @@ pub struct Closed {
     pub streams: u64,
 }
 
+impl State {
+    fn add(&mut self, kind: Kind, holder: Holder, ended: CancellationToken) -> u64 {
+        if kind == Kind::Socket {
+            *self.sockets.entry(holder.account()).or_default() += 1;
+        }
+        self.next += 1;
+        self.open.insert(self.next, Entry { kind, holder, ended });
+        self.next
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(Entry { kind: Kind::Socket, holder, .. }) = self.open.remove(&id) else { return };
+        let account = holder.account();
+        if let Some(sockets) = self.sockets.get_mut(&account) {
+            *sockets -= 1;
+            if *sockets == 0 {
+                self.sockets.remove(&account);
+            }
+        }
+    }
+}
+
 impl Connections {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is a single step, so a panic elsewhere leaves it whole.
@@ -116,11 +175,36 @@ impl Connections {
     #[must_use]
     pub fn enter(self: &Arc<Self>, kind: Kind, holder: Holder) -> Connection {
         let ended = CancellationToken::new();
-        let mut state = self.state();
-        state.next += 1;
-        let id = state.next;
-        state.open.insert(id, Entry { kind, holder, ended: ended.clone() });
+        let id = self.state().add(kind, holder, ended.clone());
         Connection { id, ended, all: Arc::clone(self) }
+    }
+
+    /// Enters a stream that was just opened, unless its holder has that many already. There are few, so they are counted.
+    /// A person's keys count for the person.
+    #[must_use]
+    pub fn enter_stream(self: &Arc<Self>, holder: Holder, streams_max: usize) -> Option<Connection> {
+        let (mut state, user) = (self.state(), holder.user());
+        let streams = state.open.values().filter(|entry| entry.kind == Kind::Stream && entry.holder.user() == user).count();
+        if streams >= streams_max {
+            return None;
+        }
+        let ended = CancellationToken::new();
+        let id = state.add(Kind::Stream, holder, ended.clone());
+        drop(state);
+        Some(Connection { id, ended, all: Arc::clone(self) })
+    }
+
+    /// Enters a socket that was just opened, unless its holder has that many already.
+    #[must_use]
+    pub fn enter_socket(self: &Arc<Self>, holder: Holder, sockets_max: u32) -> Option<Connection> {
+        let mut state = self.state();
+        if state.sockets.get(&holder.account()).is_some_and(|sockets| *sockets >= sockets_max) {
+            return None;
+        }
+        let ended = CancellationToken::new();
+        let id = state.add(Kind::Socket, holder, ended.clone());
+        drop(state);
+        Some(Connection { id, ended, all: Arc::clone(self) })
     }
 
     /// The people and agents, keys included, that have a connection open.
@@ -174,7 +258,8 @@ impl Connections {
             let stays = match standing {
                 Standing::Ended => false,
                 Standing::Good => true,
-                Standing::Person(role) => entry.holder.role() == Some(role),
+                // The account of an agent has a role of its own.
+                Standing::Person(role) => entry.holder.role().unwrap_or(Role::Agent) == role,
             };
             if !stays && entry.holder.is_concerned(subject) {
                 entry.ended.cancel();
@@ -219,6 +304,21 @@ mod tests {
     fn obedient(all: &Arc<Connections>, holder: Holder) -> tokio::task::JoinHandle<()> {
         let connection = all.enter(Kind::Socket, holder);
         tokio::spawn(async move { connection.ended().await })
+    }
+
+    #[test]
+    fn nobody_has_more_sockets_than_allowed_and_one_that_closed_makes_room() {
+        let all = Arc::new(Connections::default());
+        let (ada, bob) = (Holder::Person(person(Role::Admin)), Holder::Person(person(Role::Member)));
+        let _stream = all.enter(Kind::Stream, ada.clone());
+        let first = all.enter_socket(ada.clone(), 2).unwrap();
+        let second = all.enter_socket(ada.clone(), 2);
+        assert!(second.is_some() && all.enter_socket(ada.clone(), 2).is_none() && all.enter_socket(bob, 2).is_some());
+        drop(first);
+        let third = all.enter_socket(ada.clone(), 2);
+        assert!(third.is_some() && all.enter_socket(ada, 2).is_none());
+        drop((second, third));
+        assert!(all.state().sockets.is_empty(), "who has none is forgotten");
     }
 
     #[tokio::test]

@@ -173,14 +173,14 @@ pub async fn revoke(tx: &mut Tx, policy: &Policy, admin: &Admin, id: &AgentId, r
     let agent = lock(tx, workspace, id).await?.revoke(reason.clone(), admin.user(), now)?;
     storage::agents::save(tx.conn(), &agent).await?;
     tool_approvals::end_all(tx, workspace, id).await?;
+    let kind = EventKind::AccessRevoked { agent: AgentBrief::of(&agent), reason: reason.clone() };
+    let event = events::record(tx, Event::about(&agent, Some(admin.user()), kind)).await?;
     let revocation = Revocation {
         keys: keys::revoke_all(tx, workspace, id).await?,
         sessions: u64::from(terminals::cut_of_agent(tx, workspace, id).await?),
         assignments: assignments::end_all(tx, workspace, id).await?,
         run,
     };
-    let kind = EventKind::AccessRevoked { agent: AgentBrief::of(&agent), reason: reason.clone() };
-    let event = events::record(tx, Event::about(&agent, Some(admin.user()), kind)).await?;
     let rules = settings::rules(tx.conn(), workspace).await?;
     notifications::queue(tx, policy, &rules, &agent, event, News::Revoked { reason: &reason }).await?;
     Ok(revocation)

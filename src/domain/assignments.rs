@@ -56,9 +56,9 @@ pub async fn assign(tx: &mut Tx, by: &Person, id: &AgentId, target: Target, role
     let found = storage::agents::lock(tx.conn(), by.workspace, id).await?;
     let agent = found.filter(|agent| agent.id == *id).ok_or(AssignmentError::AgentNotFound)?;
     let place = storage::assignments::lock_place(tx.conn(), by.workspace, target).await?;
-    may_manage(tx.conn(), by, place, target).await?;
+    let place = may_manage(tx.conn(), by, place, target).await?;
     let rules = super::settings::rules(tx.conn(), by.workspace).await?;
-    assign_locked(tx, &rules, by, &agent, target, role).await
+    assign_locked(tx, &rules, by, &agent, &place, role).await
 }
 
 /// As [`assign`], for an agent and a place that this transaction keeps from changing and that the
@@ -68,9 +68,10 @@ async fn assign_locked(
     rules: &WorkspaceRules,
     by: &Person,
     agent: &Agent,
-    target: Target,
+    place: &Place,
     role: AssignmentRole,
 ) -> Result<Assignment, AssignmentError> {
+    let target = place.target;
     let status = agent.state.status();
     if status != AgentStatus::Approved {
         return Err(IllegalTransition { from: status, action: "assign" }.into());
@@ -98,7 +99,7 @@ async fn assign_locked(
             return Err(AssignmentError::ProjectLimit { limit });
         }
     }
-    let kind = EventKind::Assigned { agent: AgentBrief::of(agent), assignment: AssignmentBrief::from(&assignment) };
+    let kind = EventKind::Assigned { agent: AgentBrief::of(agent), assignment: AssignmentBrief::of(&assignment, Some(place.space)) };
     events::record(tx, Event::about(agent, Some(by.user), kind)).await?;
     Ok(assignment)
 }
@@ -112,8 +113,8 @@ pub(super) async fn assign_new(
     target: Target,
 ) -> Result<(), AssignmentError> {
     let place = storage::assignments::lock_place(tx.conn(), by.workspace, target).await?;
-    may_manage(tx.conn(), by, place, target).await?;
-    assign_locked(tx, rules, by, agent, target, AssignmentRole::Member).await?;
+    let place = may_manage(tx.conn(), by, place, target).await?;
+    assign_locked(tx, rules, by, agent, &place, AssignmentRole::Member).await?;
     Ok(())
 }
 
@@ -123,8 +124,9 @@ pub(super) async fn assign_new(
 /// that the person cannot see), `Ended`, `Forbidden`, `Storage`.
 pub async fn unassign(tx: &mut Tx, by: &Person, id: AssignmentId) -> Result<(), AssignmentError> {
     let assignment = storage::assignments::lock(tx.conn(), by.workspace, id).await?.ok_or(AssignmentError::NotFound)?;
+    let place = storage::assignments::place(tx.conn(), by.workspace, assignment.target).await?;
+    let space = place.as_ref().map(|place| place.space);
     if !by.role.manages_agents() {
-        let place = storage::assignments::place(tx.conn(), by.workspace, assignment.target).await?;
         let allowed = may_manage(tx.conn(), by, place, assignment.target).await;
         allowed.map_err(|error| if matches!(error, AssignmentError::TargetNotFound(_)) { AssignmentError::NotFound } else { error })?;
     }
@@ -133,7 +135,7 @@ pub async fn unassign(tx: &mut Tx, by: &Person, id: AssignmentId) -> Result<(), 
         return Err(AssignmentError::Ended);
     }
     let agent = storage::agents::get(tx.conn(), by.workspace, &assignment.agent).await?.ok_or(AssignmentError::NotFound)?;
-    let kind = EventKind::Unassigned { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::from(&assignment) };
+    let kind = EventKind::Unassigned { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::of(&assignment, space) };
     events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
     Ok(())
 }
@@ -153,7 +155,7 @@ pub async fn claim(tx: &mut Tx, by: &AgentCaller, task: TaskId) -> Result<Assign
         return Err(AssignmentError::NotLive);
     }
     let assignment = take(tx, by, &agent, task).await?;
-    let kind = EventKind::TaskClaimed { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::from(&assignment) };
+    let kind = EventKind::TaskClaimed { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::of(&assignment, Some(open.space)) };
     events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
     Ok(assignment)
 }
@@ -198,9 +200,11 @@ pub async fn delegate(
     storage::assignments::end_on_task(tx.conn(), by.workspace, &from.id, task, now).await?;
     let assignment = take(tx, by, &to, task).await?;
     let (giver, taker) = (AgentBrief::of(&from), AgentBrief::of(&to));
-    let kind = EventKind::TaskDelegated { agent: giver.clone(), task_id: task, to_agent: taker.clone(), reason: reason.clone() };
+    let space_id = Some(open.space);
+    let kind = EventKind::TaskDelegated { agent: giver.clone(), task_id: task, space_id, to_agent: taker.clone(), reason: reason.clone() };
     events::record(tx, Event::about(&from, Some(by.user), kind)).await?;
-    let kind = EventKind::TaskReceived { agent: taker, task_id: task, from_agent: giver, reason };
+    let assigned = AssignmentBrief::of(&assignment, space_id);
+    let kind = EventKind::TaskReceived { agent: taker, assignment: assigned, from_agent: giver, reason };
     events::record(tx, Event::about(&to, Some(by.user), kind)).await?;
     Ok(Delegated { from, to, assignment })
 }
@@ -245,15 +249,15 @@ async fn take(tx: &mut Tx, by: &AgentCaller, agent: &Agent, task: TaskId) -> Res
     Ok(assignment)
 }
 
-/// Whether the person may put agents to work on a project or task.
-async fn may_manage(conn: &mut Conn, by: &Person, place: Option<Place>, target: Target) -> Result<(), AssignmentError> {
+/// A project or task, if the person may put agents to work there.
+async fn may_manage(conn: &mut Conn, by: &Person, place: Option<Place>, target: Target) -> Result<Place, AssignmentError> {
     let place = place.ok_or(AssignmentError::TargetNotFound(target.kind()))?;
     if by.role.manages_agents() {
-        return Ok(());
+        return Ok(place);
     }
     match spaces::role_of(conn, by, place.space).await? {
         None => Err(AssignmentError::TargetNotFound(target.kind())),
-        Some(role) if role.manages_pages() => Ok(()),
+        Some(role) if role.manages_pages() => Ok(place),
         Some(_) => Err(AssignmentError::Forbidden),
     }
 }

@@ -109,6 +109,17 @@ async fn look_up(conn: &mut Conn, claims: &Claims) -> Result<Option<Person>, Sto
     Ok(user.filter(|user| user.role != Role::Agent).map(person))
 }
 
+/// The person as they are now; `None` once their account or what they signed in with is good no more.
+pub async fn again(conn: &mut Conn, clock: &Clock, person: &Person) -> Result<Option<Person>, StorageError> {
+    #[expect(clippy::disallowed_methods, reason = "whether a token has ended needs no transaction")]
+    let now = clock.at(chrono::Utc::now());
+    if person.expires_at <= now.timestamp() {
+        return Ok(None);
+    }
+    let user = storage::users::active(conn, person.workspace, person.user).await?.filter(|user| user.role != Role::Agent);
+    Ok(user.map(|user| Person { role: user.role, ..person.clone() }))
+}
+
 /// A person's own account and workspace, with the number of people in it.
 pub async fn profile(conn: &mut Conn, person: &Person) -> Result<Option<(User, Workspace, i64)>, StorageError> {
     let Some(user) = storage::users::active(conn, person.workspace, person.user).await? else { return Ok(None) };

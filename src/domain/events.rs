@@ -4,8 +4,11 @@ use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    model::{event::Event, ids::EventId},
-    storage::{self, Conn, StorageError, Tx, outbox::Entry},
+    model::{
+        event::{Entry, Event},
+        ids::{AgentId, EventId, WorkspaceId},
+    },
+    storage::{self, Conn, StorageError, Tx},
 };
 
 pub use crate::storage::outbox::{Delivered, Tail};
@@ -24,7 +27,7 @@ pub async fn record(tx: &mut Tx, event: Event) -> Result<EventId, StorageError> 
     if let Some(note) = event.kind.activity(event.actor) {
         storage::activity::insert(tx.conn(), event.workspace, id, event.agent.as_ref(), event.actor, &note, at).await?;
     }
-    tx.enqueue(Entry { id, workspace: event.workspace, agent: event.agent, kind: event.kind, at });
+    tx.enqueue(Entry { id, workspace: event.workspace, agent: event.agent, actor: event.actor, kind: event.kind, at });
     Ok(id)
 }
 
@@ -39,6 +42,28 @@ pub async fn last(conn: &mut Conn) -> Result<i64, StorageError> {
 /// The next events after a position, in order; of one that cannot be read only the position.
 pub async fn after(conn: &mut Conn, seq: i64) -> Result<Vec<Result<Delivered, i64>>, StorageError> {
     storage::outbox::after(conn, seq, BATCH).await
+}
+
+/// As [`after`], of one workspace: what somebody missed who listens again.
+pub async fn missed(conn: &mut Conn, workspace: WorkspaceId, seq: i64) -> Result<Vec<Result<Delivered, i64>>, StorageError> {
+    storage::outbox::after_in(conn, workspace, seq, BATCH).await
+}
+
+/// Whether everything after a position can still be read.
+pub async fn reaches_back_to(conn: &mut Conn, seq: i64) -> Result<bool, StorageError> {
+    storage::outbox::reaches_back_to(conn, seq).await
+}
+
+/// Whether the agent has had an event of this name in the time before this transaction.
+pub(super) async fn was_recent(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    name: &str,
+    within: TimeDelta,
+) -> Result<bool, StorageError> {
+    let since = tx.now() - within;
+    storage::outbox::heard_since(tx.conn(), workspace, agent, name, since).await
 }
 
 /// Forgets events older than `age`; returns how many.

@@ -11,6 +11,7 @@
 //! - asking for access: with the webhook secret the request is renewed and gets a new claim secret.
 //!   Without it, the id belongs to a requester who never heard its claim secret; an admin decides.
 //! - creating an invite: there are two invites, both in the admins' list.
+//! - sharing a terminal: there are two shares, both in the session's list.
 //! - spawning: agents that were planned and not launched are ended by the reconciler; those that run
 //!   are adopted, and the second attempt spawns as many again. All of them are in the admins' list.
 //!
@@ -23,7 +24,14 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    model::{actor::Admin, hex, ids::WorkspaceId, policy::Policy, seal::CannotOpen, secret::Secret},
+    model::{
+        actor::{Admin, Person},
+        hex,
+        ids::{SessionId, WorkspaceId},
+        policy::Policy,
+        seal::CannotOpen,
+        secret::Secret,
+    },
     storage::{
         self, StorageError, Tx,
         idempotency::{Claim, Earlier},
@@ -41,6 +49,8 @@ pub const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(20);
 pub enum Caller {
     /// An owner or admin.
     Admin(Admin),
+    /// A person, who shares the terminal of a session.
+    Sharer(Person, SessionId),
     /// Whoever has the invite.
     Invited(Secret),
     /// Somebody with the webhook secret, for one workspace.
@@ -98,6 +108,9 @@ impl Request {
         let mut parts = vec![operation.to_owned(), key.to_owned()];
         match caller {
             Caller::Admin(admin) => parts.extend(["admin".to_owned(), admin.workspace().to_string(), admin.user().to_string()]),
+            Caller::Sharer(person, session) => {
+                parts.extend(["sharer".to_owned(), person.workspace.to_string(), person.user.to_string(), session.to_string()]);
+            }
             Caller::Invited(token) => parts.extend(["invite".to_owned(), token.hash()]),
             Caller::ControlPlane(workspace) => parts.extend(["control plane".to_owned(), workspace.to_string()]),
             Caller::Requester { workspace, claim_secret: Some(secret), .. } => {

@@ -19,7 +19,7 @@ use crate::{
     storage::{self, Conn, StorageError, Tx},
 };
 
-pub use crate::storage::access_cache::AccessCache;
+pub use crate::storage::access_cache::{AccessCache, Ticket};
 
 /// Keys listed at the most.
 const LISTED_MAX: i64 = 200;
@@ -241,7 +241,7 @@ async fn lock_own(tx: &mut Tx, person: &Person, key_id: &str) -> Result<ApiKey, 
 async fn revoke(tx: &mut Tx, key: &ApiKey, by: UserId) -> Result<(), StorageError> {
     let now = tx.now();
     if storage::keys::revoke(tx.conn(), key.workspace, &key.id, now).await? {
-        let kind = EventKind::KeyRevoked { key_id: key.id.clone(), key_name: key.name.clone() };
+        let kind = EventKind::KeyRevoked { key_id: key.id.clone(), key_name: key.name.clone(), user_id: Some(key.user) };
         events::record(tx, Event { workspace: key.workspace, agent: key.agent.clone(), actor: Some(by), kind }).await?;
     }
     Ok(())
@@ -281,7 +281,9 @@ pub async fn verify(
     Ok(Some(verified.holder))
 }
 
-/// As [`verify`], asking the database whatever is remembered, and leaving no trace of use.
-pub async fn verify_now(conn: &mut Conn, clock: &Clock, key: &Secret) -> Result<Option<KeyHolder>, StorageError> {
-    Ok(storage::keys::verify(conn, &key.hash(), clock.offset()).await?.map(|verified| verified.holder))
+/// As [`verify`], asking the database whatever is remembered, and leaving no trace of use; with the instant at which
+/// the key expires, if it does.
+pub async fn verify_now(conn: &mut Conn, clock: &Clock, key: &Secret) -> Result<Option<(KeyHolder, Option<DateTime<Utc>>)>, StorageError> {
+    let verified = storage::keys::verify(conn, &key.hash(), clock.offset()).await?;
+    Ok(verified.map(|verified| (verified.holder, verified.expires_at)))
 }

@@ -9,10 +9,11 @@ use chrono::TimeDelta;
 use runtime_protocol::{AgentHandle, AgentStatus, EventFrame, EventName};
 use serde_json::Value;
 
-use super::{events, keys, terminals};
+use super::{events, keys, settings, terminals};
 use crate::{
     model::{
         actor::Admin,
+        display_name,
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, RunId, SessionId, UserId, WorkspaceId},
         login::{Login, LoginHint},
@@ -20,6 +21,7 @@ use crate::{
         run::{Run, RunNews, RunStatus, StopReport},
         runtime::Reach,
         terminal::{SessionNews, TerminalSession},
+        terminal_rights::Viewers,
         told,
     },
     runtime::{LiveTerminals, RuntimeError, host, pty::Heard},
@@ -38,6 +40,9 @@ const OUTPUT_ON_ITS_WAY: Duration = Duration::from_millis(500);
 const SILENCE_CONFIRMS: Duration = Duration::from_secs(3);
 /// A reported end that is undecided for this long is looked into again: whoever did is gone, or could not tell.
 const REPORT_FORGOTTEN: TimeDelta = TimeDelta::seconds(10);
+
+/// A question is told of at most this often for one agent: a runtime that repeats itself fills nobody's stream.
+const QUESTIONS_EVERY: TimeDelta = TimeDelta::seconds(1);
 
 /// News of a run, with what may come along.
 #[derive(Clone, Debug)]
@@ -164,7 +169,8 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         }
         RunNews::LoginRequired { hint } => {
             run.login = Login::of(&hint, &run.agent_type, login_hosts);
-            kinds.push(EventKind::RunLoginRequired { agent, login: run.login.clone(), runtime_session_id });
+            let viewers = viewers(tx, &run).await?;
+            kinds.push(EventKind::RunLoginRequired { agent, login: run.login.clone(), runtime_session_id, viewers });
             Some(SessionNews::LoginRequired)
         }
         RunNews::StopReported { .. } => None,
@@ -176,7 +182,8 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         }
         RunNews::Failed { error } => {
             run.reason = Some(error.clone());
-            kinds.push(EventKind::RunFailed { agent, error });
+            let viewers = viewers(tx, &run).await?;
+            kinds.push(EventKind::RunFailed { agent, error, viewers });
             Some(SessionNews::Ended)
         }
     };
@@ -192,11 +199,12 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         let now = tx.now();
         storage::runs::note_ready(tx.conn(), run.id, now).await?;
     }
-    if let (Some(session), Some(news)) = (run.terminal_session, session_news) {
-        terminals::hear(tx, session, news, Some(&run.login)).await?;
-    }
+    // The workspace hears of it before whoever watches the session does (realtime contract §6).
     for kind in kinds {
         events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    }
+    if let (Some(session), Some(news)) = (run.terminal_session, session_news) {
+        terminals::hear(tx, session, news, Some(&run.login)).await?;
     }
     Ok(None)
 }
@@ -233,15 +241,16 @@ async fn complete_login(tx: &mut Tx, login_hosts: &[String], mut run: Run, hint:
     let Some(login) = better_login(&run, login_hosts, hint) else { return Ok(()) };
     run.login = login;
     storage::runs::save(tx.conn(), &run).await?;
-    if let Some(session) = run.terminal_session {
-        terminals::tell_login(tx, session, &run.login).await?;
-    }
     let kind = EventKind::RunLoginRequired {
         agent: brief(&run, run.status),
         login: run.login.clone(),
         runtime_session_id: run.runtime_session_id.clone(),
+        viewers: viewers(tx, &run).await?,
     };
     events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    if let Some(session) = run.terminal_session {
+        terminals::tell_login(tx, session, &run.login).await?;
+    }
     Ok(())
 }
 
@@ -440,16 +449,41 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, reach: &Reach, event: &EventFr
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let id = text(agent, "id").or_else(|| text(data, "agentId"));
     let Some(id) = id.filter(|id| told::is_name(id)) else { return Ok(None) };
-    let Some(news) = news_of_event(event) else { return Ok(None) };
+    let asks = matches!(event.event, EventName::Question | EventName::BlockingPrompt);
+    let news = news_of_event(event);
+    if news.is_none() && !asks {
+        return Ok(None);
+    }
     let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
-    let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     let workspace = event.workspace_id.clone().or_else(|| text(agent, "workspaceId"));
     let run = storage::runs::lock_by_runtime_agent(tx.conn(), reach, &id).await?;
     let Some(run) = run.filter(|run| is_of(workspace.as_deref(), run)) else {
         tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
         return Ok(None);
     };
+    let Some(news) = news else { return note_question(tx, &run, data).await.map(|()| None) };
+    let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     hear(tx, &policy.login_hosts, run, report).await
+}
+
+/// Tells that the agent waits for an answer, unless that was told a moment ago.
+///
+/// Records [`EventKind::RunWaiting`].
+async fn note_question(tx: &mut Tx, run: &Run, said: &Value) -> Result<(), StorageError> {
+    // A prompt that the runtime has answered by itself keeps nobody waiting.
+    if run.status.is_final() || said.get("autoResponded").and_then(Value::as_bool) == Some(true) {
+        return Ok(());
+    }
+    let question = said.pointer("/prompt/prompt").or_else(|| said.get("question")).or_else(|| said.get("text")).and_then(Value::as_str);
+    let mut agent = brief(run, run.status);
+    "waiting".clone_into(&mut agent.status);
+    let prompt = question.and_then(|text| told::readable(text, told::TEXT_CHARS_MAX));
+    let kind = EventKind::RunWaiting { agent, prompt, viewers: viewers(tx, run).await? };
+    if events::was_recent(tx, run.workspace, &run.agent, kind.name(), QUESTIONS_EVERY).await? {
+        return Ok(());
+    }
+    events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    Ok(())
 }
 
 /// What an event says of its agent, if it says anything of its life.
@@ -487,7 +521,8 @@ pub(super) async fn undo_spawn(tx: &mut Tx, id: RunId, error: &str) -> Result<()
     // The run first, as everywhere: news of it may arrive at this moment.
     let Some(run) = storage::runs::lock(tx.conn(), id).await? else { return Ok(()) };
     if !run.status.is_final() {
-        let kind = EventKind::RunFailed { agent: brief(&run, RunStatus::Failed), error: error.to_owned() };
+        let viewers = viewers(tx, &run).await?;
+        let kind = EventKind::RunFailed { agent: brief(&run, RunStatus::Failed), error: error.to_owned(), viewers };
         let event = Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: run.requested_by, kind };
         events::record(tx, event).await?;
     }
@@ -555,11 +590,16 @@ pub async fn end_process(runtime: &RuntimeClient, run: &Run) -> Result<Report, R
     Ok(told.filter(|report| !matches!(report.news, RunNews::StopReported { .. })).unwrap_or_else(stopped))
 }
 
+/// Which members may know what a run's terminal shows, as the workspace has it now.
+async fn viewers(tx: &mut Tx, run: &Run) -> Result<Viewers, StorageError> {
+    Ok(settings::rules(tx.conn(), run.workspace).await?.terminals.viewers(run.requested_by))
+}
+
 /// What events say of the agent of a run.
 pub(super) fn brief(run: &Run, status: RunStatus) -> AgentBrief {
     AgentBrief {
         id: run.agent.clone(),
-        name: run.agent_name.clone(),
+        name: display_name::harmless(&run.agent_name),
         agent_type: Some(runtime_protocol::wire_agent_type(&run.agent_type).to_owned()),
         status: status.as_str().to_owned(),
     }

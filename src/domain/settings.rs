@@ -114,7 +114,13 @@ pub async fn update(
         for name in removed {
             current.remove(name);
         }
-        for (name, value) in fields {
+        for (name, mut value) in fields {
+            // Of these settings, too, what is absent stays.
+            if name == settings::RECORDING
+                && let (Some(Value::Object(known)), Value::Object(fields)) = (current.get(&name), &value)
+            {
+                value = Value::Object(known.iter().chain(fields).map(|(name, value)| (name.clone(), value.clone())).collect());
+            }
             if current.get(&name) != Some(&value) {
                 if name != RUNTIME_KEY_SEALED {
                     changed.push(if section == "agent" { name.clone() } else { format!("{section}.{name}") });

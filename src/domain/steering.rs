@@ -142,7 +142,10 @@ pub async fn note_takeover(tx: &mut Tx, admin: &Admin, agent: &AgentId, takeover
     if run.paused_at.is_some() != (takeover == Takeover::Pause) {
         run.paused_at = (takeover == Takeover::Pause).then(|| tx.now());
         storage::runs::save(tx.conn(), &run).await?;
-        let brief = runs::brief(&run, run.status);
+        let mut brief = runs::brief(&run, run.status);
+        if takeover == Takeover::Pause {
+            "paused".clone_into(&mut brief.status);
+        }
         let kind = match takeover {
             Takeover::Pause => EventKind::RunPaused { agent: brief },
             Takeover::Resume => EventKind::RunResumed { agent: brief },

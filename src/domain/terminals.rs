@@ -1,28 +1,38 @@
 //! Terminal sessions: their life, and who may watch or type.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
-use super::events;
+use super::{events, recordings, settings};
 use crate::{
     model::{
         actor::Person,
         agent::AgentStatus,
+        display_name,
         event::{Event, EventKind},
         ids::{AgentId, SessionId, WorkspaceId},
         login::{Login, LoginHint},
         policy::Policy,
         run::Run,
+        secret::Secret,
         terminal::{NewSession, SessionLog, SessionNews, SessionStatus, Size, TerminalSession},
+        terminal_control::Controller,
+        terminal_rights::{Claim, Readable, TerminalRights},
     },
-    runtime::{LiveTerminals, RuntimeClient, Terminal, TerminalSpec},
+    runtime::{
+        Controls, LiveTerminals, RuntimeClient, TerminalSpec,
+        control::{Pass, Room, Seat, Silenced},
+        pty::Past,
+    },
     storage::{self, Conn, StorageError, Tx},
 };
 
 pub use crate::runtime::{
-    TerminalNews, Viewer,
-    pty::{NotConnected, View},
+    Start, Terminal, TerminalNews, View, Viewer,
+    pty::{Input, LegacyUpstream, NotConnected},
+    tape::{Tape, TapeEvent},
 };
 
 /// Sessions listed at the most.
@@ -199,12 +209,12 @@ pub async fn report_status(
     Ok(storage::terminals::find(tx.conn(), session.id).await?.ok_or(TerminalError::NotFound)?)
 }
 
-/// What was logged of a session, oldest first.
+/// What was logged of a session, oldest first: by the original, then what was recorded.
 ///
 /// Errors: `NotFound`, `Storage`.
 pub async fn logs(conn: &mut Conn, person: &Person, id: SessionId, limit: u64, offset: u64) -> Result<Vec<SessionLog>, TerminalError> {
     get(conn, person, id).await?;
-    Ok(storage::terminals::logs(conn, id, limit, offset).await?)
+    Ok(recordings::logs(conn, id, limit, offset).await?)
 }
 
 /// Moves a session as `news` say, if they still say something new.
@@ -250,18 +260,77 @@ async fn change(tx: &mut Tx, session: &TerminalSession, status: SessionStatus, l
     Ok(())
 }
 
-/// Sessions of the person's workspace, newest first.
+/// Which sessions of their workspace the person may read.
+pub async fn readable(conn: &mut Conn, person: &Person) -> Result<Readable, StorageError> {
+    Ok(Readable::by(person, settings::rules(conn, person.workspace).await?.terminals))
+}
+
+/// Sessions of the person's workspace that they may read, newest first.
 pub async fn list(conn: &mut Conn, person: &Person, with_terminated: bool) -> Result<Vec<TerminalSession>, StorageError> {
-    storage::terminals::list(conn, person.workspace, with_terminated, LISTED_MAX).await
+    let spawned_by = match readable(conn, person).await? {
+        Readable::None => return Ok(Vec::new()),
+        Readable::SpawnedBy(user) => Some(user),
+        Readable::All => None,
+    };
+    storage::terminals::list(conn, person.workspace, spawned_by, with_terminated, LISTED_MAX).await
 }
 
-/// The agent's session that is not terminated, if any.
+/// The agent's session that is not terminated, if there is one that the person may read.
 pub async fn live_of_agent(conn: &mut Conn, person: &Person, agent: &AgentId) -> Result<Option<TerminalSession>, StorageError> {
-    storage::terminals::live_of_agent(conn, person.workspace, agent).await
+    let Some(session) = storage::terminals::live_of_agent(conn, person.workspace, agent).await? else { return Ok(None) };
+    Ok(may_read(conn, person, &session).await?.then_some(session))
 }
 
+/// A session that the person may read.
+///
+/// Errors: `NotFound` (also in another workspace, and where they may not), `Storage`.
 pub async fn get(conn: &mut Conn, person: &Person, id: SessionId) -> Result<TerminalSession, TerminalError> {
-    storage::terminals::get(conn, person.workspace, id).await?.ok_or(TerminalError::NotFound)
+    let (session, rights) = with_rights(conn, person, id).await?;
+    if rights.read { Ok(session) } else { Err(TerminalError::NotFound) }
+}
+
+/// A session at which the person may do anything at all, and what that is.
+///
+/// Errors: `NotFound`, `Storage`.
+pub async fn with_rights(conn: &mut Conn, person: &Person, id: SessionId) -> Result<(TerminalSession, TerminalRights), TerminalError> {
+    let session = storage::terminals::get(conn, person.workspace, id).await?.ok_or(TerminalError::NotFound)?;
+    let rights = rights(conn, person, &session).await?;
+    if rights == TerminalRights::default() { Err(TerminalError::NotFound) } else { Ok((session, rights)) }
+}
+
+/// What a person may do at a session by the rules of its workspace.
+pub async fn rights(conn: &mut Conn, person: &Person, session: &TerminalSession) -> Result<TerminalRights, StorageError> {
+    let rules = settings::rules(conn, session.workspace).await?.terminals;
+    Ok(TerminalRights::of(person, session, Claim::Membership(rules)))
+}
+
+/// Whether a person may watch a session and read what was recorded of it.
+pub async fn may_read(conn: &mut Conn, person: &Person, session: &TerminalSession) -> Result<bool, StorageError> {
+    Ok(rights(conn, person, session).await?.read)
+}
+
+/// What a person may do at a session, and when that ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    pub rights: TerminalRights,
+    /// How long the share is good from now on, where they came by one.
+    pub lasts: Option<Duration>,
+}
+
+/// What a person may do at a session who came by membership or with the token of a share.
+pub async fn granted(tx: &mut Tx, person: &Person, session: &TerminalSession, share: Option<&Secret>) -> Result<Granted, StorageError> {
+    let Some(token) = share else {
+        return Ok(Granted { rights: rights(tx.conn(), person, session).await?, lasts: None });
+    };
+    let now = tx.now();
+    let found = storage::terminal_control::share_by_token(tx.conn(), person.workspace, &token.hash()).await?;
+    Ok(match found {
+        Some(share) => Granted {
+            rights: TerminalRights::of(person, session, Claim::Share(&share, now)),
+            lasts: (share.expires_at - now).to_std().ok(),
+        },
+        None => Granted { rights: TerminalRights::default(), lasts: None },
+    })
 }
 
 /// Sessions that have to be connected, of all workspaces.
@@ -274,29 +343,76 @@ pub async fn of_machinery(conn: &mut Conn, id: SessionId) -> Result<Option<Termi
     storage::terminals::find(conn, id).await
 }
 
-/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use.
-pub fn connect(terminals: &LiveTerminals, runtime: Option<&RuntimeClient>, session: &TerminalSession) {
+/// Connects a session that is alive to its runtime, unless it is connected or the runtime is not ours to use. What was
+/// recorded of it is its history, and the runtime is asked for what follows.
+pub async fn connect(
+    conn: &mut Conn,
+    terminals: &LiveTerminals,
+    runtime: Option<&RuntimeClient>,
+    session: &TerminalSession,
+) -> Result<(), StorageError> {
     let Some(runtime) = runtime.filter(|runtime| session.runtime_endpoint.as_deref() == Some(runtime.endpoint())) else {
         tracing::warn!(session.id = %session.id, "the runtime of a session is not configured");
-        return;
+        return Ok(());
     };
-    if session.status != SessionStatus::Terminated {
-        let spec = TerminalSpec {
-            session: session.id,
-            workspace: session.workspace,
-            runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
-            size: session.size,
-            status: session.status,
-            login: session.login.clone(),
-        };
-        terminals.open(runtime, spec);
+    if session.status == SessionStatus::Terminated || terminals.get(session.id).is_some() {
+        return Ok(());
+    }
+    let spec = spec(conn, session).await?;
+    let is_new = spec.past.is_none();
+    terminals.open(runtime, spec);
+    if let Some(terminal) = terminals.get(session.id).filter(|_| is_new) {
+        terminal.mark("session opened");
+    }
+    Ok(())
+}
+
+/// What was recorded of a session last. A recording that cannot be read keeps nobody from the terminal.
+async fn past(conn: &mut Conn, session: SessionId) -> Result<Option<Past>, StorageError> {
+    match recordings::tail(conn, session).await {
+        Ok(tail) => Ok(tail.map(|tail| Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size })),
+        Err(StorageError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// Whether the person may type and resize, and end the session: owners, admins and whoever spawned the agent.
-#[must_use]
-pub fn may_write(person: &Person, session: &TerminalSession) -> bool {
-    person.role.manages_agents() || session.spawned_by == Some(person.user)
+async fn spec(conn: &mut Conn, session: &TerminalSession) -> Result<TerminalSpec, StorageError> {
+    Ok(TerminalSpec {
+        session: session.id,
+        workspace: session.workspace,
+        runtime_agent_id: session.runtime_agent_id.clone().unwrap_or_else(|| session.runtime_session_id.clone()),
+        size: session.size,
+        status: session.status,
+        login: session.login.clone(),
+        past: past(conn, session.id).await?,
+    })
+}
+
+/// The session of this name, which a runtime gave it and says to be the one of.
+///
+/// Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
+pub async fn named(conn: &mut Conn, runtime_session_id: &str) -> Result<TerminalSession, OfferError> {
+    let mut found = storage::terminals::named(conn, None, runtime_session_id).await?;
+    let id = found.pop().ok_or(TerminalError::NotFound)?;
+    if !found.is_empty() {
+        return Err(OfferError::Ambiguous);
+    }
+    let session = storage::terminals::find(conn, id).await?.ok_or(TerminalError::NotFound)?;
+    if session.status == SessionStatus::Terminated {
+        return Err(TerminalError::Terminated.into());
+    }
+    Ok(session)
+}
+
+/// The line of a session whose runtime has dialed in; `None` where it has one.
+///
+/// Errors: `Storage`.
+pub async fn open_legacy(
+    conn: &mut Conn,
+    terminals: &LiveTerminals,
+    session: &TerminalSession,
+) -> Result<Option<LegacyUpstream>, StorageError> {
+    Ok(terminals.open_legacy(spec(conn, session).await?))
 }
 
 /// Which session somebody wants to see.
@@ -307,22 +423,38 @@ pub enum Wanted {
     Agent(AgentId),
 }
 
-/// The right to type into one terminal. Only [`attach`] makes it.
+/// The right to type into one terminal. Only [`attach`] makes it. It ends with the place of its viewer, or with their
+/// right to write, and rests while somebody else controls the terminal.
 #[derive(Clone)]
 pub struct Writer {
-    session: SessionId,
     terminal: Arc<Terminal>,
+    pass: Arc<Pass>,
+}
+
+/// Why input went nowhere.
+#[derive(Debug, PartialEq, Eq)]
+pub enum WriteError {
+    NotConnected,
+    Silenced(Silenced),
+}
+
+impl From<NotConnected> for WriteError {
+    fn from(NotConnected: NotConnected) -> Self {
+        Self::NotConnected
+    }
 }
 
 impl Writer {
-    /// Sends input; see [`Terminal::write`].
-    pub async fn write(&self, input: Bytes) -> Result<(), NotConnected> {
-        self.terminal.write(input).await
+    /// Sends input; see [`Terminal::write_if`].
+    pub async fn write(&self, input: Bytes) -> Result<(), WriteError> {
+        self.pass.may_type().map_err(WriteError::Silenced)?;
+        // It may have waited for a slow runtime.
+        self.terminal.write_if(input, || self.pass.may_type().map_err(WriteError::Silenced)).await
     }
 
-    /// Changes the size of the terminal for everyone; `false` when it has that size already.
+    /// Changes the size of the terminal for everyone; `false` when it has that size already, or somebody else controls it.
     pub async fn resize(&self, size: Size) -> bool {
-        self.terminal.resize(size).await
+        self.pass.may_type().is_ok() && self.terminal.resize(size).await
     }
 }
 
@@ -332,6 +464,11 @@ pub struct Attachment {
     pub viewer: Viewer,
     /// `None` for who may only watch.
     pub writer: Option<Writer>,
+    /// The viewer is present until it is dropped.
+    pub seat: Seat,
+    pub granted: Granted,
+    /// Tells when what was granted is to be asked again.
+    pub doubts: watch::Receiver<()>,
 }
 
 /// The session that a person of its workspace wants to see.
@@ -345,29 +482,53 @@ pub async fn wanted(tx: &mut Tx, person: &Person, wanted: &Wanted) -> Result<Ter
     found.ok_or(TerminalError::NotFound)
 }
 
-/// Opens a session, which [`wanted`] found, on its runtime: anybody of its workspace may watch.
+/// Opens a session, which [`wanted`] found, on its runtime, for a person who may watch it: by membership, or with the
+/// token of a share. The viewer begins at `start`.
 ///
-/// Errors: `Terminated`, `NoRuntime`, `Storage`.
+/// Errors: `NotFound` (also for who may not), `Terminated`, `NoRuntime`, `Storage`.
 pub async fn attach(
     tx: &mut Tx,
-    terminals: &LiveTerminals,
+    (terminals, controls): (&LiveTerminals, &Controls),
     runtime: Option<&RuntimeClient>,
     person: &Person,
     session: TerminalSession,
+    start: Start,
+    share: Option<&Secret>,
 ) -> Result<Attachment, TerminalError> {
-    if session.status == SessionStatus::Terminated {
-        return Err(TerminalError::Terminated);
-    }
     let now = tx.now();
-    // From here to the commit nobody can end the session, so a terminal that is connected now is ended with it.
-    if !storage::terminals::set_viewer(tx.conn(), session.id, person.user, now).await? {
-        return Err(TerminalError::Terminated);
+    // From here to the commit nobody can end the session, so a terminal that is connected now is ended with it, and so is
+    // a room.
+    let alive = storage::terminals::set_viewer(tx.conn(), session.id, person.user, now).await?;
+    let room = if alive { Some(room(tx, controls, &session).await?) } else { None };
+    // Before the rights are asked, so that no change of them is missed.
+    let doubts = room.as_ref().map(|room| room.doubts());
+    let granted = granted(tx, person, &session, share).await?;
+    if !granted.rights.read {
+        return Err(TerminalError::NotFound);
     }
+    let (room, doubts) = room.zip(doubts).ok_or(TerminalError::Terminated)?;
     // It is connected as soon as its event is delivered, which may be a moment from now.
-    connect(terminals, runtime, &session);
+    connect(tx.conn(), terminals, runtime, &session).await?;
     let terminal = terminals.get(session.id).ok_or(TerminalError::NoRuntime)?;
-    let writer = may_write(person, &session).then(|| Writer { session: session.id, terminal: Arc::clone(&terminal) });
-    Ok(Attachment { viewer: terminal.view(), session, writer })
+    let account = storage::users::active(tx.conn(), person.workspace, person.user).await?.ok_or(TerminalError::NotFound)?;
+    let seat = room.enter(person.user, display_name::shown(account.name.as_deref().unwrap_or_default()), granted.rights.write);
+    let writer = granted.rights.write.then(|| Writer { terminal: Arc::clone(&terminal), pass: Arc::clone(seat.pass()) });
+    Ok(Attachment { viewer: terminal.view(start), session, writer, seat, granted, doubts })
+}
+
+/// The room of a session. Control waits for whoever had it when the service ended.
+async fn room(tx: &mut Tx, controls: &Controls, session: &TerminalSession) -> Result<Arc<Room>, StorageError> {
+    if let Some(room) = controls.get(session.id) {
+        return Ok(room);
+    }
+    let noted = storage::terminal_control::controller(tx.conn(), session.id).await?;
+    let earlier = noted.map(|noted| Controller {
+        viewer: None,
+        user: noted.user,
+        name: display_name::shown(noted.name.as_deref().unwrap_or_default()),
+        since: noted.since,
+    });
+    Ok(controls.room(session.id, session.workspace, earlier))
 }
 
 /// Takes in that a terminal's connection holds although its runtime was given up in between.
@@ -383,7 +544,8 @@ pub async fn detach(tx: &mut Tx, person: &Person, session: SessionId) -> Result<
     storage::terminals::clear_viewer(tx.conn(), session, person.user).await
 }
 
-/// Notes the size that a terminal has now.
-pub async fn note_size(tx: &mut Tx, writer: &Writer, size: Size) -> Result<(), StorageError> {
-    storage::terminals::set_size(tx.conn(), writer.session, size).await
+/// Notes the size that a terminal has now, if it is connected.
+pub async fn note_size(tx: &mut Tx, terminals: &LiveTerminals, session: SessionId) -> Result<(), StorageError> {
+    let Some(terminal) = terminals.get(session) else { return Ok(()) };
+    storage::terminals::set_size(tx.conn(), session, terminal.size()).await
 }

@@ -188,7 +188,7 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     };
     let token_hash = Secret::presented(&approval.id.to_string()).hash();
     storage::tool_approvals::insert(tx.conn(), &approval, &token_hash).await?;
-    let kind = EventKind::ApprovalRequested { approval_id: approval.id, method: approval.method.clone() };
+    let kind = EventKind::ApprovalRequested { approval_id: approval.id, method: approval.method.clone(), requester: Some(user) };
     events::record(tx, Event { workspace, agent, actor: Some(user), kind }).await?;
     Ok(Gate::Waits { id: approval.id, expires_at: approval.expires_at })
 }
@@ -252,7 +252,7 @@ pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool)
             storage::tool_approvals::set_status(tx.conn(), id, status, Some(person.user), now).await?;
         }
     }
-    let kind = EventKind::ApprovalDecided { approval_id: id, method: approval.method, approved: approve };
+    let kind = EventKind::ApprovalDecided { approval_id: id, method: approval.method, approved: approve, requester: approval.requested_by };
     events::record(tx, Event { workspace: person.workspace, agent: approval.agent, actor: Some(person.user), kind }).await?;
     Ok(())
 }

@@ -1,39 +1,29 @@
 //! Who is asking: extractors that prove it, so that a handler's signature says who may call.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Once,
-};
-
 use axum::{
-    extract::{ConnectInfo, FromRequestParts},
-    http::{Extensions, HeaderMap, request::Parts},
+    extract::FromRequestParts,
+    http::{Extensions, HeaderMap, StatusCode, request::Parts},
 };
-use subtle::ConstantTimeEq as _;
+use chrono::{DateTime, Utc};
 
 use super::webhooks::Signature;
 use crate::{
-    app::App,
-    domain::{auth, workspaces},
+    app::{App, StorageError, connections::Holder},
+    domain::{
+        auth,
+        keys::{self, Ticket},
+        workspaces,
+    },
     model::{
         actor::{Admin, Person},
-        address,
         ids::WorkspaceId,
+        secret::Secret,
     },
     wire::{
-        input::{self, SESSION_COOKIE},
+        input::{self, SESSION_COOKIE, WEBHOOK_SECRET_HEADER},
         problem::Problem,
     },
 };
-
-/// Carries the secret that runtimes and the control plane share with us.
-pub(super) const WEBHOOK_SECRET_HEADER: &str = "X-Webhook-Secret";
-
-/// Where proxies say whom they speak for.
-const FORWARDED_FOR: &str = "x-forwarded-for";
-
-/// An operator is told once that limits count a proxy as one caller.
-static UNTRUSTED_PROXY: Once = Once::new();
 
 /// A signed-in person. A bearer token goes before the cookie (D-63).
 pub(super) struct Member(pub(super) Person);
@@ -62,6 +52,55 @@ impl FromRequestParts<App> for Member {
 
 fn token(parts: &Parts) -> Option<&str> {
     input::bearer(&parts.headers).or_else(|| input::cookie(&parts.headers, SESSION_COOKIE))
+}
+
+/// Whoever may open a stream: a signed-in person, or an API key in `Authorization: Bearer` or `X-API-Key`.
+pub(super) struct Listening {
+    pub(super) holder: Holder,
+    pub(super) credential: Credential,
+    /// Taken before the look-up.
+    pub(super) ticket: Ticket,
+}
+
+/// What a stream was opened with.
+pub(super) enum Credential {
+    Token(String),
+    Key(Secret),
+}
+
+impl FromRequestParts<App> for Listening {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let ticket = app.access_cache.ticket();
+        match Member::from_request_parts(parts, app).await {
+            Ok(Member(person)) => {
+                let credential = Credential::Token(token(parts).unwrap_or_default().to_owned());
+                Ok(Self { holder: Holder::Person(person), credential, ticket })
+            }
+            Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
+                let key = input::api_key(&parts.headers).map(Secret::presented).ok_or(problem)?;
+                let holder = keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, &key).await?;
+                let holder = Holder::Key(holder.ok_or_else(Problem::unauthorized)?);
+                Ok(Self { holder, credential: Credential::Key(key), ticket })
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+impl Credential {
+    /// Who is behind it now, whatever is remembered, and when it ends, if it does.
+    pub(super) async fn check_now(&self, app: &App) -> Result<Option<(Holder, Option<DateTime<Utc>>)>, StorageError> {
+        let mut conn = app.read().await?;
+        Ok(match self {
+            Self::Token(token) => auth::person_now(&mut conn, &app.tokens, token).await?.map(|person| {
+                let ends_at = DateTime::from_timestamp(person.expires_at, 0);
+                (Holder::Person(person), ends_at)
+            }),
+            Self::Key(key) => keys::verify_now(&mut conn, &app.clock, key).await?.map(|(holder, ends_at)| (Holder::Key(holder), ends_at)),
+        })
+    }
 }
 
 /// A signed-in owner or admin; other members get 403.
@@ -119,19 +158,6 @@ impl FromRequestParts<App> for MaybeRuntime {
     }
 }
 
-/// Where a request comes from, as limits count it: from the connection, or from `X-Forwarded-For` behind a
-/// trusted proxy.
-pub(super) fn subscriber(extensions: &Extensions, headers: &HeaderMap, app: &App) -> IpAddr {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let lines = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|line| line.to_str().ok());
-    if app.settings.trusted_proxies.is_empty() && headers.contains_key(FORWARDED_FOR) {
-        UNTRUSTED_PROXY.call_once(|| {
-            tracing::warn!(peer = %peer, "X-Forwarded-For is not believed: if this peer is your proxy, set TRUSTED_PROXIES");
-        });
-    }
-    address::subscriber(address::client(peer, lines.flat_map(|line| line.split(',')), &app.settings.trusted_proxies))
-}
-
 /// Whether the caller shares our webhook secret, by showing it or by having signed with it; `None` when
 /// neither is tried.
 pub(super) fn webhook_secret(extensions: &Extensions, headers: &HeaderMap, app: &App) -> Option<bool> {
@@ -141,6 +167,5 @@ pub(super) fn webhook_secret(extensions: &Extensions, headers: &HeaderMap, app: 
         None => {}
     }
     let presented = headers.get(WEBHOOK_SECRET_HEADER)?;
-    let known = app.settings.webhook_secret.as_deref().unwrap_or_default();
-    Some(!known.is_empty() && presented.as_bytes().ct_eq(known.as_bytes()).into())
+    Some(input::is_secret(presented.as_bytes(), app.settings.webhook_secret.as_deref()))
 }

@@ -44,7 +44,7 @@ pub(super) async fn same_origin(State(app): State<App>, request: Request, next: 
     let headers = request.headers();
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let by_cookie = input::bearer(headers).is_none() && input::cookie(headers, input::SESSION_COOKIE).is_some();
-    let proven = input::api_key(headers).is_some() || headers.contains_key(super::callers::WEBHOOK_SECRET_HEADER);
+    let proven = input::api_key(headers).is_some() || headers.contains_key(input::WEBHOOK_SECRET_HEADER);
     if changes && !proven && !input::is_own_origin(headers, &app.settings.app_url, &app.settings.cors_origins) {
         return Problem::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", "the request comes from another site").into_response();
     }

@@ -11,14 +11,14 @@ use axum::{
 };
 
 use super::{
-    callers::{self, Manager},
+    callers::{self, Manager, Member},
     input,
     problem::{self, RequestId},
 };
 use crate::{
     app::{App, StorageError},
     domain::idempotency::{self, Answer, Attempt, Begun, Caller},
-    model::secret::Secret,
+    model::{ids::SessionId, secret::Secret},
     wire::problem::Problem,
 };
 
@@ -39,6 +39,7 @@ enum Operation {
     RequestAccess,
     Register,
     CreateInvite,
+    ShareTerminal(SessionId),
     Spawn,
 }
 
@@ -49,7 +50,7 @@ impl Operation {
             "/api/parallax-agents/register" => Some(Self::Register),
             "/api/parallax-agents/invites" => Some(Self::CreateInvite),
             "/api/parallax-agents/spawn" => Some(Self::Spawn),
-            _ => None,
+            path => shared_terminal(path).map(Self::ShareTerminal),
         }
     }
 
@@ -59,9 +60,15 @@ impl Operation {
             Self::RequestAccess => "requestAccess",
             Self::Register => "registerAgent",
             Self::CreateInvite => "createInvite",
+            Self::ShareTerminal(_) => "shareTerminal",
             Self::Spawn => "spawnAgents",
         }
     }
+}
+
+/// The session in the path by which its terminal is shared.
+fn shared_terminal(path: &str) -> Option<SessionId> {
+    path.strip_prefix("/api/terminal/sessions/")?.strip_suffix("/shares")?.parse().ok()
 }
 
 /// Carries a request with a key out once. Requests without one, and those whose caller is not proven,
@@ -99,6 +106,9 @@ async fn begin(app: &App, operation: Operation, key: &str, request: Request) -> 
         Operation::CreateInvite | Operation::Spawn => {
             Manager::from_request_parts(&mut parts, app).await.ok().map(|Manager(admin)| Caller::Admin(admin))
         }
+        Operation::ShareTerminal(session) => {
+            Member::from_request_parts(&mut parts, app).await.ok().map(|Member(person)| Caller::Sharer(person, session))
+        }
         Operation::Register => input::text_field(&body, "inviteToken").map(|token| Caller::Invited(Secret::presented(&token))),
         Operation::RequestAccess => requester(app, &parts, &body),
     };
@@ -118,7 +128,7 @@ fn requester(app: &App, parts: &axum::http::request::Parts, body: &Bytes) -> Opt
         Some(false) => None,
         None => {
             let claim_secret = input::text_field(body, "claimSecret").map(|secret| Secret::presented(&secret));
-            let address = callers::subscriber(&parts.extensions, &parts.headers, app);
+            let address = input::subscriber(&parts.extensions, &parts.headers, &app.settings.trusted_proxies);
             Some(Caller::Requester { workspace, claim_secret, address })
         }
     }

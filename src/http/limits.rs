@@ -65,6 +65,7 @@ enum Kind {
     Registration,
     /// What only runtimes post.
     Report,
+    /// What API keys are for: calls of tools, and streams of events.
     ToolCall,
     Other,
 }
@@ -102,7 +103,7 @@ pub(super) async fn keep(State((app, limits)): State<(App, Option<Arc<Limits>>)>
 
 impl Kind {
     fn of(method: &Method, path: &str) -> Self {
-        if path == "/api/mcp" || path.starts_with("/api/mcp/") || path.starts_with("/api/mcp-standard") {
+        if path == "/api/events" || path == "/api/mcp" || path.starts_with("/api/mcp/") || path.starts_with("/api/mcp-standard") {
             return Self::ToolCall;
         }
         if method != Method::POST {
@@ -132,10 +133,10 @@ impl Asker {
         let kind = Kind::of(request.method(), request.uri().path());
         let credential = match kind {
             Kind::ToolCall => input::api_key(headers),
-            Kind::AccessRequest | Kind::Report => headers.get(callers::WEBHOOK_SECRET_HEADER).and_then(|secret| secret.to_str().ok()),
+            Kind::AccessRequest | Kind::Report => headers.get(input::WEBHOOK_SECRET_HEADER).and_then(|secret| secret.to_str().ok()),
             Kind::SignIn | Kind::SetUp | Kind::KeyRegistration | Kind::Registration | Kind::Other => None,
         };
-        let address = callers::subscriber(request.extensions(), headers, app);
+        let address = input::subscriber(request.extensions(), headers, &app.settings.trusted_proxies);
         Self { kind, address, credential: credential.map(Secret::presented) }
     }
 
@@ -311,7 +312,7 @@ mod tests {
         let reports = ["/api/terminal/sessions", "/api/terminal/sessions/pty-1/status", "/api/parallax-agents/runtime/heartbeat"];
         assert!(kinds(Method::POST, &reports).iter().all(|kind| *kind == Kind::Report));
         assert!(kinds(Method::GET, &reports).iter().all(|kind| *kind == Kind::Other));
-        let tools = ["/api/mcp", "/api/mcp/", "/api/mcp-standard/call_tool"];
+        let tools = ["/api/mcp", "/api/mcp/", "/api/mcp-standard/call_tool", "/api/events"];
         for method in [Method::GET, Method::POST, Method::DELETE] {
             assert!(kinds(method, &tools).iter().all(|kind| *kind == Kind::ToolCall));
         }

@@ -9,6 +9,7 @@ mod auth;
 mod callers;
 mod client;
 mod console;
+mod events;
 mod files;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ mod keys;
 mod limits;
 mod neighbours;
 mod problem;
+mod recordings;
 mod reference;
 mod revocation;
 mod runs;
@@ -113,7 +115,7 @@ impl Modify for Security {
         components.add_security_scheme("agent", bearer("An agent's API key"));
         components
             .add_security_scheme("registration", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(keys::REGISTRATION_TOKEN_HEADER))));
-        components.add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(callers::WEBHOOK_SECRET_HEADER))));
+        components.add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(input::WEBHOOK_SECRET_HEADER))));
     }
 }
 
@@ -179,13 +181,22 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(terminals::list, terminals::register))
         .routes(routes!(terminals::get, terminals::end))
         .routes(routes!(terminals::logs))
+        .routes(routes!(recordings::get, recordings::delete))
+        .routes(routes!(recordings::asciicast))
+        .routes(routes!(recordings::text))
+        .routes(routes!(recordings::of_agent))
+        .routes(routes!(recordings::search))
         .routes(routes!(terminals::report_status))
         .routes(routes!(terminals::of_agent))
+        .routes(routes!(terminals::viewers))
+        .routes(routes!(terminals::list_shares, terminals::share))
+        .routes(routes!(terminals::revoke_share))
         .routes(routes!(activity::of_workspace))
         .routes(routes!(activity::of_agent))
         .routes(routes!(activity::recent_of_agent))
         .routes(routes!(activity::of_project))
         .routes(routes!(activity::daily))
+        .routes(routes!(events::stream))
         .routes(routes!(neighbours::version))
         .routes(routes!(neighbours::collab_token))
         .routes(routes!(neighbours::spaces))

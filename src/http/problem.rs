@@ -15,8 +15,8 @@ use crate::{
     domain::{
         agents::RequestError, approvals::ApprovalError, assignments::AssignmentError, auth::LoginError, idempotency::RepeatError,
         invites::InviteError, invites::RegisterError, keys::KeyError, runs::StopError, runtimes::HeartbeatError, runtimes::PlacementError,
-        runtimes::RuntimeProblem, settings::SettingsError, spawns::SpawnError, steering::SteerError, terminals::OfferError,
-        terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
+        runtimes::RuntimeProblem, settings::SettingsError, shares::ShareError, spawns::SpawnError, steering::SteerError,
+        terminals::OfferError, terminals::TerminalError, tool_approvals::DecisionError, workspaces::SetupError,
     },
     model::{agent::IllegalTransition, runtime::NoRuntime},
     wire::problem::Problem,
@@ -323,6 +323,17 @@ impl From<TerminalError> for Problem {
             TerminalError::Forbidden => Self::forbidden(),
             TerminalError::NoRuntime => Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", error.to_string()),
             TerminalError::Storage(storage) => storage.into(),
+        }
+    }
+}
+
+impl From<ShareError> for Problem {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::NotFound => Self::new(StatusCode::NOT_FOUND, "SHARE_NOT_FOUND", error.to_string()),
+            ShareError::LimitReached { .. } => Self::new(StatusCode::CONFLICT, "SHARE_LIMIT_REACHED", error.to_string()),
+            ShareError::Session(session) => session.into(),
+            ShareError::Storage(storage) => storage.into(),
         }
     }
 }

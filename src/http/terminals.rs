@@ -9,16 +9,20 @@ use super::{
 use crate::{
     app::App,
     domain::{
-        runs, runtimes,
+        runs, runtimes, shares,
         terminals::{self, Offer, TerminalError},
     },
     model::{
-        ids::{AgentId, SessionId},
+        ids::{AgentId, SessionId, ShareId},
         terminal::{SessionStatus, Size},
+        terminal_control::Watchers,
     },
     wire::{
+        control::TerminalViewers,
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
+        repeat::{RepeatErrors, Repeatable},
+        shares::{CreateShare, CreatedShare, TerminalShare},
         terminals::{LogQuery, OfferSession, ReportSession, SessionQuery, TerminalSession, TerminalSessionLog},
     },
 };
@@ -77,16 +81,86 @@ pub(super) async fn end(
     Param(id): Param<SessionId>,
 ) -> Result<Envelope<TerminalSession>, Problem> {
     let mut tx = app.begin().await?;
-    let session = terminals::get(tx.conn(), &person, id).await?;
-    if !terminals::may_write(&person, &session) {
+    let (session, rights) = terminals::with_rights(tx.conn(), &person, id).await?;
+    if !rights.terminate {
         return Err(TerminalError::Forbidden.into());
     }
     if session.status != SessionStatus::Terminated {
         runs::end_session(&mut tx, &session, person.user).await?;
     }
-    let ended = terminals::get(tx.conn(), &person, id).await?;
+    let (ended, _) = terminals::with_rights(tx.conn(), &person, id).await?;
     tx.commit().await?;
     Ok(Envelope::ok(ended.into()))
+}
+
+/// List who watches a terminal.
+///
+/// In the order in which they came, with who controls it. At most 100 are named, all are counted.
+#[utoipa::path(get, path = "/api/terminal/sessions/{sessionId}/viewers", operation_id = "listTerminalViewers", tag = "terminals",
+    params(("sessionId" = uuid::Uuid, Path)), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<TerminalViewers>), PersonErrors))]
+pub(super) async fn viewers(
+    State(app): State<App>,
+    Member(person): Member,
+    Param(id): Param<SessionId>,
+) -> Result<Envelope<TerminalViewers>, Problem> {
+    terminals::get(&mut *app.read().await?, &person, id).await?;
+    let room = app.controls.get(id);
+    let watchers = room.as_ref().map_or_else(Watchers::default, |room| room.watchers());
+    let controller = room.and_then(|room| room.controller());
+    Ok(Envelope::ok(TerminalViewers::new(watchers, controller)))
+}
+
+/// Share a terminal.
+///
+/// For those who may type: members of the workspace who open the link before it expires read this session, and do no
+/// more. The token is shown this once.
+#[utoipa::path(post, path = "/api/terminal/sessions/{sessionId}/shares", operation_id = "shareTerminal", tag = "terminals",
+    params(("sessionId" = uuid::Uuid, Path), Repeatable), security(("person" = []), ("cookie" = [])), request_body = Option<CreateShare>,
+    responses((status = 201, body = Envelope<CreatedShare>), PersonErrors, AdminErrors, RepeatErrors))]
+pub(super) async fn share(
+    State(app): State<App>,
+    Member(person): Member,
+    Param(id): Param<SessionId>,
+    Body(body): Body<CreateShare>,
+) -> Result<Envelope<CreatedShare>, Problem> {
+    let mut tx = app.begin().await?;
+    let made = shares::create(&mut tx, &person, id, body.lifetime()).await?;
+    tx.commit().await?;
+    Ok(Envelope::created(CreatedShare::new(&app.settings.app_url, made)))
+}
+
+/// List the shares of a terminal.
+///
+/// Those that are good now, newest first, for those who may type.
+#[utoipa::path(get, path = "/api/terminal/sessions/{sessionId}/shares", operation_id = "listTerminalShares", tag = "terminals",
+    params(("sessionId" = uuid::Uuid, Path)), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<Vec<TerminalShare>>), PersonErrors, AdminErrors))]
+pub(super) async fn list_shares(
+    State(app): State<App>,
+    Member(person): Member,
+    Param(id): Param<SessionId>,
+) -> Result<Envelope<Vec<TerminalShare>>, Problem> {
+    let mut tx = app.begin().await?;
+    let found = shares::list(&mut tx, &person, id).await?;
+    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
+}
+
+/// Revoke a share of a terminal.
+///
+/// Whoever watches by it is cut off at once. Revoking it again changes nothing.
+#[utoipa::path(delete, path = "/api/terminal/sessions/{sessionId}/shares/{shareId}", operation_id = "revokeTerminalShare", tag = "terminals",
+    params(("sessionId" = uuid::Uuid, Path), ("shareId" = uuid::Uuid, Path)), security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<TerminalShare>), PersonErrors, AdminErrors))]
+pub(super) async fn revoke_share(
+    State(app): State<App>,
+    Member(person): Member,
+    Param((session, share)): Param<(SessionId, ShareId)>,
+) -> Result<Envelope<TerminalShare>, Problem> {
+    let mut tx = app.begin().await?;
+    let revoked = shares::revoke(&mut tx, &person, session, share).await?;
+    tx.commit().await?;
+    Ok(Envelope::ok(revoked.into()))
 }
 
 /// Offer a terminal session.

@@ -15,14 +15,13 @@ use crate::{
     app::App,
     domain::{
         tool_approvals::{self, Gate},
-        tool_executions,
+        tool_calls,
     },
     model::{
         actor::{AgentCaller, KeyHolder},
-        event::ToolExecution,
         policy::Verdict,
         tool_approval::APPROVAL_ARGUMENT,
-        tool_execution::{self, Executed},
+        tool_call::{self, ToolCall},
     },
     wire::time::Timestamp,
 };
@@ -40,13 +39,11 @@ pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: M
         let at = now(&app);
         let entry = catalogue::find(&name);
         let done = match entry {
-            None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {}", tool_execution::shorten(&name)))),
+            None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {}", tool_call::shorten(&name)))),
             Some(entry) => timeout(CALL_MAX, carry_out(&app, &caller, entry, &arguments)).await.unwrap_or_else(|_| Err(too_slow(entry))),
         };
-        if let KeyHolder::Agent(agent) = &caller {
-            let tool = entry.map_or_else(|| tool_execution::shorten(&name), |entry| entry.tool.name.to_owned());
-            note(&app, agent, at, execution(tool, &arguments, &done, started.elapsed())).await;
-        }
+        let tool = entry.map_or_else(|| tool_call::shorten(&name), |entry| entry.tool.name.to_owned());
+        put_on_record(&app, noted(&caller, at, tool, &arguments, &done, started.elapsed())).await;
         done
     });
     work.await.unwrap_or_else(|_| Err(ToolError::new(code::INTERNAL, "something went wrong on the server")))
@@ -139,29 +136,38 @@ fn too_slow(entry: &Entry) -> ToolError {
     ToolError::new(code::SERVER, "the call took too long and was given up")
 }
 
-fn execution(tool: String, arguments: &Map<String, Value>, done: &Result<Value, ToolError>, took: Duration) -> ToolExecution {
-    ToolExecution {
-        tool,
-        params: tool_execution::redact(arguments),
-        success: done.is_ok(),
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        error: done.as_ref().err().map(|error| tool_execution::shorten(&format!("{}: {}", error.code, error.message))),
-        result_summary: done.as_ref().ok().map(tool_execution::summary),
-    }
+fn noted(
+    caller: &KeyHolder,
+    at: DateTime<Utc>,
+    tool: String,
+    arguments: &Map<String, Value>,
+    done: &Result<Value, ToolError>,
+    took: Duration,
+) -> ToolCall {
+    let (agent, user) = match caller {
+        KeyHolder::Agent(agent) => (Some(agent.agent.clone()), agent.user),
+        KeyHolder::Person { person, .. } => (None, person.user),
+    };
+    let outcome = match done {
+        Ok(result) => Ok(tool_call::summary(result)),
+        Err(error) => Err(tool_call::shorten(&format!("{}: {}", error.code, error.message))),
+    };
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    ToolCall { workspace: workspace_of(caller), agent, user, at, tool, params: tool_call::redact(arguments), duration_ms, outcome }
 }
 
 /// Hands a call to the worker that writes many at once. When its queue is full, or closed at the end of the
 /// service, the call is written here and now: none is lost.
-async fn note(app: &App, agent: &AgentCaller, at: DateTime<Utc>, execution: ToolExecution) {
-    let executed = Executed { workspace: agent.workspace, agent: agent.agent.clone(), user: agent.user, at, execution };
-    let Err(TrySendError::Full(executed) | TrySendError::Closed(executed)) = app.executions.try_send(executed) else { return };
+async fn put_on_record(app: &App, call: ToolCall) {
+    let Err(TrySendError::Full(call) | TrySendError::Closed(call)) = app.tool_calls.try_send(call) else { return };
+    let user = call.user;
     let written = async {
         let mut tx = app.begin().await?;
-        tool_executions::record(&mut tx, vec![executed]).await?;
+        tool_calls::record(&mut tx, vec![call]).await?;
         tx.commit().await
     };
     if let Err(error) = written.await {
-        tracing::error!(error = &error as &dyn std::error::Error, agent = %agent.agent, "a call could not be written into the feed");
+        tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record");
     }
 }
 

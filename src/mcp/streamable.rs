@@ -1,4 +1,4 @@
-//! The door of the protocol: streamable HTTP, stateless, one JSON answer per request (decision 0036).
+//! The door of the protocol: streamable HTTP, stateless, one JSON answer per request (decision 0037).
 
 use std::{
     borrow::Cow,

@@ -2,15 +2,20 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
-    ids::{AgentId, ApprovalId, AssignmentId, InviteId, PageId, ProjectId, SessionId, TaskId, UserId, WorkspaceId},
+    display_name,
+    ids::{
+        AgentId, ApprovalId, AssignmentId, EventId, InviteId, PageId, ProjectId, SessionId, ShareId, SpaceId, TaskId, UserId, WorkspaceId,
+    },
     login::Login,
     runtime::RuntimeName,
+    terminal_rights::Viewers,
 };
 
 /// Something that happened in a workspace.
@@ -38,6 +43,18 @@ impl Event {
     }
 }
 
+/// An event that was recorded, with its id and the time of its transaction.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub id: EventId,
+    pub workspace: WorkspaceId,
+    pub agent: Option<AgentId>,
+    /// The person behind it, if one is.
+    pub actor: Option<UserId>,
+    pub kind: EventKind,
+    pub at: DateTime<Utc>,
+}
+
 /// What an event says of its agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentBrief {
@@ -51,7 +68,8 @@ pub struct AgentBrief {
 impl AgentBrief {
     #[must_use]
     pub fn of(agent: &Agent) -> Self {
-        Self { id: agent.id.clone(), name: agent.profile.name.clone(), agent_type: None, status: agent.state.status().as_str().to_owned() }
+        let name = display_name::harmless(&agent.profile.name);
+        Self { id: agent.id.clone(), name, agent_type: None, status: agent.state.status().as_str().to_owned() }
     }
 }
 
@@ -66,17 +84,21 @@ pub struct AssignmentBrief {
     pub project_id: Option<ProjectId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// Whoever is in it may know of the assignment; without one only owners and admins do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space_id: Option<SpaceId>,
     pub role: String,
 }
 
-impl From<&Assignment> for AssignmentBrief {
-    fn from(assignment: &Assignment) -> Self {
+impl AssignmentBrief {
+    #[must_use]
+    pub fn of(assignment: &Assignment, space: Option<SpaceId>) -> Self {
         let (project_id, task_id) = match assignment.target {
             Target::Project(id) => (Some(id), None),
             Target::Task(id) => (None, Some(id)),
         };
         let assignment_type = assignment.target.kind().to_owned();
-        Self { id: assignment.id, assignment_type, project_id, task_id, role: assignment.role.as_str().to_owned() }
+        Self { id: assignment.id, assignment_type, project_id, task_id, space_id: space, role: assignment.role.as_str().to_owned() }
     }
 }
 
@@ -102,7 +124,13 @@ pub enum EventKind {
     #[serde(rename = "key.created")]
     KeyCreated { key_id: String, key_name: String, user_id: UserId },
     #[serde(rename = "key.revoked")]
-    KeyRevoked { key_id: String, key_name: String },
+    KeyRevoked {
+        key_id: String,
+        key_name: String,
+        /// Whose it was.
+        #[serde(default)]
+        user_id: Option<UserId>,
+    },
     #[serde(rename = "agent.assigned")]
     Assigned { agent: AgentBrief, assignment: AssignmentBrief },
     #[serde(rename = "agent.unassigned")]
@@ -125,11 +153,36 @@ pub enum EventKind {
     #[serde(rename = "user.changed")]
     UserChanged { user_id: UserId, change: String },
     #[serde(rename = "approval.requested")]
-    ApprovalRequested { approval_id: ApprovalId, method: String },
+    ApprovalRequested {
+        approval_id: ApprovalId,
+        method: String,
+        /// Who asked, a person or the account of an agent.
+        #[serde(default)]
+        requester: Option<UserId>,
+    },
     #[serde(rename = "approval.decided")]
-    ApprovalDecided { approval_id: ApprovalId, method: String, approved: bool },
+    ApprovalDecided {
+        approval_id: ApprovalId,
+        method: String,
+        approved: bool,
+        #[serde(default)]
+        requester: Option<UserId>,
+    },
+    /// Somebody called a tool with an API key.
     #[serde(rename = "tool.executed")]
-    ToolExecuted(ToolExecution),
+    ToolExecuted {
+        /// Whose key it was: a person, or the account of an agent.
+        caller: UserId,
+        is_agent: bool,
+        /// Its published name, or what the caller said where no tool has that name.
+        tool: String,
+        /// Shortened and without what may be secret: see [`super::tool_call::redact`].
+        params: Value,
+        success: bool,
+        duration_ms: u64,
+        error: Option<String>,
+        result_summary: Option<String>,
+    },
     /// An agent says how it stands.
     #[serde(rename = "agent.status_changed")]
     StatusChanged { agent: AgentBrief, previous_status: Option<String>, new_status: String, reason: Option<String> },
@@ -139,9 +192,9 @@ pub enum EventKind {
     #[serde(rename = "agent.task_claimed")]
     TaskClaimed { agent: AgentBrief, assignment: AssignmentBrief },
     #[serde(rename = "agent.task_delegated")]
-    TaskDelegated { agent: AgentBrief, task_id: TaskId, to_agent: AgentBrief, reason: Option<String> },
+    TaskDelegated { agent: AgentBrief, task_id: TaskId, space_id: Option<SpaceId>, to_agent: AgentBrief, reason: Option<String> },
     #[serde(rename = "agent.task_received")]
-    TaskReceived { agent: AgentBrief, task_id: TaskId, from_agent: AgentBrief, reason: Option<String> },
+    TaskReceived { agent: AgentBrief, assignment: AssignmentBrief, from_agent: AgentBrief, reason: Option<String> },
     #[serde(rename = "notification.given_up")]
     NotificationGivenUp { decision: String, attempts: i32, error: String },
     #[serde(rename = "agents.spawned")]
@@ -156,6 +209,18 @@ pub enum EventKind {
         #[serde(flatten)]
         login: Login,
         runtime_session_id: Option<String>,
+        /// Who may know of the login.
+        #[serde(default)]
+        viewers: Viewers,
+    },
+    /// The agent asks something, and waits for the answer.
+    #[serde(rename = "run.waiting")]
+    RunWaiting {
+        agent: AgentBrief,
+        prompt: Option<String>,
+        /// Who may know what it asks.
+        #[serde(default)]
+        viewers: Viewers,
     },
     #[serde(rename = "run.stop_unconfirmed")]
     RunStopUnconfirmed { agent: AgentBrief, reason: Option<String> },
@@ -171,10 +236,30 @@ pub enum EventKind {
     RunStopRequested { reason: String },
     #[serde(rename = "terminal.ended")]
     TerminalEnded { session_id: SessionId },
+    /// Somebody controls a terminal now, which another person may have controlled.
+    #[serde(rename = "terminal.control_taken")]
+    TerminalControlTaken { session_id: SessionId, from_user: Option<UserId> },
+    #[serde(rename = "terminal.control_handed_over")]
+    TerminalControlHandedOver { session_id: SessionId, to_user: UserId },
+    #[serde(rename = "terminal.shared")]
+    TerminalShared { session_id: SessionId, share_id: ShareId, expires_at: DateTime<Utc> },
+    #[serde(rename = "terminal.share_revoked")]
+    TerminalShareRevoked { session_id: SessionId, share_id: ShareId },
+    /// A secret that is good was seen in a terminal's output. The secret itself is not in here.
+    #[serde(rename = "secret.leaked")]
+    SecretLeaked { agent: AgentBrief, session_id: SessionId, kind: SecretKind, secret_id: String, label: String },
+    #[serde(rename = "recording.deleted")]
+    RecordingDeleted { session_id: SessionId },
     #[serde(rename = "run.stopped")]
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
     #[serde(rename = "run.failed")]
-    RunFailed { agent: AgentBrief, error: String },
+    RunFailed {
+        agent: AgentBrief,
+        error: String,
+        /// Who may know what went wrong, which may be a line of the terminal.
+        #[serde(default)]
+        viewers: Viewers,
+    },
     #[serde(rename = "terminal.changed")]
     TerminalChanged {
         session_id: SessionId,
@@ -184,23 +269,6 @@ pub enum EventKind {
         /// For the end: whether the last output is still to be shown.
         drain: bool,
     },
-}
-
-/// What became of a tool call of an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ToolExecution {
-    /// Its published name, or what the caller said where no tool has that name.
-    pub tool: String,
-    /// The arguments, shortened and without what may be secret: see [`super::tool_execution::redact`].
-    pub params: Value,
-    pub success: bool,
-    pub duration_ms: u64,
-    /// Code and message of what it failed with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub result_summary: Option<String>,
 }
 
 /// What an agent wrote into the feed.
@@ -217,6 +285,48 @@ pub struct LoggedActivity {
     pub task_id: Option<TaskId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_id: Option<PageId>,
+}
+
+/// What a secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretKind {
+    /// An API key.
+    Key,
+    /// An invite's token.
+    Invite,
+    /// What a requester claims an agent's key with.
+    Claim,
+    /// A link to watch a terminal by.
+    Share,
+}
+
+impl SecretKind {
+    pub const ALL: [Self; 4] = [Self::Key, Self::Invite, Self::Claim, Self::Share];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Invite => "invite",
+            Self::Claim => "claim",
+            Self::Share => "share",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Key => "the API key",
+            Self::Invite => "the token of the invite",
+            Self::Claim => "the claim secret of",
+            Self::Share => "the share link",
+        }
+    }
 }
 
 /// By what an agent came in, when no admin decided.
@@ -277,7 +387,7 @@ impl EventKind {
             Self::UserChanged { .. } => "user.changed",
             Self::ApprovalRequested { .. } => "approval.requested",
             Self::ApprovalDecided { .. } => "approval.decided",
-            Self::ToolExecuted(_) => "tool.executed",
+            Self::ToolExecuted { .. } => "tool.executed",
             Self::StatusChanged { .. } => "agent.status_changed",
             Self::ActivityLogged(_) => "agent.activity_logged",
             Self::TaskClaimed { .. } => "agent.task_claimed",
@@ -288,6 +398,7 @@ impl EventKind {
             Self::RunStarted { .. } => "run.started",
             Self::RunReady { .. } => "run.ready",
             Self::RunLoginRequired { .. } => "run.login_required",
+            Self::RunWaiting { .. } => "run.waiting",
             Self::RunStopUnconfirmed { .. } => "run.stop_unconfirmed",
             Self::RunMessageSent { .. } => "run.message_sent",
             Self::RunKeysSent { .. } => "run.keys_sent",
@@ -295,6 +406,12 @@ impl EventKind {
             Self::RunResumed { .. } => "run.resumed",
             Self::RunStopRequested { .. } => "run.stop_requested",
             Self::TerminalEnded { .. } => "terminal.ended",
+            Self::TerminalControlTaken { .. } => "terminal.control_taken",
+            Self::TerminalControlHandedOver { .. } => "terminal.control_handed_over",
+            Self::TerminalShared { .. } => "terminal.shared",
+            Self::TerminalShareRevoked { .. } => "terminal.share_revoked",
+            Self::SecretLeaked { .. } => "secret.leaked",
+            Self::RecordingDeleted { .. } => "recording.deleted",
             Self::RunStopped { .. } => "run.stopped",
             Self::RunFailed { .. } => "run.failed",
             Self::TerminalChanged { .. } => "terminal.changed",
@@ -353,7 +470,7 @@ impl EventKind {
                 format!("The API key {key_name:?} was created"),
                 json!({"keyId": key_id, "keyName": key_name, "userId": user_id}),
             ),
-            Self::KeyRevoked { key_id, key_name } => {
+            Self::KeyRevoked { key_id, key_name, .. } => {
                 ("key_revoked", format!("The API key {key_name:?} was revoked"), json!({"keyId": key_id, "keyName": key_name}))
             }
             Self::Assigned { agent, assignment } => {
@@ -404,18 +521,20 @@ impl EventKind {
             Self::UserChanged { user_id, change } => {
                 ("user_changed", format!("An account was changed: {change}"), json!({"userId": user_id, "change": change}))
             }
-            Self::ApprovalRequested { approval_id, method } => {
+            Self::ApprovalRequested { approval_id, method, .. } => {
                 ("approval_requested", format!("{method} waits for approval"), json!({"approvalId": approval_id, "method": method}))
             }
-            Self::ApprovalDecided { approval_id, method, approved } => (
+            Self::ApprovalDecided { approval_id, method, approved, .. } => (
                 if *approved { "approval_granted" } else { "approval_rejected" },
                 format!("{method} was {}", if *approved { "approved" } else { "rejected" }),
                 json!({"approvalId": approval_id, "method": method, "decidedBy": actor}),
             ),
-            Self::ToolExecuted(execution) => {
-                let outcome = if execution.success { "called" } else { "failed to call" };
-                ("tool_executed", format!("An agent {outcome} {}", execution.tool), json!(execution))
-            }
+            Self::ToolExecuted { tool, params, success, duration_ms, error, result_summary, is_agent: true, .. } => (
+                "tool_executed",
+                format!("{tool} was called"),
+                json!({"tool": tool, "params": params, "success": success, "durationMs": duration_ms, "error": error,
+                       "resultSummary": result_summary}),
+            ),
             Self::StatusChanged { agent, previous_status, new_status, reason } => (
                 "status_change",
                 format!("{} is {new_status}", agent.name),
@@ -426,15 +545,15 @@ impl EventKind {
                 format!("{} took a task", agent.name),
                 json!({"agentName": agent.name, "taskId": assignment.task_id, "assignmentId": assignment.id}),
             ),
-            Self::TaskDelegated { agent, task_id, to_agent, reason } => (
+            Self::TaskDelegated { agent, task_id, to_agent, reason, .. } => (
                 "task_delegated",
                 format!("{} gave a task to {}", agent.name, to_agent.name),
                 json!({"taskId": task_id, "toAgentId": to_agent.id, "toAgentName": to_agent.name, "reason": reason}),
             ),
-            Self::TaskReceived { agent, task_id, from_agent, reason } => (
+            Self::TaskReceived { agent, assignment, from_agent, reason } => (
                 "task_received",
                 format!("{} got a task from {}", agent.name, from_agent.name),
-                json!({"taskId": task_id, "fromAgentId": from_agent.id, "fromAgentName": from_agent.name, "reason": reason}),
+                json!({"taskId": assignment.task_id, "fromAgentId": from_agent.id, "fromAgentName": from_agent.name, "reason": reason}),
             ),
             Self::ActivityLogged(logged) => return Some(logged.note()),
             Self::NotificationGivenUp { decision, attempts, error } => (
@@ -458,7 +577,7 @@ impl EventKind {
                 json!({"agentName": agent.name, "runtimeSessionId": runtime_session_id}),
             ),
             // The device code is left out: the feed is kept for long, and whoever has the code takes part in the login.
-            Self::RunLoginRequired { agent, login, runtime_session_id } => (
+            Self::RunLoginRequired { agent, login, runtime_session_id, .. } => (
                 "spawn_requires_login",
                 format!("{} needs a login", agent.name),
                 json!({"agentName": agent.name, "loginUrl": login.url, "instructions": login.instructions, "verified": login.verified,
@@ -489,19 +608,55 @@ impl EventKind {
                 format!("{} stopped", agent.name),
                 json!({"agentName": agent.name, "reason": reason, "exitCode": exit_code}),
             ),
-            Self::RunFailed { agent, error } => {
+            Self::RunFailed { agent, error, .. } => {
                 ("spawn_failed", format!("{} failed", agent.name), json!({"agentName": agent.name, "error": error}))
             }
             Self::RunStopRequested { reason } => ("stop_requested", "A stop was requested".to_owned(), json!({"reason": reason})),
             Self::TerminalEnded { session_id } => {
                 ("terminal_ended", "A terminal session was ended".to_owned(), json!({"sessionId": session_id, "endedBy": actor}))
             }
-            Self::TerminalChanged { .. } => return None,
+            Self::TerminalControlTaken { session_id, from_user } => (
+                "terminal_control_taken",
+                if from_user.is_some() { "Control of a terminal was taken from its holder" } else { "Control of a terminal was taken" }
+                    .to_owned(),
+                json!({"sessionId": session_id, "takenBy": actor, "takenFrom": from_user}),
+            ),
+            Self::TerminalControlHandedOver { session_id, to_user } => (
+                "terminal_control_handed_over",
+                "Control of a terminal was handed over".to_owned(),
+                json!({"sessionId": session_id, "handedOverBy": actor, "handedOverTo": to_user}),
+            ),
+            // The token is in no row but as its hash.
+            Self::TerminalShared { session_id, share_id, expires_at } => (
+                "terminal_shared",
+                "A terminal was shared with the workspace's members".to_owned(),
+                json!({"sessionId": session_id, "shareId": share_id, "expiresAt": expires_at, "sharedBy": actor}),
+            ),
+            Self::TerminalShareRevoked { session_id, share_id } => (
+                "terminal_share_revoked",
+                "A share of a terminal was revoked".to_owned(),
+                json!({"sessionId": session_id, "shareId": share_id, "revokedBy": actor}),
+            ),
+            Self::SecretLeaked { agent, session_id, kind, secret_id, label } => (
+                "secret_leaked",
+                format!("{} showed {} {label:?} in its terminal", agent.name, kind.in_words()),
+                json!({"agentName": agent.name, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label}),
+            ),
+            Self::RecordingDeleted { session_id } => (
+                "recording_deleted",
+                "The recording of a terminal was deleted".to_owned(),
+                json!({"sessionId": session_id, "deletedBy": actor}),
+            ),
+            Self::TerminalChanged { .. } | Self::RunWaiting { .. } | Self::ToolExecuted { is_agent: false, .. } => return None,
         };
         let (project, task) =
-            if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } | Self::TaskClaimed { assignment, .. } = self {
+            if let Self::Assigned { assignment, .. }
+            | Self::Unassigned { assignment, .. }
+            | Self::TaskClaimed { assignment, .. }
+            | Self::TaskReceived { assignment, .. } = self
+            {
                 (assignment.project_id, assignment.task_id)
-            } else if let Self::TaskDelegated { task_id, .. } | Self::TaskReceived { task_id, .. } = self {
+            } else if let Self::TaskDelegated { task_id, .. } = self {
                 (None, Some(*task_id))
             } else {
                 (None, None)

@@ -48,6 +48,8 @@ uuid_id! {
     InviteId,
     /// A terminal session.
     SessionId,
+    /// A link by which members read a terminal.
+    ShareId,
     /// One process of a spawned agent.
     RunId,
     /// A runtime that a workspace's admins named.

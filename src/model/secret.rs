@@ -1,4 +1,4 @@
-//! Secrets that we mint: invite tokens, claim secrets and API keys.
+//! Secrets that we mint: invite tokens, claim secrets, tokens of shares and API keys.
 //!
 //! A [`Secret`] exists in plain text only between its making and the one response that carries it;
 //! the database keeps its SHA-256. It has no `Debug` and no `Serialize`, so that no log, event or
@@ -42,6 +42,12 @@ impl Secret {
         Self(format!("agent_claim_{}", random_text()))
     }
 
+    /// `term_share_` and 43 characters: 256 random bits.
+    #[must_use]
+    pub fn share_token() -> Self {
+        Self(format!("term_share_{}", random_text()))
+    }
+
     /// `prefix` and 64 hex digits: 224 random bits and a 32-bit checksum.
     #[must_use]
     pub fn api_key(prefix: &str) -> Self {
@@ -65,7 +71,9 @@ impl Secret {
     /// The first characters, to tell secrets apart in a list.
     #[must_use]
     pub fn shown_prefix(&self) -> String {
-        let issuer = ["agent_inv_", "agent_claim_", "mcp_agent_", USER_KEY_PREFIX].into_iter().find(|prefix| self.0.starts_with(prefix));
+        let issuer = ["agent_inv_", "agent_claim_", "term_share_", "mcp_agent_", USER_KEY_PREFIX]
+            .into_iter()
+            .find(|prefix| self.0.starts_with(prefix));
         self.0.chars().take(issuer.map_or(0, str::len) + SHOWN_CHARS).collect()
     }
 

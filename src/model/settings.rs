@@ -4,14 +4,23 @@
 //! type counts as absent.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
 use serde_json::{Map, Value};
 
-use super::{ids::WorkspaceId, permission::PermissionSet, runtime::RuntimeName};
+use super::{ids::WorkspaceId, permission::PermissionSet, runtime::RuntimeName, terminal_rights::TerminalRules};
 
 /// Agents that can act at the same time, where neither operator nor workspace says otherwise.
 pub const AGENTS_MAX: u32 = 20;
 /// Agents on one project, where the workspace does not say otherwise (REST contract §4.7).
 pub const AGENTS_PER_PROJECT_MAX: u32 = 10;
+
+/// Where `settings.agent` keeps how terminals are recorded.
+pub const RECORDING: &str = "recording";
+/// How long a terminal's recording is kept, in days, where the workspace does not say otherwise.
+pub const RECORDING_DAYS: u32 = 30;
+/// What a workspace's recordings may take, in megabytes, where it does not say otherwise.
+pub const RECORDING_MEGABYTES: u32 = 1024;
+const BYTES_PER_MEGABYTE: u64 = 1024 * 1024;
 
 /// Where `settings.agent` keeps the sealed API key of the workspace's own runtime.
 pub const RUNTIME_KEY_SEALED: &str = "runtimeApiKeySealed";
@@ -32,6 +41,8 @@ pub struct WorkspaceRules {
     pub default_permissions: PermissionSet,
     /// Whether the control plane is sent an approved agent's key (D-20).
     pub sends_key_to_control_plane: bool,
+    /// Who may read terminals and type into them.
+    pub terminals: TerminalRules,
 }
 
 impl WorkspaceRules {
@@ -49,6 +60,7 @@ impl WorkspaceRules {
             agents_per_project_max: count("/parallax/maxAgentsPerProject").unwrap_or(AGENTS_PER_PROJECT_MAX),
             default_permissions: permissions.and_then(|names| PermissionSet::parse(&names).ok()).unwrap_or_else(PermissionSet::defaults),
             sends_key_to_control_plane: flag("/parallax/sendKeyToControlPlane", false),
+            terminals: TerminalRules::read(settings),
         }
     }
 
@@ -56,6 +68,56 @@ impl WorkspaceRules {
     #[must_use]
     pub fn agents_max(&self, operators: u32) -> u32 {
         self.agents_max.map_or(operators, |own| own.min(operators))
+    }
+}
+
+/// What the operator lets recordings of terminals take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordingBounds {
+    /// `None` leaves it to the workspaces.
+    pub kept: Option<TimeDelta>,
+    /// Per workspace.
+    pub megabytes_max: u32,
+}
+
+/// Whether and for how long a workspace's terminals are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordingRules {
+    pub enabled: bool,
+    pub keep_days: u32,
+    pub max_megabytes: u32,
+    /// Whether what people type is recorded, too (RT-17).
+    pub input: bool,
+}
+
+impl RecordingRules {
+    #[must_use]
+    pub fn read(settings: &Value) -> Self {
+        let at = |name: &str| settings.pointer(&format!("/agent/recording/{name}"));
+        let flag = |name, default| at(name).and_then(Value::as_bool).unwrap_or(default);
+        let count = |name, default| {
+            let count = at(name).and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
+            count.filter(|count| *count > 0).unwrap_or(default)
+        };
+        Self {
+            enabled: flag("enabled", true),
+            keep_days: count("keepDays", RECORDING_DAYS),
+            max_megabytes: count("maxMegabytes", RECORDING_MEGABYTES),
+            input: flag("input", false),
+        }
+    }
+
+    /// How long recordings are kept: the workspace may ask for less than the operator allows, not for more.
+    #[must_use]
+    pub fn kept(&self, bounds: RecordingBounds) -> TimeDelta {
+        let own = TimeDelta::days(self.keep_days.into());
+        bounds.kept.map_or(own, |kept| own.min(kept))
+    }
+
+    /// Bytes that they may take, in the same way.
+    #[must_use]
+    pub fn stored_bytes_max(&self, bounds: RecordingBounds) -> u64 {
+        u64::from(self.max_megabytes.min(bounds.megabytes_max)) * BYTES_PER_MEGABYTE
     }
 }
 
@@ -129,6 +191,19 @@ mod tests {
         let mut without = with_key;
         without["runtimeAuthType"] = json!("none");
         assert_eq!(read(without).unwrap().key_enc, None);
+    }
+
+    #[test]
+    fn a_workspace_may_keep_less_of_its_recordings_than_the_operator_allows() {
+        let bounds = RecordingBounds { kept: Some(TimeDelta::days(10)), megabytes_max: 100 };
+        let default = RecordingRules::read(&json!({"agent": {"recording": {"keepDays": "long", "maxMegabytes": 0}}}));
+        assert!(default.enabled && !default.input);
+        assert_eq!((default.keep_days, default.max_megabytes), (RECORDING_DAYS, RECORDING_MEGABYTES));
+        assert_eq!((default.kept(bounds), default.stored_bytes_max(bounds)), (TimeDelta::days(10), 100 * 1024 * 1024));
+        let less =
+            RecordingRules::read(&json!({"agent": {"recording": {"enabled": false, "keepDays": 3, "maxMegabytes": 7, "input": true}}}));
+        assert!(!less.enabled && less.input);
+        assert_eq!((less.kept(bounds), less.stored_bytes_max(bounds)), (TimeDelta::days(3), 7 * 1024 * 1024));
     }
 
     #[test]

@@ -1,21 +1,28 @@
 //! The agent runtimes: calls, the event stream, and one task per live terminal.
 
 pub mod client;
+pub mod control;
 pub mod control_plane;
 pub mod host;
 pub mod link;
+mod picture;
 pub mod pty;
 pub mod registry;
 mod ring;
+mod sequences;
+pub mod tape;
 mod upstream;
+pub mod viewer;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub use client::{RuntimeClient, RuntimeError};
-pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec, Viewer};
+pub use control::Controls;
+pub use pty::{LiveTerminals, Terminal, TerminalNews, TerminalSpec};
 pub use registry::Runtimes;
+pub use viewer::{Start, View, Viewer};
 
 /// How long a connection to a runtime may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! The one connection between a live terminal and its runtime (runtime contract §6.3).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::{
     net::TcpStream,
     sync::mpsc,
-    time::{Instant, interval, sleep, timeout, timeout_at},
+    time::{Instant, interval, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
@@ -22,12 +22,9 @@ use tokio_tungstenite::{
 
 use super::{
     Backoff, CONNECT_TIMEOUT, RuntimeClient, TerminalNews,
-    pty::{DRAIN, Input, Terminal},
+    pty::{self, Input, Inputs, Line, Terminal},
 };
-use crate::model::{
-    ids::SessionId,
-    terminal::{SessionNews, Size},
-};
+use crate::model::terminal::{SessionNews, Size};
 
 /// A quiet connection is probed this often, and given up after [`SILENCE_MAX`].
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -36,6 +33,11 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// One message from a runtime is at most this long; ours sends 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What is read of a connection at once, in bytes. The library keeps this much per connection and clears it before each
+/// read; its 128 KiB would be most of an idle terminal's memory and of the way of a key's echo. Longer messages get room
+/// of their length.
+const READ_BYTES: usize = 16 * 1024;
+
 /// How long a runtime without our framing may take to greet. One that never does has no terminal behind the
 /// path: the container runtimes take any path for their general socket (RUN-12).
 const GREETING_WITHIN: Duration = Duration::from_secs(5);
@@ -43,8 +45,9 @@ const GREETING_WITHIN: Duration = Duration::from_secs(5);
 const GREETINGS_MISSED_MAX: u32 = 3;
 /// How long a runtime without terminals is left alone before it is asked again: it may have been replaced.
 const UNSUPPORTED_RETRY: Duration = Duration::from_mins(10);
-/// What viewers see where output was lost, which a runtime without positions cannot make up for.
-const GAP_NOTICE: &str = "the connection to the runtime was lost; output may be missing here";
+/// After this many bytes of output without a pause others get their turn: who reads along must not lose an eighth of what the
+/// ring holds because of a runtime that sends faster than tasks are scheduled.
+const TURN_BYTES: usize = 64 * 1024;
 
 /// Close codes of the contract (§6.2).
 const CLOSE_EXITED: u16 = 4410;
@@ -74,81 +77,65 @@ enum Ended {
     Lost,
 }
 
-/// Tells what becomes of one terminal's connection.
+/// Keeps the terminal connected; returns when the process has ended.
+pub(super) async fn run(terminal: &Arc<Terminal>, news: &mpsc::Sender<TerminalNews>) {
+    let mut backoff = Backoff::default();
+    let mut framing = Framing::Negotiated;
+    let mut runtimes = terminal.runtime();
+    let mut greetings_missed = 0;
+    loop {
+        // A runtime may have dialed in meanwhile.
+        terminal.without_line().await;
+        let Some(runtime) = runtimes.borrow_and_update().clone() else { return };
+        let Some(line) = terminal.line() else { return };
+        let reporter = Reporter { line: &line, news };
+        reporter.report(SessionNews::Dialing).await;
+        let ended = connect(&line, &runtime, &reporter, &mut backoff, &mut framing).await;
+        greetings_missed = if matches!(ended, Ok(Ended::NotGreeted)) { greetings_missed + 1 } else { 0 };
+        let delay = match ended {
+            // The event stream and the reconciler tell how it ended; here there is nothing left to read.
+            Ok(Ended::Exited) => return line.set_exited(),
+            Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
+            Ok(Ended::Unsupported | Ended::NotGreeted) => {
+                tracing::info!(session.id = %terminal.session(), runtime = runtime.endpoint(), "the runtime has no terminals");
+                line.set_unsupported(true);
+                UNSUPPORTED_RETRY
+            }
+            // Whether the agent is gone is the domain's to say; until then its session is only not connected.
+            Ok(Ended::UnknownAgent | Ended::Lost) => backoff.next_delay(),
+            Err(error) => {
+                tracing::debug!(session.id = %terminal.session(), %error, "terminal connection failed");
+                backoff.next_delay()
+            }
+        };
+        reporter.report(SessionNews::Lost).await;
+        drop(line);
+        // Another token may be the right one.
+        drop(timeout(delay, runtimes.changed()).await);
+    }
+}
+
+/// Tells what becomes of one line.
 struct Reporter<'a> {
-    session: SessionId,
+    line: &'a Line,
     news: &'a mpsc::Sender<TerminalNews>,
 }
 
 impl Reporter<'_> {
     async fn report(&self, news: SessionNews) {
-        if self.news.send(TerminalNews { session: self.session, news }).await.is_err() {
-            tracing::debug!(session.id = %self.session, "shutting down, nobody takes terminal news");
-        }
-    }
-}
-
-/// Keeps the terminal connected until the process ends, the terminal is cut, or its input closes.
-pub(super) async fn run(terminal: &Terminal, mut inputs: mpsc::Receiver<Input>, news: &mpsc::Sender<TerminalNews>) {
-    let reporter = Reporter { session: terminal.spec().session, news };
-    let draining = async {
-        terminal.draining().cancelled().await;
-        sleep(DRAIN).await;
-    };
-    let connecting = async {
-        let mut backoff = Backoff::default();
-        let mut framing = Framing::Negotiated;
-        let mut runtimes = terminal.runtime();
-        let mut greetings_missed = 0;
-        loop {
-            reporter.report(SessionNews::Dialing).await;
-            let runtime = runtimes.borrow_and_update().clone();
-            let ended = connect(terminal, &runtime, &mut inputs, &reporter, &mut backoff, &mut framing).await;
-            terminal.set_connected(false);
-            greetings_missed = if matches!(ended, Ok(Ended::NotGreeted)) { greetings_missed + 1 } else { 0 };
-            let delay = match ended {
-                // The event stream and the reconciler tell how it ended; here there is nothing left to read.
-                Ok(Ended::Exited) => return terminal.set_exited(),
-                Ok(Ended::UnknownAgent) => return,
-                Ok(Ended::NotGreeted) if greetings_missed <= GREETINGS_MISSED_MAX => backoff.next_delay(),
-                Ok(Ended::Unsupported | Ended::NotGreeted) => {
-                    tracing::info!(session.id = %terminal.spec().session, runtime = runtime.endpoint(), "the runtime has no terminals");
-                    terminal.set_unsupported(true);
-                    UNSUPPORTED_RETRY
-                }
-                Ok(Ended::Lost) => backoff.next_delay(),
-                Err(error) => {
-                    tracing::debug!(session.id = %terminal.spec().session, %error, "terminal connection failed");
-                    backoff.next_delay()
-                }
-            };
-            reporter.report(SessionNews::Lost).await;
-            // Another token may be the right one.
-            drop(timeout(delay, runtimes.changed()).await);
-        }
-    };
-    tokio::select! {
-        () = connecting => {
-            terminal.set_connected(false);
-            // The last status comes from the domain; wait for it, so that viewers see the end after all output.
-            tokio::select! {
-                () = terminal.draining().cancelled() => {}
-                () = terminal.cut().cancelled() => {}
-            }
-        }
-        () = draining => {}
-        () = terminal.cut().cancelled() => {}
+        let session = self.line.terminal().session();
+        pty::report(self.news, TerminalNews { session, generation: self.line.generation(), news }).await;
     }
 }
 
 async fn connect(
-    terminal: &Terminal,
+    line: &Line,
     runtime: &RuntimeClient,
-    inputs: &mut mpsc::Receiver<Input>,
     reporter: &Reporter<'_>,
     backoff: &mut Backoff,
     framing: &mut Framing,
 ) -> Result<Ended, tungstenite::Error> {
+    let terminal = line.terminal();
     let socket = match dial(terminal, runtime, *framing).await {
         // It does not know our framing, and will not as long as the agent lives.
         Err(tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol))) => {
@@ -168,21 +155,18 @@ async fn connect(
             Greeting::Ended(ended) => return Ok(ended),
         },
     };
-    terminal.set_unsupported(false);
-    if framing == Framing::Default && terminal.end() > 0 {
-        tracing::info!(session.id = %terminal.spec().session, "terminal output may have been missed");
-        terminal.notice(GAP_NOTICE);
+    // Input typed while nothing was connected was refused; what waited for the lost connection is lost with it.
+    let Some(inputs) = line.connect() else { return Ok(Ended::Lost) };
+    if framing == Framing::Default {
+        line.tell_gap();
     }
     if let Some(output) = first {
-        terminal.output(terminal.end(), output);
+        line.append(output);
     }
-    // Input typed while nothing was connected was refused; what is still queued belongs to the lost connection.
-    while inputs.try_recv().is_ok() {}
-    terminal.set_connected(true);
     reporter.report(SessionNews::Connected).await;
     // Either side may stall without stopping the other: a full input must not keep output from being read.
     tokio::select! {
-        ended = read(terminal, stream, framing) => ended,
+        ended = read(line, stream, framing) => ended,
         ended = write(terminal, sink, inputs, framing) => ended,
     }
 }
@@ -199,7 +183,10 @@ async fn dial(terminal: &Terminal, runtime: &RuntimeClient, framing: Framing) ->
     let request = runtime
         .websocket(&["ws", "agents", &spec.runtime_agent_id, "terminal"], &query, protocol)?
         .with_header("x-workspace-id", spec.workspace.to_string());
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let connecting = connect_async_with_config(request, Some(config), true);
     let (socket, _) = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     Ok(socket)
@@ -247,21 +234,29 @@ fn farewell(code: Option<u16>) -> Ended {
 }
 
 async fn read(
-    terminal: &Terminal,
+    line: &Line,
     mut stream: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
-    let mut position = terminal.end();
+    let mut position = line.terminal().end();
+    let mut turn = 0;
     loop {
+        if turn >= TURN_BYTES {
+            tokio::task::yield_now().await;
+            turn = 0;
+        }
         let Ok(message) = timeout(SILENCE_MAX, stream.next()).await else { return Ok(Ended::Lost) };
         let output: Bytes = match message.transpose()? {
             Some(Message::Binary(bytes)) => bytes,
             Some(Message::Text(text)) if framing == Framing::Default => text.into(),
             Some(Message::Text(text)) => {
                 match serde_json::from_str(text.as_str()) {
-                    Ok(Control::Connected { offset, .. }) => position = offset.unwrap_or(position),
+                    Ok(Control::Connected { offset, live, .. }) => {
+                        position = offset.unwrap_or(position);
+                        line.repeats_until(live.unwrap_or_default());
+                    }
                     Ok(Control::Lagged { offset }) => {
-                        terminal.skip_to(offset);
+                        line.skip_to(offset);
                         position = offset;
                     }
                     Ok(Control::Exited { .. }) => return Ok(Ended::Exited),
@@ -273,35 +268,36 @@ async fn read(
             Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             None => return Ok(Ended::Lost),
         };
+        turn += output.len();
         // Without positions everything follows what is there, our own notices included.
-        position = if framing == Framing::Default { terminal.end() } else { position };
-        position = accept(terminal, position, output);
+        if framing == Framing::Default {
+            line.append(output);
+        } else {
+            let end = position + output.len() as u64;
+            line.output(position, output);
+            position = end;
+        }
     }
-}
-
-fn accept(terminal: &Terminal, position: u64, output: Bytes) -> u64 {
-    let end = position + output.len() as u64;
-    terminal.output(position, output);
-    end
 }
 
 async fn write(
     terminal: &Terminal,
     mut sink: impl Sink<Message, Error = tungstenite::Error> + Unpin,
-    inputs: &mut mpsc::Receiver<Input>,
+    mut inputs: Inputs,
     framing: Framing,
 ) -> Result<Ended, tungstenite::Error> {
     // A runtime without our framing starts with a size of its own.
     sink.send(resize(terminal.size())).await?;
     let mut ping = interval(PING_EVERY);
     ping.reset_at(Instant::now() + PING_EVERY);
+    // Once the terminal is about to end, nothing is typed any more, while its last output is still read.
+    let mut typing = true;
     loop {
         tokio::select! {
-            input = inputs.recv() => match input {
+            input = inputs.recv(), if typing => match input {
                 Some(Input::Bytes(bytes)) => send_bytes(&mut sink, bytes, framing).await?,
-                Some(Input::Resize(size)) => sink.send(resize(size)).await?,
-                // The terminal holds the sender for as long as this runs.
-                None => return Ok(Ended::Lost),
+                Some(Input::Resize) => sink.send(resize(terminal.size())).await?,
+                None => typing = false,
             },
             _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await?,
         }
@@ -327,4 +323,127 @@ async fn send_bytes(
 fn resize(size: Size) -> Message {
     let control = Control::Resize { cols: size.cols(), rows: size.rows() };
     Message::text(serde_json::to_string(&control).expect("two numbers always serialise"))
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::{
+        accept_hdr_async,
+        tungstenite::{
+            handshake::server::{ErrorResponse, Request, Response},
+            protocol::CloseFrame,
+        },
+    };
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+    use SessionNews::{Connected, Dialing, Lost};
+
+    use super::*;
+    use crate::{
+        model::clock::Clock,
+        runtime::{LiveTerminals, Start, View, pty::tests::spec},
+    };
+
+    /// Serves one stream to one connection after the other: each breaks at its cut, and the last one stays.
+    async fn serve(listener: TcpListener, stream: Bytes, cuts: [usize; 4]) {
+        for cut in cuts {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut since = 0;
+            #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+            let greet = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                since = request.uri().query().unwrap().trim_start_matches("since=").parse().unwrap();
+                response.headers_mut().insert("sec-websocket-protocol", TERMINAL_PROTOCOL.parse().unwrap());
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(socket, greet).await.unwrap();
+            // It repeats some of what the service has, as a runtime may.
+            let mut position = since / 2;
+            let greeting =
+                serde_json::json!({"type": "connected", "agentId": "a", "timestamp": "2026-01-01T00:00:00Z", "offset": position});
+            socket.send(Message::text(greeting.to_string())).await.unwrap();
+            let mut length = 1;
+            while position < cut {
+                let end = (position + length).min(cut);
+                socket.send(Message::Binary(stream.slice(position..end))).await.unwrap();
+                position = end;
+                length = length * 3 % 7919 + 1;
+            }
+            if cut == stream.len() {
+                while socket.next().await.is_some_and(|message| message.is_ok()) {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_does_not_know_the_agent_is_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = RuntimeClient::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let (news, mut told) = mpsc::channel(64);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        terminals.open(&runtime, spec());
+        for _ in 0..2 {
+            let (socket, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
+            #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+            let greet = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                response.headers_mut().insert("sec-websocket-protocol", TERMINAL_PROTOCOL.parse().unwrap());
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(socket, greet).await.unwrap();
+            let frame = CloseFrame { code: CLOSE_UNKNOWN_AGENT.into(), reason: "".into() };
+            socket.close(Some(frame)).await.unwrap();
+            for expected in [Dialing, Connected, Lost] {
+                assert_eq!(told.recv().await.unwrap().news, expected);
+            }
+        }
+    }
+
+    /// RT-22: whatever happens to the connection, every byte is shown once, to who stayed and to who came back.
+    #[tokio::test]
+    async fn a_connection_that_breaks_again_and_again_loses_and_repeats_nothing() {
+        let stream: Vec<u8> = std::iter::successors(Some(1u32), |seed| Some(seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)))
+            .map(|seed| seed.to_be_bytes()[0])
+            .filter(|byte| !matches!(byte, 0x05 | 0x1b | 0xc2))
+            .take(200_000)
+            .chain(*b"end.")
+            .collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = RuntimeClient::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let serving = tokio::spawn(serve(listener, Bytes::from(stream.clone()), [1000, 60_001, 60_002, stream.len()]));
+        let (news, mut told) = mpsc::channel(64);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        let spec = spec();
+        terminals.open(&runtime, spec.clone());
+        let terminal = terminals.get(spec.session).unwrap();
+
+        let watch = async |leaves: bool| {
+            let (mut viewer, mut seen) = (terminal.view(Start::From(0)), Vec::new());
+            while seen.len() < stream.len() {
+                match viewer.next().await {
+                    Some(View::Output { offset, bytes }) => {
+                        assert_eq!(offset, seen.len() as u64);
+                        seen.extend_from_slice(&bytes);
+                        if leaves {
+                            viewer = terminal.view(Start::From(viewer.position().unwrap()));
+                        }
+                    }
+                    Some(View::Status { .. } | View::Resized(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Sha256::digest(&seen)
+        };
+        let watching = async { tokio::join!(watch(false), watch(true)) };
+        let (stayed, came_back) = timeout(Duration::from_mins(1), watching).await.unwrap();
+        assert_eq!((stayed, came_back), (Sha256::digest(&stream), Sha256::digest(&stream)));
+
+        let mut heard = Vec::new();
+        while let Ok(news) = told.try_recv() {
+            heard.push((news.generation, news.news));
+        }
+        let of = |generation: u64| heard.iter().filter(|(of, _)| *of == generation).map(|(_, news)| *news).collect::<Vec<_>>();
+        assert_eq!((of(1), of(4)), (vec![Dialing, Connected, Lost], vec![Dialing, Connected]));
+        serving.abort();
+    }
 }

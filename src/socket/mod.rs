@@ -2,15 +2,25 @@
 //!
 //! Sockets prove who they are before they are connected (RT-01). One that cannot is let in with no
 //! handler at all, told so in the way that the web UI knows, and disconnected. So is one whose access
-//! ends while it is open.
+//! ends while it is open. When the service ends, sockets lose their transport only, so that their
+//! clients come back (RT-32).
 
 mod agents;
+mod control;
+mod display;
+mod door;
 mod events;
+mod inbox;
+mod legacy;
+mod payload;
+mod seat;
 mod terminal;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+use http_listener::Outlet;
 use serde::Deserialize;
 use socketioxide::{
     SocketIo, TransportType,
@@ -23,23 +33,24 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::{
         App, StorageError,
-        connections::{Connection, Holder, Kind},
+        connections::{Connection, Holder},
     },
     domain::{auth, keys, workspaces},
-    model::{
-        actor::{KeyHolder, Person},
-        secret::Secret,
-        workspace::Role,
-    },
+    model::{actor::Person, secret::Secret, workspace::Role},
     wire::{input, terminals::TerminalProblem},
 };
 
+pub use door::{Door, guard};
 pub use events::Broadcaster;
 
 /// Packets that may wait for one socket. A terminal waits for room, so this bounds memory, not output.
 const PACKETS_BUFFERED: usize = 128;
 /// One message from a client is at most this long, in bytes; terminal input is bounded below it.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
+/// A socket that was opened with an API key is first looked at again after this: it may be about to expire.
+const FIRST_CHECK_OF_KEY: Duration = Duration::from_secs(1);
+/// Two looks at a credential are at least this far apart.
+const CHECKS_APART: Duration = Duration::from_millis(50);
 
 /// Sets the namespaces up. The layer serves `/socket.io/`.
 #[must_use]
@@ -52,30 +63,39 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
         .transports([TransportType::Websocket])
         .build_layer();
     let app = Arc::new(app);
-    let auth_app = Arc::clone(&app);
+    let budgets = Arc::new(seat::Budgets::default());
+    let (auth_app, limits) = (Arc::clone(&app), Arc::clone(&budgets));
     io.ns(
         "/",
         (async move |socket: SocketRef| events::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            admit(&auth_app, &socket, auth, Doors::People).await;
-            Ok::<(), std::convert::Infallible>(())
-        }),
-    );
-    let auth_app = Arc::clone(&app);
-    io.ns(
-        "/terminal",
-        (async move |socket: SocketRef| refuse_strangers(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            if let Some(Holder::Person(person)) = admit(&auth_app, &socket, auth, Doors::People).await {
-                // Before CONNECT is sent, so that nothing sent right after it is lost.
-                terminal::register(&socket, App::clone(&auth_app), person);
+            if let Some(holder) = admit(&auth_app, &socket, auth, Doors::People).await {
+                events::register(&socket, &auth_app, Arc::clone(&limits), holder).await;
             }
             Ok::<(), std::convert::Infallible>(())
         }),
     );
     let auth_app = Arc::clone(&app);
+    let audience = Arc::<terminal::Audience>::default();
+    io.ns(
+        "/terminal",
+        (async move |socket: SocketRef| refuse_strangers(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
+            // Before CONNECT is sent, so that nothing sent right after it is lost.
+            if let Some(claim) = legacy::Claim::of(&socket) {
+                let secret = auth.0.ok().and_then(|handshake| handshake.secret);
+                legacy::admit(&auth_app, &socket, claim, secret.as_deref()).await;
+            } else if let Some(Holder::Person(person)) = admit(&auth_app, &socket, auth, Doors::People).await {
+                terminal::register(&socket, App::clone(&auth_app), Arc::clone(&audience), person);
+            }
+            Ok::<(), std::convert::Infallible>(())
+        }),
+    );
+    let (auth_app, limits) = (Arc::clone(&app), budgets);
     io.ns(
         "/mcp",
         (async move |socket: SocketRef| agents::connected(&socket)).with(async move |socket: SocketRef, auth: TryData<Handshake>| {
-            admit(&auth_app, &socket, auth, Doors::PeopleAndKeys).await;
+            if let Some(holder) = admit(&auth_app, &socket, auth, Doors::PeopleAndKeys).await {
+                agents::register(&socket, &auth_app, Arc::clone(&limits), holder).await;
+            }
             Ok::<(), std::convert::Infallible>(())
         }),
     );
@@ -88,6 +108,8 @@ pub fn layer(app: App) -> (SocketIoLayer, SocketIo) {
 struct Handshake {
     token: Option<String>,
     api_key: Option<String>,
+    /// The webhook secret, of a runtime that dials in.
+    secret: Option<String>,
 }
 
 /// Who may come into a namespace.
@@ -100,6 +122,27 @@ enum Doors {
 /// Resolves when a socket has gone, however it went.
 #[derive(Clone)]
 struct Gone(CancellationToken);
+
+impl Gone {
+    /// Has the end of a socket noted, which ends with its connection at the latest: one that was connected twice to a
+    /// namespace is not told of.
+    fn watch(socket: &SocketRef) -> Self {
+        let connection = socket.req_parts().extensions.get::<Outlet>();
+        let gone = Self(connection.map_or_else(CancellationToken::new, |outlet| outlet.ended().child_token()));
+        socket.extensions.insert(gone.clone());
+        let left = gone.0.clone();
+        socket.on_disconnect(async move || left.cancel());
+        gone
+    }
+}
+
+/// Marks a socket that was told to leave, which may be before it is connected.
+#[derive(Clone)]
+struct ShownOut;
+
+/// Marks a socket whose holder has too many.
+#[derive(Clone)]
+struct OneTooMany;
 
 /// Finds out who is behind a socket, keeps it there, and goes on checking it. A cookie counts only
 /// from our own pages (RT-08).
@@ -118,18 +161,18 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
     let ticket = app.access_cache.ticket();
     match credential.check(app).await {
         Ok(holder) => {
-            let holder = holder?;
-            let gone = Gone(CancellationToken::new());
-            socket.extensions.insert(gone.clone());
-            let left = gone.0.clone();
-            socket.on_disconnect(async move || left.cancel());
-            let connection = app.connections.enter(Kind::Socket, holder.clone());
+            let (holder, again) = holder?;
+            let Some(connection) = app.connections.enter_socket(holder.clone(), sockets_max(app, &holder)) else {
+                socket.extensions.insert(OneTooMany);
+                return None;
+            };
+            let gone = Gone::watch(socket);
             // Whoever changed rights before this was entered could not close it.
             if app.access_cache.changed_since(ticket) && !credential.still_admits(app, &holder).await {
                 return None;
             }
             socket.extensions.insert(holder.clone());
-            keep_checking(app, socket.clone(), credential, role(&holder), connection, gone);
+            keep_checking(app, socket.clone(), credential, (holder.role(), again), connection, gone);
             Some(holder)
         }
         Err(error) => {
@@ -139,12 +182,12 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
     }
 }
 
-/// The role of the person behind a socket; `None` for an agent.
-fn role(holder: &Holder) -> Option<Role> {
-    match holder {
-        Holder::Person(person) | Holder::Key(KeyHolder::Person { person, .. }) => Some(person.role),
-        Holder::Key(KeyHolder::Agent(_)) => None,
-    }
+/// How many sockets a holder may have.
+fn sockets_max(app: &App, holder: &Holder) -> u32 {
+    app.settings.rate_limits.as_ref().map_or(u32::MAX, |limits| match holder {
+        Holder::Person(_) => limits.sockets_by_person,
+        Holder::Key(_) => limits.sockets_by_key,
+    })
 }
 
 /// What a socket was opened with.
@@ -154,26 +197,41 @@ enum Credential {
 }
 
 impl Credential {
-    /// Who is behind it now, as deep as REST checks it.
-    async fn check(&self, app: &App) -> Result<Option<Holder>, StorageError> {
-        match self {
-            Self::Token { token, host_label } => Ok(Self::person(app, token, host_label).await?.map(Holder::Person)),
-            Self::Key(key) => Ok(keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, key).await?.map(Holder::Key)),
-        }
+    /// Who is behind it now, as deep as REST checks it, and how soon to check that again.
+    async fn check(&self, app: &App) -> Result<Option<(Holder, Duration)>, StorageError> {
+        Ok(match self {
+            Self::Token { token, host_label } => Self::person(app, token, host_label).await?.map(|person| Self::signed_in(person, app)),
+            Self::Key(key) => {
+                let holder = keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, key).await?;
+                holder.map(|holder| (Holder::Key(holder), FIRST_CHECK_OF_KEY.min(app.settings.socket_check_every)))
+            }
+        })
     }
 
     /// As [`Self::check`], asking the database whatever is remembered.
-    async fn check_now(&self, app: &App) -> Result<Option<Holder>, StorageError> {
+    async fn check_now(&self, app: &App) -> Result<Option<(Holder, Duration)>, StorageError> {
         let mut conn = app.read().await?;
-        match self {
-            Self::Token { token, .. } => Ok(auth::person_now(&mut conn, &app.tokens, token).await?.map(Holder::Person)),
-            Self::Key(key) => Ok(keys::verify_now(&mut conn, &app.clock, key).await?.map(Holder::Key)),
-        }
+        Ok(match self {
+            Self::Token { token, .. } => {
+                let person = auth::person_now(&mut conn, &app.tokens, token).await?;
+                person.filter(|person| !has_ended(person)).map(|person| Self::signed_in(person, app))
+            }
+            Self::Key(key) => keys::verify_now(&mut conn, &app.clock, key).await?.map(|(holder, expires_at)| {
+                let every = app.settings.socket_check_every;
+                (Holder::Key(holder), expires_at.map_or(every, |at| until(at - app.clock.offset()).min(every)))
+            }),
+        })
+    }
+
+    fn signed_in(person: Person, app: &App) -> (Holder, Duration) {
+        let expires_at = DateTime::from_timestamp(person.expires_at, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let again = until(expires_at).min(app.settings.socket_check_every);
+        (Holder::Person(person), again)
     }
 
     /// Whether the one who was just let in may stay. While the database is away nobody is let in.
     async fn still_admits(&self, app: &App, holder: &Holder) -> bool {
-        matches!(self.check_now(app).await, Ok(Some(now)) if role(&now) == role(holder))
+        matches!(self.check_now(app).await, Ok(Some((now, _))) if now.role() == holder.role())
     }
 
     async fn person(app: &App, token: &str, host_label: &str) -> Result<Option<Person>, StorageError> {
@@ -186,21 +244,42 @@ impl Credential {
     }
 }
 
-/// Disconnects a socket once its access has ended: at once when the database tells so, and by asking
-/// every so often, since nobody tells that a credential has expired (RT-09). While the database is away
-/// nobody is thrown out.
-fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted: Option<Role>, connection: Connection, gone: Gone) {
-    let (app, every) = (app.clone(), app.settings.socket_check_every);
+/// How long to wait for what ends at `instant`: at least for a moment, should another clock be behind ours.
+#[expect(clippy::disallowed_methods, reason = "a wait needs no transaction")]
+fn until(instant: DateTime<Utc>) -> Duration {
+    (instant - Utc::now()).to_std().unwrap_or_default().max(CHECKS_APART)
+}
+
+/// Whether a token is at its end, to the second that it names.
+#[expect(clippy::disallowed_methods, reason = "as tokens are checked")]
+fn has_ended(person: &Person) -> bool {
+    Utc::now().timestamp() >= person.expires_at
+}
+
+/// Disconnects a socket once its access has ended: at once when the database tells so, when its credential
+/// expires, and by asking every so often (RT-09). While the database is away nobody is thrown out. When the
+/// service ends, its transport is closed.
+fn keep_checking(
+    app: &App,
+    socket: SocketRef,
+    credential: Credential,
+    (admitted, mut again): (Option<Role>, Duration),
+    connection: Connection,
+    gone: Gone,
+) {
+    let app = app.clone();
     let (tasks, shutdown) = (app.tasks.clone(), app.shutdown.clone());
+    let transport = socket.clone();
     let checking = async move {
         loop {
             tokio::select! {
                 () = connection.ended() => return refuse(&socket),
                 () = gone.0.cancelled() => return,
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(again) => {}
             }
+            again = app.settings.socket_check_every;
             match credential.check_now(&app).await {
-                Ok(Some(holder)) if role(&holder) == admitted => {}
+                Ok(Some((holder, next))) if holder.role() == admitted => again = next,
                 Ok(Some(_) | None) => return refuse(&socket),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),
             }
@@ -209,9 +288,16 @@ fn keep_checking(app: &App, socket: SocketRef, credential: Credential, admitted:
     tasks.spawn(async move {
         tokio::select! {
             () = checking => {}
-            () = shutdown.cancelled() => {}
+            () = shutdown.cancelled() => close_transport(&transport),
         }
     });
+}
+
+/// Closes a socket's connection without a word, as a network does that breaks: clients come back then.
+fn close_transport(socket: &SocketRef) {
+    if let Some(outlet) = socket.req_parts().extensions.get::<Outlet>() {
+        outlet.close();
+    }
 }
 
 fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
@@ -219,19 +305,38 @@ fn own_cookie<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
     own.then(|| input::cookie(headers, input::SESSION_COOKIE)).flatten()
 }
 
-/// Disconnects a socket that came in without a person.
+/// Whether a socket was told to leave while it was let in: it is connected all the same, and told again.
+fn was_shown_out(socket: &SocketRef) -> bool {
+    socket.extensions.get::<ShownOut>().is_some()
+}
+
+/// Disconnects a socket that came in as nobody.
 fn refuse_strangers(socket: &SocketRef) {
-    if socket.extensions.get::<Holder>().is_none() {
+    if was_shown_out(socket) || socket.extensions.get::<Holder>().is_none() && socket.extensions.get::<legacy::Runtime>().is_none() {
         refuse(socket);
+    }
+}
+
+/// Tells a socket of the terminal gateway what went wrong.
+fn tell(socket: &SocketRef, problem: TerminalProblem) {
+    if socket.emit("error", &problem).is_err() {
+        tracing::debug!(code = problem.code, "a socket without room missed an error");
     }
 }
 
 /// Tells a socket that it may not be here, by the event that its namespace uses, and disconnects it.
 fn refuse(socket: &SocketRef) {
-    let told = match socket.ns() {
-        "/terminal" => socket.emit("error", &TerminalProblem::UNAUTHORIZED),
-        "/mcp" => socket.emit("mcp:error", &serde_json::json!({"message": "Authentication failed"})),
-        _ => socket.emit("Unauthorized", &()),
+    socket.extensions.insert(ShownOut);
+    let one_too_many = socket.extensions.get::<OneTooMany>().is_some();
+    let told_why = socket.extensions.get::<legacy::Refused>();
+    let told = match (socket.ns(), one_too_many) {
+        ("/terminal", false) => socket.emit("error", &told_why.map_or(TerminalProblem::UNAUTHORIZED, |refused| refused.0)),
+        ("/terminal", true) => socket.emit("error", &TerminalProblem::TOO_MANY_SOCKETS),
+        ("/mcp", false) => socket.emit("mcp:error", &serde_json::json!({"message": "Authentication failed"})),
+        ("/mcp", true) => socket.emit("mcp:error", &serde_json::json!({"message": "Too many sockets", "code": "RATE_LIMITED"})),
+        (_, false) => socket.emit("Unauthorized", &()),
+        // The web UI has no event for it here.
+        (_, true) => Ok(()),
     };
     if told.is_err() || socket.clone().disconnect().is_err() {
         tracing::debug!("a stranger left by itself");

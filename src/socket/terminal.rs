@@ -1,189 +1,158 @@
-//! The terminal gateway (realtime contract §5).
+//! The terminal gateway (realtime contract §5), as `docs/realtime.md` describes it.
 //!
 //! Events of one socket go through a queue to one task, so they happen in the order they were sent.
 //! A second task shows the terminal: it reads only when the socket has room, so a slow socket
 //! costs nobody anything.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use serde_json::Value;
-use socketioxide::{
-    SendError, SocketError,
-    extract::{SocketRef, TryData},
-};
-use tokio::{
-    sync::Notify,
-    task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
-};
+use socketioxide::extract::{SocketRef, TryData};
+use tokio::task::JoinHandle;
 
+use super::{
+    control::{self, Refusal},
+    display::{self, Acknowledged, emit},
+    inbox::{self, Inbox},
+    payload::Payload,
+};
 use crate::{
     app::{App, StorageError},
     domain::{
         runtimes,
-        terminals::{self, Attachment, TerminalError, View, Viewer, Wanted, Writer},
+        terminals::{self, Attachment, Start, TerminalError, Wanted, WriteError, Writer},
     },
     model::{
         actor::Person,
         ids::SessionId,
+        secret::Secret,
         terminal::{SessionStatus, Size},
+        terminal_control::ViewerId,
     },
-    wire::terminals::{Attached, StatusChange, TerminalProblem},
+    wire::terminals::{Attached, StatusChange, TerminalProblem, Terms},
 };
 
 /// One piece of input is at most this long, in bytes (RT-30).
 const INPUT_BYTES_MAX: usize = 64 * 1024;
-/// Input of one socket that may wait while the runtime is slow, in bytes: sixteen of the largest pieces.
-const WAITING_INPUT_BYTES_MAX: usize = 1024 * 1024;
-/// Commands of one socket that may wait. Input joins, and nobody attaches or resizes this often.
-const WAITING_COMMANDS_MAX: usize = 256;
-/// Output of a busy terminal is gathered for this long before it is sent (§5.7). Output after a
-/// quiet moment, such as the echo of a key, is sent at once.
-const GATHER: Duration = Duration::from_millis(8);
-/// A piece of output of at least this many bytes is worth a message of its own: nothing is gained by
-/// waiting for more.
-const PIECE_BYTES_FULL: usize = 16 * 1024;
-/// How long to wait before a socket without room is tried again.
-const RETRY: Duration = Duration::from_millis(5);
+/// Bounds of what may be on its way to a client that acknowledges, and what is unless it says so, in bytes.
+const WINDOW_BYTES_MIN: u32 = 16 * 1024;
+const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
+const WINDOW_BYTES: u32 = 256 * 1024;
 
-/// What a client asks for, in its order.
-enum Command {
-    Attach(Wanted),
-    Detach,
-    Input(String),
-    Resize(Size),
-    Refuse(TerminalProblem),
-}
+/// To attach asks the database and has a screen drawn: it counts as this many keys.
+const ATTACH_EVENTS: u32 = 20;
+
+/// How many sockets are attached to each session.
+#[derive(Default)]
+pub(super) struct Audience(Mutex<HashMap<SessionId, u32>>);
 
 /// Registers the events of a proven socket and starts its task, which ends with the socket.
-pub(super) fn register(socket: &SocketRef, app: App, person: Person) {
-    let inbox = Arc::new(Inbox::default());
-    on(socket, "attach", &inbox, attach_command);
-    on(socket, "detach", &inbox, |_| Command::Detach);
-    on(socket, "input", &inbox, |payload| match payload {
-        Value::String(input) if input.len() > INPUT_BYTES_MAX => Command::Refuse(TerminalProblem::INPUT_TOO_LARGE),
-        Value::String(input) => Command::Input(input),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Command::Refuse(TerminalProblem::INVALID_INPUT)
-        }
+pub(super) fn register(socket: &SocketRef, app: App, audience: Arc<Audience>, person: Person) {
+    let inbox = Inbox::new(app.settings.rate_limits.as_ref().map(|limits| limits.events_by_socket));
+    let acknowledged = Arc::<Acknowledged>::default();
+    inbox.on(socket, "attach", |payload| attach_command(&payload));
+    inbox.on(socket, "detach", |_| Command::Detach);
+    inbox.on(socket, "input", |payload| match payload {
+        Payload::Text(input) if input.len() > INPUT_BYTES_MAX => Command::Refuse(TerminalProblem::INPUT_TOO_LARGE),
+        Payload::Text(input) => Command::Input(input),
+        Payload::Object(_) | Payload::Other => Command::Refuse(TerminalProblem::INVALID_INPUT),
     });
-    on(socket, "resize", &inbox, |payload| {
-        let number = |name| payload.get(name).and_then(Value::as_i64);
-        let size = number("cols").zip(number("rows")).and_then(|(cols, rows)| Size::new(cols, rows));
+    inbox.on(socket, "resize", |payload| {
+        let size = payload.whole("cols").zip(payload.whole("rows")).and_then(|(cols, rows)| Size::new(cols, rows));
         size.map_or(Command::Refuse(TerminalProblem::INVALID_RESIZE), Command::Resize)
     });
+    for event in control::EVENTS {
+        inbox.on(socket, event, move |payload| Command::Control(control::Change::read(event, &payload)));
+    }
+    on_acknowledge(socket, &inbox, &acknowledged);
+    inbox.count_others(socket);
     let socket = socket.clone();
     let tasks = app.tasks.clone();
     let shutdown = app.shutdown.clone();
     tasks.spawn(async move {
-        let mut seat = Seat { socket, app, person, place: None };
+        let mut seat = Seat { socket, app, audience, person, acknowledged, inbox: Arc::clone(&inbox), place: None };
         let gone = seat.socket.extensions.get::<super::Gone>().map_or_else(Default::default, |gone| gone.0.clone());
         tokio::select! {
             () = seat.run(&inbox) => {}
             () = gone.cancelled() => {}
             () = shutdown.cancelled() => {}
         }
+        inbox.close();
         seat.leave().await;
     });
 }
 
-/// Registers one event. The closure's body runs in the order of the packets; its future would not.
-fn on(socket: &SocketRef, event: &'static str, inbox: &Arc<Inbox>, command: impl Fn(Value) -> Command + Send + Sync + Clone + 'static) {
-    let inbox = Arc::clone(inbox);
-    socket.on(event, move |socket: SocketRef, TryData::<Value>(payload)| {
-        // An event without a payload, such as `detach`, has none to read.
-        if inbox.put(command(payload.unwrap_or_default())) == Put::Full {
-            // To leave one piece out and type the next would be worse than to type neither.
-            emit_problem(&socket, TerminalProblem::RATE_LIMITED);
-            if socket.disconnect().is_err() {
-                tracing::debug!("a socket that sent too much left by itself");
-            }
+/// What a client has drawn is taken in at once: it must not wait behind input for a slow runtime.
+fn on_acknowledge(socket: &SocketRef, inbox: &Arc<Inbox<Command>>, acknowledged: &Arc<Acknowledged>) {
+    let (inbox, acknowledged) = (Arc::clone(inbox), Arc::clone(acknowledged));
+    socket.on("acknowledge", move |socket: SocketRef, TryData::<Payload>(payload)| {
+        let position = payload.ok().and_then(|payload| payload.whole("offset")).and_then(|offset| u64::try_from(offset).ok());
+        // One that moves on within what was sent is paid for by the output that it is for.
+        if !position.is_some_and(|position| acknowledged.advance(position)) {
+            inbox.charge(&socket);
         }
         std::future::ready(())
     });
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as every command is made")]
-fn attach_command(payload: Value) -> Command {
-    let text = |name| payload.get(name).and_then(Value::as_str);
-    match (text("sessionId"), text("agentId")) {
-        (Some(id), _) => id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Session(id))),
-        (None, Some(id)) => id.parse().map_or(Command::Refuse(TerminalProblem::SESSION_NOT_FOUND), |id| Command::Attach(Wanted::Agent(id))),
-        (None, None) => Command::Refuse(TerminalProblem::INVALID_ATTACH),
-    }
+/// What a client asks for, in its order.
+enum Command {
+    Attach(Wanted, Terms, control::Wish),
+    /// `None` where it cannot be understood.
+    Control(Option<control::Change>),
+    /// The viewer of this place may not even watch any more.
+    Cut(ViewerId),
+    Detach,
+    Input(String),
+    Resize(Size),
+    Refuse(TerminalProblem),
 }
 
-/// What a client asked for and was not done yet, in its order.
-#[derive(Default)]
-struct Inbox {
-    waiting: Mutex<Waiting>,
-    filled: Notify,
-}
-
-#[derive(Default)]
-struct Waiting {
-    commands: VecDeque<Command>,
-    /// Of all input in `commands`.
-    input_bytes: usize,
-    /// Nothing is taken any more.
-    closed: bool,
-}
-
-/// Whether a command could be taken.
-#[derive(PartialEq, Eq)]
-enum Put {
-    Taken,
-    /// Too much waits: the command was not taken, and none will be after it.
-    Full,
-    Closed,
-}
-
-impl Inbox {
-    /// Adds a command. Input joins the piece before it, so that keys cost bytes and not commands.
-    fn put(&self, command: Command) -> Put {
-        let mut waiting = self.lock();
-        if waiting.closed {
-            return Put::Closed;
-        }
-        let bytes = if let Command::Input(input) = &command { input.len() } else { 0 };
-        if waiting.input_bytes + bytes > WAITING_INPUT_BYTES_MAX || waiting.commands.len() >= WAITING_COMMANDS_MAX {
-            waiting.closed = true;
-            return Put::Full;
-        }
-        waiting.input_bytes += bytes;
-        match (waiting.commands.back_mut(), command) {
-            (Some(Command::Input(piece)), Command::Input(input)) if piece.len() + input.len() <= INPUT_BYTES_MAX => piece.push_str(&input),
-            (_, command) => waiting.commands.push_back(command),
-        }
-        drop(waiting);
-        self.filled.notify_one();
-        Put::Taken
+impl inbox::Command for Command {
+    fn input_bytes(&self) -> usize {
+        if let Self::Input(input) = self { input.len() } else { 0 }
     }
 
-    /// Waits for the next command.
-    async fn take(&self) -> Command {
-        loop {
-            {
-                let mut waiting = self.lock();
-                if let Some(command) = waiting.commands.pop_front() {
-                    if let Command::Input(input) = &command {
-                        waiting.input_bytes -= input.len();
-                    }
-                    return command;
-                }
+    fn events(&self) -> u32 {
+        if let Self::Attach(..) = self { ATTACH_EVENTS } else { 1 }
+    }
+
+    fn join(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Input(piece), Self::Input(input)) if piece.len() + input.len() <= INPUT_BYTES_MAX => {
+                piece.push_str(&input);
+                None
             }
-            self.filled.notified().await;
+            (_, next) => Some(next),
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Every change leaves it whole, so a panic elsewhere does not spoil it.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+fn attach_command(payload: &Payload) -> Command {
+    let wanted = match (payload.text("sessionId"), payload.text("agentId")) {
+        (Some(id), _) => id.parse().map(Wanted::Session).ok(),
+        (None, Some(id)) => id.parse().map(Wanted::Agent).ok(),
+        (None, None) => return Command::Refuse(TerminalProblem::INVALID_ATTACH),
+    };
+    let (Some(wanted), Ok(wish)) = (wanted, control::Wish::read(payload)) else {
+        return Command::Refuse(TerminalProblem::SESSION_NOT_FOUND);
+    };
+    Command::Attach(wanted, terms(payload), wish)
+}
+
+/// What a client asks for beside the session. What is no use is left out, as by a client that does not know of it.
+fn terms(payload: &Payload) -> Terms {
+    let window = || {
+        let asked = payload.whole("window").and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(WINDOW_BYTES);
+        asked.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
+    };
+    Terms {
+        binary: payload.flag("binary"),
+        offset: payload.whole("offset").and_then(|offset| u64::try_from(offset).ok()),
+        window: payload.flag("acknowledge").then(window),
     }
 }
 
@@ -191,23 +160,30 @@ impl Inbox {
 struct Place {
     session: SessionId,
     writer: Option<Writer>,
+    presence: control::Place,
     show: JoinHandle<()>,
+    _ticket: Ticket,
 }
 
 /// One socket and where it is attached.
 struct Seat {
     socket: SocketRef,
     app: App,
+    audience: Arc<Audience>,
     person: Person,
+    acknowledged: Arc<Acknowledged>,
+    inbox: Arc<Inbox<Command>>,
     place: Option<Place>,
 }
 
 impl Seat {
-    async fn run(&mut self, inbox: &Inbox) {
+    async fn run(&mut self, inbox: &Inbox<Command>) {
         loop {
-            let command = inbox.take().await;
-            let outcome = match command {
-                Command::Attach(wanted) => self.attach(&wanted).await,
+            let (command, asked) = inbox.take().await;
+            let outcome: Result<(), Refusal> = match command {
+                Command::Attach(wanted, terms, wish) => self.attach(&wanted, terms, wish).await.map_err(Into::into),
+                Command::Control(change) => self.control(change.as_ref()).await,
+                Command::Cut(viewer) => self.cut(viewer).await.map_err(Into::into),
                 Command::Detach => {
                     // A client that was not attached hears nothing: an answer would make the web UI attach again.
                     if self.leave().await {
@@ -216,64 +192,109 @@ impl Seat {
                     Ok(())
                 }
                 Command::Input(input) => self.input(input).await,
-                Command::Resize(size) => self.resize(size).await,
-                Command::Refuse(problem) => Err(problem),
+                Command::Resize(size) => {
+                    self.resize(size).await;
+                    Ok(())
+                }
+                Command::Refuse(problem) => Err(problem.into()),
             };
-            if let Err(problem) = outcome {
-                emit_problem(&self.socket, problem);
+            if let Err(refusal) = &outcome {
+                refusal.tell(&self.socket);
             }
+            asked.answer(outcome.map_err(Into::into));
         }
     }
 
-    async fn attach(&mut self, wanted: &Wanted) -> Result<(), TerminalProblem> {
-        self.leave().await;
-        let Attachment { session, mut viewer, writer } = self.open(wanted).await.map_err(problem_of)?;
+    async fn attach(&mut self, wanted: &Wanted, terms: Terms, wish: control::Wish) -> Result<(), TerminalProblem> {
+        let (opened, ticket) = self.open(wanted, terms, wish.share.as_ref()).await?;
+        let Attachment { session, viewer, writer, seat, granted, doubts } = opened;
+        if let Some(earlier) = &self.place {
+            earlier.presence.hand_on(&seat);
+        }
+        // To attach again to the same session is a plain resync.
+        if let Some(left) = self.stop_showing().await.filter(|left| *left != session.id) {
+            self.note_leaving(left).await;
+        }
         let attached = Attached {
             session_id: session.id,
             agent_id: session.agent.clone(),
             status: session.status,
-            cols: session.size.cols(),
-            rows: session.size.rows(),
+            cols: viewer.size().cols(),
+            rows: viewer.size().rows(),
             can_write: writer.is_some(),
+            can_terminate: granted.rights.terminate,
+            viewer_id: seat.pass().id().to_string(),
+            binary: terms.binary,
+            offset: viewer.position(),
+            acknowledge: terms.window.is_some(),
+            window: terms.window,
         };
         emit(&self.socket, "attached", &attached).await;
-        emit(&self.socket, "clear", &()).await;
-        let socket = self.socket.clone();
         let login = (session.status == SessionStatus::LoginRequired).then(|| StatusChange::new(session.status, session.login));
-        let show = self.app.tasks.spawn(async move {
-            show(&socket, &mut viewer, login).await;
-        });
-        self.place = Some(Place { session: session.id, writer, show });
+        let shown = display::show(self.socket.clone(), viewer, terms, Arc::clone(&self.acknowledged), login);
+        let show = self.app.tasks.spawn(shown);
+        let (shown, inbox) = (show.abort_handle(), Arc::clone(&self.inbox));
+        let cut = move |viewer| {
+            shown.abort();
+            inbox.insert(Command::Cut(viewer));
+        };
+        let (socket, app, person) = (self.socket.clone(), self.app.clone(), self.person.clone());
+        let presence = control::Presence { socket, app, person, session: session.id, wish };
+        let presence = control::Place::new(presence, seat, granted, doubts, cut);
+        self.place = Some(Place { session: session.id, writer, presence, show, _ticket: ticket });
         Ok(())
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Attachment, TerminalError> {
-        let mut tx = self.app.begin().await?;
-        let session = terminals::wanted(&mut tx, &self.person, wanted).await?;
-        let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await?;
-        let attachment = terminals::attach(&mut tx, &self.app.terminals, runtime.as_ref(), &self.person, session).await?;
-        tx.commit().await?;
-        Ok(attachment)
+    async fn open(&self, wanted: &Wanted, terms: Terms, share: Option<&Secret>) -> Result<(Attachment, Ticket), TerminalProblem> {
+        let mut tx = self.app.begin().await.map_err(unavailable)?;
+        let session = terminals::wanted(&mut tx, &self.person, wanted).await.map_err(problem_of)?;
+        // Who is there already needs no other place.
+        let own = u32::from(self.place.as_ref().is_some_and(|place| place.session == session.id));
+        let ticket = self.admit(session.id, own)?;
+        let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await.map_err(unavailable)?;
+        let start = terms.offset.map_or(Start::Screen, Start::From);
+        let live = (&self.app.terminals, &self.app.controls);
+        let attachment = terminals::attach(&mut tx, live, runtime.as_ref(), &self.person, session, start, share).await;
+        let attachment = attachment.map_err(problem_of)?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok((attachment, ticket))
+    }
+
+    /// A place among those who watch the session.
+    fn admit(&self, session: SessionId, own: u32) -> Result<Ticket, TerminalProblem> {
+        let viewers_max = self.app.settings.rate_limits.as_ref().map_or(u32::MAX, |limits| limits.viewers_by_session.saturating_add(own));
+        self.audience.admit(session, viewers_max).ok_or(TerminalProblem::TOO_MANY_VIEWERS)
     }
 
     /// No database here: the right to write was proven by attaching.
-    async fn input(&self, input: String) -> Result<(), TerminalProblem> {
-        self.writer()?.write(Bytes::from(input)).await.map_err(|_| self.why_not_connected())
+    async fn input(&self, input: String) -> Result<(), Refusal> {
+        self.writer()?.write(Bytes::from(input)).await.map_err(|error| match error {
+            WriteError::NotConnected => self.why_not_connected().into(),
+            WriteError::Silenced(silenced) => silenced.into(),
+        })
     }
 
-    async fn resize(&self, size: Size) -> Result<(), TerminalProblem> {
-        // The web UI resizes by itself after attaching: for somebody who only watches that is no mistake.
-        let Ok(writer) = self.writer() else { return Ok(()) };
-        // The runtime may be slow to take it: no transaction is open meanwhile.
-        if !writer.resize(size).await {
+    async fn control(&mut self, change: Option<&control::Change>) -> Result<(), Refusal> {
+        let place = self.place.as_mut().ok_or(TerminalProblem::NOT_ATTACHED)?;
+        place.presence.change(&self.app, &self.person, change).await
+    }
+
+    /// Shows a viewer out who may not even watch any more.
+    async fn cut(&mut self, viewer: ViewerId) -> Result<(), TerminalProblem> {
+        if self.place.as_ref().is_none_or(|place| place.presence.viewer() != viewer) {
             return Ok(());
         }
-        let note = async {
-            let mut tx = self.app.begin().await?;
-            terminals::note_size(&mut tx, writer, size).await?;
-            tx.commit().await
-        };
-        note.await.map_err(|error: StorageError| problem_of(error.into()))
+        self.leave().await;
+        emit(&self.socket, "detached", &()).await;
+        Err(TerminalProblem::ACCESS_ENDED)
+    }
+
+    /// No database here either: keys wait behind a size.
+    async fn resize(&self, size: Size) {
+        // The web UI resizes by itself after attaching: for somebody who only watches that is no mistake.
+        if let Ok(writer) = self.writer() {
+            writer.resize(size).await;
+        }
     }
 
     fn writer(&self) -> Result<&Writer, TerminalProblem> {
@@ -291,73 +312,76 @@ impl Seat {
 
     /// Gives the place up; whether there was one.
     async fn leave(&mut self) -> bool {
-        let Some(place) = self.place.take() else { return false };
+        let Some(session) = self.stop_showing().await else { return false };
+        self.note_leaving(session).await;
+        true
+    }
+
+    /// Shows nothing any more: what comes next is behind all that was shown. The session that was left.
+    async fn stop_showing(&mut self) -> Option<SessionId> {
+        let place = self.place.take()?;
         place.show.abort();
+        place.presence.leave(&self.app);
+        if place.show.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!(session.id = %place.session, "a terminal could not be shown to its end");
+        }
+        Some(place.session)
+    }
+
+    async fn note_leaving(&self, session: SessionId) {
         let leave = async {
             let mut tx = self.app.begin().await?;
-            terminals::detach(&mut tx, &self.person, place.session).await?;
+            terminals::detach(&mut tx, &self.person, session).await?;
             tx.commit().await
         };
         if let Err(error) = leave.await {
             let error: StorageError = error;
             tracing::warn!(error = &error as &dyn std::error::Error, "a viewer who left is still noted");
         }
-        true
     }
 }
 
-/// Shows history and then live output until the terminal ends or the task is aborted. `login` is
-/// told behind the history: the web UI learns the address from it.
-async fn show(socket: &SocketRef, viewer: &mut Viewer, mut login: Option<StatusChange>) {
-    let mut last = Instant::now() - GATHER;
-    loop {
-        // What is there now is history; the first wait means that it was shown.
-        let next = if login.is_some() { futures_util::FutureExt::now_or_never(viewer.next()) } else { Some(viewer.next().await) };
-        match next {
-            None => {
-                if let Some(status) = login.take() {
-                    emit(socket, "status", &status).await;
-                }
-            }
-            Some(None) => return,
-            Some(Some(View::Output(text))) => {
-                let gathered = text.len() >= PIECE_BYTES_FULL;
-                emit(socket, "data", &text).await;
-                let now = Instant::now();
-                if now - last < GATHER && !gathered {
-                    sleep_until(now + GATHER).await;
-                }
-                last = Instant::now();
-            }
-            Some(Some(View::Resync)) => emit(socket, "clear", &()).await,
-            Some(Some(View::Status { status, login })) => emit(socket, "status", &StatusChange::new(status, login)).await,
-            Some(Some(View::Unsupported)) => emit(socket, "error", &TerminalProblem::TERMINAL_UNSUPPORTED).await,
+/// A place among those who watch a session; free again when this is dropped.
+struct Ticket {
+    session: SessionId,
+    audience: Arc<Audience>,
+}
+
+impl Audience {
+    fn admit(self: &Arc<Self>, session: SessionId, viewers_max: u32) -> Option<Ticket> {
+        let mut all = self.lock();
+        let viewers = all.entry(session).or_default();
+        if *viewers >= viewers_max {
+            return None;
         }
+        *viewers += 1;
+        drop(all);
+        Some(Ticket { session, audience: Arc::clone(self) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, u32>> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Sends an event, waiting while the socket has no room for it.
-async fn emit<T: serde::Serialize>(socket: &SocketRef, event: &'static str, payload: &T) {
-    loop {
-        match socket.emit(event, payload) {
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(RETRY).await,
-            // Closed: the socket is gone and its task about to end.
-            Ok(()) | Err(SendError::Socket(SocketError::Closed)) => return,
-            Err(error) => {
-                tracing::warn!(%error, event, "an event could not be sent");
-                return;
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut all = self.audience.lock();
+        if let Some(viewers) = all.get_mut(&self.session) {
+            *viewers -= 1;
+            if *viewers == 0 {
+                all.remove(&self.session);
             }
         }
     }
 }
 
-fn emit_problem(socket: &SocketRef, problem: TerminalProblem) {
-    if socket.emit("error", &problem).is_err() {
-        tracing::debug!(code = problem.code, "a socket without room missed an error");
-    }
+pub(super) fn unavailable(error: StorageError) -> TerminalProblem {
+    problem_of(error.into())
 }
 
-fn problem_of(error: TerminalError) -> TerminalProblem {
+pub(super) fn problem_of(error: TerminalError) -> TerminalProblem {
     match error {
         TerminalError::NotFound => TerminalProblem::SESSION_NOT_FOUND,
         TerminalError::Terminated => TerminalProblem::SESSION_TERMINATED,
@@ -374,39 +398,28 @@ fn problem_of(error: TerminalError) -> TerminalProblem {
 mod tests {
     use super::*;
 
-    fn input(text: &str) -> Command {
-        Command::Input(text.to_owned())
+    fn read(json: &serde_json::Value) -> Payload {
+        serde_json::from_value(json.clone()).unwrap()
     }
 
-    async fn typed(inbox: &Inbox) -> String {
-        match inbox.take().await {
-            Command::Input(text) => text,
-            Command::Attach(_) | Command::Detach | Command::Resize(_) | Command::Refuse(_) => panic!("not input"),
-        }
+    #[test]
+    fn what_is_no_use_in_an_attach_is_as_if_it_was_not_there() {
+        let agreed = |json| terms(&read(&json));
+        assert_eq!(agreed(serde_json::json!({"binary": "yes", "offset": -1, "acknowledge": 1, "window": 5})), Terms::default());
+        let all = serde_json::json!({"binary": true, "offset": 7, "acknowledge": true, "window": 1});
+        assert_eq!(agreed(all), Terms { binary: true, offset: Some(7), window: Some(WINDOW_BYTES_MIN) });
+        let window = |window: i64| agreed(serde_json::json!({"acknowledge": true, "window": window})).window;
+        assert_eq!((window(100_000), window(i64::MAX), window(-1)), (Some(100_000), Some(WINDOW_BYTES), Some(WINDOW_BYTES)));
+        assert_eq!(window(2_000_000), Some(WINDOW_BYTES_MAX));
     }
 
-    #[tokio::test]
-    async fn keys_join_in_their_order_and_never_across_another_command() {
-        let inbox = Inbox::default();
-        for key in ["l", "s"] {
-            assert!(inbox.put(input(key)) == Put::Taken);
-        }
-        assert!(inbox.put(Command::Detach) == Put::Taken);
-        assert!(inbox.put(input("x")) == Put::Taken);
-        assert_eq!(typed(&inbox).await, "ls");
-        assert!(matches!(inbox.take().await, Command::Detach));
-        assert_eq!(typed(&inbox).await, "x");
-    }
-
-    #[tokio::test]
-    async fn once_too_much_waits_nothing_behind_it_is_taken() {
-        let inbox = Inbox::default();
-        let piece = "x".repeat(INPUT_BYTES_MAX);
-        for _ in 0..WAITING_INPUT_BYTES_MAX / INPUT_BYTES_MAX {
-            assert!(inbox.put(input(&piece)) == Put::Taken);
-        }
-        assert!(inbox.put(input("y")) == Put::Full);
-        assert_eq!(typed(&inbox).await.len(), INPUT_BYTES_MAX);
-        assert!(inbox.put(input("z")) == Put::Closed, "a hole in what is typed is worse than nothing typed");
+    #[test]
+    fn a_session_has_no_more_viewers_than_it_may() {
+        let audience = Arc::<Audience>::default();
+        let session = SessionId::generate();
+        let first = audience.admit(session, 1);
+        assert!(first.is_some() && audience.admit(session, 1).is_none() && audience.admit(SessionId::generate(), 1).is_some());
+        drop(first);
+        assert!(audience.lock().is_empty() && audience.admit(session, 1).is_some());
     }
 }

@@ -108,7 +108,7 @@ pub async fn missing_subject(
 pub struct NewRow {
     pub id: EventId,
     pub workspace: WorkspaceId,
-    pub agent: AgentId,
+    pub agent: Option<AgentId>,
     pub actor: UserId,
     pub note: ActivityNote,
     pub at: DateTime<Utc>,
@@ -119,7 +119,7 @@ pub struct NewRow {
 pub async fn insert_many(conn: &mut Conn, rows: &[NewRow]) -> Result<(), StorageError> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id.0).collect();
     let workspaces: Vec<Uuid> = rows.iter().map(|row| row.workspace.0).collect();
-    let agents: Vec<&str> = rows.iter().map(|row| row.agent.as_str()).collect();
+    let agents: Vec<Option<&str>> = rows.iter().map(|row| row.agent.as_ref().map(AgentId::as_str)).collect();
     let actors: Vec<Uuid> = rows.iter().map(|row| row.actor.0).collect();
     let types: Vec<&str> = rows.iter().map(|row| row.note.activity_type.as_ref()).collect();
     let descriptions: Vec<&str> = rows.iter().map(|row| row.note.description.as_str()).collect();
@@ -134,7 +134,7 @@ pub async fn insert_many(conn: &mut Conn, rows: &[NewRow]) -> Result<(), Storage
          LEFT JOIN users u ON u.id = n.actor",
         &ids,
         &workspaces,
-        &agents as &[&str],
+        &agents as &[Option<&str>],
         &actors,
         &types as &[&str],
         &descriptions as &[&str],

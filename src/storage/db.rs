@@ -9,8 +9,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::outbox::{self, Entry};
+use super::outbox;
 use crate::model::clock::Clock;
+use crate::model::event::Entry;
 
 /// A connection, with or without a transaction around it.
 pub type Conn = sqlx::PgConnection;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
-    ids::{PageId, SpaceId, UserId, WorkspaceId},
+    ids::{PageId, SpaceId, TaskId, UserId, WorkspaceId},
     space::{Group, PageEntry, PageRequest, Space, SpaceRole},
 };
 
@@ -182,4 +182,41 @@ pub async fn groups(conn: &mut Conn, workspace: WorkspaceId, page: &PageRequest)
             updated_at: row.updated_at,
         })
         .collect())
+}
+
+/// The spaces that an account belongs to, by itself or by a group.
+pub async fn ids_of(conn: &mut Conn, workspace: WorkspaceId, user: UserId) -> Result<Vec<SpaceId>, StorageError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT s.id FROM spaces s WHERE s.workspace_id = $1 AND s.deleted_at IS NULL
+           AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
+                        AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))",
+        workspace.0,
+        user.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(SpaceId).collect())
+}
+
+/// The space of a page that is not deleted, and whether agents may know of the page.
+pub async fn of_page(conn: &mut Conn, workspace: WorkspaceId, page: PageId) -> Result<Option<(SpaceId, bool)>, StorageError> {
+    let row = sqlx::query!(
+        r#"SELECT p.space_id, coalesce(p.agent_accessible, true) AS "accessible!" FROM pages p JOIN spaces s ON s.id = p.space_id
+           WHERE p.workspace_id = $1 AND p.id = $2 AND p.deleted_at IS NULL AND s.deleted_at IS NULL"#,
+        workspace.0,
+        page.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (SpaceId(row.space_id), row.accessible)))
+}
+
+/// Whether agents may know of a task.
+pub async fn task_is_accessible(conn: &mut Conn, workspace: WorkspaceId, task: TaskId) -> Result<bool, StorageError> {
+    let accessible = sqlx::query_scalar!(
+        r#"SELECT coalesce(agent_accessible, true) AS "accessible!" FROM tasks WHERE workspace_id = $1 AND id = $2"#,
+        workspace.0,
+        task.0
+    );
+    Ok(accessible.fetch_optional(conn).await?.unwrap_or(false))
 }

@@ -112,18 +112,21 @@ pub async fn live_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &Agen
     row.map(TryInto::try_into).transpose()
 }
 
-/// Sessions of a workspace, newest first.
+/// Sessions of a workspace, newest first; only of agents that one person spawned, if given.
 pub async fn list(
     conn: &mut Conn,
     workspace: WorkspaceId,
+    spawned_by: Option<UserId>,
     with_terminated: bool,
     limit: i64,
 ) -> Result<Vec<TerminalSession>, StorageError> {
     let rows = select_sessions!(
-        "WHERE s.workspace_id = $1 AND ($2 OR s.terminated_at IS NULL) ORDER BY s.created_at DESC, s.id DESC LIMIT $3",
+        "WHERE s.workspace_id = $1 AND ($2 OR s.terminated_at IS NULL) AND ($4::uuid IS NULL OR r.requested_by = $4)
+         ORDER BY s.created_at DESC, s.id DESC LIMIT $3",
         workspace.0,
         with_terminated,
-        limit
+        limit,
+        spawned_by.map(|user| user.0)
     )
     .fetch_all(conn)
     .await?;

@@ -22,6 +22,14 @@ pub fn visible_text(text: &str) -> Result<(), ValidationError> {
     if text.trim().is_empty() { Err(ValidationError::new("blank").with_message("must not be blank".into())) } else { Ok(()) }
 }
 
+/// Refuses a name that shows nothing, or in which something acts on what shows it.
+pub fn plain_name(text: &str) -> Result<(), ValidationError> {
+    if text.chars().any(char::is_control) {
+        return Err(ValidationError::new("control").with_message("must not contain control characters".into()));
+    }
+    visible_text(text)
+}
+
 fn capability_list(items: &[String]) -> Result<(), ValidationError> {
     let fits = |item: &String| (1..=64).contains(&item.chars().count());
     if items.len() <= 64 && items.iter().all(fits) {
@@ -95,12 +103,12 @@ pub struct AccessRequest {
     pub workspace_id: Option<WorkspaceId>,
     pub agent_id: AgentId,
     /// The agent's name, 1 to 100 characters; this or `name` must be there.
-    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = plain_name))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$")]
     pub agent_name: Option<String>,
     /// Means the same as `agentName`.
-    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = plain_name))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$")]
     pub name: Option<String>,
     #[serde(default)]
     #[validate(custom(function = capability_list))]
@@ -205,12 +213,12 @@ pub struct RegisterAgent {
     pub invite_token: String,
     pub agent_id: AgentId,
     /// The agent's name, 1 to 100 characters; this or `name` must be there.
-    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = plain_name))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$")]
     pub agent_name: Option<String>,
     /// Means the same as `agentName`.
-    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = visible_text))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = plain_name))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$")]
     pub name: Option<String>,
     #[serde(default)]
     #[validate(custom(function = capability_list))]
@@ -257,4 +265,17 @@ pub struct RegisteredAgent {
     pub agent: Agent,
     #[schema(example = "mcp_agent_…")]
     pub mcp_api_key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_shows_something_and_acts_on_nothing() {
+        assert!(plain_name("Scout, the 2nd \u{1f50e}").is_ok());
+        for bad in ["", "  ", "Scout\u{1b}[2J", "a\nb", "\u{9b}31m", "a\0"] {
+            assert!(plain_name(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -1,15 +1,23 @@
 //! Reads what callers send, at whatever edge, and says which field is wrong when something is.
 
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Once,
+};
+
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
+    http::{Extensions, HeaderMap, StatusCode, header, request::Parts},
 };
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
+use subtle::ConstantTimeEq as _;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 use super::problem::{FieldProblem, Problem};
 use crate::model::{
+    address,
     ids::WorkspaceId,
     origin,
     permission::{PermissionSet, UnknownPermissions},
@@ -224,6 +232,26 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
+/// Where a request comes from, as limits count it: from the connection, or from `X-Forwarded-For` behind a
+/// trusted proxy.
+#[must_use]
+pub fn subscriber(extensions: &Extensions, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let lines = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|line| line.to_str().ok());
+    if trusted_proxies.is_empty() && headers.contains_key(FORWARDED_FOR) {
+        UNTRUSTED_PROXY.call_once(|| {
+            tracing::warn!(peer = %peer, "X-Forwarded-For is not believed: if this peer is your proxy, set TRUSTED_PROXIES");
+        });
+    }
+    address::subscriber(address::client(peer, lines.flat_map(|line| line.split(',')), trusted_proxies))
+}
+
+/// Whether what was presented is the secret, in the same time wherever they differ. Without a secret nothing is.
+#[must_use]
+pub fn is_secret(presented: &[u8], known: Option<&str>) -> bool {
+    known.is_some_and(|known| !known.is_empty() && presented.ct_eq(known.as_bytes()).into())
+}
+
 /// Whether a browser that says where its page comes from says that it is ours.
 #[must_use]
 pub fn is_own_origin(headers: &HeaderMap, app_url: &str, others: &[String]) -> bool {
@@ -231,11 +259,26 @@ pub fn is_own_origin(headers: &HeaderMap, app_url: &str, others: &[String]) -> b
     origin::is_own(value(header::ORIGIN), value(header::HOST), app_url, others)
 }
 
+/// Whether a page's origin is our public one or listed by the operator.
+#[must_use]
+pub fn is_listed_origin(origin: &header::HeaderValue, app_url: &str, others: &[String]) -> bool {
+    origin::is_listed(origin.as_bytes(), app_url, others)
+}
+
 /// The first label of the host that was asked.
 #[must_use]
 pub fn host_label(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::HOST)?.to_str().ok()?.split(['.', ':']).next()
 }
+
+/// Carries the secret that runtimes and the control plane share with us.
+pub const WEBHOOK_SECRET_HEADER: &str = "X-Webhook-Secret";
+
+/// Where proxies say whom they speak for.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// An operator is told once that limits count a proxy as one caller.
+static UNTRUSTED_PROXY: Once = Once::new();
 
 /// The session cookie (REST contract §1.2).
 pub const SESSION_COOKIE: &str = "authToken";

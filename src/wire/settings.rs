@@ -8,6 +8,7 @@ use validator::{Validate, ValidationError};
 use crate::model::{
     runtime::RuntimeName,
     settings::{self, RUNTIME_KEY_SEALED, WorkspaceRules},
+    terminal_rights::{TerminalReaders, TerminalWriters},
 };
 
 /// How much a coding swarm may do by itself.
@@ -59,6 +60,52 @@ fn method_list(items: &[String]) -> Result<(), ValidationError> {
         return Ok(());
     }
     Err(ValidationError::new("methods").with_message("must be at most 200 texts of 1 to 100 characters".into()))
+}
+
+/// Whether and for how long terminals are recorded.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"enabled": true, "keepDays": 30, "maxMegabytes": 1024, "input": false}))]
+pub struct RecordingSettings {
+    pub enabled: bool,
+    /// The operator may allow less.
+    #[validate(range(min = 1, max = 3650, message = "must be a whole number from 1 to 3650"))]
+    #[schema(minimum = 1, maximum = 3650)]
+    pub keep_days: u32,
+    /// What all recordings may take together; the oldest go first. The operator may allow less.
+    #[validate(range(min = 1, max = 1_000_000, message = "must be a whole number from 1 to 1000000"))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max_megabytes: u32,
+    /// Whether what people type is recorded, too; never while a login is required.
+    pub input: bool,
+}
+
+impl Default for RecordingSettings {
+    fn default() -> Self {
+        Self { enabled: true, keep_days: settings::RECORDING_DAYS, max_megabytes: settings::RECORDING_MEGABYTES, input: false }
+    }
+}
+
+/// What is to change of how terminals are recorded; what is absent stays.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"keepDays": 30, "maxMegabytes": 1024}))]
+pub struct UpdateRecordingSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// The operator may allow less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 1, max = 3650, message = "must be a whole number from 1 to 3650"))]
+    #[schema(minimum = 1, maximum = 3650)]
+    pub keep_days: Option<u32>,
+    /// What all recordings may take together; the oldest go first. The operator may allow less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 1, max = 1_000_000, message = "must be a whole number from 1 to 1000000"))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max_megabytes: Option<u32>,
+    /// Whether what people type is recorded, too; never while a login is required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<bool>,
 }
 
 /// When agents work by themselves.
@@ -146,9 +193,10 @@ macro_rules! agent_settings {
             "enableAutonomousLoop": false, "enableMemoryInsights": true, "allowAgentChat": true, "allowTaskWrites": false,
             "allowPageWrites": false, "allowProjectWrites": false, "allowGoalWrites": false, "allowResearchWrites": false,
             "allowPublicAgentRegistration": false, "chatDraftLimit": 300, "swarmPermissionLevel": "standard", "hostingMode": "local",
-            "runtimeAuthType": "none", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
+            "runtimeAuthType": "none", "terminalReaders": "members", "terminalWriters": "spawner", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
             "autonomySchedule": {"dailyEnabled": true, "dailyHour": 7, "weeklyEnabled": true, "weeklyDay": 1, "monthlyEnabled": true,
                                  "monthlyDay": 1, "timezone": "UTC"},
+            "recording": {"enabled": true, "keepDays": 30, "maxMegabytes": 1024, "input": false},
             "spaceOverrides": {}, "runtimeEndpoint": null, "defaultRegion": null, "runtimeApiKeySet": false,
             "runtimeStatus": {"connected": true, "lastHeartbeat": "2030-01-01T09:00:00.000Z", "activeAgents": 2, "version": "0.1.0"},
             "parallax": {"enabled": true, "maxAgents": null, "maxAgentsPerProject": 10, "defaultPermissions": ["read:pages"],
@@ -156,6 +204,7 @@ macro_rules! agent_settings {
         }))]
         pub struct AgentSettings {
             $($(#[doc = $doc])* pub $name: $type,)+
+            pub recording: RecordingSettings,
             #[schema(required)]
             pub runtime_endpoint: Option<String>,
             #[schema(required)]
@@ -176,6 +225,9 @@ macro_rules! agent_settings {
                 $(#[$rule])*
                 pub $name: Option<$type>,
             )+
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[validate(nested)]
+            pub recording: Option<UpdateRecordingSettings>,
             /// Base URL of the workspace's own runtime: the configured one, or on one of the origins that the operator allows.
             #[serde(skip_serializing_if = "Option::is_none")]
             #[validate(length(max = 2000, message = "must be at most 2000 characters"))]
@@ -203,6 +255,7 @@ macro_rules! agent_settings {
                 let text = |name: &str| agent.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
                 Self {
                     $($name: read(&agent, stringify!($name)).unwrap_or_else(|| $default),)+
+                    recording: read(&agent, "recording").unwrap_or_default(),
                     runtime_endpoint: text("runtimeEndpoint"),
                     default_region: text("defaultRegion"),
                     runtime_api_key_set: agent.contains_key(RUNTIME_KEY_SEALED) || agent.contains_key(settings::RUNTIME_KEY),
@@ -237,6 +290,10 @@ agent_settings! {
     swarm_permission_level: SwarmPermissionLevel = SwarmPermissionLevel::default(),;
     hosting_mode: HostingMode = HostingMode::default(),;
     runtime_auth_type: RuntimeAuthType = RuntimeAuthType::default(),;
+    /// Who may watch terminals and read their recordings.
+    terminal_readers: TerminalReaders = TerminalReaders::default(),;
+    /// Who may type into terminals, control and share them.
+    terminal_writers: TerminalWriters = TerminalWriters::default(),;
     policy: AgentPolicy = AgentPolicy::default(), #[validate(nested)];
     autonomy_schedule: AutonomySchedule = AutonomySchedule::default(), #[validate(nested)];
     space_overrides: Map<String, Value> = Map::new(), #[validate(custom(function = small_object))];

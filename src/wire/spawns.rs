@@ -25,8 +25,8 @@ pub struct SpawnAgents {
     pub count: u32,
     /// The name of one of the workspace's runtimes. Without it each agent goes where there is most room.
     pub runtime: Option<RuntimeName>,
-    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = super::access::visible_text))]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = super::access::plain_name))]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$")]
     pub name: Option<String>,
     #[serde(default)]
     #[validate(length(max = 64, message = "must be at most 64 texts"))]

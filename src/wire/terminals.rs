@@ -9,7 +9,7 @@ use super::time::Timestamp;
 use crate::model::{
     ids::{AgentId, SessionId, UserId, WorkspaceId},
     login::Login,
-    terminal::{SessionLog, SessionStatus, TerminalSession as Row},
+    terminal::{SessionLog, SessionStatus, Size, TerminalSession as Row},
 };
 
 /// A terminal session.
@@ -149,6 +149,7 @@ pub struct SessionQuery {
 /// `attached`: the answer to `attach` (realtime contract §5.3).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own on the wire")]
 pub struct Attached {
     pub session_id: SessionId,
     pub agent_id: AgentId,
@@ -157,6 +158,80 @@ pub struct Attached {
     pub rows: u16,
     /// Whether the viewer may type and resize.
     pub can_write: bool,
+    /// Whether the viewer may end the session.
+    pub can_terminate: bool,
+    /// This place among the terminal's viewers.
+    pub viewer_id: String,
+    /// Whether output comes as bytes.
+    pub binary: bool,
+    /// Where output goes on, if the client's own position is still held; otherwise a screen comes first.
+    pub offset: Option<u64>,
+    /// Whether the client is to acknowledge, and how much may be on its way before it does.
+    pub acknowledge: bool,
+    pub window: Option<u32>,
+}
+
+/// What a client may ask for with `attach` beside the session; one that asks for nothing gets what the original sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Output as bytes instead of text.
+    pub binary: bool,
+    /// The position up to which the client has seen the output.
+    pub offset: Option<u64>,
+    /// Bytes that may be on their way before the client acknowledges some; `None`: it acknowledges nothing.
+    pub window: Option<u32>,
+}
+
+impl Terms {
+    /// Whether the client knows of positions, and so of the events that the original does not send.
+    #[must_use]
+    pub fn are_negotiated(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Second argument of `data` for a client that negotiates: where the piece stands in the output.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Stretch {
+    /// Position of its first byte.
+    pub offset: u64,
+    /// Position behind its last byte.
+    pub end: u64,
+}
+
+/// Second argument of `screen`: after it is drawn, output goes on at `offset`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Drawn {
+    pub offset: u64,
+    pub cols: u16,
+    pub rows: u16,
+}
+
+/// `resized`, and `resize` towards a runtime that connected to us: the terminal's size.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Resized {
+    pub cols: u16,
+    pub rows: u16,
+}
+
+impl From<Size> for Resized {
+    fn from(size: Size) -> Self {
+        Self { cols: size.cols(), rows: size.rows() }
+    }
+}
+
+/// Answer to an event whose client asked for one.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Answer {
+    pub ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<TerminalProblem>,
+}
+
+impl From<Result<(), TerminalProblem>> for Answer {
+    fn from(outcome: Result<(), TerminalProblem>) -> Self {
+        Self { ok: outcome.is_ok(), error: outcome.err() }
+    }
 }
 
 /// `status`: the session's new status.
@@ -193,6 +268,13 @@ impl TerminalProblem {
     pub const SESSION_NOT_FOUND: Self = Self { message: "Session not found", code: "SESSION_NOT_FOUND" };
     pub const SESSION_TERMINATED: Self = Self { message: "Session has been terminated", code: "SESSION_TERMINATED" };
     pub const FORBIDDEN: Self = Self { message: "You may watch this terminal, not type into it", code: "FORBIDDEN" };
+    pub const ACCESS_ENDED: Self = Self { message: "You may not watch this terminal any more", code: "FORBIDDEN" };
+    pub const NOT_CONTROLLER: Self = Self { message: "Somebody else controls this terminal", code: "NOT_CONTROLLER" };
+    pub const NOT_HOLDER: Self = Self { message: "You do not control this terminal", code: "NOT_CONTROLLER" };
+    pub const MAY_NOT_CONTROL: Self = Self { message: "You may watch this terminal, not control it", code: "FORBIDDEN" };
+    pub const MAY_NOT_TAKE: Self = Self { message: "You may not take control from somebody", code: "FORBIDDEN" };
+    pub const NO_SUCH_VIEWER: Self = Self { message: "This viewer is not here any more, or may not type", code: "INVALID_PAYLOAD" };
+    pub const INVALID_CONTROL: Self = Self { message: "control:hand_over needs viewerId", code: "INVALID_PAYLOAD" };
     pub const NOT_ATTACHED: Self = Self { message: "Not attached to a session", code: "NOT_ATTACHED" };
     pub const RUNTIME_NOT_CONNECTED: Self = Self { message: "Runtime not connected", code: "RUNTIME_NOT_CONNECTED" };
     pub const TERMINAL_UNSUPPORTED: Self = Self { message: "Terminal not supported by this runtime", code: "RUNTIME_ERROR" };
@@ -201,5 +283,10 @@ impl TerminalProblem {
     pub const INVALID_INPUT: Self = Self { message: "input must be a string", code: "INVALID_PAYLOAD" };
     pub const INVALID_ATTACH: Self = Self { message: "attach needs sessionId or agentId", code: "INVALID_PAYLOAD" };
     pub const INVALID_RESIZE: Self = Self { message: "resize needs cols 1 to 1000 and rows 1 to 500", code: "INVALID_PAYLOAD" };
+    pub const TOO_MANY_SOCKETS: Self = Self { message: "Too many sockets are open", code: "RATE_LIMITED" };
+    pub const TOO_MANY_VIEWERS: Self = Self { message: "Too many watch this terminal", code: "RATE_LIMITED" };
+    pub const RUNTIME_TAKEN: Self = Self { message: "The session has a runtime already", code: "FORBIDDEN" };
+    pub const INVALID_OUTPUT: Self = Self { message: "output needs data of its own session, at most 512 KiB", code: "INVALID_PAYLOAD" };
+    pub const INVALID_STATUS: Self = Self { message: "status needs a status of its own session", code: "INVALID_PAYLOAD" };
     pub const RATE_LIMITED: Self = Self { message: "Too many events at once", code: "RATE_LIMITED" };
 }

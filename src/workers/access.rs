@@ -65,6 +65,7 @@ async fn ping(app: &App, name: &str, started: Instant) -> Result<(), StorageErro
 
 async fn apply(app: &App, subject: &Subject) -> Result<(), StorageError> {
     app.access_cache.forget(subject);
+    app.live_events.rights_changed(subject);
     if app.connections.has(subject) {
         let standing = standing::of(&mut *app.read().await?, subject).await?;
         let (app, subject) = (app.clone(), subject.clone());

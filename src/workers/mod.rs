@@ -4,11 +4,14 @@ mod access;
 mod idempotency;
 mod notifier;
 mod outbox;
+mod pruning;
+mod recorder;
 mod runtime_events;
 mod runtime_links;
+mod sizes;
 mod stopper;
 mod terminal_news;
-mod tool_executions;
+mod tool_calls;
 mod upkeep;
 
 use std::{sync::Arc, time::Duration};
@@ -22,26 +25,28 @@ use crate::{
         events::{Delivered, EventSink},
         terminals::TerminalNews,
     },
-    model::{event::EventKind, tool_execution::Executed},
+    model::{event::EventKind, terminal_rights::TerminalRules, tool_call::ToolCall},
 };
 
 /// How long a worker waits before it tries again what failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts all workers; they end with the service. `terminals` is what terminal connections report, `executed` what
-/// agents called, and `sinks` take every event after its commit.
-pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, executed: mpsc::Receiver<Executed>, mut sinks: Vec<Box<dyn EventSink>>) {
-    sinks.push(Box::new(Machinery(app.clone())));
+/// Starts all workers; they end with the service. `terminals` is what terminal connections report, `called` the tools
+/// that were called with keys, and `sinks` take every event after its commit.
+pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, called: mpsc::Receiver<ToolCall>, mut sinks: Vec<Box<dyn EventSink>>) {
+    let recorder = recorder::start(app);
+    sinks.push(Box::new(Machinery { app: app.clone(), recorder }));
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
     run(app, "outbox", outbox::run(app.clone(), sinks));
     run(app, "terminal news", terminal_news::run(app.clone(), terminals));
+    run(app, "sizes", sizes::run(app.clone()));
     run(app, "outbox pruning", outbox::prune(app.clone()));
     run(app, "idempotency pruning", idempotency::prune(app.clone()));
     run(app, "stopper", stopper::run(app.clone()));
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));
     // It ends by itself, when it has written what waited.
-    app.spawn(tool_executions::run(app.clone(), executed));
+    app.spawn(tool_calls::run(app.clone(), called));
     run(app, "upkeep", upkeep::run(app.clone()));
     run(app, "runtime links", runtime_links::run(app.clone()));
 }
@@ -59,19 +64,30 @@ fn run(app: &App, name: &'static str, worker: impl Future<Output = ()> + Send + 
 }
 
 /// What the service itself does upon events.
-struct Machinery(App);
+struct Machinery {
+    app: App,
+    recorder: recorder::Recorder,
+}
 
 impl EventSink for Machinery {
     fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()> {
         Box::pin(async {
             match &event.entry.kind {
-                EventKind::RunStopRequested { .. } => self.0.wake_stopper.notify_one(),
+                EventKind::RunStopRequested { .. } => self.app.wake_stopper.notify_one(),
                 EventKind::TerminalChanged { session_id, status, login, drain } => {
-                    terminal_news::changed(&self.0, *session_id, status, login.clone(), *drain).await;
+                    terminal_news::changed(&self.app, *session_id, status, login.clone(), *drain).await;
                 }
-                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.0, event.entry.workspace, runtime).await,
+                EventKind::TerminalShareRevoked { session_id, .. } => self.app.controls.doubt(*session_id),
+                EventKind::RuntimeOnline { runtime } => terminal_news::reconnect(&self.app, event.entry.workspace, runtime).await,
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
-                    self.0.wake_notifier.notify_one();
+                    self.app.wake_notifier.notify_one();
+                }
+                EventKind::SettingsChanged { fields } => {
+                    // Whoever is at a terminal may do more or less there than when they came.
+                    if TerminalRules::follow_from(fields) {
+                        self.app.controls.doubt_workspace(event.entry.workspace);
+                    }
+                    self.recorder.rules_changed(event.entry.workspace);
                 }
                 EventKind::AccessRequested { .. }
                 | EventKind::PermissionsUpdated { .. }
@@ -84,13 +100,12 @@ impl EventSink for Machinery {
                 | EventKind::InviteCreated { .. }
                 | EventKind::InviteRevoked { .. }
                 | EventKind::InviteDeleted { .. }
-                | EventKind::SettingsChanged { .. }
                 | EventKind::RuntimeChanged { .. }
                 | EventKind::RuntimeOffline { .. }
                 | EventKind::UserChanged { .. }
                 | EventKind::ApprovalRequested { .. }
                 | EventKind::ApprovalDecided { .. }
-                | EventKind::ToolExecuted(_)
+                | EventKind::ToolExecuted { .. }
                 | EventKind::StatusChanged { .. }
                 | EventKind::ActivityLogged(_)
                 | EventKind::TaskClaimed { .. }
@@ -99,9 +114,15 @@ impl EventSink for Machinery {
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
+                | EventKind::TerminalControlTaken { .. }
+                | EventKind::TerminalControlHandedOver { .. }
+                | EventKind::TerminalShared { .. }
+                | EventKind::SecretLeaked { .. }
+                | EventKind::RecordingDeleted { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }
+                | EventKind::RunWaiting { .. }
                 | EventKind::RunStopUnconfirmed { .. }
                 | EventKind::RunMessageSent { .. }
                 | EventKind::RunKeysSent { .. }

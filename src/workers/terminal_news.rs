@@ -33,7 +33,7 @@ pub(super) async fn connect_all(app: &App) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
     for session in terminals::all_live(&mut conn).await? {
         let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
-        terminals::connect(&app.terminals, runtime.as_ref(), &session);
+        terminals::connect(&mut conn, &app.terminals, runtime.as_ref(), &session).await?;
     }
     Ok(())
 }
@@ -74,7 +74,11 @@ pub(super) async fn renew(app: &App, workspace: WorkspaceId, runtime: &RuntimeNa
     }
 }
 
-async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result<(), StorageError> {
+/// Takes in news of a line; what is said of one that was replaced meanwhile is nothing to anybody (RT-13).
+async fn hear(app: &App, TerminalNews { session, generation, news }: TerminalNews) -> Result<(), StorageError> {
+    if app.terminals.get(session).is_none_or(|terminal| !terminal.is_newest(generation)) {
+        return Ok(());
+    }
     let mut tx = app.begin().await?;
     terminals::hear(&mut tx, session, news, None).await?;
     tx.commit().await
@@ -83,7 +87,11 @@ async fn hear(app: &App, TerminalNews { session, news }: TerminalNews) -> Result
 /// Carries a committed change of a session to its terminal: connects a new one, ends one that is over.
 pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: Login, drain: bool) {
     match SessionStatus::parse(status) {
-        Some(SessionStatus::Terminated) => app.terminals.end(session, drain),
+        Some(SessionStatus::Terminated) => {
+            app.controls.end(session);
+            mark(app, session, status);
+            app.terminals.end(session, drain);
+        }
         Some(SessionStatus::Pending) => {
             while let Err(error) = connect(app, session).await {
                 if !super::try_again("terminal news", &error).await {
@@ -91,8 +99,18 @@ pub(super) async fn changed(app: &App, session: SessionId, status: &str, login: 
                 }
             }
         }
-        Some(status) => app.terminals.set_status(session, status, login),
+        Some(known) => {
+            mark(app, session, status);
+            app.terminals.set_status(session, known, login);
+        }
         None => tracing::warn!(session.id = %session, status, "unknown session status"),
+    }
+}
+
+/// Puts the status into the session's recording.
+fn mark(app: &App, session: SessionId, status: &str) {
+    if let Some(terminal) = app.terminals.get(session) {
+        terminal.mark(&status.replace('_', " "));
     }
 }
 
@@ -100,7 +118,7 @@ async fn connect(app: &App, session: SessionId) -> Result<(), StorageError> {
     let mut conn = app.read().await?;
     if let Some(session) = terminals::of_machinery(&mut conn, session).await? {
         let runtime = runtimes::client_of_session(&mut conn, &app.runtimes, &session).await?;
-        terminals::connect(&app.terminals, runtime.as_ref(), &session);
+        terminals::connect(&mut conn, &app.terminals, runtime.as_ref(), &session).await?;
     }
     Ok(())
 }

@@ -22,9 +22,23 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 const DOMAIN_ORDER: [&[&str]; 6] = [
     &["spawns", "invites", "steering"],
     &["approvals", "runtimes"],
-    &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
-    &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_executions"],
-    &["settings", "spaces"],
+    &[
+        "adoption",
+        "idempotency",
+        "agents",
+        "runs",
+        "auth",
+        "workspaces",
+        "health",
+        "standing",
+        "webhooks",
+        "activity",
+        "listeners",
+        "control",
+        "shares",
+    ],
+    &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_calls"],
+    &["settings", "spaces", "recordings"],
     &["events"],
 ];
 

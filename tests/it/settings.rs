@@ -26,7 +26,13 @@ async fn settings_have_defaults_and_change_field_by_field(pool: PgPool) {
     let me = member.post("/users/me", json!({})).await.expect(StatusCode::OK);
     assert_eq!(me["data"]["workspace"]["settings"]["agent"]["enableActivityTracking"], false);
 
+    owner.patch_settings(json!({"recording": {"keepDays": 7, "input": true}})).await.expect(StatusCode::OK);
+    owner.patch_settings(json!({"recording": {"maxMegabytes": 2}})).await.expect(StatusCode::OK);
+    assert_eq!(read().await["recording"], json!({"enabled": true, "keepDays": 7, "maxMegabytes": 2, "input": true}));
+    let changed = read().await;
+
     for bad in [
+        json!({"recording": {"keepDays": 0}}),
         json!({"chatDraftLimit": 10}),
         json!({"hostingMode": "moon"}),
         json!({"enabled": "yes"}),

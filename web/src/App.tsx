@@ -1,5 +1,6 @@
 import { Center } from '@mantine/core';
 import { Navigate, Route, Routes } from 'react-router';
+import type { Me } from './api/client';
 import { refreshAll, useIsAdmin, useMe, usePublicWorkspace } from './api/queries';
 import { ErrorNote } from './components/ErrorNote';
 import { Loading } from './components/Loading';
@@ -13,6 +14,7 @@ import { InvitesPage } from './pages/InvitesPage';
 import { SettingsPage } from './pages/SettingsPage';
 import { SetupPage } from './pages/SetupPage';
 import { SignInPage } from './pages/SignInPage';
+import { TerminalPage } from './pages/TerminalPage';
 
 /** Decides what a visitor sees: setup before the first workspace, sign-in without a session, else the console. */
 export function App() {
@@ -34,7 +36,17 @@ export function App() {
     return <Loading what="console" />;
   }
   return (
-    <Shell me={me.data}>
+    <Routes>
+      <Route path="/terminal/:sessionId" element={<TerminalPage />} />
+      <Route path="*" element={<Console me={me.data} isAdmin={isAdmin} />} />
+    </Routes>
+  );
+}
+
+/** The pages that share a frame. */
+function Console({ me, isAdmin }: { me: Me; isAdmin: boolean }) {
+  return (
+    <Shell me={me}>
       <Routes>
         <Route path="/agents" element={<AgentsPage />} />
         <Route path="/agents/:agentId" element={<AgentPage />} />

@@ -17,6 +17,21 @@ export function duration(seconds: number): string {
   return counted(Math.ceil(seconds / 3600), 'hour');
 }
 
+/** "1:05", "2:00:09": a time of a player. */
+export function clock(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const two = (number: number) => String(number).padStart(2, '0');
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
+}
+
+/** "12 KB", "3.4 MB". */
+export function size(bytes: number): string {
+  if (bytes < 1000) return counted(bytes, 'byte');
+  if (bytes < 1_000_000) return `${Math.round(bytes / 1000)} KB`;
+  return `${(bytes / 1_000_000).toFixed(1)} MB`;
+}
+
 /** An activity type for people: "access_approved" reads as "Access approved". */
 export function activityTitle(activityType: string): string {
   const words = activityType.replaceAll('_', ' ');

@@ -7,13 +7,20 @@ mod runtime_echo;
 mod runtime_idle;
 mod runtime_spawn;
 mod runtime_throughput;
+mod terminal_attach;
+mod terminal_cycles;
+mod terminal_echo;
+mod terminal_fanout;
+mod terminal_idle;
+mod terminal_recording;
+mod terminal_throughput;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{Plan, Report};
+use crate::{Plan, Programs, Report};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Scenario {
@@ -31,10 +38,24 @@ pub(crate) enum Scenario {
     RuntimeIdle,
     /// Agents are started
     RuntimeSpawn,
+    /// People type at terminals of the service
+    TerminalEcho,
+    /// Output of a terminal on its way through the service to a viewer
+    TerminalThroughput,
+    /// Output of a terminal to many viewers, and Ctrl-C under a flood
+    TerminalFanout,
+    /// Viewers come late
+    TerminalAttach,
+    /// Memory of terminals at which nothing happens
+    TerminalIdle,
+    /// Viewers come and go
+    TerminalCycles,
+    /// What the recording of terminals costs
+    TerminalRecording,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::AgentsList,
         Self::KeyVerification,
         Self::Revoke,
@@ -42,13 +63,29 @@ impl Scenario {
         Self::RuntimeEcho,
         Self::RuntimeIdle,
         Self::RuntimeSpawn,
+        Self::TerminalEcho,
+        Self::TerminalThroughput,
+        Self::TerminalFanout,
+        Self::TerminalAttach,
+        Self::TerminalIdle,
+        Self::TerminalCycles,
+        Self::TerminalRecording,
     ];
 
-    /// Whether the runtime is measured, by itself, rather than the service.
-    pub(crate) fn is_of_runtime(self) -> bool {
+    /// The programs that it takes.
+    pub(crate) fn needs(self, programs: &Programs) -> Vec<&PathBuf> {
         match self {
-            Self::RuntimeThroughput | Self::RuntimeEcho | Self::RuntimeIdle | Self::RuntimeSpawn => true,
-            Self::AgentsList | Self::KeyVerification | Self::Revoke => false,
+            Self::RuntimeThroughput | Self::RuntimeEcho | Self::RuntimeIdle | Self::RuntimeSpawn => vec![&programs.runtime],
+            Self::TerminalFanout => vec![&programs.service, &programs.runtime],
+            Self::AgentsList
+            | Self::KeyVerification
+            | Self::Revoke
+            | Self::TerminalEcho
+            | Self::TerminalThroughput
+            | Self::TerminalAttach
+            | Self::TerminalIdle
+            | Self::TerminalCycles
+            | Self::TerminalRecording => vec![&programs.service],
         }
     }
 
@@ -62,19 +99,34 @@ impl Scenario {
             Self::RuntimeEcho => "runtime-echo",
             Self::RuntimeIdle => "runtime-idle",
             Self::RuntimeSpawn => "runtime-spawn",
+            Self::TerminalEcho => "terminal-echo",
+            Self::TerminalThroughput => "terminal-throughput",
+            Self::TerminalFanout => "terminal-fanout",
+            Self::TerminalAttach => "terminal-attach",
+            Self::TerminalIdle => "terminal-idle",
+            Self::TerminalCycles => "terminal-cycles",
+            Self::TerminalRecording => "terminal-recording",
         }
     }
 
     /// Starts what the scenario needs, measures, and ends all of it.
-    pub(crate) async fn measure(self, program: &Path, plan: &Plan) -> Result<Report> {
+    pub(crate) async fn measure(self, programs: &Programs, plan: &Plan) -> Result<Report> {
+        let Programs { service, runtime } = programs;
         match self {
-            Self::AgentsList => agents_list::measure(program, plan).await,
-            Self::KeyVerification => key_verification::measure(program, plan).await,
-            Self::Revoke => revoke::measure(program, plan).await,
-            Self::RuntimeThroughput => runtime_throughput::measure(program, plan).await,
-            Self::RuntimeEcho => runtime_echo::measure(program, plan).await,
-            Self::RuntimeIdle => runtime_idle::measure(program, plan).await,
-            Self::RuntimeSpawn => runtime_spawn::measure(program, plan).await,
+            Self::AgentsList => agents_list::measure(service, plan).await,
+            Self::KeyVerification => key_verification::measure(service, plan).await,
+            Self::Revoke => revoke::measure(service, plan).await,
+            Self::RuntimeThroughput => runtime_throughput::measure(runtime, plan).await,
+            Self::RuntimeEcho => runtime_echo::measure(runtime, plan).await,
+            Self::RuntimeIdle => runtime_idle::measure(runtime, plan).await,
+            Self::RuntimeSpawn => runtime_spawn::measure(runtime, plan).await,
+            Self::TerminalEcho => terminal_echo::measure(service, plan).await,
+            Self::TerminalThroughput => terminal_throughput::measure(service, plan).await,
+            Self::TerminalFanout => terminal_fanout::measure(service, runtime, plan).await,
+            Self::TerminalAttach => terminal_attach::measure(service, plan).await,
+            Self::TerminalIdle => terminal_idle::measure(service, plan).await,
+            Self::TerminalCycles => terminal_cycles::measure(service, plan).await,
+            Self::TerminalRecording => terminal_recording::measure(service, plan).await,
         }
     }
 }

@@ -29,9 +29,9 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
     }
     runtime.end().await?;
     let figures = [("raven-runtime", &ours), ("bare loop", &bare)].into_iter().flat_map(|(subject, runs)| {
-        let figure = |quantity, quantile| {
+        let figure = |quantity: &'static str, quantile| {
             let microseconds = |latencies: &Histogram<u64>| microseconds(latencies.value_at_quantile(quantile));
-            Figure { quantity, subject, values: runs.iter().map(microseconds).collect() }
+            Figure { quantity: quantity.into(), subject, values: runs.iter().map(microseconds).collect() }
         };
         [figure("p50, microseconds", 0.5), figure("p99, microseconds", 0.99)]
     });

@@ -17,7 +17,11 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
     for _ in 0..plan.runs {
         runs.push(idle(runtime).await?);
     }
-    let figure = |quantity, subject, value: fn(&Idle) -> f64| Figure { quantity, subject, values: runs.iter().map(value).collect() };
+    let figure = |quantity: &'static str, subject, value: fn(&Idle) -> f64| Figure {
+        quantity: quantity.into(),
+        subject,
+        values: runs.iter().map(value).collect(),
+    };
     let figures = vec![
         figure("KiB in all (PSS)", "runtime without agents", |idle| kib(idle.before.proportional_kib)),
         figure("KiB per agent (private)", "runtime", |idle| per_agent(idle.after.private_kib.saturating_sub(idle.before.private_kib))),

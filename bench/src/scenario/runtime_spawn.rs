@@ -39,7 +39,7 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
     for (subject, runs) in rows {
         for (quantity, quantile) in [("p50, ms", 0.5), ("p99, ms", 0.99)] {
             let values = runs.iter().map(|times| at_quantile(times, quantile)).collect::<Result<_>>()?;
-            figures.push(Figure { quantity, subject, values });
+            figures.push(Figure { quantity: quantity.into(), subject, values });
         }
     }
     let about = "20 agents of bash started one after the other, beside a bare fork of bash; the runtime calls a shell ready after a moment of quiet";

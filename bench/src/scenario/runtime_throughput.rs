@@ -31,7 +31,11 @@ pub(super) async fn measure(runtime: &Path, plan: &Plan) -> Result<Report> {
     }
     runtime.end().await?;
     let figures = [("raven-runtime", &ours), ("bare loop", &bare)].into_iter().flat_map(|(subject, runs)| {
-        let figure = |quantity, value: fn(&Passed) -> f64| Figure { quantity, subject, values: runs.iter().map(value).collect() };
+        let figure = |quantity: &'static str, value: fn(&Passed) -> f64| Figure {
+            quantity: quantity.into(),
+            subject,
+            values: runs.iter().map(value).collect(),
+        };
         [
             figure("MiB/s", Passed::mebibytes_per_second),
             figure("CPU seconds per GiB printed", Passed::cpu_seconds_per_gibibyte),

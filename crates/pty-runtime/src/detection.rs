@@ -11,11 +11,11 @@ use std::{
 };
 
 use runtime_protocol::{BlockingPrompt, Login, LoginMethod};
+use terminal_screen::View;
 
 use crate::{
     adapter::{Adapter, LoginSign, PromptSign, Sign, When},
     login,
-    screen::View,
 };
 
 /// How long a question or a login must be seen before it counts: programs draw in several steps.
@@ -447,7 +447,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{adapter::Adapters, screen::Row};
+    use terminal_screen::Row;
+
+    use crate::adapter::Adapters;
 
     const PIECES: [&str; 16] = [
         "❯",

@@ -23,7 +23,6 @@
 //!
 //! What an agent prints never decides that it has ended: the operating system says so.
 
-mod accept;
 mod adapter;
 mod agents;
 mod callbacks;

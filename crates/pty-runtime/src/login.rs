@@ -8,8 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use reqwest::Url;
-
-use crate::screen::{Row, without_frames};
+use terminal_screen::{Row, without_frames};
 
 /// Longest address that is reported, in bytes; those of real logins have up to about 1,000.
 const URL_BYTES_MAX: usize = 4096;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use chrono::{SecondsFormat, Utc};
 use futures_util::stream;
 use serde_json::json;
+use terminal_screen::Decoder;
 use tokio::{
     sync::watch,
     time::{Interval, interval},
@@ -27,7 +28,6 @@ use crate::{
     problem::Problem,
     ring::{Found, Progress},
     routes::Shared,
-    text::Decoder,
 };
 
 /// Output bytes in one event at the most, so that a slow line is never far behind its place.

@@ -71,6 +71,10 @@ impl Size {
         fits.then_some(Self { cols, rows })
     }
 
+    pub(crate) fn screen(self) -> terminal_screen::Size {
+        terminal_screen::Size { cols: self.cols, rows: self.rows }
+    }
+
     pub(crate) fn pty(self) -> PtySize {
         PtySize { cols: self.cols, rows: self.rows, pixel_width: 0, pixel_height: 0 }
     }

@@ -1,10 +1,15 @@
 //! The last bytes that one agent printed, at their absolute offsets.
 //!
-//! A [`Ring`] is filled by the supervisor, which reads what the program prints and never waits for
-//! anyone. The runtime pulls from it into an [`Output`] of its own, and each viewer pulls from that
-//! with a cursor: whoever falls behind loses bytes, and is told so, but slows nobody down.
+//! A [`Ring`] is filled by the supervisor, which reads what the program prints. The runtime pulls
+//! from it into an [`Output`] of its own, and each viewer pulls from that with a cursor: whoever falls
+//! behind loses bytes, and is told so. Who wants every byte is waited for as long as it reads fast
+//! ([`Reader`]); nobody else slows anybody down.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -18,6 +23,18 @@ pub(crate) const RING_BYTES: usize = 1024 * 1024;
 /// Lines whose time of arrival is kept per agent: as many as one request for logs can ask for, at
 /// 24 bytes each.
 pub(crate) const LINES_TIMED_MAX: usize = 10_000;
+
+/// Output that is held for who has not read it before more waits for them, in bytes: a quarter of the ring, so that an
+/// interrupt is seen soon, and the rest for when there is no more waiting.
+pub(crate) const AHEAD_BYTES: usize = RING_BYTES / 4;
+/// How long output waits for a reader that takes nothing: many times what a busy service needs to come
+/// round, and little for a program whose service is stopped.
+const READER_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long output waits for one reader in all, without what it earns by reading.
+const READER_CREDIT_MAX: Duration = Duration::from_secs(2);
+/// What a reader takes to earn a second: in the long run one that is slower than this is not waited for all
+/// the time, so a slow line does not hold up a program that floods its terminal.
+const READER_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 
 /// How far an agent's output has come.
 #[derive(Clone, Copy, Default)]
@@ -99,6 +116,8 @@ impl Ring {
 /// What the runtime's viewers read: the output of one agent as its supervisor handed it over.
 pub(crate) struct Output {
     held: Mutex<Held>,
+    /// Wakes whoever waits for readers.
+    read: Condvar,
     progress: watch::Sender<Progress>,
 }
 
@@ -109,14 +128,46 @@ struct Held {
     /// line whose beginning has fallen out stays until its end has too.
     lines: VecDeque<(u64, Option<DateTime<Utc>>)>,
     in_line: bool,
+    readers: Vec<Credit>,
+    readers_ever: u64,
+}
+
+/// How far one [`Reader`] is, and how long it may still be waited for.
+struct Credit {
+    number: u64,
+    cursor: u64,
+    left: Duration,
+    /// When it last took something, or there was something to take again.
+    since: Instant,
+}
+
+impl Credit {
+    fn took(&mut self, bytes: usize) {
+        let earned = Duration::from_micros(bytes as u64 * 1_000_000 / READER_BYTES_PER_SECOND);
+        self.left = (self.left + earned).min(READER_CREDIT_MAX);
+        self.since = Instant::now();
+    }
+
+    fn patience(&self) -> Duration {
+        self.left.min(READER_PAUSE_MAX.saturating_sub(self.since.elapsed()))
+    }
 }
 
 impl Held {
+    /// The readers that so many bytes more are too many for. Who has lost something already is not helped by waiting.
+    fn behind(&mut self, bytes: usize) -> impl Iterator<Item = &mut Credit> {
+        let (start, ahead_from) = (self.ring.start(), (self.ring.end() + bytes as u64).saturating_sub(AHEAD_BYTES as u64));
+        self.readers.iter_mut().filter(move |reader| (start..ahead_from).contains(&reader.cursor))
+    }
+
     fn append(&mut self, offset: u64, bytes: &[u8], now: DateTime<Utc>) {
         if offset > self.ring.end() {
             self.lines.clear();
             self.in_line = false;
         }
+        let end = self.ring.end();
+        let now_behind = self.readers.iter_mut().filter(|reader| reader.cursor >= end);
+        now_behind.for_each(|reader| reader.since = Instant::now());
         self.ring.skip_to(offset);
         self.note_lines(bytes, now);
         self.ring.append(bytes);
@@ -143,11 +194,13 @@ impl Held {
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { held: Mutex::default(), progress: watch::Sender::default() }
+        Self { held: Mutex::default(), read: Condvar::new(), progress: watch::Sender::default() }
     }
 
-    /// Adds what was printed at `offset`; what was missed before it stays a gap.
+    /// Adds what was printed at `offset`; what was missed before it stays a gap. Blocks while readers with credit are
+    /// behind.
     pub(crate) fn append(&self, offset: u64, bytes: &[u8]) {
+        self.wait_for_readers(bytes.len());
         let now = Utc::now();
         let end = {
             let mut held = lock(&self.held);
@@ -158,6 +211,25 @@ impl Output {
             progress.end = end;
             progress.last_at = Some(now);
         });
+    }
+
+    fn wait_for_readers(&self, bytes: usize) {
+        let mut held = lock(&self.held);
+        while let Some(patience) = held.behind(bytes).map(|reader| reader.patience()).filter(|patience| !patience.is_zero()).min() {
+            let began = Instant::now();
+            held = self.read.wait_timeout(held, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let waited = began.elapsed();
+            held.behind(bytes).for_each(|reader| reader.left = reader.left.saturating_sub(waited));
+        }
+    }
+
+    /// A reader at `cursor` that wants every byte.
+    pub(crate) fn reader(&self, cursor: u64) -> Reader<'_> {
+        let mut held = lock(&self.held);
+        held.readers_ever += 1;
+        let number = held.readers_ever;
+        held.readers.push(Credit { number, cursor, left: READER_CREDIT_MAX, since: Instant::now() });
+        Reader { output: self, number }
     }
 
     /// Gives up the times of the lines so far, which an earlier runtime saw come.
@@ -214,9 +286,93 @@ impl Output {
     }
 }
 
+/// Who wants every byte. While it is behind the program waits, but no longer than [`READER_PAUSE_MAX`] at once, and than
+/// [`READER_CREDIT_MAX`] and what it earns in all.
+pub(crate) struct Reader<'a> {
+    output: &'a Output,
+    number: u64,
+}
+
+impl Reader<'_> {
+    /// Notes that it has taken so many bytes and goes on at `cursor`.
+    pub(crate) fn took(&self, bytes: usize, cursor: u64) {
+        if let Some(reader) = lock(&self.output.held).readers.iter_mut().find(|reader| reader.number == self.number) {
+            reader.cursor = cursor;
+            reader.took(bytes);
+        }
+        self.output.read.notify_all();
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        lock(&self.output.held).readers.retain(|reader| reader.number != self.number);
+        self.output.read.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn a_reader_that_keeps_reading_loses_nothing_however_much_is_printed() {
+        let output = Output::new();
+        let (mut seen, mut cursor) = (Vec::new(), 0);
+        let reader = output.reader(0);
+        let printed: Vec<u8> = (0..4 * RING_BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| printed.chunks(64 * 1024).for_each(|chunk| output.print(chunk)));
+            while seen.len() < printed.len() {
+                match output.read(cursor, 32 * 1024) {
+                    Found::Bytes(bytes) => {
+                        cursor += bytes.len() as u64;
+                        reader.took(bytes.len(), cursor);
+                        seen.extend(bytes);
+                    }
+                    Found::UpToDate => thread::yield_now(),
+                    Found::Lost { start } => panic!("what stood before {start} is lost at {cursor}"),
+                }
+            }
+        });
+        assert!(seen == printed);
+    }
+
+    #[test]
+    fn a_reader_that_has_stopped_is_waited_for_once() {
+        let output = Output::new();
+        let reader = output.reader(0);
+        thread::sleep(READER_PAUSE_MAX);
+        output.print(&vec![b'x'; AHEAD_BYTES]);
+        let began = Instant::now();
+        output.print(b"x");
+        let waited = began.elapsed();
+        assert!(waited + Duration::from_millis(100) >= READER_PAUSE_MAX, "{waited:?}: it had nothing to read before");
+        let began = Instant::now();
+        (0..50).for_each(|_| output.print(&vec![b'y'; RING_BYTES / 10]));
+        assert!(began.elapsed() < READER_PAUSE_MAX);
+        drop(reader);
+        assert!(lock(&output.held).readers.is_empty());
+    }
+
+    #[test]
+    fn a_reader_that_takes_a_byte_at_a_time_is_not_waited_for_for_ever() {
+        let output = Output::new();
+        let (reader, began) = (output.reader(0), Instant::now());
+        thread::scope(|scope| {
+            let printing = scope.spawn(|| output.print(&vec![b'x'; RING_BYTES]));
+            let mut cursor = 0;
+            while !printing.is_finished() {
+                assert!(began.elapsed() < 10 * READER_CREDIT_MAX, "it is waited for still");
+                thread::sleep(READER_PAUSE_MAX / 50);
+                cursor += 1;
+                reader.took(1, cursor);
+            }
+        });
+        assert!(began.elapsed() >= READER_CREDIT_MAX);
+    }
 
     #[test]
     fn reading_in_pieces_gives_every_byte_once_even_around_the_rings_edge() {

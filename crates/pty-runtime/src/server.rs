@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http_listener::Bounds;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::{self, Bounds},
     agents::{Agents, Patience},
     callbacks::Courier,
     config::Config,
@@ -32,6 +32,15 @@ const KILLED_WITHIN: Duration = Duration::from_secs(1);
 const THREADS_TOLD_WITHIN: Duration = Duration::from_millis(250);
 /// How long sockets and requests get to end after that.
 const SOCKETS_CLOSE_WITHIN: Duration = Duration::from_millis(1500);
+/// How long a request's head may take, and an idle connection stay: in twenty seconds a head arrives over any line.
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// Connections at once, however few agents there may be, and for each agent where there may be many. The first is half
+/// of the 1,024 files that a process commonly may have open.
+const CONNECTIONS_MIN: usize = 512;
+const CONNECTIONS_PER_AGENT: usize = 4;
+/// Files that the runtime has open for each agent at the most, for a moment at its start, and for itself.
+const FILES_PER_AGENT: usize = 4;
+const OWN_FILES: usize = 64;
 /// How often stopped agents and ended threads that have been listed long enough are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
@@ -116,15 +125,27 @@ impl Runtime {
         tasks.spawn(forget_old(Arc::clone(&agents), Arc::clone(&threads), closing.clone()));
         let (replies, started) = (routes::replies_of(&agents.list()), Instant::now());
         let app = Arc::new(App { config, agents, threads, events, replies, tasks, closing, started });
-        app.tasks.spawn(accept::serve(
+        app.tasks.spawn(http_listener::serve(
             listener,
             routes::router(Arc::clone(&app)),
-            Bounds::for_agents(app.config.max_agents, own_process::open_files_max()),
+            bounds(app.config.max_agents, own_process::open_files_max()),
             app.tasks.clone(),
             app.closing.clone(),
         ));
         Ok(Handle { app, address })
     }
+}
+
+/// Room for a few viewers of each agent, as far as this process may have files open beside those that agents need.
+fn bounds(agents: usize, open_files: Option<usize>) -> Bounds {
+    let wanted = CONNECTIONS_MIN.max(agents.saturating_mul(CONNECTIONS_PER_AGENT));
+    let own = agents.saturating_mul(FILES_PER_AGENT).saturating_add(OWN_FILES);
+    let free = open_files.map_or(wanted, |files| files.saturating_sub(own));
+    let connections = wanted.min(free).max(CONNECTIONS_MIN / 4);
+    if connections < wanted {
+        tracing::warn!(connections, wanted, "few files may be open at once, so few connections are");
+    }
+    Bounds { connections, by_address: None, head_within: HEAD_WITHIN }
 }
 
 async fn forget_old(agents: Arc<Agents>, threads: Arc<Threads>, closing: CancellationToken) {
@@ -171,5 +192,17 @@ impl Drop for Handle {
         }
         self.app.closing.cancel();
         self.app.tasks.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_grow_with_the_agents_as_far_as_files_go() {
+        let connections = |agents, files| bounds(agents, files).connections;
+        assert_eq!((connections(10, Some(1024)), connections(1000, Some(1 << 20)), connections(1000, None)), (512, 4000, 4000));
+        assert_eq!((connections(100, Some(1024)), connections(1000, Some(1024))), (512, 128));
     }
 }

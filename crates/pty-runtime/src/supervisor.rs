@@ -34,7 +34,7 @@ use crate::{
     process::{Launch, Mode, Size},
     program::{self, Reader},
     records::{self, Processes},
-    ring::{Found, RING_BYTES, Ring},
+    ring::{AHEAD_BYTES, Found, Ring},
     session::{self, Identity},
     supervisor_protocol::{self as protocol, Command as Order, End, Hello, PULL_BYTES, Report, Started, VERSION},
 };
@@ -56,9 +56,9 @@ const LAST_OUTPUT_WITHIN: Duration = Duration::from_secs(2);
 /// How long a program that is over one of its limits in time may take to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a runtime that pulls is waited for before output that it has not read is dropped: long
-/// enough for any runtime that runs, and so short that one that is stopped holds a program up once.
-const HELD_UP_WITHIN: Duration = Duration::from_millis(50);
+/// How long a runtime that pulls is waited for before output that it has not read is dropped: longer
+/// than it waits for a reader of its own, and so short that one that is stopped holds a program up once.
+const HELD_UP_WITHIN: Duration = Duration::from_millis(750);
 
 /// How often deadlines are looked at, and how often what the session uses, which costs more but
 /// must find a program that multiplies before it has taken the host over.
@@ -142,6 +142,7 @@ struct State {
     reason: Option<(&'static str, Instant)>,
     size: Size,
     seen: u64,
+    /// When a runtime last pulled, or there was something for it again.
     pulled_at: Option<Instant>,
     last_output_ms: Option<i64>,
     active_at: Instant,
@@ -446,6 +447,10 @@ impl Supervisor {
         if state.finished {
             return false;
         }
+        if state.ring.end() <= state.seen {
+            // Before, there was nothing that it could have taken.
+            state.pulled_at = state.pulled_at.map(|_| Instant::now());
+        }
         for part in parts {
             state.ring.append(part);
         }
@@ -635,10 +640,10 @@ impl Supervisor {
 }
 
 impl State {
-    /// How long to wait before so many more bytes push unread ones out of the ring.
+    /// How long to wait for the runtime before so many more bytes are taken in.
     fn hold_up(&self, bytes: usize) -> Option<Duration> {
         let unread = self.ring.end().saturating_sub(self.seen) + bytes as u64;
-        if self.finished || self.connection.is_none() || unread <= RING_BYTES as u64 {
+        if self.finished || self.connection.is_none() || unread <= AHEAD_BYTES as u64 {
             return None;
         }
         HELD_UP_WITHIN.checked_sub(self.pulled_at?.elapsed()).filter(|left| !left.is_zero())

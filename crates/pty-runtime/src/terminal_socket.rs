@@ -11,6 +11,7 @@ use chrono::Utc;
 use futures_util::{SinkExt, StreamExt};
 use runtime_protocol::Control;
 use serde_json::Value;
+use terminal_screen::Decoder;
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agents::{Agent, State},
     process::{Exit, Input, Size},
-    ring::{Found, Progress},
+    ring::{Found, Progress, Reader},
     screen::Snapshot,
     socket::{self, Goodbye, Incoming, Sink, Socket, Stream},
-    text::Decoder,
 };
 
 /// Output bytes in one frame at the most: small enough that a ping or a pong is soon its turn.
@@ -84,6 +84,10 @@ struct View<'a> {
     framing: Framing,
     snapshots: bool,
     cursor: u64,
+    /// It can go on where it was, so it wants every byte.
+    reader: Option<Reader<'a>>,
+    /// Where the output ended when the viewer came.
+    live: u64,
     output: watch::Receiver<Progress>,
     state: watch::Receiver<State>,
     decoder: Decoder,
@@ -114,6 +118,8 @@ impl<'a> View<'a> {
             framing,
             snapshots,
             cursor,
+            reader: (framing == Framing::Negotiated && !snapshots).then(|| agent.output.reader(cursor)),
+            live: end.max(cursor),
             output,
             state,
             decoder: Decoder::default(),
@@ -131,6 +137,7 @@ impl<'a> View<'a> {
             agent_id: self.agent.id.clone(),
             timestamp: Utc::now(),
             offset: more.then_some(self.cursor),
+            live: more.then_some(self.live),
             cols: more.then_some(size.cols),
             rows: more.then_some(size.rows),
         })
@@ -152,12 +159,18 @@ impl<'a> View<'a> {
             match self.agent.output.read(self.cursor, FRAME_BYTES_MAX) {
                 Found::Bytes(bytes) => {
                     self.cursor += bytes.len() as u64;
+                    if let Some(reader) = &self.reader {
+                        reader.took(bytes.len(), self.cursor);
+                    }
                     self.frame(bytes);
                 }
                 Found::Lost { start } if self.framing == Framing::Negotiated => {
                     self.cursor = start;
                     if self.snapshots {
                         self.cursor = draw(self.agent, &mut self.frames);
+                    }
+                    if let Some(reader) = &self.reader {
+                        reader.took(0, self.cursor);
                     }
                     return Ok(control(&Control::Lagged { offset: self.cursor }));
                 }

@@ -1,48 +1,4 @@
-//! Terminal output as text: decoding it as it comes, and taking control sequences out.
-
-/// Decodes UTF-8 that arrives in pieces, without ever splitting a code point.
-#[derive(Default)]
-pub(crate) struct Decoder {
-    /// The first bytes of a code point whose rest has not come yet; three at the most.
-    pending: Vec<u8>,
-}
-
-impl Decoder {
-    /// The text so far complete; invalid bytes become U+FFFD.
-    pub(crate) fn decode(&mut self, bytes: &[u8]) -> String {
-        self.pending.extend_from_slice(bytes);
-        let mut text = String::with_capacity(self.pending.len());
-        let mut rest: &[u8] = &self.pending;
-        loop {
-            let error = match std::str::from_utf8(rest) {
-                Ok(valid) => {
-                    text.push_str(valid);
-                    rest = &[];
-                    break;
-                }
-                Err(error) => error,
-            };
-            let (valid, invalid) = rest.split_at(error.valid_up_to());
-            text.push_str(&String::from_utf8_lossy(valid));
-            rest = invalid;
-            let Some(bad) = error.error_len() else { break };
-            text.push(char::REPLACEMENT_CHARACTER);
-            rest = &rest[bad..];
-        }
-        self.pending = rest.to_vec();
-        text
-    }
-
-    /// The bytes of a code point that is not finished yet.
-    pub(crate) fn pending(&self) -> &[u8] {
-        &self.pending
-    }
-
-    /// What an unfinished code point comes to when nothing more follows.
-    pub(crate) fn finish(&mut self) -> &'static str {
-        if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }
-    }
-}
+//! Terminal output as text: taking control sequences out.
 
 /// Takes out escape sequences (ECMA-48) and every control character but line feed, carriage
 /// return and tab.
@@ -118,11 +74,6 @@ fn skip_while_intermediate(chars: &mut std::str::Chars<'_>) {
     }
 }
 
-/// `text` with any run of spaces as one, and none at its ends.
-pub(crate) fn spaced(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// The last `tail` lines as a person would read them: joined, without control sequences, and of
 /// a line that was redrawn in place only what was written last. Each comes with the number of line
 /// feeds before it in `output`, of which a control sequence may have swallowed some.
@@ -150,27 +101,6 @@ pub(crate) fn lines(output: &str, tail: usize) -> Vec<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_code_point_cut_anywhere_comes_out_whole() {
-        let whole = "a€😀é";
-        for cut in 0..=whole.len() {
-            let (front, back) = whole.as_bytes().split_at(cut);
-            let mut decoder = Decoder::default();
-            let text = decoder.decode(front) + &decoder.decode(back);
-            assert_eq!(text + decoder.finish(), whole, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn invalid_and_unfinished_bytes_become_replacement_characters() {
-        let mut decoder = Decoder::default();
-        assert_eq!(decoder.decode(b"a\xffb\xe2\x82"), "a\u{fffd}b");
-        assert_eq!(decoder.decode(b"c"), "\u{fffd}c");
-        assert_eq!(decoder.decode(b"\xf0\x9f"), "");
-        assert_eq!(decoder.finish(), "\u{fffd}");
-        assert_eq!(decoder.finish(), "");
-    }
 
     #[test]
     fn lines_are_joined_and_free_of_control_sequences() {

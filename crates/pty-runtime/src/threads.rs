@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use runtime_protocol::{AgentStatus, EventName, ThreadEvent, ThreadEventType, ThreadHandle, ThreadStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use terminal_screen::Decoder;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -25,7 +26,7 @@ use crate::{
     lock::lock,
     problem::Problem,
     ring::Found,
-    text::{self, Decoder},
+    text,
 };
 
 /// What control planes know this kind of runtime by.

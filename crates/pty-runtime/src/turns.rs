@@ -6,9 +6,10 @@
 use chrono::{DateTime, Utc};
 use runtime_protocol::{AgentMessage, Direction, MessageKind};
 use serde_json::{Map, Value};
+use terminal_screen::spaced;
 use tokio::sync::oneshot;
 
-use crate::{adapter::Adapter, screen::Screen, text::spaced};
+use crate::{adapter::Adapter, screen::Screen};
 
 /// Bytes of text in one message: many pages, and little enough for an event.
 const CONTENT_BYTES_MAX: usize = 64 * 1024;

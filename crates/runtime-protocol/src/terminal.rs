@@ -27,6 +27,10 @@ pub enum Control {
         timestamp: DateTime<Utc>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,
+        /// The position of the first byte that is not repeated: what comes before it was printed before this
+        /// connection was there, and a question in it is not to be answered any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        live: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cols: Option<u16>,
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
 //! Tools by which a caller asks people. None of them decides: that is done by a person who is signed in, never
-//! with a key (D-09, decision 0037).
+//! with a key (D-09, decision 0038).
 
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};

@@ -3,9 +3,11 @@
 pub(crate) mod fake_runtime;
 pub(crate) mod gate;
 pub(crate) mod node;
+pub(crate) mod printing_runtime;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod service;
+pub(crate) mod stream;
 pub(crate) mod terminal;
 
 use std::{
@@ -94,9 +96,14 @@ pub(crate) fn config(runtime: Option<String>) -> Config {
 
 /// Starts the service on the database behind `pool`.
 pub(crate) async fn serve(pool: &PgPool, config: &Config, clock: Clock) -> Running {
+    serve_at(pool, config, clock, "127.0.0.1:0").await
+}
+
+/// As [`serve`], on this address.
+pub(crate) async fn serve_at(pool: &PgPool, config: &Config, clock: Clock, address: &str) -> Running {
     rustls::crypto::ring::default_provider().install_default().ok();
     let own = storage::db::pool((*pool.connect_options()).clone(), 10);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     serve::start(config, own, listener, clock).unwrap()
 }
 
@@ -192,6 +199,14 @@ impl World {
     /// From now on the service cannot ask its database anything.
     pub(crate) async fn lose_database(&self) {
         self.running.app().pool.close().await;
+    }
+
+    /// Ends the service as a signal does, and starts it again on the same address.
+    pub(crate) async fn restart(mut self) -> Self {
+        let address = self.running.address().to_string();
+        self.running.stop().await;
+        self.running = serve_at(&self.pool, &self.config, self.clock.clone(), &address).await;
+        self
     }
 
     /// Ends the service and its runtime.
@@ -374,6 +389,23 @@ impl Caller<'_> {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path, None).await
+    }
+
+    /// Opens a stream of events; `after` is the last position that was heard of.
+    pub(crate) async fn stream(&self, query: &str, after: Option<&str>) -> stream::Stream {
+        let response = self.open_stream(query, after).await;
+        assert_eq!(response.status(), StatusCode::OK, "stream {query}");
+        stream::Stream::of(response)
+    }
+
+    /// As [`Self::stream`], whatever the answer is.
+    pub(crate) async fn open_stream(&self, query: &str, after: Option<&str>) -> reqwest::Response {
+        let Credential::Bearer(token) = &self.credential else { panic!("streams need a credential") };
+        let mut request = self.world.http.get(format!("{}/api/events{query}", self.world.base)).bearer_auth(token);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        request.send().await.unwrap()
     }
 
     pub(crate) async fn patch_settings(&self, settings: Value) -> Answer {

@@ -19,8 +19,12 @@ pub(crate) struct Service {
 impl Service {
     /// With a runtime that may be there or not.
     pub(crate) async fn start(pool: &PgPool, endpoint: &str) -> Self {
+        Self::start_on(pool, endpoint, free_port()).await
+    }
+
+    /// As [`Self::start`], on a port that clients come back to.
+    pub(crate) async fn start_on(pool: &PgPool, endpoint: &str, port: u16) -> Self {
         let url = database_url(pool);
-        let port = free_port();
         let command = raven_agents(
             &["serve"],
             &[

@@ -34,8 +34,17 @@ impl Socket {
         Self::open(base, namespace, cookie, origin, "").await
     }
 
+    /// Connects as a runtime that dials in for a session.
+    pub(crate) async fn connect_runtime(base: &str, session: &str, auth: &Value) -> Self {
+        Self::open_with(base, &format!("&runtimeSessionId={session}"), "/terminal", "", base, &auth.to_string()).await
+    }
+
     async fn open(base: &str, namespace: &'static str, cookie: &str, origin: &str, auth: &str) -> Self {
-        let url = format!("{}/socket.io/?EIO=4&transport=websocket", base.replacen("http", "ws", 1));
+        Self::open_with(base, "", namespace, cookie, origin, auth).await
+    }
+
+    async fn open_with(base: &str, query: &str, namespace: &'static str, cookie: &str, origin: &str, auth: &str) -> Self {
+        let url = format!("{}/socket.io/?EIO=4&transport=websocket{query}", base.replacen("http", "ws", 1));
         let request = ClientRequestBuilder::new(url.parse().unwrap()).with_header("cookie", cookie).with_header("origin", origin);
         let (stream, _) = connect_async(request).await.unwrap();
         let mut socket = Self { stream, namespace, screen: String::new() };
@@ -49,6 +58,47 @@ impl Socket {
     pub(crate) async fn emit(&mut self, event: &str, payload: Value) {
         let prefix = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
         self.send(format!("42{prefix}{}", json!([event, payload]))).await;
+    }
+
+    /// Emits an event that is acknowledged, and returns the acknowledgement.
+    pub(crate) async fn ask(&mut self, event: &str, payload: Value) -> Value {
+        let prefix = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
+        self.send(format!("42{prefix}7{}", json!([event, payload]))).await;
+        let answer = format!("43{prefix}7");
+        loop {
+            if let Some(items) = self.receive().await.strip_prefix(&answer) {
+                return serde_json::from_str::<Value>(items).unwrap()[0].take();
+            }
+        }
+    }
+
+    /// Emits an event that is acknowledged that many times at once, and returns the acknowledgements; `None` when the
+    /// connection ends before all are there.
+    pub(crate) async fn ask_all(&mut self, event: &str, payload: &Value, times: usize) -> Option<Vec<Value>> {
+        let prefix = if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) };
+        let answer = format!("43{prefix}");
+        let (mut write, mut read) = (&mut self.stream).split();
+        let writing = async {
+            for id in 0..times {
+                if write.send(Message::Text(format!("42{prefix}{id}{}", json!([event, payload])).into())).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let reading = async {
+            let mut answers = Vec::new();
+            while answers.len() < times {
+                let message = read.next().await?.ok()?;
+                let items = message
+                    .to_text()
+                    .ok()
+                    .and_then(|text| text.strip_prefix(&answer))
+                    .and_then(|text| text.find('[').map(|at| &text[at..]));
+                answers.extend(items.map(|items| serde_json::from_str::<Value>(items).unwrap()[0].take()));
+            }
+            Some(answers)
+        };
+        timeout(DEADLINE, futures_util::future::join(writing, reading)).await.expect("calls were not answered in time").1
     }
 
     /// The next event; answers pings on the way.

@@ -21,12 +21,17 @@ export type Invite = Schemas['Invite'];
 export type Me = Schemas['Me'];
 export type Member = Schemas['Member'];
 export type Permission = Schemas['Permission'];
+export type Recording = Schemas['RecordingSummary'];
+export type RecordingMatch = Schemas['RecordingMatch'];
+export type RecordingSettings = Schemas['RecordingSettings'];
 export type Receipt = Schemas['Receipt'];
 export type RotateKey = Schemas['RotateKey'];
 export type Run = NonNullable<Agent['run']>;
 export type Runtime = Schemas['Runtime'];
 export type RuntimeHealth = Schemas['RuntimeHealth'];
 export type SessionStatus = Schemas['TerminalSession']['status'];
+export type TerminalController = Schemas['TerminalController'];
+export type TerminalViewer = Schemas['TerminalViewer'];
 export type ToolApproval = Schemas['ToolApproval'];
 
 type FeedQuery = NonNullable<paths['/api/parallax-agents/activity/workspace']['get']['parameters']['query']>;
@@ -184,9 +189,48 @@ export const api = {
 
   session: (agentId: string) =>
     fetchData(http.GET('/api/terminal/agents/{agentId}/session', { params: agentPath(agentId) })),
+  recordings: (agentId: string) =>
+    fetchData(http.GET('/api/terminal/agents/{agentId}/recordings', { params: agentPath(agentId) })),
+  searchRecordings: (agentId: string, q: string, cursor?: string) =>
+    fetchData(
+      http.GET('/api/terminal/agents/{agentId}/recordings/search', { params: { path: { agentId }, query: { q, cursor } } }),
+    ),
+  recording: (sessionId: string) =>
+    fetchData(http.GET('/api/terminal/sessions/{sessionId}/recording', { params: { path: { sessionId } } })),
+  /** The recording as asciicast, version 3. */
+  cast: (sessionId: string) =>
+    send(
+      http.GET('/api/terminal/sessions/{sessionId}/recording/asciicast', {
+        params: { path: { sessionId } },
+        parseAs: 'text',
+      }),
+    ),
+  deleteRecording: (sessionId: string) =>
+    send(http.DELETE('/api/terminal/sessions/{sessionId}/recording', { params: { path: { sessionId } } })),
   endSession: (sessionId: string) =>
     fetchData(http.DELETE('/api/terminal/sessions/{sessionId}', { params: { path: { sessionId } } })),
+  shares: (sessionId: string) =>
+    fetchData(http.GET('/api/terminal/sessions/{sessionId}/shares', { params: { path: { sessionId } } })),
+  shareTerminal: (sessionId: string, expiresInMinutes: number) =>
+    fetchData(
+      http.POST('/api/terminal/sessions/{sessionId}/shares', { params: { path: { sessionId } }, body: { expiresInMinutes } }),
+    ),
+  revokeShare: (sessionId: string, shareId: string) =>
+    fetchData(http.DELETE('/api/terminal/sessions/{sessionId}/shares/{shareId}', { params: { path: { sessionId, shareId } } })),
 };
+
+const CAST_PATH: keyof paths = '/api/terminal/sessions/{sessionId}/recording/asciicast';
+const TEXT_PATH: keyof paths = '/api/terminal/sessions/{sessionId}/recording/text';
+
+/** Where the browser downloads a recording from, by what it is to be. */
+export function recordingFiles(sessionId: string): { label: string; address: string }[] {
+  const at = (path: string) => path.replace('{sessionId}', encodeURIComponent(sessionId));
+  return [
+    { label: 'Asciicast (version 3)', address: at(CAST_PATH) },
+    { label: 'Asciicast (version 2)', address: `${at(CAST_PATH)}?version=2` },
+    { label: 'Plain text', address: at(TEXT_PATH) },
+  ];
+}
 
 const REGISTER_PATH: keyof paths = '/api/parallax-agents/register';
 

@@ -6,8 +6,10 @@ const ME = ['me'];
 const WORKSPACE = ['workspace'];
 const LIVE = ['live'];
 
-/** Safety net for a lost socket event; events normally refresh at once. */
+/** How often what no event tells of is asked for: a session's connection, a runtime's health, approvals that expire. */
 const REFRESH_MS = 30_000;
+/** Safety net for what events do tell of, at once; a gap among them refreshes everything. */
+const SAFETY_MS = 300_000;
 
 function signOutOn401(error: Error) {
   if (error instanceof ApiError && error.status === 401) showSignIn();
@@ -47,11 +49,9 @@ export function refreshAgents(agentIds: Set<string>) {
   return queryClient.invalidateQueries({ predicate: concerns });
 }
 
-/** Refreshes what the state of a runtime concerns. */
-export const refreshRuntimes = () =>
-  queryClient.invalidateQueries({
-    predicate: ({ queryKey: [live, what] }) => live === LIVE[0] && ['runtimes', 'runtime', 'settings'].includes(what as string),
-  });
+/** Refreshes live data of these kinds, as the part of the key after LIVE says. */
+export const refreshOf = (kinds: string[]) =>
+  queryClient.invalidateQueries({ predicate: ({ queryKey: [live, what] }) => live === LIVE[0] && kinds.includes(what as string) });
 
 /** After setup the workspace exists and its first owner is signed in. */
 export const refreshAll = () => queryClient.invalidateQueries();
@@ -94,14 +94,14 @@ export function usePermissions() {
 }
 
 export function useAgents() {
-  return useQuery({ queryKey: [...LIVE, 'agents'], queryFn: api.agents, refetchInterval: REFRESH_MS });
+  return useQuery({ queryKey: [...LIVE, 'agents'], queryFn: api.agents, refetchInterval: SAFETY_MS });
 }
 
 export function useAgent(agentId: string) {
   return useQuery({
     queryKey: [...LIVE, 'agent', agentId],
     queryFn: () => api.agent(agentId),
-    refetchInterval: REFRESH_MS,
+    refetchInterval: SAFETY_MS,
   });
 }
 
@@ -117,6 +117,34 @@ export function useSession(agentId: string) {
   });
 }
 
+const sharesOf = (sessionId: string) => [...LIVE, 'shares', sessionId];
+
+export const refreshShares = (sessionId: string) => queryClient.invalidateQueries({ queryKey: sharesOf(sessionId) });
+
+/** Links to a terminal that are good now, for those who may type. */
+export function useShares(sessionId: string) {
+  return useQuery({ queryKey: sharesOf(sessionId), queryFn: () => api.shares(sessionId), refetchInterval: REFRESH_MS });
+}
+
+/** What is recorded of an agent's terminals, newest first. */
+export function useRecordings(agentId: string) {
+  return useQuery({
+    queryKey: [...LIVE, 'recordings', agentId],
+    queryFn: () => api.recordings(agentId),
+    refetchInterval: REFRESH_MS,
+  });
+}
+
+/** One recording with its markers. */
+export function useRecording(sessionId: string) {
+  return useQuery({ queryKey: [...LIVE, 'recording', sessionId], queryFn: () => api.recording(sessionId) });
+}
+
+/** A recording to play. It is read once; what is recorded meanwhile is seen when it is opened again. */
+export function useCast(sessionId: string) {
+  return useQuery({ queryKey: ['cast', sessionId], queryFn: () => api.cast(sessionId), staleTime: Infinity, gcTime: 0 });
+}
+
 export function useAgentKeys(agentId: string) {
   return useQuery({ queryKey: [...LIVE, 'keys', agentId], queryFn: () => api.agentKeys(agentId) });
 }
@@ -129,7 +157,7 @@ export function useOwnKeys() {
   return useQuery({ queryKey: [...LIVE, 'own-keys'], queryFn: api.ownKeys });
 }
 
-/** Tool calls that the person may decide about. No event tells of a new one, so they are asked for again and again. */
+/** Tool calls that the person may decide about. No event tells when one expires. */
 export function useApprovals({ enabled = true } = {}) {
   return useQuery({ queryKey: [...LIVE, 'approvals'], queryFn: api.approvals, refetchInterval: REFRESH_MS, enabled });
 }

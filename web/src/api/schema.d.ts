@@ -257,6 +257,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream what happens.
+         * @description Server-sent events: `id` is a position to go on from, `event` the type and `data` the same JSON that sockets get.
+         *     After a break send the last position as `Last-Event-ID` or `cursor`. Where it is older than 24 hours, or the reader
+         *     is too slow, `event: gap` with the newest position says that events are missing: ask for what they changed. A person
+         *     with all their keys, and an agent, may have 20 streams; a stream ends with the credential.
+         */
+        get: operations["streamEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/groups": {
         parameters: {
             query?: never;
@@ -1305,6 +1328,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/terminal/agents/{agentId}/recordings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List an agent's recordings.
+         * @description Newest first.
+         */
+        get: operations["listAgentRecordings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/agents/{agentId}/recordings/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search an agent's recordings.
+         * @description In all its sessions, newest first. One request searches for two seconds at the most; `nextCursor` goes on. Of one person one
+         *     search goes on at a time, and few of all.
+         */
+        get: operations["searchAgentRecordings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/terminal/agents/{agentId}/session": {
         parameters: {
             query?: never;
@@ -1400,6 +1464,132 @@ export interface paths {
          * @description Oldest first.
          */
         get: operations["listTerminalSessionLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{sessionId}/recording": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get the recording of a terminal session. */
+        get: operations["getRecording"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete the recording of a terminal session.
+         * @description What was recorded until now; a session that goes on is recorded further.
+         */
+        delete: operations["deleteRecording"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{sessionId}/recording/asciicast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a recording as asciicast.
+         * @description In version 3 or 2, for any player of asciinema. What is no UTF-8 is U+FFFD in it.
+         */
+        get: operations["downloadAsciicast"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{sessionId}/recording/text": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a recording as plain text.
+         * @description Without escape sequences, and without what was overwritten in a line.
+         */
+        get: operations["downloadRecordingText"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{sessionId}/shares": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the shares of a terminal.
+         * @description Those that are good now, newest first, for those who may type.
+         */
+        get: operations["listTerminalShares"];
+        put?: never;
+        /**
+         * Share a terminal.
+         * @description For those who may type: members of the workspace who open the link before it expires read this session, and do no
+         *     more. The token is shown this once.
+         */
+        post: operations["shareTerminal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{sessionId}/shares/{shareId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a share of a terminal.
+         * @description Whoever watches by it is cut off at once. Revoking it again changes nothing.
+         */
+        delete: operations["revokeTerminalShare"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/terminal/sessions/{sessionId}/viewers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List who watches a terminal.
+         * @description In the order in which they came, with who controls it. At most 100 are named, all are counted.
+         */
+        get: operations["listTerminalViewers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1901,6 +2091,12 @@ export interface components {
          *         "deny": [],
          *         "requireApproval": []
          *       },
+         *       "recording": {
+         *         "enabled": true,
+         *         "input": false,
+         *         "keepDays": 30,
+         *         "maxMegabytes": 1024
+         *       },
          *       "runtimeApiKeySet": false,
          *       "runtimeAuthType": "none",
          *       "runtimeEndpoint": null,
@@ -1911,7 +2107,9 @@ export interface components {
          *         "version": "0.1.0"
          *       },
          *       "spaceOverrides": {},
-         *       "swarmPermissionLevel": "standard"
+         *       "swarmPermissionLevel": "standard",
+         *       "terminalReaders": "members",
+         *       "terminalWriters": "spawner"
          *     }
          */
         AgentSettings: {
@@ -1940,6 +2138,7 @@ export interface components {
             hostingMode: components["schemas"]["HostingMode"];
             parallax: components["schemas"]["ParallaxSettings"];
             policy: components["schemas"]["AgentPolicy"];
+            recording: components["schemas"]["RecordingSettings"];
             /** @description Whether the workspace's own runtime has an API key; the key itself is never shown. */
             runtimeApiKeySet: boolean;
             runtimeAuthType: components["schemas"]["RuntimeAuthType"];
@@ -1949,6 +2148,10 @@ export interface components {
                 [key: string]: unknown;
             };
             swarmPermissionLevel: components["schemas"]["SwarmPermissionLevel"];
+            /** @description Who may watch terminals and read their recordings. */
+            terminalReaders: components["schemas"]["TerminalReaders"];
+            /** @description Who may type into terminals, control and share them. */
+            terminalWriters: components["schemas"]["TerminalWriters"];
         };
         /**
          * @description The flat form of [`AgentState`], for columns and the wire.
@@ -2291,6 +2494,19 @@ export interface components {
             name: string;
         };
         /**
+         * @description Body that shares a terminal.
+         * @example {
+         *       "expiresInMinutes": 60
+         *     }
+         */
+        CreateShare: {
+            /**
+             * Format: int32
+             * @description 60 when absent; a week at the most.
+             */
+            expiresInMinutes?: number | null;
+        };
+        /**
          * @description A key that was just made, shown this once.
          * @example {
          *       "id": "0b0d3c1e-8a53-4a36-9c35-2c3a1d6d2f10",
@@ -2302,6 +2518,27 @@ export interface components {
             id: string;
             key: string;
             message: string;
+        };
+        /**
+         * @description A share that was just made: its token is shown this once.
+         * @example {
+         *       "link": "https://agents.example.com/terminal/019a0000-0000-7000-8000-000000000005#share=term_share_…",
+         *       "share": {
+         *         "createdAt": "2030-01-01T09:00:00.000Z",
+         *         "createdBy": "019a0000-0000-7000-8000-000000000002",
+         *         "expiresAt": "2030-01-01T10:00:00.000Z",
+         *         "id": "019a0000-0000-7000-8000-000000000006",
+         *         "revokedAt": null,
+         *         "sessionId": "019a0000-0000-7000-8000-000000000005"
+         *       },
+         *       "token": "term_share_…"
+         *     }
+         */
+        CreatedShare: {
+            /** @description The console's page of the terminal. The token is behind the `#`, which browsers send to nobody. */
+            link: string;
+            share: components["schemas"]["TerminalShare"];
+            token: string;
         };
         /**
          * @description How often something happened on one day (UTC).
@@ -2575,6 +2812,12 @@ export interface components {
              *         "deny": [],
              *         "requireApproval": []
              *       },
+             *       "recording": {
+             *         "enabled": true,
+             *         "input": false,
+             *         "keepDays": 30,
+             *         "maxMegabytes": 1024
+             *       },
              *       "runtimeApiKeySet": false,
              *       "runtimeAuthType": "none",
              *       "runtimeEndpoint": null,
@@ -2585,7 +2828,9 @@ export interface components {
              *         "version": "0.1.0"
              *       },
              *       "spaceOverrides": {},
-             *       "swarmPermissionLevel": "standard"
+             *       "swarmPermissionLevel": "standard",
+             *       "terminalReaders": "members",
+             *       "terminalWriters": "spawner"
              *     }
              */
             data: {
@@ -2614,6 +2859,7 @@ export interface components {
                 hostingMode: components["schemas"]["HostingMode"];
                 parallax: components["schemas"]["ParallaxSettings"];
                 policy: components["schemas"]["AgentPolicy"];
+                recording: components["schemas"]["RecordingSettings"];
                 /** @description Whether the workspace's own runtime has an API key; the key itself is never shown. */
                 runtimeApiKeySet: boolean;
                 runtimeAuthType: components["schemas"]["RuntimeAuthType"];
@@ -2623,6 +2869,10 @@ export interface components {
                     [key: string]: unknown;
                 };
                 swarmPermissionLevel: components["schemas"]["SwarmPermissionLevel"];
+                /** @description Who may watch terminals and read their recordings. */
+                terminalReaders: components["schemas"]["TerminalReaders"];
+                /** @description Who may type into terminals, control and share them. */
+                terminalWriters: components["schemas"]["TerminalWriters"];
             };
             /**
              * Format: int32
@@ -2854,6 +3104,41 @@ export interface components {
                 id: string;
                 key: string;
                 message: string;
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_CreatedShare: {
+            /**
+             * @description A share that was just made: its token is shown this once.
+             * @example {
+             *       "link": "https://agents.example.com/terminal/019a0000-0000-7000-8000-000000000005#share=term_share_…",
+             *       "share": {
+             *         "createdAt": "2030-01-01T09:00:00.000Z",
+             *         "createdBy": "019a0000-0000-7000-8000-000000000002",
+             *         "expiresAt": "2030-01-01T10:00:00.000Z",
+             *         "id": "019a0000-0000-7000-8000-000000000006",
+             *         "revokedAt": null,
+             *         "sessionId": "019a0000-0000-7000-8000-000000000005"
+             *       },
+             *       "token": "term_share_…"
+             *     }
+             */
+            data: {
+                /** @description The console's page of the terminal. The token is behind the `#`, which browsers send to nobody. */
+                link: string;
+                share: components["schemas"]["TerminalShare"];
+                token: string;
             };
             /**
              * Format: int32
@@ -3266,6 +3551,77 @@ export interface components {
              */
             data: {
                 activities: components["schemas"]["RecentActivity"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Recording: {
+            /**
+             * @description The recording of a terminal session with its markers and gaps.
+             * @example {
+             *       "agentId": "scout",
+             *       "bytes": 48213,
+             *       "deletedAt": null,
+             *       "durationMs": 61000,
+             *       "endedAt": null,
+             *       "fromOffset": 0,
+             *       "gaps": [],
+             *       "lostBytes": 0,
+             *       "markers": [
+             *         {
+             *           "at": "2026-01-02T03:04:05.678Z",
+             *           "offset": 512,
+             *           "text": "active",
+             *           "timeMs": 1200
+             *         }
+             *       ],
+             *       "prunedAt": null,
+             *       "sessionId": "019a0000-0000-7000-8000-000000000005",
+             *       "startedAt": "2026-01-02T03:04:05.678Z",
+             *       "storedBytes": 6120,
+             *       "title": "Scout",
+             *       "toOffset": 48213
+             *     }
+             */
+            data: components["schemas"]["RecordingSummary"] & {
+                /** @description At most 1000 gaps and markers together. */
+                gaps: components["schemas"]["RecordingGap"][];
+                markers: components["schemas"]["RecordingMarker"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_RecordingMatches: {
+            /**
+             * @description What a search found, newest session first. A cursor says that there is more to search, whether or not something was found.
+             * @example {
+             *       "items": [],
+             *       "nextCursor": null
+             *     }
+             */
+            data: {
+                items: components["schemas"]["RecordingMatch"][];
+                nextCursor: string | null;
             };
             /**
              * Format: int32
@@ -3716,6 +4072,81 @@ export interface components {
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_TerminalShare: {
+            /**
+             * @description A share of a terminal.
+             * @example {
+             *       "createdAt": "2030-01-01T09:00:00.000Z",
+             *       "createdBy": "019a0000-0000-7000-8000-000000000002",
+             *       "expiresAt": "2030-01-01T10:00:00.000Z",
+             *       "id": "019a0000-0000-7000-8000-000000000006",
+             *       "revokedAt": null,
+             *       "sessionId": "019a0000-0000-7000-8000-000000000005"
+             *     }
+             */
+            data: {
+                createdAt: components["schemas"]["Timestamp"];
+                createdBy: components["schemas"]["UserId"];
+                expiresAt: components["schemas"]["Timestamp"];
+                id: components["schemas"]["ShareId"];
+                revokedAt: components["schemas"]["Timestamp"] | null;
+                sessionId: components["schemas"]["SessionId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_TerminalViewers: {
+            /**
+             * @description Everybody at a terminal.
+             * @example {
+             *       "controller": {
+             *         "name": "Ada",
+             *         "since": "2030-01-01T09:00:00.000Z",
+             *         "userId": "019a0000-0000-7000-8000-000000000002",
+             *         "viewerId": "9f3c1b7a52e4d680"
+             *       },
+             *       "count": 1,
+             *       "viewers": [
+             *         {
+             *           "canWrite": true,
+             *           "controls": true,
+             *           "name": "Ada",
+             *           "userId": "019a0000-0000-7000-8000-000000000002",
+             *           "viewerId": "9f3c1b7a52e4d680",
+             *           "wantsControl": false
+             *         }
+             *       ]
+             *     }
+             */
+            data: {
+                controller: components["schemas"]["TerminalController"] | null;
+                count: number;
+                /** @description At most 100. */
+                viewers: components["schemas"]["TerminalViewer"][];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Vec_Agent: {
             data: {
                 avatarUrl: string | null;
@@ -3845,6 +4276,53 @@ export interface components {
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_RecordingSummary: {
+            data: {
+                agentId: components["schemas"]["AgentId"];
+                /**
+                 * Format: int64
+                 * @description Bytes of output that are kept, and what they take compressed.
+                 */
+                bytes: number;
+                deletedAt: components["schemas"]["Timestamp"] | null;
+                /**
+                 * Format: int64
+                 * @description From the start to the last moment that was recorded.
+                 */
+                durationMs: number;
+                endedAt: components["schemas"]["Timestamp"] | null;
+                /**
+                 * Format: int64
+                 * @description The part that is kept, in bytes since the process's first.
+                 */
+                fromOffset: number;
+                /**
+                 * Format: int64
+                 * @description Bytes of that part that were never recorded.
+                 */
+                lostBytes: number;
+                prunedAt: components["schemas"]["Timestamp"] | null;
+                sessionId: components["schemas"]["SessionId"];
+                startedAt: components["schemas"]["Timestamp"];
+                /** Format: int64 */
+                storedBytes: number;
+                title: string | null;
+                /** Format: int64 */
+                toOffset: number;
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Vec_Runtime: {
             data: {
                 /**
@@ -3952,6 +4430,28 @@ export interface components {
                 id: string;
                 /** @description `stdin`, `stdout`, `stderr` or `system`. */
                 logType: string;
+                sessionId: components["schemas"]["SessionId"];
+            }[];
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_Vec_TerminalShare: {
+            data: {
+                createdAt: components["schemas"]["Timestamp"];
+                createdBy: components["schemas"]["UserId"];
+                expiresAt: components["schemas"]["Timestamp"];
+                id: components["schemas"]["ShareId"];
+                revokedAt: components["schemas"]["Timestamp"] | null;
                 sessionId: components["schemas"]["SessionId"];
             }[];
             /**
@@ -4664,6 +5164,204 @@ export interface components {
             spaceId?: components["schemas"]["SpaceId"] | null;
         };
         /**
+         * @description The recording of a terminal session with its markers and gaps.
+         * @example {
+         *       "agentId": "scout",
+         *       "bytes": 48213,
+         *       "deletedAt": null,
+         *       "durationMs": 61000,
+         *       "endedAt": null,
+         *       "fromOffset": 0,
+         *       "gaps": [],
+         *       "lostBytes": 0,
+         *       "markers": [
+         *         {
+         *           "at": "2026-01-02T03:04:05.678Z",
+         *           "offset": 512,
+         *           "text": "active",
+         *           "timeMs": 1200
+         *         }
+         *       ],
+         *       "prunedAt": null,
+         *       "sessionId": "019a0000-0000-7000-8000-000000000005",
+         *       "startedAt": "2026-01-02T03:04:05.678Z",
+         *       "storedBytes": 6120,
+         *       "title": "Scout",
+         *       "toOffset": 48213
+         *     }
+         */
+        Recording: components["schemas"]["RecordingSummary"] & {
+            /** @description At most 1000 gaps and markers together. */
+            gaps: components["schemas"]["RecordingGap"][];
+            markers: components["schemas"]["RecordingMarker"][];
+        };
+        /**
+         * @description Output that is missing.
+         * @example {
+         *       "at": "2026-01-02T03:04:05.678Z",
+         *       "bytes": 4096,
+         *       "offset": 512,
+         *       "timeMs": 1200
+         *     }
+         */
+        RecordingGap: {
+            at: components["schemas"]["Timestamp"];
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            offset: number;
+            /**
+             * Format: int64
+             * @description Since the start of the recording.
+             */
+            timeMs: number;
+        };
+        /**
+         * @description A point of a recording that somebody may want to go to.
+         * @example {
+         *       "at": "2026-01-02T03:04:05.678Z",
+         *       "offset": 512,
+         *       "text": "active",
+         *       "timeMs": 1200
+         *     }
+         */
+        RecordingMarker: {
+            at: components["schemas"]["Timestamp"];
+            /** Format: int64 */
+            offset: number;
+            text: string;
+            /**
+             * Format: int64
+             * @description Since the start of the recording.
+             */
+            timeMs: number;
+        };
+        /**
+         * @description A place in a recording where a text stands.
+         * @example {
+         *       "at": "2026-01-02T03:04:05.678Z",
+         *       "matchLength": 12,
+         *       "matchStart": 7,
+         *       "offset": 512,
+         *       "sessionId": "019a0000-0000-7000-8000-000000000005",
+         *       "snippet": "error: build failed in 3 s",
+         *       "timeMs": 1200,
+         *       "title": "Scout"
+         *     }
+         */
+        RecordingMatch: {
+            at: components["schemas"]["Timestamp"];
+            matchLength: number;
+            /** @description Where in the snippet it stands, in characters. */
+            matchStart: number;
+            /**
+             * Format: int64
+             * @description Position of its first byte in the output.
+             */
+            offset: number;
+            sessionId: components["schemas"]["SessionId"];
+            /** @description The text with what stands around it. */
+            snippet: string;
+            /**
+             * Format: int64
+             * @description Since the start of the recording.
+             */
+            timeMs: number;
+            title: string | null;
+        };
+        /**
+         * @description What a search found, newest session first. A cursor says that there is more to search, whether or not something was found.
+         * @example {
+         *       "items": [],
+         *       "nextCursor": null
+         *     }
+         */
+        RecordingMatches: {
+            items: components["schemas"]["RecordingMatch"][];
+            nextCursor: string | null;
+        };
+        /**
+         * @description Whether and for how long terminals are recorded.
+         * @example {
+         *       "enabled": true,
+         *       "input": false,
+         *       "keepDays": 30,
+         *       "maxMegabytes": 1024
+         *     }
+         */
+        RecordingSettings: {
+            /** @default true */
+            enabled: boolean;
+            /**
+             * @description Whether what people type is recorded, too; never while a login is required.
+             * @default false
+             */
+            input: boolean;
+            /**
+             * Format: int32
+             * @description The operator may allow less.
+             * @default 30
+             */
+            keepDays: number;
+            /**
+             * Format: int32
+             * @description What all recordings may take together; the oldest go first. The operator may allow less.
+             * @default 1024
+             */
+            maxMegabytes: number;
+        };
+        /**
+         * @description The recording of a terminal session.
+         * @example {
+         *       "agentId": "scout",
+         *       "bytes": 48213,
+         *       "deletedAt": null,
+         *       "durationMs": 61000,
+         *       "endedAt": null,
+         *       "fromOffset": 0,
+         *       "lostBytes": 0,
+         *       "prunedAt": null,
+         *       "sessionId": "019a0000-0000-7000-8000-000000000005",
+         *       "startedAt": "2026-01-02T03:04:05.678Z",
+         *       "storedBytes": 6120,
+         *       "title": "Scout",
+         *       "toOffset": 48213
+         *     }
+         */
+        RecordingSummary: {
+            agentId: components["schemas"]["AgentId"];
+            /**
+             * Format: int64
+             * @description Bytes of output that are kept, and what they take compressed.
+             */
+            bytes: number;
+            deletedAt: components["schemas"]["Timestamp"] | null;
+            /**
+             * Format: int64
+             * @description From the start to the last moment that was recorded.
+             */
+            durationMs: number;
+            endedAt: components["schemas"]["Timestamp"] | null;
+            /**
+             * Format: int64
+             * @description The part that is kept, in bytes since the process's first.
+             */
+            fromOffset: number;
+            /**
+             * Format: int64
+             * @description Bytes of that part that were never recorded.
+             */
+            lostBytes: number;
+            prunedAt: components["schemas"]["Timestamp"] | null;
+            sessionId: components["schemas"]["SessionId"];
+            startedAt: components["schemas"]["Timestamp"];
+            /** Format: int64 */
+            storedBytes: number;
+            title: string | null;
+            /** Format: int64 */
+            toOffset: number;
+        };
+        /**
          * @description Body of a registration by invite.
          * @example {
          *       "agentId": "scout",
@@ -5049,6 +5747,11 @@ export interface components {
             workspaceName: string;
         };
         /**
+         * Format: uuid
+         * @description A link by which members read a terminal.
+         */
+        ShareId: string;
+        /**
          * @description A space that the caller belongs to.
          * @example {
          *       "createdAt": "2030-01-01T09:00:00.000Z",
@@ -5271,6 +5974,27 @@ export interface components {
          */
         TaskId: string;
         /**
+         * @description `controller`: who controls a terminal.
+         * @example {
+         *       "name": "Ada",
+         *       "since": "2030-01-01T09:00:00.000Z",
+         *       "userId": "019a0000-0000-7000-8000-000000000002",
+         *       "viewerId": "9f3c1b7a52e4d680"
+         *     }
+         */
+        TerminalController: {
+            name: string;
+            since: components["schemas"]["Timestamp"];
+            userId: components["schemas"]["UserId"];
+            /** @description Null while the holder is gone: control waits for them for 30 seconds. */
+            viewerId: string | null;
+        };
+        /**
+         * @description Who may watch a workspace's terminals and read what was recorded of them.
+         * @enum {string}
+         */
+        TerminalReaders: "members" | "writers";
+        /**
          * @description A terminal session.
          * @example {
          *       "agentId": "scout",
@@ -5328,6 +6052,80 @@ export interface components {
             logType: string;
             sessionId: components["schemas"]["SessionId"];
         };
+        /**
+         * @description A share of a terminal.
+         * @example {
+         *       "createdAt": "2030-01-01T09:00:00.000Z",
+         *       "createdBy": "019a0000-0000-7000-8000-000000000002",
+         *       "expiresAt": "2030-01-01T10:00:00.000Z",
+         *       "id": "019a0000-0000-7000-8000-000000000006",
+         *       "revokedAt": null,
+         *       "sessionId": "019a0000-0000-7000-8000-000000000005"
+         *     }
+         */
+        TerminalShare: {
+            createdAt: components["schemas"]["Timestamp"];
+            createdBy: components["schemas"]["UserId"];
+            expiresAt: components["schemas"]["Timestamp"];
+            id: components["schemas"]["ShareId"];
+            revokedAt: components["schemas"]["Timestamp"] | null;
+            sessionId: components["schemas"]["SessionId"];
+        };
+        /**
+         * @description Somebody at a terminal.
+         * @example {
+         *       "canWrite": true,
+         *       "controls": false,
+         *       "name": "Ada",
+         *       "userId": "019a0000-0000-7000-8000-000000000002",
+         *       "viewerId": "9f3c1b7a52e4d680",
+         *       "wantsControl": false
+         *     }
+         */
+        TerminalViewer: {
+            canWrite: boolean;
+            /** @description Whether this is the one who alone types and resizes. */
+            controls: boolean;
+            name: string;
+            userId: components["schemas"]["UserId"];
+            /** @description One socket's place: somebody with two pages has two. */
+            viewerId: string;
+            /** @description Whether they asked the one who controls the terminal to hand it over. */
+            wantsControl: boolean;
+        };
+        /**
+         * @description Everybody at a terminal.
+         * @example {
+         *       "controller": {
+         *         "name": "Ada",
+         *         "since": "2030-01-01T09:00:00.000Z",
+         *         "userId": "019a0000-0000-7000-8000-000000000002",
+         *         "viewerId": "9f3c1b7a52e4d680"
+         *       },
+         *       "count": 1,
+         *       "viewers": [
+         *         {
+         *           "canWrite": true,
+         *           "controls": true,
+         *           "name": "Ada",
+         *           "userId": "019a0000-0000-7000-8000-000000000002",
+         *           "viewerId": "9f3c1b7a52e4d680",
+         *           "wantsControl": false
+         *         }
+         *       ]
+         *     }
+         */
+        TerminalViewers: {
+            controller: components["schemas"]["TerminalController"] | null;
+            count: number;
+            /** @description At most 100. */
+            viewers: components["schemas"]["TerminalViewer"][];
+        };
+        /**
+         * @description Who may type into a workspace's terminals.
+         * @enum {string}
+         */
+        TerminalWriters: "spawner" | "admins" | "members";
         /**
          * @description Body that tests a runtime.
          * @example {}
@@ -5408,6 +6206,7 @@ export interface components {
             hostingMode?: components["schemas"]["HostingMode"] | null;
             parallax?: components["schemas"]["UpdateParallaxSettings"] | null;
             policy?: components["schemas"]["AgentPolicy"] | null;
+            recording?: components["schemas"]["UpdateRecordingSettings"] | null;
             /** @description Kept encrypted and never shown again; an empty text takes it away. */
             runtimeApiKey?: string | null;
             runtimeAuthType?: components["schemas"]["RuntimeAuthType"] | null;
@@ -5417,6 +6216,8 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             swarmPermissionLevel?: components["schemas"]["SwarmPermissionLevel"] | null;
+            terminalReaders?: components["schemas"]["TerminalReaders"] | null;
+            terminalWriters?: components["schemas"]["TerminalWriters"] | null;
         };
         /**
          * @description Limits and defaults to change; what is absent stays.
@@ -5435,6 +6236,28 @@ export interface components {
             /** Format: int32 */
             maxAgentsPerProject?: number | null;
             sendKeyToControlPlane?: boolean | null;
+        };
+        /**
+         * @description What is to change of how terminals are recorded; what is absent stays.
+         * @example {
+         *       "keepDays": 30,
+         *       "maxMegabytes": 1024
+         *     }
+         */
+        UpdateRecordingSettings: {
+            enabled?: boolean | null;
+            /** @description Whether what people type is recorded, too; never while a login is required. */
+            input?: boolean | null;
+            /**
+             * Format: int32
+             * @description The operator may allow less.
+             */
+            keepDays?: number | null;
+            /**
+             * Format: int32
+             * @description What all recordings may take together; the oldest go first. The operator may allow less.
+             */
+            maxMegabytes?: number | null;
         };
         /**
          * @description Body that changes a runtime; what is absent stays. It has no `Debug`, since it holds the token.
@@ -6930,6 +7753,91 @@ export interface operations {
                 };
             };
             /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    streamEvents: {
+        parameters: {
+            query?: {
+                /** @description Only events of this agent. */
+                agentId?: components["schemas"]["AgentId"];
+                /**
+                 * @description Only events of these types, with commas between them; 1 to 64.
+                 * @example agent.status_changed,agent.error
+                 */
+                eventTypes?: string;
+                /** @description The form of the events: `agent` unless said otherwise. */
+                channel?: "agent" | "mcp" | "workspace";
+                /**
+                 * @description Goes on after this position; `Last-Event-ID` goes before it.
+                 * @example AAAAAAAAAAc
+                 */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events, for as long as the connection lasts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example id: AAAAAAAAAAc
+                     *     event: agent.status_changed
+                     *     data: {"type":"agent.status_changed","agentId":"scout"}
+                     */
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The query breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No such agent, or not one that the caller may hear of */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many streams or requests; `Retry-After` says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -12772,6 +13680,186 @@ export interface operations {
             };
         };
     };
+    listAgentRecordings: {
+        parameters: {
+            query?: {
+                /** @description 1 to 200; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_RecordingSummary"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    searchAgentRecordings: {
+        parameters: {
+            query: {
+                /** @description Words as they stand beside each other, whatever their case: 1 to 200 characters. */
+                q: string;
+                /** @description `nextCursor` of the answer before. */
+                cursor?: string;
+                /** @description 1 to 200; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                agentId: components["schemas"]["AgentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_RecordingMatches"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     getAgentTerminalSession: {
         parameters: {
             query?: never;
@@ -13375,6 +14463,798 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Envelope_Vec_TerminalSessionLog"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    getRecording: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Recording"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    deleteRecording: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    downloadAsciicast: {
+        parameters: {
+            query?: {
+                /** @description 2 or 3; 3 when absent. */
+                version?: number;
+            };
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {"version":3,"term":{"cols":80,"rows":24},"timestamp":1767323045}
+                     *     [0.1, "o", "ready"]
+                     */
+                    "application/x-asciicast": string;
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    downloadRecordingText: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example ready */
+                    "text/plain": string;
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listTerminalShares: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_Vec_TerminalShare"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    shareTerminal: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Names the request, for example by a UUID: 1 to 255 visible ASCII characters. Sent again by the same
+                 *     caller within 24 hours, it does nothing more and gets the first answer again.
+                 */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CreateShare"] | null;
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_CreatedShare"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The `Idempotency-Key` was used with another body. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    revokeTerminalShare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+                shareId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_TerminalShare"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The person is neither owner nor admin. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /**
+             * @description The thing is not in a state that allows this, a limit is reached, or a request with the same
+             *     `Idempotency-Key` still runs.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    listTerminalViewers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sessionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_TerminalViewers"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */

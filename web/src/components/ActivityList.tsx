@@ -29,6 +29,7 @@ export function ActivityList({ entries, showAgent }: { entries: Activity[]; show
           </Group>
           <Text size="xs" c="dimmed" style={{ overflowWrap: 'anywhere' }}>
             {[entry.description, reason(entry)].filter(Boolean).join(': ')}
+            {between(entry, personName)}
             {by(entry.actorUserId && personName(entry.actorUserId))}
           </Text>
         </li>
@@ -39,6 +40,14 @@ export function ActivityList({ entries, showAgent }: { entries: Activity[]; show
 
 function by(name: string | null | undefined): string | undefined {
   return name ? ` · by ${name}` : undefined;
+}
+
+/** From whom and to whom control of a terminal went. */
+function between({ metadata }: Activity, personName: (userId: string) => string | undefined): string {
+  const { takenFrom, handedOverTo } = (metadata ?? {}) as Record<string, unknown>;
+  const name = (user: unknown) => (typeof user === 'string' ? (personName(user) ?? 'somebody') : undefined);
+  const [from, to] = [name(takenFrom), name(handedOverTo)];
+  return `${from ? ` · from ${from}` : ''}${to ? ` · to ${to}` : ''}`;
 }
 
 /** Why it happened, where the entry says so: a failed spawn's error, the reason of a denial, why access is asked for. */

@@ -1,6 +1,7 @@
-import { Button, Text } from '@mantine/core';
+import { Anchor, Button, Text } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
+import { Link } from 'react-router';
 import { api } from '../api/client';
 import { refreshLive, useSession } from '../api/queries';
 import { announce } from '../notify';
@@ -9,6 +10,7 @@ import { EmptyState } from './EmptyState';
 import { ErrorNote } from './ErrorNote';
 import { FormDialog } from './FormDialog';
 import { Loading } from './Loading';
+import { ShareDialog } from './ShareDialog';
 
 /** The agent's current terminal. An ended one stays on screen until the next begins or the page is left. */
 export function LiveTerminal({ agentId }: { agentId: string }) {
@@ -20,18 +22,46 @@ export function LiveTerminal({ agentId }: { agentId: string }) {
   }, [liveId]);
 
   if (shownId) {
-    return <TerminalPane key={shownId} sessionId={shownId} actions={<EndSession sessionId={shownId} />} />;
+    return (
+      <TerminalPane
+        key={shownId}
+        sessionId={shownId}
+        actions={({ canWrite, canTerminate }) => (
+          <>
+            <Anchor component={Link} to={`/terminal/${shownId}`} size="xs">
+              Full page
+            </Anchor>
+            {canWrite && <ShareTerminal sessionId={shownId} />}
+            {canTerminate && <EndSession sessionId={shownId} />}
+          </>
+        )}
+      />
+    );
   }
   if (session.error) return <ErrorNote error={session.error} onRetry={() => void session.refetch()} />;
   if (session.isPending) return <Loading what="terminal" />;
   return (
     <EmptyState title="No live terminal">
-      A terminal opens here as soon as this agent runs on the workspace's runtime.
+      A terminal opens here as soon as this agent runs on the workspace's runtime and you may watch it.
     </EmptyState>
   );
 }
 
-function EndSession({ sessionId }: { sessionId: string }) {
+/** The button that makes and revokes links to the terminal. */
+export function ShareTerminal({ sessionId }: { sessionId: string }) {
+  const [sharing, setSharing] = useState(false);
+  return (
+    <>
+      <Button size="compact-xs" variant="default" onClick={() => setSharing(true)}>
+        Share
+      </Button>
+      {sharing && <ShareDialog sessionId={sessionId} onClose={() => setSharing(false)} />}
+    </>
+  );
+}
+
+/** The button that ends the session, once that is confirmed. */
+export function EndSession({ sessionId }: { sessionId: string }) {
   const [asking, setAsking] = useState(false);
   const end = useMutation({
     mutationFn: () => api.endSession(sessionId),

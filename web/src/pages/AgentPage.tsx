@@ -1,4 +1,4 @@
-import { Alert, Anchor, Avatar, Box, Grid, Group, Stack, Text, Title } from '@mantine/core';
+import { Alert, Anchor, Avatar, Box, Grid, Group, Stack, Tabs, Text, Title } from '@mantine/core';
 import { useState } from 'react';
 import { Link, useParams } from 'react-router';
 import { useAgent, useIsAdmin } from '../api/queries';
@@ -11,10 +11,12 @@ import { AgentKeys } from '../components/AgentKeys';
 import { AgentPermissions } from '../components/AgentPermissions';
 import { RunBadge, StatusBadge } from '../components/Badges';
 import { ErrorNote } from '../components/ErrorNote';
+import { KEYS_PLACE, LeakAlerts } from '../components/LeakAlerts';
 import { LiveTerminal } from '../components/LiveTerminal';
 import { Loading } from '../components/Loading';
 import { Section } from '../components/Section';
 import { TypeSelect } from '../components/TypeSelect';
+import { Recordings } from '../recordings/Recordings';
 
 export function AgentPage() {
   const { agentId = '' } = useParams();
@@ -49,18 +51,31 @@ export function AgentPage() {
         </Group>
         {isAdmin && <AgentActions agent={agent} onAsk={setQuestion} />}
       </Group>
+      {isAdmin && <LeakAlerts agent={agent} />}
       {agent.description && <Text size="sm">{agent.description}</Text>}
-      {isAdmin ? (
-        <LiveTerminal key={agent.id} agentId={agent.id} />
-      ) : (
-        <Alert color="gray">Owners and admins can stop or revoke this agent and open its terminal.</Alert>
-      )}
+      {!isAdmin && <Alert color="gray">Owners and admins can stop or revoke this agent.</Alert>}
+      <Tabs defaultValue="terminal">
+        <Tabs.List mb="md">
+          <Tabs.Tab value="terminal">Terminal</Tabs.Tab>
+          <Tabs.Tab value="recordings">Recordings</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="terminal">
+          <LiveTerminal key={agent.id} agentId={agent.id} />
+        </Tabs.Panel>
+        <Tabs.Panel value="recordings" keepMounted={false}>
+          <Recordings key={agent.id} agentId={agent.id} />
+        </Tabs.Panel>
+      </Tabs>
       <Grid gap="md">
         <Grid.Col span={{ base: 12, md: isAdmin ? 7 : 12 }}>
           <Stack>
             <AgentDetails agent={agent} />
             <AgentPermissions agent={agent} />
-            {isAdmin && <AgentKeys agent={agent} />}
+            {isAdmin && (
+              <Box id={KEYS_PLACE}>
+                <AgentKeys agent={agent} />
+              </Box>
+            )}
             <AgentAssignments agent={agent} />
           </Stack>
         </Grid.Col>

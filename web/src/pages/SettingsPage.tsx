@@ -4,8 +4,10 @@ import { AccessSettings } from '../components/AccessSettings';
 import { ControlPlaneSettings } from '../components/ControlPlaneSettings';
 import { ErrorNote } from '../components/ErrorNote';
 import { Loading } from '../components/Loading';
+import { RecordingSettingsForm } from '../components/RecordingSettingsForm';
 import { RuntimeList } from '../components/RuntimeList';
 import { RuntimeKeySettings, RuntimeSettings } from '../components/RuntimeSettings';
+import { TerminalSettings } from '../components/TerminalSettings';
 
 /** What holds for all agents of the workspace. Members see it; owners and admins change it. */
 export function SettingsPage() {
@@ -22,7 +24,9 @@ export function SettingsPage() {
       {settings.data && (
         <>
           <AccessSettings settings={settings.data} readOnly={!isAdmin} />
+          <TerminalSettings settings={settings.data} readOnly={!isAdmin} />
           <ControlPlaneSettings settings={settings.data} readOnly={!isAdmin} />
+          <RecordingSettingsForm settings={settings.data} readOnly={!isAdmin} />
           {isAdmin && <RuntimeList />}
           <RuntimeSettings settings={settings.data} readOnly={!isAdmin} />
           <RuntimeKeySettings isSet={settings.data.runtimeApiKeySet} readOnly={!isAdmin} />

@@ -1,120 +1,226 @@
 /**
  * The terminal's socket: attaches to one session, feeds the emulator and sends what is typed.
- * A new connection, or a `clear` from the service, empties the emulator first, so replayed history shows once.
+ *
+ * Output comes as bytes with their positions. A new connection names the position that was reached, so that nothing is
+ * drawn twice; where the service has forgotten it, it sends the screen, which begins with a reset. A service that does
+ * not know of positions sends text, and `clear` before its history.
  */
 import type { Terminal } from '@xterm/xterm';
 import { io } from 'socket.io-client';
-import type { SessionStatus } from '../api/client';
+import type { SessionStatus, TerminalController, TerminalViewer } from '../api/client';
 
 export type LinkState = {
   status: SessionStatus;
-  /** Attached: output flows and typing reaches the agent. */
+  /** Attached: output flows. */
   attached: boolean;
   /** The service refused or dropped this viewer; only the person can ask again. */
   stopped: boolean;
+  /** The share by which the viewer comes is not good any more: asking again changes nothing. */
+  shareEnded: boolean;
+  /** What the person may do here. */
+  canWrite: boolean;
+  canTerminate: boolean;
+  /** This page among the viewers. */
+  viewerId?: string;
+  agentId?: string;
+  viewers: TerminalViewer[];
+  /** How many there are; not all of them are listed. */
+  viewerCount: number;
+  /** Who alone types and resizes; null while everybody who may write does. */
+  controller: TerminalController | null;
+  /** The terminal's size, which somebody else may have chosen. */
+  size?: Size;
   login?: Login;
   problem?: string;
 };
 
+export type Size = { cols: number; rows: number };
+
 /** How to log the agent in; the service lets no address through but one where agents of the type log in. */
 export type Login = { url?: string; instructions?: string; deviceCode?: string };
+
+export const UNLINKED: LinkState = {
+  status: 'connecting',
+  attached: false,
+  stopped: false,
+  shareEnded: false,
+  canWrite: false,
+  canTerminate: false,
+  viewers: [],
+  viewerCount: 0,
+  controller: null,
+};
+
+/** Whether what is typed here reaches the agent. */
+export function mayType({ attached, status, canWrite, controller, viewerId }: LinkState): boolean {
+  return attached && status !== 'terminated' && canWrite && (controller === null || controller.viewerId === viewerId);
+}
 
 /** RIS, "reset to initial state". Written in-band, so output queued before it cannot appear after it. */
 const RESET = '\x1bc';
 
-/** Output waiting to be drawn, in characters; the emulator itself gives up at 50 million. */
+/** Output waiting to be drawn, in characters or bytes; the emulator itself gives up at 50 million. */
 const BACKLOG_MAX = 16_000_000;
 
 /** The service accepts 64 KiB of input per event; a UTF-16 unit takes at most 3 bytes. */
 const INPUT_CHARS_MAX = 16_000;
 
-/** How long after `clear` output counts as history, in milliseconds. */
-const REPLAY_MS = 300;
+/** Bytes that are drawn before the service hears of it, where it does not say how much may be on its way. */
+const ACKNOWLEDGE_EVERY_BYTES = 65_536;
 
-/** The emulator's answers to queries. An answer to a query in replayed history would reach a program that never asked. */
-const EMULATOR_REPORT = /^\x1b(\[[?>=]?[\d;]*[$]?[cnRty]|[P\]])/;
+/** Acknowledgements per window: the service never waits for one that is on its way. */
+const ACKNOWLEDGEMENTS_PER_WINDOW = 4;
 
-/** Opens the link and reports every change. The returned functions ask again after `stopped`, and close for good. */
-export function openTerminalLink(sessionId: string, term: Terminal, onChange: (change: Partial<LinkState>) => void) {
+/** How long the service may take to answer a request about control, in milliseconds. */
+const ANSWER_MS = 10_000;
+
+type Attached = Size & {
+  agentId: string;
+  status: SessionStatus;
+  canWrite: boolean;
+  canTerminate?: boolean;
+  viewerId?: string;
+  binary?: boolean;
+  offset?: number | null;
+  window?: number | null;
+};
+
+export type TerminalLink = ReturnType<typeof openTerminalLink>;
+
+/**
+ * Opens the link and reports every change. `share` is the token of a share, by which the viewer comes. The returned
+ * functions ask for control, change the size, ask again after `stopped`, and close for good.
+ */
+export function openTerminalLink(
+  sessionId: string,
+  share: string | undefined,
+  term: Terminal,
+  onChange: (state: LinkState) => void,
+) {
   const socket = io('/terminal', { transports: ['websocket'], forceNew: true });
-  let attached = false;
-  let ended = false;
-  let replaying = false;
-  let replayTimer: number | undefined;
+  let state = UNLINKED;
+  /** Position behind what was handed to the emulator; undefined until the service has named one. */
+  let position: number | undefined;
+  let acknowledged = 0;
+  let acknowledgeEvery = ACKNOWLEDGE_EVERY_BYTES;
+  let binary = false;
   let backlog = 0;
   let overflowed = false;
 
   const attach = () => {
     overflowed = false;
-    socket.emit('attach', { sessionId });
-  };
-  const startReplay = () => {
-    replaying = true;
-    term.write(RESET);
-    window.clearTimeout(replayTimer);
-    replayTimer = window.setTimeout(() => term.write('', () => (replaying = false)), REPLAY_MS);
-  };
-  const sendSize = () => {
-    if (attached) socket.emit('resize', { cols: term.cols, rows: term.rows });
+    socket.emit('attach', { sessionId, share, binary: true, acknowledge: true, presence: true, offset: position });
   };
   const update = (change: Partial<LinkState>) => {
-    attached = change.attached ?? attached;
-    ended ||= change.status === 'terminated';
-    term.options.disableStdin = ended || !attached;
-    term.options.cursorBlink = !ended && attached;
-    onChange(ended ? { ...change, status: 'terminated', login: undefined, problem: undefined } : change);
+    const ended = state.status === 'terminated' || change.status === 'terminated';
+    state = { ...state, ...change };
+    if (ended) state = { ...state, status: 'terminated', login: undefined, problem: undefined, controller: null };
+    const typing = mayType(state);
+    term.options.disableStdin = !typing;
+    term.options.cursorBlink = typing;
+    onChange(state);
   };
-
-  socket.on('connect', () => {
-    term.write(RESET);
-    attach();
-  });
-  socket.on('attached', (session: { status: SessionStatus }) => {
-    update({ attached: true, stopped: false, status: session.status, login: undefined, problem: undefined });
-    sendSize();
-  });
-  socket.on('clear', startReplay);
-  socket.on('data', (chunk: string) => {
+  /** Gives output to the emulator; `end` is the position behind it, where there are positions. */
+  const draw = (output: string | Uint8Array, end?: number) => {
     if (overflowed) return;
     if (backlog > BACKLOG_MAX) {
+      // Too far behind to catch up: start over from the screen.
       overflowed = true;
+      position = undefined;
       term.write(RESET, attach);
       return;
     }
-    backlog += chunk.length;
-    term.write(chunk, () => (backlog -= chunk.length));
+    backlog += output.length;
+    position = end ?? position;
+    term.write(output, () => {
+      backlog -= output.length;
+      if (end !== undefined && (end - acknowledged >= acknowledgeEvery || backlog === 0)) acknowledge(end);
+    });
+  };
+  /** Notes the terminal's size once all that was printed for the earlier one is drawn. */
+  const takeSize = ({ cols, rows }: Size) => term.write('', () => update({ size: { cols, rows } }));
+  const acknowledge = (offset: number) => {
+    acknowledged = offset;
+    if (binary && state.attached && !overflowed) socket.emit('acknowledge', { offset });
+  };
+  /** Asks for a change of control; a refusal is told by the event `error`, too. */
+  const ask = (event: string, payload: object = {}) => {
+    if (socket.connected) socket.timeout(ANSWER_MS).emit(event, payload, (missing: Error | null) => {
+      if (missing) update({ problem: 'The service did not answer.' });
+    });
+  };
+
+  socket.on('connect', () => {
+    if (position === undefined) term.write(RESET);
+    attach();
   });
+  socket.on('attached', (session: Attached) => {
+    binary = session.binary === true;
+    acknowledged = session.offset ?? position ?? 0;
+    if (session.window) acknowledgeEvery = Math.max(1, Math.floor(session.window / ACKNOWLEDGEMENTS_PER_WINDOW));
+    if (!binary) position = undefined;
+    const { status, canWrite, canTerminate = false, viewerId, agentId, cols, rows } = session;
+    const here = { status, canWrite, canTerminate, viewerId, agentId, size: { cols, rows } };
+    update({ ...here, attached: true, stopped: false, shareEnded: false, login: undefined, problem: undefined });
+  });
+  socket.on('clear', () => {
+    if (!binary) term.write(RESET);
+  });
+  socket.on('data', (chunk: string | ArrayBuffer, at?: { end: number }) => {
+    if (typeof chunk === 'string') draw(chunk);
+    else draw(new Uint8Array(chunk), at?.end);
+  });
+  socket.on('screen', (drawing: ArrayBuffer, { offset, cols, rows }: Size & { offset: number }) => {
+    overflowed = false;
+    // Before what goes on there, the service waits for nothing.
+    acknowledged = offset;
+    takeSize({ cols, rows });
+    draw(new Uint8Array(drawing), offset);
+  });
+  socket.on('resized', takeSize);
+  socket.on('rights', (rights: { canWrite: boolean; canTerminate: boolean }) => {
+    update(rights);
+    // The right to type comes with a place of one's own.
+    if (rights.canWrite) attach();
+  });
+  socket.on('viewers', (viewers: TerminalViewer[], { count }: { count: number }) => update({ viewers, viewerCount: count }));
+  socket.on('controller', (controller: TerminalController | null) => update({ controller, problem: undefined }));
   socket.on('status', (change: { status: SessionStatus; loginUrl?: string; instructions?: string; deviceCode?: string }) => {
     const { status, loginUrl: url, instructions, deviceCode } = change;
     update({ status, login: status === 'login_required' ? { url, instructions, deviceCode } : undefined });
   });
-  socket.on('detached', () => update({ attached: false, stopped: true }));
+  const left = { attached: false, viewers: [], viewerCount: 0, controller: null };
+  socket.on('detached', () => update({ ...left, stopped: true }));
   socket.on('error', (error: { message?: string; code?: string }) => {
     if (error.code === 'SESSION_TERMINATED') update({ status: 'terminated' });
-    else update({ problem: error.message ?? 'The terminal reported an error.', stopped: !attached });
+    else if (share && error.code === 'SESSION_NOT_FOUND') update({ ...left, stopped: true, shareEnded: true, problem: undefined });
+    else update({ problem: error.message ?? 'The terminal reported an error.', stopped: !state.attached });
   });
-  socket.on('disconnect', () => update({ attached: false, stopped: !socket.active }));
+  socket.on('disconnect', () => update({ ...left, stopped: !socket.active }));
   socket.on('connect_error', (error) => {
-    if (!socket.active) update({ attached: false, stopped: true, problem: error.message });
+    if (!socket.active) update({ ...left, stopped: true, problem: error.message });
   });
 
   term.onData((text) => {
-    if (!attached || (replaying && EMULATOR_REPORT.test(text))) return;
+    if (!mayType(state)) return;
     for (let at = 0; at < text.length; at += INPUT_CHARS_MAX) {
       socket.emit('input', text.slice(at, at + INPUT_CHARS_MAX));
     }
   });
-  term.onResize(sendSize);
 
   return {
+    resize: (size: Size) => {
+      if (mayType(state)) socket.emit('resize', size);
+    },
+    takeControl: (force: boolean) => ask('control:take', { force }),
+    handOver: (viewerId: string) => ask('control:hand_over', { viewerId }),
+    requestControl: () => ask('control:request'),
+    releaseControl: () => ask('control:release'),
     retry: () => {
       update({ stopped: false, problem: undefined });
       if (socket.connected) attach();
       else socket.connect();
     },
-    close: () => {
-      window.clearTimeout(replayTimer);
-      socket.disconnect();
-    },
+    close: () => socket.disconnect(),
   };
 }

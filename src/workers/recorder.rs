@@ -1,0 +1,934 @@
+//! Records what every terminal of this node shows: one task per terminal takes it off its tape and packs it into pieces, and
+//! one writes the pieces of all. Nothing here is waited for by who prints or watches.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    num::NonZero,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::pruning::{self, Pruning};
+use crate::{
+    app::{App, StorageError},
+    domain::{
+        recordings::{self, Addition, Findings, Progress},
+        terminals::{Tape, TapeEvent, Terminal},
+    },
+    model::{
+        ids::{SessionId, WorkspaceId},
+        leak::{Found, Masker},
+        recording::{Draft, Mark, Moment, PIECE_BYTES, Piece, What},
+        terminal::Size,
+    },
+};
+
+/// Output is written down at the latest this long after it came.
+const WRITE_EVERY: Duration = Duration::from_millis(250);
+/// Beyond this many bytes of pieces nothing waits for [`WRITE_EVERY`].
+const WRITE_AT_BYTES: usize = 1024 * 1024;
+/// Bytes of pieces that one transaction writes.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of pieces that may wait for the database, of one session and of all: what does not fit is not packed, and what the
+/// tape loses meanwhile is a gap.
+const SESSION_BYTES_MAX: usize = 8 * 1024 * 1024;
+const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that may be off a tape without being packed yet, of one session and of all: a flood may come faster than it is packed
+/// for as long as this lasts.
+const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
+const ALL_TAKEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that are taken off a tape at once, an eighth of what it holds.
+const TAKE_BYTES: usize = 64 * 1024;
+/// Bytes that are packed at once. What is less than the other is packed where it is: a change of threads would take longer.
+const PACK_BYTES: usize = PIECE_BYTES;
+const PACK_HERE_BYTES: usize = 4 * 1024;
+/// What a recording says where it was not to be made for a while.
+const SWITCHED_OFF: &str = "recording was switched off";
+/// Secrets that are looked up of one piece, and remembered of one session, at the most.
+const SECRETS_PER_PIECE_MAX: usize = 256;
+const SECRETS_KNOWN_MAX: usize = 1024;
+/// How often it is looked whether pieces are to be merged, or rules have changed unnoticed.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long the end of the service waits for the last takes, and for the last write.
+const LAST_TAKE_WITHIN: Duration = Duration::from_secs(1);
+const LAST_WRITE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Tells the recorder what may concern it.
+#[derive(Clone)]
+pub(super) struct Recorder(Arc<Shared>);
+
+impl Recorder {
+    /// The settings of a workspace have changed.
+    pub(super) fn rules_changed(&self, workspace: WorkspaceId) {
+        self.0.look.notify_one();
+        self.0.pruning.look(workspace);
+    }
+}
+
+/// Starts the recorder. Unlike others it does its last work after the service was told to end.
+pub(super) fn start(app: &App) -> Recorder {
+    let shared = Arc::new(Shared::new());
+    app.spawn(supervise(app.clone(), Arc::clone(&shared)));
+    app.spawn(write(app.clone(), Arc::clone(&shared)));
+    super::run(app, "merging of recordings", merge(app.clone()));
+    super::run(app, "pruning of recordings", pruning::run(app.clone(), shared.pruning.clone()));
+    Recorder(shared)
+}
+
+/// What the tasks share.
+struct Shared {
+    backlog: Mutex<Backlog>,
+    /// Bytes of all terminals that are off their tapes and not packed yet.
+    taken: AtomicUsize,
+    /// One for each that may pack on a thread of its own: more would only take turns.
+    packing: Semaphore,
+    /// Wakes the writer.
+    filled: Notify,
+    /// Has the rules read again.
+    look: Notify,
+    /// Wakes whoever waits for room, for a decision about its recording, or for the rules.
+    changed: watch::Sender<()>,
+    pruning: Pruning,
+}
+
+#[derive(Default)]
+struct Backlog {
+    sessions: HashMap<SessionId, Waiting>,
+    /// Bytes of all pieces, those that are being written included.
+    bytes: usize,
+    /// Workspaces that are recorded.
+    recorded: HashSet<WorkspaceId>,
+    /// Those where people's input is recorded, too.
+    typed: HashSet<WorkspaceId>,
+    /// Nothing comes any more.
+    closed: bool,
+}
+
+/// What of one session waits to be written.
+struct Waiting {
+    workspace: WorkspaceId,
+    expected: Progress,
+    pieces: VecDeque<Queued>,
+    bytes: usize,
+    /// The session is over, and nothing comes behind the pieces.
+    ended: bool,
+    /// Its recording does not end where the pieces go on.
+    lost: bool,
+    /// It cannot be recorded.
+    refused: bool,
+}
+
+/// A piece and what was found in it.
+struct Queued {
+    piece: Piece,
+    marks: Vec<Mark>,
+    secrets: Vec<Found>,
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        self.piece.moments.len()
+    }
+}
+
+/// Pieces of one session on their way into the database.
+struct Batch {
+    session: SessionId,
+    workspace: WorkspaceId,
+    expected: Progress,
+    pieces: Vec<Piece>,
+    marks: Vec<Vec<Mark>>,
+    secrets: Vec<Vec<Found>>,
+    ended: bool,
+}
+
+impl Batch {
+    /// Where the recording ends once the batch is written.
+    fn after(&self) -> Progress {
+        let offset = self.pieces.last().map_or(self.expected.offset, |piece| piece.to_offset);
+        Progress { offset, seq: self.expected.seq + i64::try_from(self.pieces.len()).unwrap_or(i64::MAX) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.moments.len()).sum()
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            backlog: Mutex::default(),
+            taken: AtomicUsize::new(0),
+            packing: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            filled: Notify::new(),
+            look: Notify::new(),
+            changed: watch::Sender::default(),
+            pruning: Pruning::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        // Every change leaves the backlog whole, so a panic elsewhere does not spoil it.
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_recorded(&self, workspace: WorkspaceId) -> bool {
+        self.lock().recorded.contains(&workspace)
+    }
+
+    fn begin(&self, session: SessionId, workspace: WorkspaceId, expected: Progress) {
+        let waiting = Waiting { workspace, expected, pieces: VecDeque::new(), bytes: 0, ended: false, lost: false, refused: false };
+        self.lock().sessions.insert(session, waiting);
+    }
+
+    /// Waits until nothing of a session waits to be written.
+    async fn without(&self, session: SessionId) {
+        let mut changed = self.changed.subscribe();
+        // Fails only when the sender is gone, and we hold it.
+        while self.lock().sessions.contains_key(&session) && changed.changed().await.is_ok() {}
+    }
+
+    /// Waits until all of a session is written that has ended; `false` when its recording turns out to end elsewhere.
+    async fn is_written(&self, session: SessionId) -> bool {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let lost = self.lock().sessions.get(&session).map(|waiting| waiting.lost);
+            match lost {
+                None => return true,
+                Some(true) => return false,
+                Some(false) => {}
+            }
+            // Fails only when the sender is gone, and we hold it.
+            if changed.changed().await.is_err() {
+                return true;
+            }
+        }
+    }
+
+    /// Lets go of a session whose recording was given up; whether for good.
+    fn forget(&self, session: SessionId) -> bool {
+        let forgotten = self.lock().sessions.remove(&session);
+        self.changed.send_replace(());
+        forgotten.is_some_and(|waiting| waiting.refused)
+    }
+
+    /// Whether more of a session may wait, and whether its recording is still ours to write.
+    fn state(&self, session: SessionId) -> (bool, bool) {
+        let backlog = self.lock();
+        let waiting = backlog.sessions.get(&session);
+        let has_room = backlog.bytes < ALL_BYTES_MAX && waiting.is_none_or(|waiting| waiting.bytes < SESSION_BYTES_MAX);
+        (has_room, waiting.is_some_and(|waiting| !waiting.lost))
+    }
+
+    fn push(&self, session: SessionId, queued: Queued) {
+        let mut backlog = self.lock();
+        let bytes = queued.bytes();
+        let Some(waiting) = backlog.sessions.get_mut(&session).filter(|waiting| !waiting.lost) else { return };
+        waiting.pieces.push_back(queued);
+        waiting.bytes += bytes;
+        backlog.bytes += bytes;
+        drop(backlog);
+        self.filled.notify_one();
+    }
+
+    fn end(&self, session: SessionId) {
+        if let Some(waiting) = self.lock().sessions.get_mut(&session) {
+            waiting.ended = true;
+        }
+        self.filled.notify_one();
+    }
+
+    /// What is to be written next. It stays counted until it is written or given back.
+    fn next(&self) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        let mut room = BATCH_BYTES;
+        for (session, waiting) in &mut self.lock().sessions {
+            if room == 0 {
+                break;
+            }
+            let (mut pieces, mut marks, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
+            while let Some(queued) = waiting.pieces.pop_front_if(|queued| pieces.is_empty() || queued.bytes() <= room) {
+                room = room.saturating_sub(queued.bytes());
+                pieces.push(queued.piece);
+                marks.push(queued.marks);
+                secrets.push(queued.secrets);
+            }
+            let ended = waiting.ended && waiting.pieces.is_empty();
+            if !pieces.is_empty() || ended {
+                let (session, workspace, expected) = (*session, waiting.workspace, waiting.expected);
+                batches.push(Batch { session, workspace, expected, pieces, marks, secrets, ended });
+            }
+        }
+        batches
+    }
+
+    fn give_back(&self, batches: Vec<Batch>) {
+        let mut backlog = self.lock();
+        for batch in batches {
+            let Some(waiting) = backlog.sessions.get_mut(&batch.session) else { continue };
+            let parts = batch.pieces.into_iter().zip(batch.marks).zip(batch.secrets);
+            for ((piece, marks), secrets) in parts.rev() {
+                waiting.pieces.push_front(Queued { piece, marks, secrets });
+            }
+        }
+    }
+
+    /// Notes that a batch was written. Only who may wait for that is woken: of hundreds of terminals that print a little,
+    /// all would be, with each of the others' batches.
+    fn written(&self, batch: &Batch) {
+        let mut backlog = self.lock();
+        let mut is_awaited = batch.ended || backlog.bytes >= ALL_BYTES_MAX;
+        backlog.bytes -= batch.bytes();
+        if let Some(waiting) = backlog.sessions.get_mut(&batch.session) {
+            is_awaited |= waiting.bytes >= SESSION_BYTES_MAX;
+            waiting.bytes -= batch.bytes();
+            waiting.expected = batch.after();
+            if batch.ended {
+                backlog.sessions.remove(&batch.session);
+            }
+        }
+        drop(backlog);
+        self.pruning.written(batch.workspace, batch.bytes());
+        if is_awaited {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Gives a session's pieces up: its recording goes on elsewhere, or cannot.
+    fn lose(&self, batch: &Batch, refused: bool) {
+        let mut backlog = self.lock();
+        let mut bytes = batch.bytes();
+        if let Some(waiting) = backlog.sessions.get_mut(&batch.session) {
+            bytes = waiting.bytes;
+            waiting.pieces.clear();
+            waiting.bytes = 0;
+            (waiting.lost, waiting.refused) = (true, refused);
+        }
+        backlog.bytes -= bytes;
+        drop(backlog);
+        self.changed.send_replace(());
+    }
+}
+
+/// Has a task for every terminal, until the service ends; then has the last pieces written.
+async fn supervise(app: App, shared: Arc<Shared>) {
+    let mut opened = app.terminals.opened();
+    let mut known = HashSet::new();
+    let mut takers = JoinSet::new();
+    let mut looked_at = None;
+    loop {
+        let terminals = app.terminals.all();
+        let workspaces: HashSet<WorkspaceId> = terminals.iter().map(|(_, terminal)| terminal.workspace()).collect();
+        if app.shutdown.is_cancelled() {
+            break;
+        }
+        if looked_at.is_none_or(|at: Instant| at.elapsed() >= LOOK_EVERY) || !workspaces.is_subset(&known_workspaces(&known)) {
+            match read_rules(&app, &shared, &workspaces).await {
+                Ok(()) => looked_at = Some(Instant::now()),
+                Err(error) => {
+                    super::pause_after("recorder", &error).await;
+                    continue;
+                }
+            }
+        }
+        known.retain(|(session, _)| terminals.iter().any(|(live, _)| live == session));
+        for (session, terminal) in terminals {
+            terminal.record_input(shared.lock().typed.contains(&terminal.workspace()));
+            if known.insert((session, terminal.workspace())) {
+                takers.spawn(take(app.clone(), Arc::clone(&shared), terminal));
+            }
+        }
+        tokio::select! {
+            () = app.shutdown.cancelled() => break,
+            // Fails only when the terminals are gone, and we hold them.
+            _ = opened.changed() => {}
+            () = shared.look.notified() => looked_at = None,
+            () = sleep(LOOK_EVERY) => {}
+            Some(_) = takers.join_next() => {}
+        }
+    }
+    let all = async { while takers.join_next().await.is_some() {} };
+    if timeout(LAST_TAKE_WITHIN, all).await.is_err() {
+        tracing::warn!("some terminals were not recorded to the end");
+    }
+    shared.lock().closed = true;
+    shared.filled.notify_one();
+}
+
+fn known_workspaces(known: &HashSet<(SessionId, WorkspaceId)>) -> HashSet<WorkspaceId> {
+    known.iter().map(|(_, workspace)| *workspace).collect()
+}
+
+async fn read_rules(app: &App, shared: &Shared, workspaces: &HashSet<WorkspaceId>) -> Result<(), StorageError> {
+    let mut conn = app.read().await?;
+    let (mut recorded, mut typed) = (HashSet::new(), HashSet::new());
+    for workspace in workspaces {
+        let rules = recordings::rules(&mut conn, *workspace).await?;
+        if rules.enabled {
+            recorded.insert(*workspace);
+            typed.extend(rules.input.then_some(*workspace));
+        }
+    }
+    let mut backlog = shared.lock();
+    backlog.typed = typed;
+    if backlog.recorded != recorded {
+        backlog.recorded = recorded;
+        drop(backlog);
+        shared.changed.send_replace(());
+    }
+    Ok(())
+}
+
+/// How the recording of a terminal was interrupted.
+enum Interrupted {
+    /// The terminal is over, and all of it was taken.
+    Over,
+    /// The service ends.
+    Shutdown,
+    /// The workspace is not to be recorded any more.
+    SwitchedOff,
+    /// The recording does not end where we thought.
+    Lost,
+}
+
+/// Records one terminal to its end.
+async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
+    let (session, workspace) = (terminal.session(), terminal.workspace());
+    // What was shown while the workspace was not recorded is left out.
+    let mut left_out = 0;
+    loop {
+        while !shared.is_recorded(workspace) {
+            let mut changed = shared.changed.subscribe();
+            let is_over = terminal.tape(terminal.end()).is_over();
+            tokio::select! {
+                () = app.shutdown.cancelled() => return,
+                _ = changed.changed() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+            left_out = terminal.end();
+            if is_over {
+                return;
+            }
+        }
+        shared.without(session).await;
+        let Some(progress) = begin(&app, session).await else { return };
+        shared.begin(session, workspace, progress);
+        let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, progress.offset, terminal.size()));
+        let mut taken = Taken { shared: Arc::clone(&shared), events: VecDeque::new(), bytes: 0 };
+        let mut tape = terminal.tape(progress.offset.max(left_out));
+        if left_out > progress.offset {
+            packer.leave_out(left_out);
+        }
+        let (interrupted, mut packer) = follow(&app, &shared, session, workspace, &mut tape, &mut taken, packer).await;
+        match interrupted {
+            Interrupted::Over => {
+                packer.finish();
+                packer.finish_input();
+                packer.seal();
+                shared.end(session);
+                if shared.is_written(session).await || shared.forget(session) {
+                    return;
+                }
+            }
+            Interrupted::Shutdown => {
+                // What may be the start of a secret is left to the runtime, which has it still; what is typed it has not.
+                packer.finish_input();
+                packer.seal();
+                return;
+            }
+            Interrupted::SwitchedOff => {
+                packer.finish();
+                packer.finish_input();
+                packer.seal();
+                shared.end(session);
+                left_out = tape.position();
+            }
+            Interrupted::Lost => {
+                if shared.forget(session) {
+                    return;
+                }
+                tracing::info!(session.id = %session, "a recording was continued elsewhere, taking it up where it ends");
+            }
+        }
+    }
+}
+
+/// Begins or continues a recording, as soon as the database can. `None` when the session is gone, or with the service.
+async fn begin(app: &App, session: SessionId) -> Option<Progress> {
+    loop {
+        let begun = async {
+            let mut tx = app.begin().await?;
+            let progress = recordings::begin(&mut tx, session).await?;
+            tx.commit().await?;
+            Ok(progress)
+        };
+        let begun: Result<Option<Progress>, StorageError> = begun.await;
+        match begun {
+            Ok(progress) => return progress,
+            Err(error) => {
+                let again = tokio::select! {
+                    () = app.shutdown.cancelled() => false,
+                    again = super::try_again("recorder", &error) => again,
+                };
+                if !again {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Takes what comes, and closes a piece when it is full or due.
+async fn follow(
+    app: &App,
+    shared: &Shared,
+    session: SessionId,
+    workspace: WorkspaceId,
+    tape: &mut Tape,
+    taken: &mut Taken,
+    mut packer: Box<Packer>,
+) -> (Interrupted, Box<Packer>) {
+    let mut changed = shared.changed.subscribe();
+    loop {
+        changed.mark_unchanged();
+        if !shared.is_recorded(workspace) {
+            return (Interrupted::SwitchedOff, pack(shared, tape, taken, packer, usize::MAX).await);
+        }
+        let (has_room, is_ours) = shared.state(session);
+        if !is_ours {
+            return (Interrupted::Lost, packer);
+        }
+        taken.load(tape);
+        if has_room {
+            packer = pack(shared, tape, taken, packer, PACK_BYTES).await;
+            if packer.due.is_some_and(|due| due <= Instant::now()) {
+                packer.seal();
+            }
+            if !taken.events.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if tape.is_over() {
+                return (Interrupted::Over, packer);
+            }
+        }
+        let due = packer.due;
+        let is_due = async {
+            match due.filter(|_| has_room) {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = app.shutdown.cancelled() => {
+                taken.load(tape);
+                return (Interrupted::Shutdown, pack(shared, tape, taken, packer, usize::MAX).await);
+            }
+            () = tape.changed(), if taken.room() > 0 && !tape.is_over() => {}
+            _ = changed.changed() => {}
+            () = is_due => {}
+        }
+    }
+}
+
+/// Packs about this many bytes of what was taken. Much is packed on a thread of its own, and what comes meanwhile is taken
+/// off the tape.
+async fn pack(shared: &Shared, tape: &mut Tape, taken: &mut Taken, mut packer: Box<Packer>, max_bytes: usize) -> Box<Packer> {
+    let (events, bytes) = taken.next(max_bytes);
+    if bytes <= PACK_HERE_BYTES {
+        packer.pack(events);
+    } else {
+        let packing = async {
+            // Fails only when it is closed, and nobody closes it.
+            let _turn = shared.packing.acquire().await;
+            tokio::task::spawn_blocking(move || {
+                packer.pack(events);
+                packer
+            })
+            .await
+        };
+        tokio::pin!(packing);
+        packer = loop {
+            tokio::select! {
+                biased;
+                packed = &mut packing => match packed.map_err(tokio::task::JoinError::try_into_panic) {
+                    Ok(packer) => break packer,
+                    Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                    // The service ends, and this task with it.
+                    Err(Err(_)) => std::future::pending().await,
+                },
+                () = tape.changed(), if taken.room() > 0 && !tape.is_over() => taken.load(tape),
+            }
+        };
+    }
+    taken.packed(bytes);
+    packer
+}
+
+/// What is off one terminal's tape and not packed yet.
+struct Taken {
+    shared: Arc<Shared>,
+    events: VecDeque<TapeEvent>,
+    /// Bytes of output, with those that are being packed.
+    bytes: usize,
+}
+
+impl Taken {
+    /// How many bytes may be taken.
+    fn room(&self) -> usize {
+        let all = ALL_TAKEN_BYTES_MAX.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
+        TAKEN_BYTES_MAX.saturating_sub(self.bytes).min(all)
+    }
+
+    /// Takes what is on the tape, as long as there is room for it.
+    fn load(&mut self, tape: &mut Tape) {
+        loop {
+            let room = self.room().min(TAKE_BYTES);
+            let events = if room > 0 { tape.take(room) } else { Vec::new() };
+            if events.is_empty() {
+                return;
+            }
+            let bytes = events.iter().map(output_bytes).sum();
+            self.bytes += bytes;
+            self.shared.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.events.extend(events);
+        }
+    }
+
+    /// About this many bytes of what is to be packed next, and how many these are.
+    fn next(&mut self, max_bytes: usize) -> (Vec<TapeEvent>, usize) {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < max_bytes
+            && let Some(event) = self.events.pop_front()
+        {
+            bytes += output_bytes(&event);
+            events.push(event);
+        }
+        (events, bytes)
+    }
+
+    fn packed(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.shared.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.shared.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The piece that is being made of what one terminal shows.
+struct Packer {
+    shared: Arc<Shared>,
+    session: SessionId,
+    masker: Masker,
+    /// Masks what people type, which comes in pieces as small as a key.
+    input_masker: Masker,
+    draft: Option<Draft>,
+    /// Position behind what went into pieces, and the size there.
+    position: u64,
+    size: Size,
+    /// When the piece is to be closed.
+    due: Option<Instant>,
+    marks: Vec<Mark>,
+    secrets: Vec<Found>,
+    /// Hashes of the secrets that were looked up.
+    known: HashSet<String>,
+}
+
+impl Packer {
+    fn new(shared: &Arc<Shared>, session: SessionId, agent_prefix: &str, position: u64, size: Size) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            session,
+            masker: Masker::new(agent_prefix, position),
+            input_masker: Masker::new(agent_prefix, 0),
+            draft: None,
+            position,
+            size,
+            due: None,
+            marks: Vec::new(),
+            secrets: Vec::new(),
+            known: HashSet::new(),
+        }
+    }
+
+    /// Packs what happened, and closes each piece that is full.
+    fn pack(&mut self, events: Vec<TapeEvent>) {
+        for event in events {
+            self.take(event);
+            if self.is_full() {
+                self.seal();
+            }
+        }
+    }
+
+    fn take(&mut self, event: TapeEvent) {
+        match event {
+            TapeEvent::Output { at, bytes, .. } => {
+                for (at, part) in self.masker.push(at, &bytes) {
+                    self.add(at, What::Output(part));
+                }
+                let found = self.masker.take_found();
+                self.note(found);
+            }
+            TapeEvent::Gap { from, to, at } => {
+                self.finish();
+                self.add(at, What::Gap(to - from));
+                self.masker.skip_to(to);
+            }
+            TapeEvent::Resized { at, size } => {
+                if size != self.size {
+                    self.add(at, What::Resized(size));
+                    self.size = size;
+                }
+            }
+            TapeEvent::Marker { at, text } => self.add(at, What::Marker(text)),
+            TapeEvent::Input { at, bytes } => {
+                for (at, part) in self.input_masker.push(at, &bytes) {
+                    self.add(at, What::Input(part));
+                }
+                // Positions are of the output, which was here when it was typed.
+                let offset = self.position;
+                let found = self.input_masker.take_found();
+                self.note(found.into_iter().map(|found| Found { offset, ..found }).collect());
+            }
+        }
+    }
+
+    /// Leaves everything up to `to` out of the recording.
+    fn leave_out(&mut self, to: u64) {
+        self.finish();
+        #[expect(clippy::disallowed_methods, reason = "when something was left out needs no transaction")]
+        let now = chrono::Utc::now();
+        self.add(now, What::Marker(SWITCHED_OFF.to_owned()));
+        self.add(now, What::Gap(to - self.position));
+        self.masker.skip_to(to);
+    }
+
+    /// Takes in what was held back.
+    fn finish(&mut self) {
+        for (at, part) in self.masker.finish() {
+            self.add(at, What::Output(part));
+        }
+    }
+
+    /// Takes in what is held back of what was typed.
+    fn finish_input(&mut self) {
+        for (at, part) in self.input_masker.finish() {
+            self.add(at, What::Input(part));
+        }
+    }
+
+    /// Has secrets looked up that were not yet.
+    fn note(&mut self, found: Vec<Found>) {
+        for found in found {
+            if self.secrets.len() < SECRETS_PER_PIECE_MAX && !self.known.contains(&found.hash) {
+                if self.known.len() >= SECRETS_KNOWN_MAX {
+                    self.known.clear();
+                }
+                self.known.insert(found.hash.clone());
+                self.secrets.push(found);
+            }
+        }
+    }
+
+    fn add(&mut self, at: chrono::DateTime<chrono::Utc>, what: What) {
+        let (position, size) = (self.position, self.size);
+        let moment = Moment { at, offset: position, what };
+        self.marks.extend(Mark::of(&moment));
+        let draft = self.draft.get_or_insert_with(|| Draft::new(position, at, size));
+        draft.push(at, &moment.what);
+        self.position = draft.end();
+        self.due.get_or_insert_with(|| Instant::now() + WRITE_EVERY);
+    }
+
+    fn is_full(&self) -> bool {
+        self.draft.as_ref().is_some_and(|draft| draft.len() >= PIECE_BYTES)
+    }
+
+    /// Closes the piece and has it written.
+    fn seal(&mut self) {
+        self.due = None;
+        let Some(piece) = self.draft.take().and_then(Draft::seal) else { return };
+        let (marks, secrets) = (std::mem::take(&mut self.marks), std::mem::take(&mut self.secrets));
+        self.shared.push(self.session, Queued { piece, marks, secrets });
+    }
+}
+
+fn output_bytes(event: &TapeEvent) -> usize {
+    match event {
+        TapeEvent::Output { bytes, .. } => bytes.len(),
+        TapeEvent::Resized { .. } | TapeEvent::Gap { .. } | TapeEvent::Marker { .. } | TapeEvent::Input { .. } => 0,
+    }
+}
+
+/// Writes pieces as they come, until nothing comes any more.
+async fn write(app: App, shared: Arc<Shared>) {
+    let mut last = Instant::now();
+    loop {
+        shared.filled.notified().await;
+        let (is_closed, bytes) = {
+            let backlog = shared.lock();
+            (backlog.closed, backlog.bytes)
+        };
+        if !is_closed && bytes < WRITE_AT_BYTES {
+            // Pieces of other terminals come along; the end of the service comes first.
+            tokio::select! {
+                () = sleep_until(last + WRITE_EVERY) => {}
+                () = app.shutdown.cancelled() => {}
+            }
+        }
+        last = Instant::now();
+        if is_closed {
+            let all = async { while !matches!(write_next(&app, &shared).await, Ok(false)) {} };
+            if timeout(LAST_WRITE_WITHIN, all).await.is_err() {
+                tracing::warn!("the last of some recordings was not written");
+            }
+            return;
+        }
+        match write_next(&app, &shared).await {
+            Ok(true) => shared.filled.notify_one(),
+            Ok(false) => {}
+            Err(error) => {
+                tokio::select! {
+                    () = super::pause_after("recorder", &error) => {}
+                    () = app.shutdown.cancelled() => {}
+                }
+                shared.filled.notify_one();
+            }
+        }
+    }
+}
+
+/// Writes one batch; whether there may be more.
+async fn write_next(app: &App, shared: &Shared) -> Result<bool, StorageError> {
+    let batches = shared.next();
+    if batches.is_empty() {
+        return Ok(false);
+    }
+    match write_batches(app, &batches).await {
+        Ok(written) => {
+            for batch in &batches {
+                settle(app, shared, batch, written.contains(&batch.session)).await;
+            }
+        }
+        Err(error) if error.is_transient() => {
+            shared.give_back(batches);
+            return Err(error);
+        }
+        // One of them cannot be written: it must not keep the others from it.
+        Err(_) => {
+            for batch in batches {
+                match write_batches(app, std::slice::from_ref(&batch)).await {
+                    Ok(written) => settle(app, shared, &batch, !written.is_empty()).await,
+                    Err(error) if error.is_transient() => shared.give_back(vec![batch]),
+                    Err(error) => {
+                        tracing::error!(session.id = %batch.session, error = &error as &dyn std::error::Error, "a session cannot be recorded");
+                        shared.lose(&batch, true);
+                    }
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Writes batches in one transaction; returns the sessions whose recordings went on where the batches begin.
+async fn write_batches(app: &App, batches: &[Batch]) -> Result<Vec<SessionId>, StorageError> {
+    let additions: Vec<Addition> =
+        batches.iter().map(|batch| Addition { session: batch.session, expected: batch.expected, pieces: &batch.pieces }).collect();
+    let found: Vec<(Vec<Mark>, Vec<Found>)> = batches.iter().map(|batch| (batch.marks.concat(), batch.secrets.concat())).collect();
+    let findings: Vec<Findings> = batches
+        .iter()
+        .zip(&found)
+        .map(|(batch, (marks, secrets))| Findings { session: batch.session, workspace: batch.workspace, marks, secrets })
+        .collect();
+    let mut tx = app.begin().await?;
+    let mut written = recordings::append(&mut tx, &additions, &findings).await?;
+    for batch in batches.iter().filter(|batch| batch.ended) {
+        if batch.pieces.is_empty() {
+            written.push(batch.session);
+        }
+        if written.contains(&batch.session) {
+            recordings::end(&mut tx, batch.session).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(written)
+}
+
+/// Notes what became of a batch. One that was not written may have been, by a commit whose confirmation was lost.
+async fn settle(app: &App, shared: &Shared, batch: &Batch, is_written: bool) {
+    let is_written = is_written || {
+        let progress = async { recordings::progress(&mut *app.read().await?, batch.session).await };
+        let progress: Result<Option<Progress>, StorageError> = progress.await;
+        matches!(progress, Ok(Some(progress)) if progress == batch.after())
+    };
+    if is_written {
+        shared.written(batch);
+    } else {
+        shared.lose(batch, false);
+    }
+}
+
+/// Merges small pieces every so often.
+async fn merge(app: App) {
+    loop {
+        let merged = async {
+            let mut tx = app.begin().await?;
+            let sessions = recordings::to_merge(&mut tx).await?;
+            tx.commit().await?;
+            for session in sessions {
+                let mut tx = app.begin().await?;
+                recordings::merge(&mut tx, session).await?;
+                tx.commit().await?;
+            }
+            Ok(())
+        };
+        let merged: Result<(), StorageError> = merged.await;
+        match merged {
+            Ok(()) => sleep(LOOK_EVERY).await,
+            Err(error) => super::pause_after("merging of recordings", &error).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::secret::Secret;
+
+    #[test]
+    fn a_key_that_is_typed_key_by_key_is_masked_and_looked_up() {
+        let at = chrono::DateTime::UNIX_EPOCH;
+        let (key, size) = (Secret::api_key("mcp_agent_"), Size::new(80, 24).unwrap());
+        let mut packer = Packer::new(&Arc::new(Shared::new()), SessionId::generate(), "mcp_agent_", 0, size);
+        for byte in format!("use {}\rx", key.expose()).bytes() {
+            packer.take(TapeEvent::Input { at, bytes: vec![byte].into() });
+        }
+        packer.finish_input();
+        assert_eq!(packer.secrets.iter().map(|found| &found.hash).collect::<Vec<_>>(), [&key.hash()]);
+        let moments = packer.draft.take().and_then(Draft::seal).unwrap().unpack().unwrap();
+        let typed: Vec<u8> = moments
+            .into_iter()
+            .flat_map(|moment| match moment.what {
+                What::Input(bytes) => bytes,
+                What::Output(_) | What::Resized(_) | What::Gap(_) | What::Marker(_) => Vec::new(),
+            })
+            .collect();
+        assert_eq!(String::from_utf8(typed).unwrap(), format!("use {}\rx", "*".repeat(key.expose().len())));
+    }
+}
