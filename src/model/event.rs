@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
-    ids::{AgentId, ApprovalId, AssignmentId, InviteId, ProjectId, SessionId, TaskId, UserId, WorkspaceId},
+    ids::{AgentId, ApprovalId, AssignmentId, InviteId, PageId, ProjectId, SessionId, SpaceId, TaskId, UserId, WorkspaceId},
     login::Login,
     runtime::RuntimeName,
 };
@@ -76,6 +77,45 @@ impl From<&Assignment> for AssignmentBrief {
         let assignment_type = assignment.target.kind().to_owned();
         Self { id: assignment.id, assignment_type, project_id, task_id, role: assignment.role.as_str().to_owned() }
     }
+}
+
+/// What an event says of a page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageBrief {
+    pub id: PageId,
+    pub title: String,
+    pub space_id: SpaceId,
+}
+
+/// What an event says of a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskBrief {
+    pub id: TaskId,
+    pub title: String,
+    pub status: String,
+    pub space_id: SpaceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+}
+
+/// What an event says of something else in the knowledge base.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContentBrief {
+    /// `task`, `project`, `comment` or `memory`.
+    pub kind: String,
+    pub id: Uuid,
+    pub title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub space_id: Option<SpaceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_id: Option<PageId>,
 }
 
 /// The kinds of event. The serialised form is what the outbox keeps; every channel makes its own
@@ -159,6 +199,21 @@ pub enum EventKind {
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
     #[serde(rename = "run.failed")]
     RunFailed { agent: AgentBrief, error: String },
+    #[serde(rename = "agent.page_created")]
+    PageCreated { page: PageBrief },
+    /// `change` says what was done to it, such as `updated`.
+    #[serde(rename = "agent.page_updated")]
+    PageUpdated { page: PageBrief, change: String },
+    #[serde(rename = "agent.task_started")]
+    TaskStarted { task: TaskBrief },
+    #[serde(rename = "agent.task_completed")]
+    TaskCompleted { task: TaskBrief },
+    /// Somebody who was to do it cannot: it is blocked.
+    #[serde(rename = "agent.task_failed")]
+    TaskFailed { task: TaskBrief },
+    /// Anything else in the knowledge base.
+    #[serde(rename = "content.changed")]
+    ContentChanged { content: ContentBrief, change: String },
     #[serde(rename = "terminal.changed")]
     TerminalChanged {
         session_id: SessionId,
@@ -186,6 +241,7 @@ pub struct ActivityNote {
     pub metadata: Value,
     pub project: Option<ProjectId>,
     pub task: Option<TaskId>,
+    pub page: Option<PageId>,
 }
 
 impl EventKind {
@@ -228,6 +284,12 @@ impl EventKind {
             Self::TerminalEnded { .. } => "terminal.ended",
             Self::RunStopped { .. } => "run.stopped",
             Self::RunFailed { .. } => "run.failed",
+            Self::PageCreated { .. } => "agent.page_created",
+            Self::PageUpdated { .. } => "agent.page_updated",
+            Self::TaskStarted { .. } => "agent.task_started",
+            Self::TaskCompleted { .. } => "agent.task_completed",
+            Self::TaskFailed { .. } => "agent.task_failed",
+            Self::ContentChanged { .. } => "content.changed",
             Self::TerminalChanged { .. } => "terminal.changed",
         }
     }
@@ -402,14 +464,37 @@ impl EventKind {
             Self::TerminalEnded { session_id } => {
                 ("terminal_ended", "A terminal session was ended".to_owned(), json!({"sessionId": session_id, "endedBy": actor}))
             }
+            Self::PageCreated { page } => ("page_created", format!("The page {:?} was created", page.title), json!({"page": page})),
+            Self::PageUpdated { page, change } => {
+                ("page_updated", format!("The page {:?} was {change}", page.title), json!({"page": page, "change": change}))
+            }
+            Self::TaskStarted { task } => ("task_started", format!("Work on {:?} began", task.title), json!({"task": task})),
+            Self::TaskCompleted { task } => ("task_completed", format!("{:?} is done", task.title), json!({"task": task})),
+            Self::TaskFailed { task } => ("task_failed", format!("{:?} is blocked", task.title), json!({"task": task})),
+            Self::ContentChanged { content, change } => (
+                "content_changed",
+                format!("The {} {:?} was {change}", content.kind, content.title),
+                json!({"content": content, "change": change}),
+            ),
             Self::TerminalChanged { .. } => return None,
         };
-        let (project, task) = if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {
-            (assignment.project_id, assignment.task_id)
+        let (project, task, page) = self.places();
+        Some(ActivityNote { activity_type, description, metadata, project, task, page })
+    }
+
+    /// The project, task and page under which the activity row is found.
+    fn places(&self) -> (Option<ProjectId>, Option<TaskId>, Option<PageId>) {
+        if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {
+            (assignment.project_id, assignment.task_id, None)
+        } else if let Self::PageCreated { page } | Self::PageUpdated { page, .. } = self {
+            (None, None, Some(page.id))
+        } else if let Self::TaskStarted { task } | Self::TaskCompleted { task } | Self::TaskFailed { task } = self {
+            (task.project_id, Some(task.id), None)
+        } else if let Self::ContentChanged { content, .. } = self {
+            (content.project_id, content.task_id, content.page_id)
         } else {
-            (None, None)
-        };
-        Some(ActivityNote { activity_type, description, metadata, project, task })
+            (None, None, None)
+        }
     }
 }
 

@@ -1,27 +1,35 @@
 //! Pure types and transitions: no I/O, no clock, no database.
 
+pub mod account;
 pub mod activity;
 pub mod actor;
 pub mod address;
 pub mod agent;
 pub mod assignment;
 pub mod clock;
+pub mod comment;
+pub mod document;
 pub mod event;
 pub mod ids;
 pub mod invite;
 pub mod key;
 pub mod limit;
 pub mod login;
+pub mod memory;
 pub mod notification;
 pub mod origin;
+pub mod page;
 pub mod permission;
 pub mod policy;
+pub mod position;
+pub mod project;
 pub mod run;
 pub mod runtime;
 pub mod seal;
 pub mod secret;
 pub mod settings;
 pub mod space;
+pub mod task;
 pub mod terminal;
 pub mod token;
 pub mod told;

@@ -60,8 +60,8 @@ pub async fn insert(
 ) -> Result<(), StorageError> {
     sqlx::query!(
         "INSERT INTO parallax_agent_activity (id, workspace_id, agent_id, actor_user_id, activity_type, description, metadata, project_id,
-                                              task_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                              task_id, page_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         id.0,
         workspace.0,
         agent.map(AgentId::as_str),
@@ -71,6 +71,7 @@ pub async fn insert(
         note.metadata,
         note.project.map(|id| id.0),
         note.task.map(|id| id.0),
+        note.page.map(|id| id.0),
         at
     )
     .execute(conn)

@@ -64,6 +64,12 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::RunPaused { .. }
         | EventKind::RunResumed { .. }
         | EventKind::TerminalEnded { .. }
+        | EventKind::PageCreated { .. }
+        | EventKind::PageUpdated { .. }
+        | EventKind::TaskStarted { .. }
+        | EventKind::TaskCompleted { .. }
+        | EventKind::TaskFailed { .. }
+        | EventKind::ContentChanged { .. }
         | EventKind::TerminalChanged { .. } => return None,
     };
     if let Some(fields) = payload.as_object_mut() {
