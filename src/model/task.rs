@@ -79,6 +79,8 @@ pub struct Task {
     pub assignee: Option<Author>,
     /// Whether agents may take it up: its own value, else its project's.
     pub agent_live: bool,
+    /// Whether agents may know of it; `None` is that they may.
+    pub agent_accessible: Option<bool>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }

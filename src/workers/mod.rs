@@ -90,6 +90,12 @@ impl EventSink for Machinery {
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
+                | EventKind::PageCreated { .. }
+                | EventKind::PageUpdated { .. }
+                | EventKind::TaskStarted { .. }
+                | EventKind::TaskCompleted { .. }
+                | EventKind::TaskFailed { .. }
+                | EventKind::ContentChanged { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }
