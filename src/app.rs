@@ -11,11 +11,14 @@ use std::{
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::{clock::Clock, policy::Policy, token::Tokens},
+    model::{clock::Clock, policy::Policy, token::Tokens, tool_execution::Executed},
     runtime::{LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
@@ -65,6 +68,8 @@ pub struct Handles {
     pub terminals: LiveTerminals,
     /// Whether a workspace was found, so that it is not looked for with every request.
     pub workspace_seen: AtomicBool,
+    /// Calls of agents on their way into the feed, which a worker writes many at once.
+    pub executions: mpsc::Sender<Executed>,
     /// Wakes the worker that ends processes.
     pub wake_stopper: Notify,
     /// Wakes the worker that tells the control plane of decisions.

@@ -31,6 +31,8 @@ use crate::{
 
 /// Reports of all terminals' connections that may wait for the database.
 const TERMINAL_NEWS_QUEUED: usize = 1024;
+/// Calls of agents that may wait to be written; of a few kilobytes each at the most. Beyond it each is written by itself.
+const EXECUTIONS_QUEUED: usize = 4096;
 /// How long running work may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -53,6 +55,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let control_plane = control_plane(config)?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
+    let (executions, executed) = mpsc::channel(EXECUTIONS_QUEUED);
     let app = App::new(Handles {
         pool,
         clock,
@@ -86,13 +89,14 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         control_plane,
         terminals: LiveTerminals::new(terminal_news, tasks.clone(), shutdown.clone()),
         workspace_seen: AtomicBool::new(false),
+        executions,
         wake_stopper: tokio::sync::Notify::new(),
         wake_notifier: tokio::sync::Notify::new(),
         tasks,
         shutdown,
     });
     let (sockets, io) = socket::layer(app.clone());
-    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster(io))]);
+    workers::start(&app, terminal_reports, executed, vec![Box::new(socket::Broadcaster(io))]);
     let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets);
     // Without it, small answers wait for the client's delayed acknowledgement.
     let listener = listener.tap_io(|stream| {

@@ -1,10 +1,13 @@
 //! Access requests, claims and listings of agents.
 
+use chrono::SecondsFormat;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::events;
 use crate::{
     model::{
+        actor::AgentCaller,
         agent::{Agent, AgentState, AgentStatus, AgentView, IllegalTransition, Profile},
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, WorkspaceId},
@@ -142,6 +145,42 @@ pub async fn claim(tx: &mut Tx, policy: &Policy, workspace: WorkspaceId, id: &Ag
     storage::agents::save(tx.conn(), &agent).await?;
     events::record(tx, Event { workspace, agent: Some(agent.id.clone()), actor: None, kind: EventKind::KeyClaimed }).await?;
     Ok(Claimed { agent, key: Some(key) })
+}
+
+/// What an agent says of itself.
+pub struct OwnStatus {
+    pub status: String,
+    pub current_task: Option<String>,
+    pub message: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// Keeps how the agent that calls says that it stands, beside its other metadata. `None` when it is gone.
+///
+/// Records [`EventKind::StatusChanged`] when the status is another than before.
+pub async fn set_status(tx: &mut Tx, by: &AgentCaller, own: OwnStatus) -> Result<Option<Agent>, StorageError> {
+    let found = storage::agents::lock(tx.conn(), by.workspace, &by.agent).await?;
+    let Some(mut agent) = found.filter(|agent| agent.state.status() == AgentStatus::Approved) else { return Ok(None) };
+    let now = tx.now();
+    let mut metadata = agent.profile.metadata.as_object().cloned().unwrap_or_default();
+    let previous = metadata.get("workingStatus").and_then(Value::as_str).map(str::to_owned);
+    for (name, value) in [("currentTask", &own.current_task), ("statusMessage", &own.message)] {
+        match value {
+            Some(text) => drop(metadata.insert(name.to_owned(), json!(text))),
+            None => drop(metadata.remove(name)),
+        }
+    }
+    metadata.insert("workingStatus".to_owned(), json!(own.status));
+    metadata.insert("lastStatusUpdate".to_owned(), json!(now.to_rfc3339_opts(SecondsFormat::Millis, true)));
+    agent.profile.metadata = Value::Object(metadata);
+    agent.updated_at = now;
+    storage::agents::save(tx.conn(), &agent).await?;
+    if previous.as_deref() != Some(own.status.as_str()) {
+        let reason = own.reason.or(own.message);
+        let kind = EventKind::StatusChanged { agent: AgentBrief::of(&agent), previous_status: previous, new_status: own.status, reason };
+        events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
+    }
+    Ok(Some(agent))
 }
 
 /// Whether `secret` is the one that this agent's requester was given.

@@ -28,5 +28,6 @@ pub mod steering;
 pub mod tasks;
 pub mod terminals;
 pub mod tool_approvals;
+pub mod tool_executions;
 pub mod webhooks;
 pub mod workspaces;

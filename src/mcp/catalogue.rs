@@ -446,7 +446,10 @@ fn common_arguments() -> [(&'static str, Value); 3] {
     [
         ("workspaceId", json!({"type": "string", "description": "The caller's own workspace. May be left out: the key says it."})),
         ("agentId", json!({"type": "string", "description": "The caller's own id. May be left out: the key says it."})),
-        (APPROVAL_ARGUMENT, json!({"type": "string", "description": "Of a call that needed an approval: the id that the first call told."})),
+        (
+            APPROVAL_ARGUMENT,
+            json!({"type": "string", "description": "Of a call that needed an approval: the id that the first call told."}),
+        ),
     ]
 }
 
@@ -480,7 +483,11 @@ mod tests {
             let entry = compile(tool).unwrap_or_else(|error| panic!("{}: {error}", tool.name));
             let properties = entry.schema["properties"].as_object().unwrap();
             for required in entry.schema.get("required").and_then(Value::as_array).into_iter().flatten() {
-                assert!(properties.contains_key(required.as_str().unwrap()), "{} requires {required}, which it does not describe", tool.name);
+                assert!(
+                    properties.contains_key(required.as_str().unwrap()),
+                    "{} requires {required}, which it does not describe",
+                    tool.name
+                );
             }
             let wrong = Map::from_iter([("workspaceId".to_owned(), json!(7))]);
             assert!(entry.check(&wrong).is_err(), "{}", tool.name);

@@ -1,5 +1,7 @@
 //! What happened: one value per event, from which activity rows and broadcasts are made.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -166,6 +168,20 @@ pub enum EventKind {
     ApprovalRequested { approval_id: ApprovalId, method: String },
     #[serde(rename = "approval.decided")]
     ApprovalDecided { approval_id: ApprovalId, method: String, approved: bool },
+    #[serde(rename = "tool.executed")]
+    ToolExecuted(ToolExecution),
+    /// An agent says how it stands.
+    #[serde(rename = "agent.status_changed")]
+    StatusChanged { agent: AgentBrief, previous_status: Option<String>, new_status: String, reason: Option<String> },
+    /// An agent wrote into the feed.
+    #[serde(rename = "agent.activity_logged")]
+    ActivityLogged(LoggedActivity),
+    #[serde(rename = "agent.task_claimed")]
+    TaskClaimed { agent: AgentBrief, assignment: AssignmentBrief },
+    #[serde(rename = "agent.task_delegated")]
+    TaskDelegated { agent: AgentBrief, task_id: TaskId, to_agent: AgentBrief, reason: Option<String> },
+    #[serde(rename = "agent.task_received")]
+    TaskReceived { agent: AgentBrief, task_id: TaskId, from_agent: AgentBrief, reason: Option<String> },
     #[serde(rename = "notification.given_up")]
     NotificationGivenUp { decision: String, attempts: i32, error: String },
     #[serde(rename = "agents.spawned")]
@@ -225,6 +241,39 @@ pub enum EventKind {
     },
 }
 
+/// What became of a tool call of an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolExecution {
+    /// Its published name, or what the caller said where no tool has that name.
+    pub tool: String,
+    /// The arguments, shortened and without what may be secret: see [`super::tool_execution::redact`].
+    pub params: Value,
+    pub success: bool,
+    pub duration_ms: u64,
+    /// Code and message of what it failed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_summary: Option<String>,
+}
+
+/// What an agent wrote into the feed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoggedActivity {
+    pub agent: AgentBrief,
+    pub activity_type: String,
+    pub description: String,
+    pub details: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_id: Option<PageId>,
+}
+
 /// By what an agent came in, when no admin decided.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "via", rename_all = "lowercase", rename_all_fields = "camelCase")]
@@ -236,12 +285,25 @@ pub enum Via {
 /// The activity row that an event leaves.
 #[derive(Debug)]
 pub struct ActivityNote {
-    pub activity_type: &'static str,
+    pub activity_type: Cow<'static, str>,
     pub description: String,
     pub metadata: Value,
     pub project: Option<ProjectId>,
     pub task: Option<TaskId>,
     pub page: Option<PageId>,
+}
+
+impl LoggedActivity {
+    fn note(&self) -> ActivityNote {
+        ActivityNote {
+            activity_type: Cow::Owned(self.activity_type.clone()),
+            description: self.description.clone(),
+            metadata: self.details.clone(),
+            project: self.project_id,
+            task: self.task_id,
+            page: self.page_id,
+        }
+    }
 }
 
 impl EventKind {
@@ -270,6 +332,12 @@ impl EventKind {
             Self::UserChanged { .. } => "user.changed",
             Self::ApprovalRequested { .. } => "approval.requested",
             Self::ApprovalDecided { .. } => "approval.decided",
+            Self::ToolExecuted(_) => "tool.executed",
+            Self::StatusChanged { .. } => "agent.status_changed",
+            Self::ActivityLogged(_) => "agent.activity_logged",
+            Self::TaskClaimed { .. } => "agent.task_claimed",
+            Self::TaskDelegated { .. } => "agent.task_delegated",
+            Self::TaskReceived { .. } => "agent.task_received",
             Self::NotificationGivenUp { .. } => "notification.given_up",
             Self::AgentsSpawned { .. } => "agents.spawned",
             Self::RunStarted { .. } => "run.started",
@@ -405,6 +473,31 @@ impl EventKind {
                 format!("{method} was {}", if *approved { "approved" } else { "rejected" }),
                 json!({"approvalId": approval_id, "method": method, "decidedBy": actor}),
             ),
+            Self::ToolExecuted(execution) => {
+                let outcome = if execution.success { "called" } else { "failed to call" };
+                ("tool_executed", format!("An agent {outcome} {}", execution.tool), json!(execution))
+            }
+            Self::StatusChanged { agent, previous_status, new_status, reason } => (
+                "status_change",
+                format!("{} is {new_status}", agent.name),
+                json!({"agentName": agent.name, "previousStatus": previous_status, "newStatus": new_status, "reason": reason}),
+            ),
+            Self::TaskClaimed { agent, assignment } => (
+                "task_claimed",
+                format!("{} took a task", agent.name),
+                json!({"agentName": agent.name, "taskId": assignment.task_id, "assignmentId": assignment.id}),
+            ),
+            Self::TaskDelegated { agent, task_id, to_agent, reason } => (
+                "task_delegated",
+                format!("{} gave a task to {}", agent.name, to_agent.name),
+                json!({"taskId": task_id, "toAgentId": to_agent.id, "toAgentName": to_agent.name, "reason": reason}),
+            ),
+            Self::TaskReceived { agent, task_id, from_agent, reason } => (
+                "task_received",
+                format!("{} got a task from {}", agent.name, from_agent.name),
+                json!({"taskId": task_id, "fromAgentId": from_agent.id, "fromAgentName": from_agent.name, "reason": reason}),
+            ),
+            Self::ActivityLogged(logged) => return Some(logged.note()),
             Self::NotificationGivenUp { decision, attempts, error } => (
                 "notification_given_up",
                 format!("The control plane could not be told of {decision}"),
@@ -478,23 +571,17 @@ impl EventKind {
             ),
             Self::TerminalChanged { .. } => return None,
         };
-        let (project, task, page) = self.places();
-        Some(ActivityNote { activity_type, description, metadata, project, task, page })
-    }
-
-    /// The project, task and page under which the activity row is found.
-    fn places(&self) -> (Option<ProjectId>, Option<TaskId>, Option<PageId>) {
-        if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {
-            (assignment.project_id, assignment.task_id, None)
-        } else if let Self::PageCreated { page } | Self::PageUpdated { page, .. } = self {
-            (None, None, Some(page.id))
-        } else if let Self::TaskStarted { task } | Self::TaskCompleted { task } | Self::TaskFailed { task } = self {
-            (task.project_id, Some(task.id), None)
-        } else if let Self::ContentChanged { content, .. } = self {
-            (content.project_id, content.task_id, content.page_id)
-        } else {
-            (None, None, None)
-        }
+        let (project, task, page) = match self {
+            Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } | Self::TaskClaimed { assignment, .. } => {
+                (assignment.project_id, assignment.task_id, None)
+            }
+            Self::TaskDelegated { task_id, .. } | Self::TaskReceived { task_id, .. } => (None, Some(*task_id), None),
+            Self::TaskStarted { task } | Self::TaskCompleted { task } | Self::TaskFailed { task } => (task.project_id, Some(task.id), None),
+            Self::PageCreated { page } | Self::PageUpdated { page, .. } => (None, None, Some(page.id)),
+            Self::ContentChanged { content, .. } => (content.project_id, content.task_id, content.page_id),
+            _ => (None, None, None),
+        };
+        Some(ActivityNote { activity_type: Cow::Borrowed(activity_type), description, metadata, project, task, page })
     }
 }
 

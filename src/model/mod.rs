@@ -34,6 +34,7 @@ pub mod terminal;
 pub mod token;
 pub mod told;
 pub mod tool_approval;
+pub mod tool_execution;
 pub mod workspace;
 
 /// Bytes as lower-case hex digits.

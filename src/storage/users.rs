@@ -170,6 +170,18 @@ pub async fn of_agent(conn: &mut Conn, agent: &Agent) -> Result<UserId, StorageE
     Ok(user)
 }
 
+/// The account that stands for an agent.
+pub async fn account_of(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<UserId>, StorageError> {
+    let id = sqlx::query_scalar!(
+        "SELECT id FROM users WHERE workspace_id = $1 AND agent_id = $2 AND deleted_at IS NULL AND deactivated_at IS NULL",
+        workspace.0,
+        agent.as_str()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(UserId))
+}
+
 /// Removes the account of an agent that never came to be.
 pub async fn delete_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<(), StorageError> {
     sqlx::query!("DELETE FROM users WHERE workspace_id = $1 AND agent_id = $2", workspace.0, agent.as_str()).execute(conn).await?;

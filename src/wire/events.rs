@@ -55,6 +55,12 @@ pub fn broadcast(id: EventId, kind: &EventKind) -> Option<(&'static str, Value)>
         | EventKind::UserChanged { .. }
         | EventKind::ApprovalRequested { .. }
         | EventKind::ApprovalDecided { .. }
+        | EventKind::ToolExecuted(_)
+        | EventKind::StatusChanged { .. }
+        | EventKind::ActivityLogged(_)
+        | EventKind::TaskClaimed { .. }
+        | EventKind::TaskDelegated { .. }
+        | EventKind::TaskReceived { .. }
         | EventKind::NotificationGivenUp { .. }
         | EventKind::AgentsSpawned { .. }
         | EventKind::RunStopRequested { .. }

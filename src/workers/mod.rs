@@ -8,6 +8,7 @@ mod runtime_events;
 mod runtime_links;
 mod stopper;
 mod terminal_news;
+mod tool_executions;
 mod upkeep;
 
 use std::{sync::Arc, time::Duration};
@@ -21,15 +22,15 @@ use crate::{
         events::{Delivered, EventSink},
         terminals::TerminalNews,
     },
-    model::event::EventKind,
+    model::{event::EventKind, tool_execution::Executed},
 };
 
 /// How long a worker waits before it tries again what failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts all workers; they end with the service. `terminals` is what terminal connections report, and `sinks`
-/// take every event after its commit.
-pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<Box<dyn EventSink>>) {
+/// Starts all workers; they end with the service. `terminals` is what terminal connections report, `executed` what
+/// agents called, and `sinks` take every event after its commit.
+pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, executed: mpsc::Receiver<Executed>, mut sinks: Vec<Box<dyn EventSink>>) {
     sinks.push(Box::new(Machinery(app.clone())));
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
     run(app, "outbox", outbox::run(app.clone(), sinks));
@@ -39,6 +40,8 @@ pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<
     run(app, "stopper", stopper::run(app.clone()));
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));
+    // It ends by itself, when it has written what waited.
+    app.spawn(tool_executions::run(app.clone(), executed));
     run(app, "upkeep", upkeep::run(app.clone()));
     run(app, "runtime links", runtime_links::run(app.clone()));
 }
@@ -87,6 +90,12 @@ impl EventSink for Machinery {
                 | EventKind::UserChanged { .. }
                 | EventKind::ApprovalRequested { .. }
                 | EventKind::ApprovalDecided { .. }
+                | EventKind::ToolExecuted(_)
+                | EventKind::StatusChanged { .. }
+                | EventKind::ActivityLogged(_)
+                | EventKind::TaskClaimed { .. }
+                | EventKind::TaskDelegated { .. }
+                | EventKind::TaskReceived { .. }
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }

@@ -23,7 +23,7 @@ const DOMAIN_ORDER: [&[&str]; 6] = [
     &["spawns", "invites", "steering"],
     &["approvals", "runtimes"],
     &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
-    &["assignments", "keys", "terminals", "notifications", "tool_approvals"],
+    &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_executions"],
     &["settings", "spaces"],
     &["events"],
 ];
