@@ -20,6 +20,7 @@ pub mod pages;
 pub mod projects;
 pub mod runs;
 pub mod runtimes;
+pub mod search;
 pub mod settings;
 pub mod spaces;
 pub mod spawns;

@@ -103,12 +103,20 @@ pub async fn delete(tx: &mut Tx, account: &Account, id: ProjectId) -> Result<(),
     Ok(())
 }
 
-/// Makes a page that tells of a project: its home page, or below that one if it has one already.
+/// Makes a page that tells of a project: its home page, or below that one if it has one already. Without a title it has the
+/// project's name.
 ///
 /// Records what [`pages::create`] records. Errors: `NotFound`, `ReadOnly`, `Storage`.
-pub async fn create_page(tx: &mut Tx, account: &Account, id: ProjectId, title: String, content: Document) -> Result<Page, ContentError> {
+pub async fn create_page(
+    tx: &mut Tx,
+    account: &Account,
+    id: ProjectId,
+    title: Option<String>,
+    content: Option<Document>,
+) -> Result<Page, ContentError> {
     let project = lock_for_change(tx, account, id).await?;
-    let page = NewPage { title, content, icon: None, space: project.space, parent: project.home_page };
+    let title = title.unwrap_or(project.name);
+    let page = NewPage { title, content: content.unwrap_or_default(), icon: None, space: project.space, parent: project.home_page };
     let page = pages::create(tx, account, &page).await?;
     storage::projects::set_home_page(tx.conn(), account, id, page.summary.id).await?;
     Ok(page)

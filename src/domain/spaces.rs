@@ -63,10 +63,11 @@ pub async fn of_account(conn: &mut Conn, account: &Account, request: &PageReques
     Ok(Page::of(storage::spaces::list(conn, account.workspace, account.user, request).await?, request))
 }
 
-/// A space that the account belongs to.
-pub async fn find(conn: &mut Conn, account: &Account, id: SpaceId) -> Result<Space, ContentError> {
-    let found = storage::spaces::find(conn, account.workspace, account.user, id).await?;
-    found.ok_or(ContentError::NotFound("space"))
+/// A space that the account belongs to, with what it may do there.
+pub async fn find(conn: &mut Conn, account: &Account, id: SpaceId) -> Result<(Space, SpaceRole), ContentError> {
+    let role = storage::spaces::role_of(conn, account.workspace, account.user, id).await?;
+    let space = storage::spaces::find(conn, account.workspace, account.user, id).await?;
+    space.zip(role).ok_or(ContentError::NotFound("space"))
 }
 
 /// People who belong to a space of the account, with what they may do there.

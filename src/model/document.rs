@@ -37,8 +37,7 @@ impl Document {
         }
         let mut text = String::new();
         check(&json, 0, &mut text)?;
-        let length = json.to_string();
-        if length.len() > DOCUMENT_BYTES_MAX {
+        if json.to_string().len() > DOCUMENT_BYTES_MAX {
             return Err(NoDocument::TooLong);
         }
         if holds_nul(&json) {
@@ -65,6 +64,13 @@ impl Document {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+impl Default for Document {
+    /// One on which nothing is written.
+    fn default() -> Self {
+        Self { json: json!({"type": "doc", "content": []}), text: String::new() }
     }
 }
 

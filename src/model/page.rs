@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     account::Author,
@@ -98,6 +99,18 @@ pub struct PageHit {
     /// The place of the words, in plain text.
     pub snippet: Option<String>,
     pub rank: f32,
+}
+
+/// Something whose name was asked for a part of.
+#[derive(Clone, Debug)]
+pub struct Suggestion {
+    /// `space`, `page`, `project` or `task`.
+    pub kind: String,
+    pub id: Uuid,
+    pub title: String,
+    pub space: SpaceId,
+    /// Of a page.
+    pub slug_id: Option<String>,
 }
 
 /// One change of a page that this service knows of.

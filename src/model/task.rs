@@ -121,7 +121,6 @@ pub struct TaskChange {
     pub bucket: Option<TaskBucket>,
     pub due_at: Option<Option<DateTime<Utc>>>,
     pub estimate_minutes: Option<Option<i32>>,
-    pub project: Option<Option<ProjectId>>,
     pub page: Option<Option<PageId>>,
     pub assignee: Option<Option<UserId>>,
     pub position: Option<String>,

@@ -10,7 +10,7 @@ use crate::model::{
     account::{Account, Author},
     document::Document,
     ids::{EventId, PageId, SpaceId, UserId},
-    page::{ANCESTORS_MAX, NewPage, Page, PageHit, PageRef, PageSummary, Revision, SearchWords},
+    page::{ANCESTORS_MAX, NewPage, Page, PageHit, PageRef, PageSummary, Revision, SearchWords, Suggestion},
     space::{PageRequest, SpaceRole},
 };
 
@@ -281,6 +281,68 @@ pub async fn search(
         rank: row.rank,
     });
     Ok(hits.collect())
+}
+
+/// Of what kinds something may be that is suggested.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each kind is wanted or not, whatever the others are")]
+pub struct Kinds {
+    pub spaces: bool,
+    pub pages: bool,
+    pub projects: bool,
+    pub tasks: bool,
+}
+
+/// Spaces, pages, projects and tasks whose name holds the text; those that begin with it first, then by name.
+pub async fn suggest(
+    conn: &mut Conn,
+    account: &Account,
+    text: &str,
+    space: Option<SpaceId>,
+    kinds: Kinds,
+    limit: i64,
+) -> Result<Vec<Suggestion>, StorageError> {
+    let rows = sqlx::query!(
+        r#"WITH own AS (SELECT space_id FROM account_spaces($2) WHERE workspace_id = $1 AND ($5::uuid IS NULL OR space_id = $5)),
+           named AS (
+               SELECT 'space' AS kind, s.id, s.name AS title, s.id AS space_id, NULL::varchar AS slug_id
+               FROM spaces s WHERE $6 AND s.id IN (SELECT space_id FROM own)
+               UNION ALL
+               SELECT 'page', p.id, p.title, p.space_id, p.slug_id
+               FROM pages p WHERE $7 AND p.workspace_id = $1 AND p.deleted_at IS NULL AND p.space_id IN (SELECT space_id FROM own)
+                 AND (NOT $3 OR p.agent_accessible IS NOT FALSE)
+               UNION ALL
+               SELECT 'project', x.id, x.name, x.space_id, NULL
+               FROM projects x WHERE $8 AND x.workspace_id = $1 AND x.deleted_at IS NULL AND x.space_id IN (SELECT space_id FROM own)
+               UNION ALL
+               SELECT 'task', t.id, t.title, t.space_id, NULL
+               FROM tasks t LEFT JOIN projects x ON x.id = t.project_id
+               WHERE $9 AND t.workspace_id = $1 AND t.deleted_at IS NULL AND x.deleted_at IS NULL AND t.space_id IN (SELECT space_id FROM own)
+                 AND (NOT $3 OR t.agent_accessible IS NOT FALSE))
+           SELECT kind AS "kind!", id AS "id!", title AS "title!", space_id AS "space_id!", slug_id
+           FROM named WHERE position(lower($4) in lower(title)) > 0
+           ORDER BY starts_with(lower(title), lower($4)) DESC, lower(title), id LIMIT $10"#,
+        account.workspace.0,
+        account.user.0,
+        account.is_agent(),
+        text,
+        space.map(|space| space.0),
+        kinds.spaces,
+        kinds.pages,
+        kinds.projects,
+        kinds.tasks,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let found = rows.into_iter().map(|row| Suggestion {
+        kind: row.kind,
+        id: row.id,
+        title: row.title,
+        space: SpaceId(row.space_id),
+        slug_id: row.slug_id,
+    });
+    Ok(found.collect())
 }
 
 /// The greatest position below a page, or at the top of a space; deleted pages keep theirs.

@@ -163,8 +163,8 @@ pub async fn save(conn: &mut Conn, account: &Account, project: &Project, at: Dat
 }
 
 /// Notes the page that tells of a project, unless it has one.
-pub async fn set_home_page(conn: &mut Conn, account: &Account, id: ProjectId, page: PageId) -> Result<bool, StorageError> {
-    let set = sqlx::query!(
+pub async fn set_home_page(conn: &mut Conn, account: &Account, id: ProjectId, page: PageId) -> Result<(), StorageError> {
+    sqlx::query!(
         "UPDATE projects SET home_page_id = $3
          WHERE workspace_id = $1 AND id = $2
            AND NOT EXISTS (SELECT 1 FROM pages x WHERE x.id = home_page_id AND x.deleted_at IS NULL)",
@@ -174,7 +174,7 @@ pub async fn set_home_page(conn: &mut Conn, account: &Account, id: ProjectId, pa
     )
     .execute(conn)
     .await?;
-    Ok(set.rows_affected() == 1)
+    Ok(())
 }
 
 /// Deletes a project, softly; its tasks are gone with it.

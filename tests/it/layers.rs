@@ -19,13 +19,16 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 ];
 
 /// Inside the domain, downward only.
-const DOMAIN_ORDER: [&[&str]; 6] = [
+const DOMAIN_ORDER: [&[&str]; 9] = [
     &["spawns", "invites", "steering"],
     &["approvals", "runtimes"],
     &["adoption", "idempotency", "agents", "runs", "auth", "workspaces", "health", "standing", "webhooks", "activity"],
     &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_executions"],
+    &["tasks"],
+    &["projects", "comments", "memories", "search"],
+    &["pages"],
     &["settings", "spaces"],
-    &["events"],
+    &["content", "events"],
 ];
 
 fn sources(folder: &Path, into: &mut Vec<(String, String)>) {
