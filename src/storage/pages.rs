@@ -321,7 +321,7 @@ pub async fn suggest(
                  AND (NOT $3 OR t.agent_accessible IS NOT FALSE))
            SELECT kind AS "kind!", id AS "id!", title AS "title!", space_id AS "space_id!", slug_id
            FROM named WHERE position(lower($4) in lower(title)) > 0
-           ORDER BY starts_with(lower(title), lower($4)) DESC, lower(title), id LIMIT $10"#,
+           ORDER BY starts_with(lower(title), lower($4)) DESC, lower(title) COLLATE "C", id LIMIT $10"#,
         account.workspace.0,
         account.user.0,
         account.is_agent(),
@@ -370,7 +370,8 @@ pub async fn insert(
     sqlx::query!(
         "INSERT INTO pages (id, slug_id, title, icon, position, content, text_content, tsv, parent_page_id, creator_id, last_updated_by_id,
                             space_id, workspace_id, contributor_ids, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, setweight(to_tsvector('english', $3), 'A') || setweight(to_tsvector('english', left($7, 200000)), 'B'),
+         VALUES ($1, $2, $3::text, $4, $5, $6, $7::text, setweight(to_tsvector('english', $3::text), 'A')
+                 || setweight(to_tsvector('english', left($7::text, 200000)), 'B'),
                  $8, $9, $9, $10, $11, ARRAY[$9::uuid], $12, $12)",
         id.0,
         slug_id,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::catalogue::{Call, ToolError};
 use crate::{
     domain::{content::ContentError, spaces::Page},
-    model::{account::Author, document::Document, space::PageRequest},
+    model::{account::Author, document::Document, position::is_position, space::PageRequest},
     wire::time::Timestamp,
 };
 
@@ -133,8 +133,18 @@ pub(super) fn document_in(call: &Call<'_>, name: &str) -> Result<Option<Document
     document.map(Some).map_err(|error| ToolError::invalid(name, &error.to_string()))
 }
 
+/// A position among siblings, if one is asked for.
+pub(super) fn position(call: &Call<'_>) -> Result<Option<String>, ToolError> {
+    match call.text("position") {
+        Some(position) if !is_position(position) => {
+            Err(ToolError::invalid("position", "must be made of letters and digits, as other positions are"))
+        }
+        found => Ok(found.map(str::to_owned)),
+    }
+}
+
 /// Where a page of a list stands, as every list of the contract tells it.
-pub(super) fn pagination<T>(slice: &Page<T>, request: &PageRequest) -> Value {
+fn pagination<T>(slice: &Page<T>, request: &PageRequest) -> Value {
     json!({"limit": request.limit, "page": request.page, "hasNextPage": slice.has_next, "hasPrevPage": request.page > 1})
 }
 

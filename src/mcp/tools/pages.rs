@@ -11,7 +11,7 @@ use crate::{
     model::{
         account::Account,
         page::{NewPage, Page, PageChange, PageHit, PageRef, PageSummary, Revision, SearchWords, TITLE_CHARS_MAX},
-        position::{POSITION_CHARS_MAX, is_position},
+        position::POSITION_CHARS_MAX,
     },
     wire::time::Timestamp,
 };
@@ -202,7 +202,7 @@ pub(super) const TOOLS: &[Tool] = &[
             }, "required": ["pageId"], "anyOf": [{"required": ["parentId"]}, {"required": ["parentPageId"]}, {"required": ["position"]}]})
         },
         annotations: Annotations::Sets,
-        run: |call| Box::pin(update(call)),
+        run: |call| Box::pin(move_within_space(call)),
     },
     Tool {
         name: "page_move_to_space",
@@ -310,20 +310,26 @@ async fn create(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
-    let position = call.text("position").map(str::to_owned);
-    if position.as_deref().is_some_and(|position| !is_position(position)) {
-        return Err(ToolError::invalid("position", "must be made of letters and digits, as other positions are"));
-    }
     let change = PageChange {
         title: call.text("title").map(|_| fields::required(call, "title")).transpose()?,
         icon: fields::text_change(call, "icon"),
         content: fields::document_in(call, "content")?,
         parent: fields::id_change(call, parent_field(call))?,
-        position,
+        position: None,
         agent_accessible: fields::flag(call, "agentAccessible"),
     };
+    change_to(call, &change).await
+}
+
+async fn move_within_space(call: &Call<'_>) -> Result<Value, ToolError> {
+    let position = fields::position(call)?;
+    let parent = fields::id_change(call, parent_field(call))?;
+    change_to(call, &PageChange { parent, position, ..PageChange::default() }).await
+}
+
+async fn change_to(call: &Call<'_>, change: &PageChange) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
-    let changed = pages::update(&mut tx, &Account::from(call.caller), &page_id(call)?, &change).await?;
+    let changed = pages::update(&mut tx, &Account::from(call.caller), &page_id(call)?, change).await?;
     tx.commit().await?;
     Ok(whole(call, &changed))
 }

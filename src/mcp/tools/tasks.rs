@@ -12,7 +12,7 @@ use crate::{
         account::Account,
         ids::TaskId,
         page::TITLE_CHARS_MAX,
-        position::{POSITION_CHARS_MAX, is_position},
+        position::POSITION_CHARS_MAX,
         task::{DESCRIPTION_CHARS_MAX, ESTIMATE_MINUTES_MAX, NewTask, Task, TaskBucket, TaskChange, TaskFilter, TaskPriority, TaskStatus},
     },
     wire::time::Timestamp,
@@ -189,7 +189,7 @@ pub(super) const TOOLS: &[Tool] = &[
         need: Need::Permission("write:tasks"),
         input: || json!({"properties": {"taskId": fields::id(TASK_ID)}, "required": ["taskId"]}),
         annotations: Annotations::Sets,
-        run: |call| Box::pin(set_bucket(call)),
+        run: |call| Box::pin(put_into(call, TaskBucket::None)),
     },
     Tool {
         name: "task_assign",
@@ -280,10 +280,6 @@ async fn create(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
-    let position = call.text("position").map(str::to_owned);
-    if position.as_deref().is_some_and(|position| !is_position(position)) {
-        return Err(ToolError::invalid("position", "must be made of letters and digits, as other positions are"));
-    }
     let people_decide = |name: &str| call.arguments.get(name).map(Value::as_bool);
     let change = TaskChange {
         title: call.text("title").map(|_| fields::required(call, "title")).transpose()?,
@@ -295,7 +291,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
         estimate_minutes: minutes(call),
         page: fields::id_change(call, "pageId")?,
         assignee: fields::id_change(call, "assigneeId")?,
-        position,
+        position: fields::position(call)?,
         agent_live: people_decide("agentLive"),
         agent_accessible: people_decide("agentAccessible"),
     };
@@ -322,7 +318,10 @@ async fn move_to_project(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn set_bucket(call: &Call<'_>) -> Result<Value, ToolError> {
-    let bucket = call.text("bucket").map_or(TaskBucket::None, TaskBucket::from_column);
+    put_into(call, call.text("bucket").map_or(TaskBucket::None, TaskBucket::from_column)).await
+}
+
+async fn put_into(call: &Call<'_>, bucket: TaskBucket) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::set_bucket(&mut tx, &Account::from(call.caller), task_id(call)?, bucket).await?;
     tx.commit().await?;
