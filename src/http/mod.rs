@@ -144,6 +144,7 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(invites::revoke))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
+        .routes(routes!(keys::mcp_config))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::register))
         .routes(routes!(keys::hand_off))

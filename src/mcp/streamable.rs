@@ -59,9 +59,11 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
         return answered(rpc::answer(&app, &caller, &body).await);
     }
     accept_both(&mut parts.headers);
-    let lack = Lack::default();
+    let lack = (version.as_str() >= SCOPES_SINCE).then(Lack::default);
     parts.extensions.insert(caller);
-    parts.extensions.insert(lack.clone());
+    if let Some(lack) = &lack {
+        parts.extensions.insert(lack.clone());
+    }
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
@@ -73,9 +75,9 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
     let door = Door(app.clone());
     let service = StreamableHttpService::new(move || Ok(door.clone()), Arc::new(NeverSessionManager::default()), config);
     let response = service.handle(Request::from_parts(parts, Full::new(body))).await.map(Body::new);
-    match lack.0.get() {
-        Some(scope) if version.as_str() >= SCOPES_SINCE => authorization::insufficient_scope(&app, &path, scope, response),
-        Some(_) | None => response,
+    match lack.as_ref().and_then(|lack| lack.0.get()) {
+        Some(scope) => authorization::insufficient_scope(&app, &path, scope, response),
+        None => response,
     }
 }
 
@@ -127,7 +129,8 @@ fn accept_both(headers: &mut HeaderMap) {
     }
 }
 
-/// The permission that a call turned out to lack, for the answer's status.
+/// The permission that a call turned out to lack, for the answer's status. Only requests whose version has a status
+/// for it carry one.
 #[derive(Clone, Default)]
 struct Lack(Arc<OnceLock<String>>);
 
@@ -162,12 +165,12 @@ fn fault(error: ToolError) -> ErrorData {
     ErrorData::new(ErrorCode(error.code), error.message, error.data)
 }
 
-/// Notes what a refusal says is missing.
-fn note_lack(lack: Option<&Lack>, error: &ToolError) {
+/// Notes what a refusal says is missing, where that is told by status.
+fn note_lack(lack: Option<&Lack>, error: &ToolError) -> bool {
     let missing = pipeline::lacking(error);
-    if let Some(lack) = lack.filter(|_| !missing.is_empty()) {
-        lack.0.get_or_init(|| missing.join(" "));
-    }
+    let Some(lack) = lack.filter(|_| !missing.is_empty()) else { return false };
+    lack.0.get_or_init(|| missing.join(" "));
+    true
 }
 
 impl ServerHandler for Door {
@@ -195,9 +198,11 @@ impl ServerHandler for Door {
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let (caller, lack) = Self::caller(&context)?;
         let done = pipeline::call(&self.0, caller, &request.name, request.arguments.unwrap_or_default()).await;
-        if let Err(error) = &done {
-            note_lack(lack, error);
-        }
+        // Clients take nothing but an error from an answer of this status.
+        let done = match done {
+            Err(error) if note_lack(lack, &error) => return Err(fault(error)),
+            done => done,
+        };
         let result = answers::tool_result(done);
         let content = result.content.into_iter().map(|content| ContentBlock::text(content.text)).collect();
         let result = if result.is_error { CallToolResult::error(content) } else { CallToolResult::success(content) };

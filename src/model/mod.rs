@@ -15,6 +15,7 @@ pub mod invite;
 pub mod key;
 pub mod limit;
 pub mod login;
+pub mod mcp_config;
 pub mod memory;
 pub mod notification;
 pub mod origin;

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::Validate;
 
+use crate::model::mcp_config;
+
 /// An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Reply<T> {
@@ -388,4 +390,42 @@ pub struct Initialized {
     pub server_info: ServerInfo,
     #[schema(value_type = String)]
     pub instructions: &'static str,
+}
+/// What makes one MCP client know this service.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "codex", "name": "Codex", "file": "~/.codex/config.toml",
+    "text": "[mcp_servers.raven-agents]\nurl = \"https://agents.example.com/api/mcp\"\nbearer_token_env_var = \"MCP_API_KEY\"\n"}))]
+pub struct ClientConfiguration {
+    #[schema(value_type = String)]
+    pub id: &'static str,
+    #[schema(value_type = String)]
+    pub name: &'static str,
+    /// Where the text belongs.
+    #[schema(value_type = String)]
+    pub file: &'static str,
+    pub text: String,
+}
+
+/// What makes MCP clients know this service. The key is in none of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientConfigurations {
+    #[schema(example = "https://agents.example.com/api/mcp")]
+    pub url: String,
+    /// Variable of the environment in which the clients look for the key.
+    #[schema(value_type = String, example = "MCP_API_KEY")]
+    pub key_variable: &'static str,
+    pub clients: Vec<ClientConfiguration>,
+}
+
+impl ClientConfigurations {
+    /// For the service at `app_url`.
+    #[must_use]
+    pub fn of(app_url: &str) -> Self {
+        let clients = mcp_config::Client::ALL.map(|client| mcp_config::of(client, app_url)).into_iter().map(|configuration| {
+            let mcp_config::Configuration { client, file, text } = configuration;
+            ClientConfiguration { id: client.id(), name: client.name(), file, text }
+        });
+        Self { url: format!("{app_url}{}", mcp_config::PATH), key_variable: mcp_config::KEY_VARIABLE, clients: clients.collect() }
+    }
 }
