@@ -406,7 +406,13 @@ pub struct PageUpdate<'a> {
 
 /// Changes a page that this transaction has locked. With new content the editor's own state is dropped, which the
 /// editor makes again from the content.
-pub async fn update(conn: &mut Conn, account: &Account, id: PageId, change: &PageUpdate<'_>, at: DateTime<Utc>) -> Result<(), StorageError> {
+pub async fn update(
+    conn: &mut Conn,
+    account: &Account,
+    id: PageId,
+    change: &PageUpdate<'_>,
+    at: DateTime<Utc>,
+) -> Result<(), StorageError> {
     sqlx::query!(
         "UPDATE pages p
          SET title = n.title, icon = CASE WHEN $4 THEN $5 ELSE p.icon END, content = coalesce($6, p.content),

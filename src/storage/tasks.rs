@@ -229,7 +229,13 @@ pub async fn insert(conn: &mut Conn, account: &Account, task: &Task) -> Result<(
 
 /// Writes a task that this transaction has locked. What it points to stays as it is, unless it is told anew: the
 /// account may not have been shown all of it.
-pub async fn save(conn: &mut Conn, account: &Account, task: &Task, page: Option<Option<PageId>>, at: DateTime<Utc>) -> Result<(), StorageError> {
+pub async fn save(
+    conn: &mut Conn,
+    account: &Account,
+    task: &Task,
+    page: Option<Option<PageId>>,
+    at: DateTime<Utc>,
+) -> Result<(), StorageError> {
     sqlx::query!(
         "UPDATE tasks
          SET title = $3, description = $4, status = $5::text::task_status, priority = $6::text::task_priority,

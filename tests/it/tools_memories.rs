@@ -13,10 +13,18 @@ async fn what_one_agent_keeps_another_finds_by_words_tags_and_time(pool: PgPool)
     let world = World::without_approvals(pool).await;
     let (scout, other) = (world.agent_with("scout", &ALL).await, world.agent_with("other", &ALL).await);
     let kept = scout
-        .does("memory_ingest", json!({"content": "Deployments need two approvals.\nAlways.", "tags": ["deploy", "rule"], "timestamp": "2020-03-01T23:30:00Z"}))
+        .does(
+            "memory_ingest",
+            json!({"content": "Deployments need two approvals.\nAlways.", "tags": ["deploy", "rule"], "timestamp": "2020-03-01T23:30:00Z"}),
+        )
         .await;
-    assert_eq!((&kept["summary"], &kept["source"], &kept["spaceId"]), (&json!("Deployments need two approvals."), &json!("agent"), &Value::Null));
-    let beside = scout.does("memory_ingest", json!({"content": {"fact": "The deploy key is rotated"}, "metadata": {"n": 1}, "tags": ["deploy"]})).await;
+    assert_eq!(
+        (&kept["summary"], &kept["source"], &kept["spaceId"]),
+        (&json!("Deployments need two approvals."), &json!("agent"), &Value::Null)
+    );
+    let beside = scout
+        .does("memory_ingest", json!({"content": {"fact": "The deploy key is rotated"}, "metadata": {"n": 1}, "tags": ["deploy"]}))
+        .await;
     assert_eq!(beside["content"]["metadata"], json!({"n": 1}));
     scout.does("memory_ingest", json!({"content": "Lunch is at noon", "source": "chat"})).await;
 

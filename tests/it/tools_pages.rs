@@ -21,7 +21,9 @@ async fn an_agent_writes_reads_changes_deletes_and_restores_a_page(pool: PgPool)
     let world = World::without_approvals(pool).await;
     let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
 
-    let made = scout.does("page_create", json!({"title": " Plan ", "content": doc("first things"), "spaceId": space, "workspaceId": world.workspace})).await;
+    let made = scout
+        .does("page_create", json!({"title": " Plan ", "content": doc("first things"), "spaceId": space, "workspaceId": world.workspace}))
+        .await;
     assert_eq!((&made["title"], &made["content"], &made["creator"]["name"]), (&json!("Plan"), &doc("first things"), &json!("Agent scout")));
     assert_eq!(made["slugId"].as_str().unwrap().len(), 10);
     let by_slug = scout.does("page_get", json!({"pageId": made["slugId"]})).await;
@@ -30,7 +32,8 @@ async fn an_agent_writes_reads_changes_deletes_and_restores_a_page(pool: PgPool)
     let changed = scout.does("page.update", json!({"pageId": made["id"], "content": "now\n\nother things", "icon": "x"})).await;
     assert_eq!((&changed["title"], &changed["icon"]), (&json!("Plan"), &json!("x")));
     assert_eq!(changed["content"]["content"].as_array().unwrap().len(), 2);
-    let text: String = sqlx::query_scalar("SELECT text_content FROM pages WHERE id = $1").bind(id_of(&made)).fetch_one(&world.pool).await.unwrap();
+    let text: String =
+        sqlx::query_scalar("SELECT text_content FROM pages WHERE id = $1").bind(id_of(&made)).fetch_one(&world.pool).await.unwrap();
     assert_eq!(text, "now\nother things");
     assert_eq!(scout.does("page_update", json!({"pageId": made["id"], "icon": null})).await["icon"], Value::Null);
 
@@ -75,7 +78,8 @@ async fn a_page_that_an_agent_must_not_see_is_nowhere_and_cannot_be_touched(pool
     assert_eq!(scout.does("page_search", json!({"query": "secret"})).await["pages"], json!([]));
     assert_eq!(scout.does("search_query", json!({"query": "secret"})).await["hits"], json!([]));
     assert_eq!(scout.does("search_suggest", json!({"query": "secret"})).await["suggestions"], json!([]));
-    let spaces: [Uuid; 2] = [sqlx::query_scalar("SELECT space_id FROM pages WHERE id = $1").bind(closed).fetch_one(&world.pool).await.unwrap(), Uuid::new_v4()];
+    let spaces: [Uuid; 2] =
+        [sqlx::query_scalar("SELECT space_id FROM pages WHERE id = $1").bind(closed).fetch_one(&world.pool).await.unwrap(), Uuid::new_v4()];
     for tool in ["page_list", "page_sidebar_pages"] {
         scout.finds_none(tool, "spaceId", &spaces, json!({})).await;
     }
@@ -211,7 +215,8 @@ async fn a_list_is_leafed_through_without_gap_or_repeat(pool: PgPool) {
 async fn two_agents_that_write_at_once_both_find_their_place(pool: PgPool) {
     let world = World::without_approvals(pool).await;
     let (a, b, space) = (world.agent_with("a", &ALL).await, world.agent_with("b", &ALL).await, world.first_space().await);
-    let make = async |who: &crate::support::Caller<'_>| who.does("page_create", json!({"title": "x", "content": "x", "spaceId": space})).await;
+    let make =
+        async |who: &crate::support::Caller<'_>| who.does("page_create", json!({"title": "x", "content": "x", "spaceId": space})).await;
     let (one, two) = tokio::join!(make(&a), make(&b));
     assert_ne!(one["position"], two["position"]);
 

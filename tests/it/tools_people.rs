@@ -50,7 +50,8 @@ async fn addresses_of_people_are_for_who_may_read_users(pool: PgPool) {
     assert_eq!((&agent["agentId"], agent.get("email")), (&json!("guest"), None::<&Value>));
 
     world.foreign_space().await;
-    let other: Uuid = sqlx::query_scalar("SELECT id FROM users WHERE workspace_id <> $1").bind(world.workspace.0).fetch_one(&world.pool).await.unwrap();
+    let other: Uuid =
+        sqlx::query_scalar("SELECT id FROM users WHERE workspace_id <> $1").bind(world.workspace.0).fetch_one(&world.pool).await.unwrap();
     clerk.finds_none("user_get", "userId", &[other, Uuid::new_v4()], json!({})).await;
     world.end().await;
 }

@@ -15,7 +15,10 @@ async fn an_agent_makes_a_task_works_on_it_and_completes_it_once(pool: PgPool) {
     let project = world.project_in(space, "Docs").await;
 
     let made = scout
-        .does("task_create", json!({"title": "Write it", "projectId": project, "priority": "high", "dueDate": "2030-01-31", "estimatedTime": 90}))
+        .does(
+            "task_create",
+            json!({"title": "Write it", "projectId": project, "priority": "high", "dueDate": "2030-01-31", "estimatedTime": 90}),
+        )
         .await;
     assert_eq!((&made["spaceId"], &made["project"]["name"], &made["status"]), (&json!(space), &json!("Docs"), &json!("todo")));
     assert_eq!((&made["dueDate"], &made["estimatedTime"]), (&json!("2030-01-31T00:00:00.000Z"), &json!(90)));
@@ -23,7 +26,8 @@ async fn an_agent_makes_a_task_works_on_it_and_completes_it_once(pool: PgPool) {
     assert_eq!(part["parentTask"]["title"], "Write it");
 
     let task = json!({"taskId": made["id"]});
-    let begun = scout.does("task_update", json!({"taskId": made["id"], "status": "in_progress", "description": "how", "dueDate": null})).await;
+    let begun =
+        scout.does("task_update", json!({"taskId": made["id"], "status": "in_progress", "description": "how", "dueDate": null})).await;
     assert_eq!((&begun["description"], &begun["dueDate"], &begun["title"]), (&json!("how"), &Value::Null, &json!("Write it")));
     let done = scout.does("task_complete", task.clone()).await;
     assert_eq!((&done["status"], &done["isCompleted"]), (&json!("done"), &json!(true)));

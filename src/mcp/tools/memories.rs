@@ -80,7 +80,8 @@ pub(super) const TOOLS: &[Tool] = &[
         description: "Lists the memories of one day (UTC), the latest first; of today if no day is given.",
         need: Need::Permission("read:memory"),
         input: || {
-            let date = json!({"type": ["string", "null"], "pattern": "^\\d{4}-\\d{2}-\\d{2}$", "description": "The day, such as 2030-01-31."});
+            let date =
+                json!({"type": ["string", "null"], "pattern": "^\\d{4}-\\d{2}-\\d{2}$", "description": "The day, such as 2030-01-31."});
             json!({"properties": {"date": date, "spaceId": fields::optional_id("Only memories of this space."), "tags": tags("Only memories with all of these."), "limit": limit()}})
         },
         annotations: Annotations::Reads,

@@ -54,7 +54,8 @@ pub(super) const TOOLS: &[Tool] = &[
         description: "Lists the people who belong to a space, with what they may do there.",
         need: Need::Permission("read:spaces"),
         input: || {
-            let properties = json!({"spaceId": fields::id(SPACE_ID), "query": fields::optional_text(100, "Only people whose name holds this.")});
+            let properties =
+                json!({"spaceId": fields::id(SPACE_ID), "query": fields::optional_text(100, "Only people whose name holds this.")});
             json!({"properties": fields::leafed(properties, LIMIT), "required": ["spaceId"]})
         },
         annotations: Annotations::Reads,
