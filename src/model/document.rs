@@ -1,4 +1,4 @@
-//! Rich text as the editor keeps it: a ProseMirror document, and the plain text that is searched.
+//! Rich text as the editor keeps it: a `ProseMirror` document, and the plain text that is searched.
 
 use serde_json::{Value, json};
 

@@ -571,17 +571,25 @@ impl EventKind {
             ),
             Self::TerminalChanged { .. } => return None,
         };
-        let (project, task, page) = match self {
-            Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } | Self::TaskClaimed { assignment, .. } => {
-                (assignment.project_id, assignment.task_id, None)
-            }
-            Self::TaskDelegated { task_id, .. } | Self::TaskReceived { task_id, .. } => (None, Some(*task_id), None),
-            Self::TaskStarted { task } | Self::TaskCompleted { task } | Self::TaskFailed { task } => (task.project_id, Some(task.id), None),
-            Self::PageCreated { page } | Self::PageUpdated { page, .. } => (None, None, Some(page.id)),
-            Self::ContentChanged { content, .. } => (content.project_id, content.task_id, content.page_id),
-            _ => (None, None, None),
-        };
+        let (project, task, page) = self.subject();
         Some(ActivityNote { activity_type: Cow::Borrowed(activity_type), description, metadata, project, task, page })
+    }
+
+    /// The project, task and page under which the activity row is found.
+    fn subject(&self) -> (Option<ProjectId>, Option<TaskId>, Option<PageId>) {
+        if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } | Self::TaskClaimed { assignment, .. } = self {
+            (assignment.project_id, assignment.task_id, None)
+        } else if let Self::TaskDelegated { task_id, .. } | Self::TaskReceived { task_id, .. } = self {
+            (None, Some(*task_id), None)
+        } else if let Self::TaskStarted { task } | Self::TaskCompleted { task } | Self::TaskFailed { task } = self {
+            (task.project_id, Some(task.id), None)
+        } else if let Self::PageCreated { page } | Self::PageUpdated { page, .. } = self {
+            (None, None, Some(page.id))
+        } else if let Self::ContentChanged { content, .. } = self {
+            (content.project_id, content.task_id, content.page_id)
+        } else {
+            (None, None, None)
+        }
     }
 }
 

@@ -84,7 +84,7 @@ pub async fn search(
             source: row.source,
             summary: row.summary,
             content: row.content,
-            tags: tags(row.tags),
+            tags: tags(row.tags.as_ref()),
             at: row.created_at,
         },
         score: row.score,
@@ -118,7 +118,7 @@ pub async fn days(conn: &mut Conn, account: &Account, filter: &MemoryFilter, lim
 }
 
 /// The tags of a row; what is no list of texts has none.
-fn tags(column: Option<Value>) -> Vec<String> {
-    let items = column.as_ref().and_then(Value::as_array);
+fn tags(column: Option<&Value>) -> Vec<String> {
+    let items = column.and_then(Value::as_array);
     items.map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default()
 }

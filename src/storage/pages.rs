@@ -503,11 +503,12 @@ pub async fn delete(conn: &mut Conn, account: &Account, pages: &[Uuid], at: Date
     Ok(())
 }
 
-/// Brings deleted pages back. One whose parent is deleted still comes to the top of its space.
+/// Brings deleted pages back. One whose parent is deleted still, or in another space by now, comes to the top of its space.
 pub async fn restore(conn: &mut Conn, account: &Account, pages: &[Uuid], at: DateTime<Utc>) -> Result<(), StorageError> {
     sqlx::query!(
         "UPDATE pages p SET deleted_at = NULL, deleted_by_id = NULL, updated_at = $3,
-                parent_page_id = (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND (x.deleted_at IS NULL OR x.id = ANY ($2)))
+                parent_page_id = (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.space_id = p.space_id
+                                    AND (x.deleted_at IS NULL OR x.id = ANY ($2)))
          WHERE p.workspace_id = $1 AND p.id = ANY ($2)",
         account.workspace.0,
         pages,

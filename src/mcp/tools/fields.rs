@@ -92,12 +92,14 @@ pub(super) fn required(call: &Call<'_>, name: &str) -> Result<String, ToolError>
 }
 
 /// A change of something that may be taken away: by null, or by a text that says nothing.
+#[expect(clippy::option_option, reason = "left out, taken away and given are three things")]
 pub(super) fn text_change(call: &Call<'_>, name: &str) -> Option<Option<String>> {
     let value = call.arguments.get(name)?;
     Some(value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
 /// A change of a reference that may be taken away by null.
+#[expect(clippy::option_option, reason = "left out, taken away and given are three things")]
 pub(super) fn id_change<T: std::str::FromStr>(call: &Call<'_>, name: &str) -> Result<Option<Option<T>>, ToolError> {
     match call.arguments.get(name) {
         None => Ok(None),
@@ -116,6 +118,7 @@ pub(super) fn instant(call: &Call<'_>, name: &str) -> Result<Option<DateTime<Utc
 }
 
 /// A change of an instant that may be taken away by null.
+#[expect(clippy::option_option, reason = "left out, taken away and given are three things")]
 pub(super) fn instant_change(call: &Call<'_>, name: &str) -> Result<Option<Option<DateTime<Utc>>>, ToolError> {
     match call.arguments.get(name) {
         None => Ok(None),

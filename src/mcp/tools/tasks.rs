@@ -356,6 +356,7 @@ fn statuses(call: &Call<'_>) -> Result<Vec<TaskStatus>, ToolError> {
     Ok(words.into_iter().map(TaskStatus::from_column).collect())
 }
 
+#[expect(clippy::option_option, reason = "left out, taken away and given are three things")]
 fn minutes(call: &Call<'_>) -> Option<Option<i32>> {
     let value = call.arguments.get("estimatedTime")?;
     Some(value.as_i64().and_then(|minutes| i32::try_from(minutes).ok()))
