@@ -17,7 +17,9 @@ impl World {
 
     /// An approved agent with these permissions, as a caller with its key.
     pub(crate) async fn agent_with(&self, id: &str, permissions: &[&str]) -> Caller<'_> {
-        self.pending_agent(id).await;
+        let mut request = self.access_request(id);
+        request["requestedPermissions"] = json!(permissions);
+        self.control_plane().post("/parallax-agents/access-request", request).await.expect(StatusCode::CREATED);
         let approved = self.owner().await.approve(id, permissions).await.expect(StatusCode::OK);
         self.with_key(approved["data"]["mcpApiKey"].as_str().unwrap())
     }
