@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 use sqlx::{Postgres, pool::PoolConnection};
 
@@ -17,7 +18,7 @@ use crate::{
     app::{App, StorageError, Tx},
     model::{
         actor::{AgentCaller, KeyHolder},
-        ids::{UserId, WorkspaceId},
+        ids::WorkspaceId,
         tool_approval::APPROVAL_ARGUMENT,
     },
 };
@@ -75,8 +76,9 @@ impl Need {
     /// their spaces, of which the tool itself knows.
     pub(super) fn is_met_by(&self, caller: &KeyHolder) -> bool {
         match (self, caller) {
-            (Self::Nothing, _) | (Self::Own, KeyHolder::Agent(_)) => true,
-            (Self::People | Self::Permission(_) | Self::Any(_), KeyHolder::Person { .. }) => true,
+            (Self::Nothing, _)
+            | (Self::Own, KeyHolder::Agent(_))
+            | (Self::People | Self::Permission(_) | Self::Any(_), KeyHolder::Person { .. }) => true,
             (Self::Own | Self::OwnWith(_), KeyHolder::Person { .. }) | (Self::People, KeyHolder::Agent(_)) => false,
             (Self::OwnWith(_) | Self::Permission(_) | Self::Any(_), KeyHolder::Agent(agent)) => {
                 self.permissions().iter().any(|permission| agent.permissions.contains(permission))
@@ -311,11 +313,6 @@ impl<'a> Call<'a> {
         workspace_of(self.caller)
     }
 
-    /// The account that the key stands for.
-    pub(super) fn user(&self) -> UserId {
-        user_of(self.caller)
-    }
-
     /// Begins a use case that changes something; the tool commits it.
     pub(super) async fn begin(&self) -> Result<Tx, ToolError> {
         Ok(self.app.begin().await?)
@@ -331,13 +328,6 @@ pub(super) fn workspace_of(caller: &KeyHolder) -> WorkspaceId {
     match caller {
         KeyHolder::Agent(agent) => agent.workspace,
         KeyHolder::Person { person, .. } => person.workspace,
-    }
-}
-
-pub(super) fn user_of(caller: &KeyHolder) -> UserId {
-    match caller {
-        KeyHolder::Agent(agent) => agent.user,
-        KeyHolder::Person { person, .. } => person.user,
     }
 }
 
@@ -390,10 +380,7 @@ impl Entry {
 /// The argument that an error is about, with dots into objects; of one that is missing its name.
 fn field_of(error: &jsonschema::ValidationError<'_>) -> String {
     let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-    let missing = match error.kind() {
-        jsonschema::error::ValidationErrorKind::Required { property } => property.as_str(),
-        _ => None,
-    };
+    let missing = if let ValidationErrorKind::Required { property } = error.kind() { property.as_str() } else { None };
     match missing {
         Some(name) if path.is_empty() => name.to_owned(),
         Some(name) => format!("{path}.{name}"),

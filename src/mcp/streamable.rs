@@ -140,7 +140,7 @@ struct Door(App);
 
 impl Door {
     /// Who calls, as proven before the SDK saw the request.
-    fn caller<'a>(context: &'a RequestContext<RoleServer>) -> Result<(&'a KeyHolder, Option<&'a Lack>), ErrorData> {
+    fn caller(context: &RequestContext<RoleServer>) -> Result<(&KeyHolder, Option<&Lack>), ErrorData> {
         let parts = context.extensions.get::<Parts>();
         let caller = parts.and_then(|parts| parts.extensions.get::<KeyHolder>());
         let caller = caller.ok_or_else(|| ErrorData::internal_error("nobody is known to call", None))?;

@@ -100,10 +100,8 @@ impl ToolApproval {
     /// Where it stands at `now`: what nobody used in time has expired.
     #[must_use]
     pub fn status_at(&self, now: DateTime<Utc>) -> ApprovalStatus {
-        match self.status {
-            ApprovalStatus::Pending | ApprovalStatus::Approved if self.expires_at <= now => ApprovalStatus::Expired,
-            status => status,
-        }
+        let is_open = matches!(self.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
+        if is_open && self.expires_at <= now { ApprovalStatus::Expired } else { self.status }
     }
 
     /// How long a permission that is asked for lasts once it is granted; `None` for a call.

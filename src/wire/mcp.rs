@@ -134,6 +134,7 @@ pub struct ToolResult {
 }
 
 /// What a client may assume of a tool.
+#[expect(clippy::struct_excessive_bools, reason = "the protocol has four independent hints")]
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}))]
