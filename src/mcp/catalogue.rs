@@ -58,8 +58,6 @@ pub(super) enum Need {
     Permission(&'static str),
     /// One of these permissions, for agents.
     Any(&'static [&'static str]),
-    /// A person's key; never an agent's.
-    People,
 }
 
 impl Need {
@@ -68,7 +66,7 @@ impl Need {
         match self {
             Self::OwnWith(permission) | Self::Permission(permission) => std::slice::from_ref(permission),
             Self::Any(permissions) => permissions,
-            Self::Nothing | Self::Own | Self::People => &[],
+            Self::Nothing | Self::Own => &[],
         }
     }
 
@@ -76,10 +74,8 @@ impl Need {
     /// their spaces, of which the tool itself knows.
     pub(super) fn is_met_by(&self, caller: &KeyHolder) -> bool {
         match (self, caller) {
-            (Self::Nothing, _)
-            | (Self::Own, KeyHolder::Agent(_))
-            | (Self::People | Self::Permission(_) | Self::Any(_), KeyHolder::Person { .. }) => true,
-            (Self::Own | Self::OwnWith(_), KeyHolder::Person { .. }) | (Self::People, KeyHolder::Agent(_)) => false,
+            (Self::Nothing, _) | (Self::Own, KeyHolder::Agent(_)) | (Self::Permission(_) | Self::Any(_), KeyHolder::Person { .. }) => true,
+            (Self::Own | Self::OwnWith(_), KeyHolder::Person { .. }) => false,
             (Self::OwnWith(_) | Self::Permission(_) | Self::Any(_), KeyHolder::Agent(agent)) => {
                 self.permissions().iter().any(|permission| agent.permissions.contains(permission))
             }

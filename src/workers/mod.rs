@@ -119,6 +119,12 @@ impl EventSink for Machinery {
                 | EventKind::TerminalShared { .. }
                 | EventKind::SecretLeaked { .. }
                 | EventKind::RecordingDeleted { .. }
+                | EventKind::PageCreated { .. }
+                | EventKind::PageUpdated { .. }
+                | EventKind::TaskStarted { .. }
+                | EventKind::TaskCompleted { .. }
+                | EventKind::TaskFailed { .. }
+                | EventKind::ContentChanged { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }

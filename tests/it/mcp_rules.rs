@@ -440,7 +440,8 @@ async fn nothing_crosses_from_one_workspace_to_another(pool: PgPool) {
         let arguments: serde_json::Map<String, Value> =
             properties.keys().filter_map(|property| given(property).map(|value| (property.clone(), value))).collect();
         let told = scout.tool(name, json!(arguments)).await.body.to_string();
-        let echoes = ["search_query", "memory", "agent_log_activity", "tool_search"].iter().any(|echo| name.starts_with(echo));
+        let echoes =
+            ["search_query", "memory", "agent_activity", "agent_log_activity", "tool_search"].iter().any(|echo| name.starts_with(echo));
         assert!(echoes || !told.contains("Foreign secret"), "{name} tells of another workspace: {told}");
         let mut named = arguments.clone();
         named.insert("workspaceId".to_owned(), json!(workspace));
