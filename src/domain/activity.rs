@@ -39,7 +39,7 @@ pub async fn own(conn: &mut Conn, by: &AgentCaller, limit: u64) -> Result<Vec<Ac
 
 /// Beginnings of the types of rows that only the service writes: an agent that wrote them would tell of decisions
 /// that nobody took.
-const OWN_TYPES: [&str; 21] = [
+const OWN_TYPES: [&str; 23] = [
     "access_",
     "agent_",
     "agents_",
@@ -51,8 +51,10 @@ const OWN_TYPES: [&str; 21] = [
     "message_",
     "notification_",
     "permissions_",
+    "recording_",
     "run_",
     "runtime_",
+    "secret_",
     "settings_",
     "spawn_",
     "status_change",
@@ -68,7 +70,7 @@ const OWN_TYPES: [&str; 21] = [
 pub enum LogError {
     #[error("rows of this type are written by the service")]
     Reserved,
-    /// Also for what is in another workspace, and for what agents cannot see.
+    /// Also for what is in another workspace, and for what the agent cannot see.
     #[error("{0} not found")]
     NotFound(&'static str),
     #[error("agent not found")]
@@ -96,7 +98,7 @@ pub async fn log(tx: &mut Tx, by: &AgentCaller, note: Note) -> Result<(EventId, 
         return Err(LogError::Reserved);
     }
     let agent = storage::agents::get(tx.conn(), by.workspace, &by.agent).await?.ok_or(LogError::AgentNotFound)?;
-    let missing = storage::activity::missing_subject(tx.conn(), by.workspace, note.project, note.task, note.page).await?;
+    let missing = storage::activity::missing_subject(tx.conn(), by.workspace, by.user, note.project, note.task, note.page).await?;
     if let Some(missing) = missing {
         return Err(LogError::NotFound(missing));
     }

@@ -55,12 +55,12 @@ pub enum Gate {
     },
 }
 
-/// What the policies say of a call: the operator's, and for an agent its workspace's.
+/// What the policies say of a call of the tool with these names: the operator's, and for an agent its workspace's.
 #[must_use]
-pub fn verdict(policy: &Policy, caller: &KeyHolder, method: &str) -> Verdict {
+pub fn verdict(policy: &Policy, caller: &KeyHolder, names: &[&str]) -> Verdict {
     match caller {
-        KeyHolder::Agent(agent) => agent.policy.verdict(&policy.tool_approvals, method),
-        KeyHolder::Person { .. } if policy.tool_approvals.covers(method) => Verdict::Asks("the operator's policy asks for it".to_owned()),
+        KeyHolder::Agent(agent) => agent.policy.verdict(&policy.tool_approvals, names),
+        KeyHolder::Person { .. } if policy.tool_approvals.covers(names) => Verdict::Asks("the operator's policy asks for it".to_owned()),
         KeyHolder::Person { .. } => Verdict::Goes,
     }
 }

@@ -345,6 +345,8 @@ impl Annotations {
 /// A tool with its schema, which is published and checked against.
 pub(super) struct Entry {
     pub(super) tool: &'static Tool,
+    /// All that it is called by, the dotted name first: policies go by any of them.
+    pub(super) names: Vec<&'static str>,
     pub(super) schema: Arc<Map<String, Value>>,
     validator: jsonschema::Validator,
 }
@@ -399,8 +401,8 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         match compile(tool) {
             Ok(entry) => {
                 let index = catalogue.entries.len();
+                catalogue.names.extend(entry.names.iter().map(|name| (*name, index)));
                 catalogue.entries.push(entry);
-                catalogue.names.extend(names(tool).map(|name| (name, index)));
             }
             // A tool whose arguments cannot be checked is not offered; a test walks them all.
             Err(error) => tracing::error!(tool = tool.name, %error, "the schema of a tool cannot be used"),
@@ -419,9 +421,9 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
     CATALOGUE.names.get(name).and_then(|index| CATALOGUE.entries.get(*index))
 }
 
-/// Every name of a tool.
+/// Every name of a tool, the dotted one first.
 fn names(tool: &'static Tool) -> impl Iterator<Item = &'static str> {
-    [tool.name, tool.method].into_iter().chain(tool.aliases.iter().copied())
+    [tool.method, tool.name].into_iter().chain(tool.aliases.iter().copied())
 }
 
 /// Arguments that every tool takes: who calls, which the key says already (D-28), and the approval of a repeated call.
@@ -446,7 +448,7 @@ fn compile(tool: &'static Tool) -> Result<Entry, String> {
     }
     let validator = jsonschema::draft202012::options().build(&schema).map_err(|error| error.to_string())?;
     let Value::Object(schema) = schema else { return Err("it is no object".to_owned()) };
-    Ok(Entry { tool, schema: Arc::new(schema), validator })
+    Ok(Entry { tool, names: names(tool).collect(), schema: Arc::new(schema), validator })
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map
         own.remove(name);
     }
     entry.check(&own)?;
-    pass_gate(app, &caller, entry.tool.method, arguments).await?;
+    pass_gate(app, &caller, entry, arguments).await?;
     let call = Call { app, caller: &caller, arguments: &own };
     (entry.tool.run)(&call).await
 }
@@ -110,8 +110,9 @@ fn own_identity(caller: &KeyHolder, arguments: &Map<String, Value>) -> Result<()
 }
 
 /// Whether a call that may need a person's approval goes on.
-async fn pass_gate(app: &App, caller: &KeyHolder, method: &str, arguments: &Map<String, Value>) -> Result<(), ToolError> {
-    let why = match tool_approvals::verdict(&app.policy, caller, method) {
+async fn pass_gate(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let method = entry.tool.method;
+    let why = match tool_approvals::verdict(&app.policy, caller, &entry.names) {
         Verdict::Goes => return Ok(()),
         Verdict::Denied => return Err(ToolError::denied(format!("the workspace's policy denies {method}"))),
         Verdict::Asks(why) => why,

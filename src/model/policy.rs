@@ -31,14 +31,15 @@ pub struct ControlPlanePolicy {
 #[derive(Clone, Debug, Default)]
 pub struct ToolApprovalPolicy {
     pub enabled: bool,
-    /// Dotted names such as `page.delete`.
+    /// Names of tools, usually the dotted ones such as `page.delete`.
     pub methods: Vec<String>,
 }
 
 impl ToolApprovalPolicy {
+    /// Whether a tool is covered, by any of its names.
     #[must_use]
-    pub fn covers(&self, method: &str) -> bool {
-        self.enabled && self.methods.iter().any(|covered| covered == method)
+    pub fn covers(&self, names: &[&str]) -> bool {
+        self.enabled && self.methods.iter().any(|covered| names.contains(&covered.as_str()))
     }
 }
 
@@ -88,23 +89,24 @@ impl WorkspacePolicy {
         }
     }
 
-    /// What becomes of a call. What is denied comes first; then whatever asks for approval, the workspace's
+    /// What becomes of a call of the tool with these names, the first of which is its method. What is denied comes first; then whatever asks for approval, the workspace's
     /// switches and lists before the operator's list. An operator who switched approvals off is asked for none.
     #[must_use]
-    pub fn verdict(&self, operators: &ToolApprovalPolicy, method: &str) -> Verdict {
-        let names = |list: &[String]| list.iter().any(|listed| listed == method);
-        if names(&self.deny) {
+    pub fn verdict(&self, operators: &ToolApprovalPolicy, names: &[&str]) -> Verdict {
+        let lists = |list: &[String]| list.iter().any(|listed| names.contains(&listed.as_str()));
+        if lists(&self.deny) {
             return Verdict::Denied;
         }
         if !operators.enabled {
             return Verdict::Goes;
         }
-        let switch = SWITCHES.iter().find(|(_, methods)| methods.contains(&method)).map(|(name, _)| *name);
+        let covered = |methods: &[&str]| names.first().is_some_and(|method| methods.contains(method));
+        let switch = SWITCHES.iter().find(|(_, methods)| covered(methods)).map(|(name, _)| *name);
         match switch {
             Some(name) if !self.switched_on.contains(&name) => Verdict::Asks(format!("the workspace's setting {name} is off")),
-            _ if names(&self.require_approval) => Verdict::Asks("the workspace's policy asks for it".to_owned()),
-            _ if operators.covers(method) => Verdict::Asks("it takes away what others made".to_owned()),
-            Some(_) if !self.auto_apply.is_empty() && !names(&self.auto_apply) => {
+            _ if lists(&self.require_approval) => Verdict::Asks("the workspace's policy asks for it".to_owned()),
+            _ if operators.covers(names) => Verdict::Asks("it takes away what others made".to_owned()),
+            Some(_) if !self.auto_apply.is_empty() && !lists(&self.auto_apply) => {
                 Verdict::Asks("the workspace's policy does not let it go on by itself".to_owned())
             }
             Some(_) | None => Verdict::Goes,
@@ -128,7 +130,7 @@ mod tests {
     #[test]
     fn a_policy_is_read_in_its_order() {
         let operators = ToolApprovalPolicy { enabled: true, methods: vec!["page.delete".to_owned()] };
-        let verdict = |agent: Value, method: &str| WorkspacePolicy::read(&agent).verdict(&operators, method);
+        let verdict = |agent: Value, method: &str| WorkspacePolicy::read(&agent).verdict(&operators, &[method]);
         for covered in ["task.create", "task.update", "page.create", "project.create"] {
             assert!(asks(&verdict(json!({}), covered)), "{covered}: a switch that nobody set is off");
         }
@@ -143,6 +145,8 @@ mod tests {
         assert!(asks(&verdict(json!({}), "page.delete")));
         let both = json!({"policy": {"deny": ["page.delete"], "requireApproval": ["page.delete"]}});
         assert_eq!(verdict(both, "page.delete"), Verdict::Denied);
+        let by_name = WorkspacePolicy::read(&json!({"policy": {"deny": ["page_delete"]}}));
+        assert_eq!(by_name.verdict(&operators, &["page.delete", "page_delete"]), Verdict::Denied, "by any of its names");
         assert_eq!(verdict(json!({"policy": "all", "allowTaskWrites": "yes"}), "page.get"), Verdict::Goes);
     }
 
@@ -150,8 +154,8 @@ mod tests {
     fn without_approvals_only_what_is_denied_does_not_go_on() {
         let operators = ToolApprovalPolicy { enabled: false, methods: vec!["page.delete".to_owned()] };
         let policy = WorkspacePolicy::read(&json!({"policy": {"deny": ["task.delete"], "requireApproval": ["page.get"]}}));
-        assert_eq!(policy.verdict(&operators, "task.create"), Verdict::Goes);
-        assert_eq!(policy.verdict(&operators, "page.get"), Verdict::Goes);
-        assert_eq!(policy.verdict(&operators, "task.delete"), Verdict::Denied);
+        assert_eq!(policy.verdict(&operators, &["task.create"]), Verdict::Goes);
+        assert_eq!(policy.verdict(&operators, &["page.get"]), Verdict::Goes);
+        assert_eq!(policy.verdict(&operators, &["task.delete"]), Verdict::Denied);
     }
 }

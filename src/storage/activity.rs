@@ -79,25 +79,32 @@ pub async fn insert(
     Ok(())
 }
 
-/// Which of these is not in the workspace, or not for agents to see; `None` when all are there.
+/// Which of these is not there for an agent: in another workspace, in a space that its account does not belong to, or kept
+/// from agents. `None` when all are there.
 pub async fn missing_subject(
     conn: &mut Conn,
     workspace: WorkspaceId,
+    account: UserId,
     project: Option<ProjectId>,
     task: Option<TaskId>,
     page: Option<PageId>,
 ) -> Result<Option<&'static str>, StorageError> {
     let found = sqlx::query!(
-        r#"SELECT
-            ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL)) AS "project!",
+        r#"WITH mine AS (SELECT space_id FROM account_spaces($5))
+           SELECT
+            ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL
+                                                              AND space_id IN (SELECT space_id FROM mine))) AS "project!",
             ($3::uuid IS NULL OR EXISTS (SELECT 1 FROM tasks WHERE workspace_id = $1 AND id = $3 AND deleted_at IS NULL
-                                                              AND coalesce(agent_accessible, true))) AS "task!",
+                                                              AND space_id IN (SELECT space_id FROM mine)
+                                                              AND agent_accessible IS NOT FALSE)) AS "task!",
             ($4::uuid IS NULL OR EXISTS (SELECT 1 FROM pages WHERE workspace_id = $1 AND id = $4 AND deleted_at IS NULL
-                                                              AND coalesce(agent_accessible, true))) AS "page!""#,
+                                                              AND space_id IN (SELECT space_id FROM mine)
+                                                              AND agent_accessible IS NOT FALSE)) AS "page!""#,
         workspace.0,
         project.map(|id| id.0),
         task.map(|id| id.0),
-        page.map(|id| id.0)
+        page.map(|id| id.0),
+        account.0
     )
     .fetch_one(conn)
     .await?;

@@ -198,9 +198,7 @@ pub async fn groups(conn: &mut Conn, workspace: WorkspaceId, page: &PageRequest)
 /// The spaces that an account belongs to, by itself or by a group.
 pub async fn ids_of(conn: &mut Conn, workspace: WorkspaceId, user: UserId) -> Result<Vec<SpaceId>, StorageError> {
     let ids = sqlx::query_scalar!(
-        "SELECT s.id FROM spaces s WHERE s.workspace_id = $1 AND s.deleted_at IS NULL
-           AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                        AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))",
+        r#"SELECT space_id AS "space_id!" FROM account_spaces($2) WHERE workspace_id = $1"#,
         workspace.0,
         user.0
     )

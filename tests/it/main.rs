@@ -47,6 +47,7 @@ mod spawns;
 mod support;
 mod terminal_rights;
 mod terminals_under_load;
+mod tools_as_people;
 mod tools_comments;
 mod tools_memories;
 mod tools_pages;

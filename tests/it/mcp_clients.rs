@@ -38,6 +38,15 @@ async fn the_official_python_client_works_until_its_agent_is_revoked(pool: PgPoo
     world.end().await;
 }
 
+#[sqlx::test]
+async fn an_owner_decides_about_calls_in_the_browser(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.agent_with_key("scout", &["read:tasks", "write:tasks"]).await;
+    let space = world.first_space().await.to_string();
+    node::run("approvals.mjs", &[&world.base, &world.owner().await.cookie(), &key, &space]).await;
+    world.end().await;
+}
+
 /// The interpreter where `cargo xtask test` puts it, if it has the version of the client that the project wants.
 fn python() -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_raven-agents")).ancestors().nth(2).unwrap().join("mcp-client");

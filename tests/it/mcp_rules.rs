@@ -1,7 +1,7 @@
 //! What an agent may do with its key, whatever door it comes by.
 
 use chrono::TimeDelta;
-use raven_agents::model::permission;
+use raven_agents::model::{ids::UserId, permission, tool_call::ToolCall};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -50,8 +50,6 @@ const NEEDS: &[(&[&str], &[&str])] = &[
     (&["comment_create", "comment_update", "comment_delete", "comment_resolve"], &["write:comments"]),
     (&["search_query", "search_suggest"], &["execute:search", "read:pages"]),
     (&["agent_delegate_task"], &["delegate:agents"]),
-    (&["swarm_execute", "swarm_stop"], &["execute:swarm", "delegate:agents"]),
-    (&["swarm_status", "swarm_list", "swarm_logs"], &["execute:swarm"]),
     (
         &[
             "agent_my_assignments",
@@ -135,7 +133,8 @@ async fn a_tool_is_called_with_its_permission_and_refused_with_any_other_at_ever
 async fn what_is_no_tool_is_refused_and_decisions_are_no_tools(pool: PgPool) {
     let world = World::new(pool).await;
     let key = world.approved_agent("scout").await;
-    for name in ["approval_confirm", "approval.confirm", "constructor", "workspace_delete", "group_create", "user_update", "ui_navigate"] {
+    let names = ["approval_confirm", "approval.confirm", "constructor", "workspace_delete", "group_create", "user_update", "ui_navigate"];
+    for name in names.into_iter().chain(["swarm_execute", "swarm.list", "research_create"]) {
         let refused = world.with_key(&key).tool(name, json!({})).await.tool_text();
         assert_eq!(refused["code"], -32601, "{name}: {refused}");
     }
@@ -300,6 +299,56 @@ async fn calls_that_wait_to_be_written_are_written_when_the_service_ends(pool: P
         .await
         .unwrap();
     assert_eq!(count, 25);
+}
+
+/// A full queue costs the record its batching, never a row: the calls that find no room are written before they are answered.
+#[sqlx::test]
+async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lost(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let (scout, queue) = (world.with_key(&key), world.app().tool_calls.clone());
+    let mut holder = world.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE parallax_agent_activity IN SHARE ROW EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+    let call = ToolCall {
+        workspace: world.workspace,
+        agent: Some("scout".parse().unwrap()),
+        user: UserId(world.account_of("scout").await),
+        at: chrono::Utc::now(),
+        tool: "tool_categories".to_owned(),
+        params: json!({}),
+        duration_ms: 1,
+        outcome: Ok("categories: 1".to_owned()),
+    };
+    let waiting = |count: i64| {
+        let pool = world.pool.clone();
+        move || {
+            let pool = pool.clone();
+            async move {
+                let query = "SELECT count(*) FROM pg_locks WHERE relation = 'parallax_agent_activity'::regclass AND NOT granted";
+                let found: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
+                (found == count).then_some(())
+            }
+        }
+    };
+    queue.try_send(call.clone()).unwrap();
+    world.until("the worker waits for the table", waiting(1)).await;
+    let mut calls = 1;
+    while queue.try_send(call.clone()).is_ok() {
+        calls += 1;
+    }
+    let (answers, ()) = tokio::join!(
+        futures_util::future::join_all((0..3).map(|_| scout.tool("tool_categories", json!({})))),
+        async {
+            world.until("three calls write themselves", waiting(4)).await;
+            holder.rollback().await.unwrap();
+        }
+    );
+    for answer in answers {
+        answer.expect(StatusCode::OK);
+    }
+    let all = || async { (world.activities("tool_executed", Some("scout")).await == calls + 3).then_some(()) };
+    world.until("every call has a row", all).await;
+    world.end().await;
 }
 
 #[sqlx::test]

@@ -17,11 +17,16 @@ impl World {
 
     /// An approved agent with these permissions, as a caller with its key.
     pub(crate) async fn agent_with(&self, id: &str, permissions: &[&str]) -> Caller<'_> {
+        self.with_key(&self.agent_with_key(id, permissions).await)
+    }
+
+    /// As [`Self::agent_with`]: the key.
+    pub(crate) async fn agent_with_key(&self, id: &str, permissions: &[&str]) -> String {
         let mut request = self.access_request(id);
         request["requestedPermissions"] = json!(permissions);
         self.control_plane().post("/parallax-agents/access-request", request).await.expect(StatusCode::CREATED);
         let approved = self.owner().await.approve(id, permissions).await.expect(StatusCode::OK);
-        self.with_key(approved["data"]["mcpApiKey"].as_str().unwrap())
+        approved["data"]["mcpApiKey"].as_str().unwrap().to_owned()
     }
 
     /// The account that stands for an agent.
