@@ -502,7 +502,8 @@ impl EventKind {
     }
 
     /// Whether it is a change of the knowledge base.
-    fn is_content(&self) -> bool {
+    #[must_use]
+    pub fn is_content(&self) -> bool {
         matches!(
             self,
             Self::PageCreated { .. }

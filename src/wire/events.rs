@@ -1082,26 +1082,25 @@ mod tests {
             let event: Value = serde_json::from_str(told.text.get()).unwrap();
             let word = |field: &str| event[field].as_str().unwrap().to_owned();
             assert!(TYPES.contains(&word("type").as_str()) && OPERATIONS.contains(&word("operation").as_str()), "{event}");
-            assert_eq!(
-                (word("resource"), word("resourceId"), word("workspaceId")),
-                ("agent".into(), "scout".into(), entry.workspace.to_string())
-            );
+            assert_eq!(word("workspaceId"), entry.workspace.to_string());
+            assert_eq!(word("resource") == "agent", word("resourceId") == "scout", "{event}");
+            assert_eq!(word("resource") == "agent", !entry.kind.is_content(), "{event}");
             assert_eq!(event["data"]["agentId"], "scout", "{event}");
             assert_eq!(word("userId") == "system", told.name != "tool_executed", "{event}");
             seen.insert(word("type"));
         }
-        assert_eq!(seen.len(), 9, "{seen:?}");
+        assert_eq!(seen.len(), 14, "{seen:?}");
     }
 
     #[test]
-    fn the_life_of_a_process_is_a_change_of_status() {
+    fn what_an_agent_says_of_itself_and_the_life_of_its_process_are_changes_of_status() {
         let statuses = table().into_iter().filter_map(|(kind, ..)| {
             let told = publish(7, &entry(kind)).unwrap().agent_event.unwrap();
             let event: Value = serde_json::from_str(told.text.get()).unwrap();
             event["data"]["status"].as_str().filter(|_| told.name == "agent.status_changed").map(str::to_owned)
         });
         let statuses: Vec<String> = statuses.collect();
-        assert_eq!(statuses, ["starting", "ready", "login_required", "waiting", "paused", "ready", "stopped"]);
+        assert_eq!(statuses, ["working", "starting", "ready", "login_required", "waiting", "paused", "ready", "stopped"]);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use crate::support::{Caller, World, content::each};
 
-/// A member of the workspace with a key of their own.
+/// Somebody of the workspace with a key of their own. An admin, whose role opens no space.
 async fn with_own_key<'w>(world: &'w World, name: &str) -> (Caller<'w>, Uuid) {
-    let (person, id) = world.member_with_id(name).await;
-    let made = person.post("/api-keys", json!({"name": "Laptop"})).await.expect(StatusCode::CREATED);
-    (world.with_key(made["data"]["key"].as_str().unwrap()), id.0)
+    let made = world.admin(name).await.post("/api-keys", json!({"name": "Laptop"})).await.expect(StatusCode::CREATED);
+    let id = sqlx::query_scalar("SELECT id FROM users WHERE workspace_id = $1 AND name = $2").bind(world.workspace.0).bind(name);
+    (world.with_key(made["data"]["key"].as_str().unwrap()), id.fetch_one(&world.pool).await.unwrap())
 }
 
 #[sqlx::test]
