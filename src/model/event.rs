@@ -411,7 +411,6 @@ pub struct ActivityNote {
     pub page: Option<PageId>,
 }
 
-
 impl ActivityNote {
     /// For whoever may not read what it is about.
     fn without_title(mut self) -> Self {

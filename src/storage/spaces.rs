@@ -197,13 +197,9 @@ pub async fn groups(conn: &mut Conn, workspace: WorkspaceId, page: &PageRequest)
 
 /// The spaces that an account belongs to, by itself or by a group.
 pub async fn ids_of(conn: &mut Conn, workspace: WorkspaceId, user: UserId) -> Result<Vec<SpaceId>, StorageError> {
-    let ids = sqlx::query_scalar!(
-        r#"SELECT space_id AS "space_id!" FROM account_spaces($2) WHERE workspace_id = $1"#,
-        workspace.0,
-        user.0
-    )
-    .fetch_all(conn)
-    .await?;
+    let ids = sqlx::query_scalar!(r#"SELECT space_id AS "space_id!" FROM account_spaces($2) WHERE workspace_id = $1"#, workspace.0, user.0)
+        .fetch_all(conn)
+        .await?;
     Ok(ids.into_iter().map(SpaceId).collect())
 }
 

@@ -512,7 +512,11 @@ fn row(entry: &Entry) -> Option<Row<'_>> {
 }
 
 /// What the whole workspace and the agent itself hear.
-fn of_agent(broadcast: (&'static str, Value), resource: (&'static str, &'static str, Value), agent_event: (&'static str, Value)) -> Row<'static> {
+fn of_agent(
+    broadcast: (&'static str, Value),
+    resource: (&'static str, &'static str, Value),
+    agent_event: (&'static str, Value),
+) -> Row<'static> {
     Row {
         people: People::Everyone,
         user: None,
@@ -618,14 +622,7 @@ fn agent_of(entry: &Entry) -> Value {
 }
 
 /// The `mcp:event`: what happened to which resource, and who did it.
-fn resource(
-    entry: &Entry,
-    kind: &str,
-    operation: &str,
-    data: Value,
-    subject: Option<(&str, Uuid)>,
-    space: Option<SpaceId>,
-) -> Value {
+fn resource(entry: &Entry, kind: &str, operation: &str, data: Value, subject: Option<(&str, Uuid)>, space: Option<SpaceId>) -> Value {
     let user = if let EventKind::ToolExecuted { caller, .. } = &entry.kind { Some(*caller) } else { entry.actor };
     let agent = || entry.agent.as_ref().map(AgentId::to_string).or_else(|| user.map(|user| user.to_string()));
     let (resource, id) = subject.map_or_else(|| ("agent", agent()), |(resource, id)| (resource, Some(id.to_string())));
@@ -885,7 +882,12 @@ mod tests {
                 "a+",
             ),
             (
-                EventKind::StatusChanged { agent: agent(), previous_status: None, new_status: "working".into(), reason: Some("because".into()) },
+                EventKind::StatusChanged {
+                    agent: agent(),
+                    previous_status: None,
+                    new_status: "working".into(),
+                    reason: Some("because".into()),
+                },
                 [None, Some("agent_status_changed"), Some("agent.status_changed")],
                 "*+",
             ),

@@ -336,13 +336,10 @@ async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lo
     while queue.try_send(call.clone()).is_ok() {
         calls += 1;
     }
-    let (answers, ()) = tokio::join!(
-        futures_util::future::join_all((0..3).map(|_| scout.tool("tool_categories", json!({})))),
-        async {
-            world.until("three calls write themselves", waiting(4)).await;
-            holder.rollback().await.unwrap();
-        }
-    );
+    let (answers, ()) = tokio::join!(futures_util::future::join_all((0..3).map(|_| scout.tool("tool_categories", json!({})))), async {
+        world.until("three calls write themselves", waiting(4)).await;
+        holder.rollback().await.unwrap();
+    });
     for answer in answers {
         answer.expect(StatusCode::OK);
     }

@@ -85,7 +85,7 @@ async function grantsAPermission(page) {
 
 async function switchesWritesOn(page) {
   await page.getByRole('link', { name: 'Settings' }).click();
-  await page.getByText('Agents create and change tasks without asking').click();
+  await page.getByRole('switch', { name: 'Agents create and change tasks without asking' }).check({ force: true });
   const form = page.locator('form', { hasText: 'Tools that wait for an approval' });
   await form.getByRole('textbox', { name: 'Tools that no agent may call' }).fill('task_list');
   await page.keyboard.press('Enter');
