@@ -47,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Greet the server.
 ///
 /// Needs no key.
-#[utoipa::path(post, path = "/api/mcp-standard/initialize", operation_id = "mcpInitialize", tag = "mcp", request_body = Anything,
+#[utoipa::path(post, path = "/api/mcp-standard/initialize", operation_id = "mcpInitialize", tag = "mcp", request_body = Option<Anything>,
     responses((status = 200, body = Reply<Initialized>), (status = 400, body = ProblemBody, description = "The body is no object")))]
 async fn initialize(_: Body<Anything>) -> Reply<Initialized> {
     Reply::ok(answers::initialized(PROTOCOL_VERSION))
@@ -57,7 +57,7 @@ async fn initialize(_: Body<Anything>) -> Reply<Initialized> {
 ///
 /// Without a key all there are, with one those that it may call.
 #[utoipa::path(post, path = "/api/mcp-standard/list_tools", operation_id = "mcpListTools", tag = "mcp", security((), ("agent" = [])),
-    request_body = ListTools, responses(
+    request_body = Option<ListTools>, responses(
     (status = 200, body = Reply<Tools>),
     (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
     (status = 401, body = ProblemBody, description = "A key that is not good"),
@@ -73,7 +73,7 @@ async fn list_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body<L
 ///
 /// The best fit comes first. Without a key among all tools, with one among those that it may call.
 #[utoipa::path(post, path = "/api/mcp-standard/search_tools", operation_id = "mcpSearchTools", tag = "mcp", security((), ("agent" = [])),
-    request_body = SearchTools, responses(
+    request_body = Option<SearchTools>, responses(
     (status = 200, body = Reply<FoundTools>),
     (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
     (status = 401, body = ProblemBody, description = "A key that is not good"),
@@ -93,8 +93,9 @@ async fn search_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body
 ///
 /// Without a key with the numbers of all tools, with one of those that it may call.
 #[utoipa::path(post, path = "/api/mcp-standard/list_categories", operation_id = "mcpListCategories", tag = "mcp",
-    security((), ("agent" = [])), request_body = Anything, responses(
+    security((), ("agent" = [])), request_body = Option<Anything>, responses(
     (status = 200, body = Reply<Categories>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "A key that is not good"),
 ))]
 async fn list_categories(State(app): State<App>, caller: MaybeKey, _: Body<Anything>) -> Result<Reply<Categories>, Problem> {
@@ -139,8 +140,9 @@ async fn call_tool(State(app): State<App>, Key(caller): Key, Body(body): Body<Ca
 
 /// List resources.
 #[utoipa::path(post, path = "/api/mcp-standard/list_resources", operation_id = "mcpListResources", tag = "mcp", security(("agent" = [])),
-    request_body = Anything, responses(
+    request_body = Option<Anything>, responses(
     (status = 200, body = Reply<Resources>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
 async fn list_resources(State(app): State<App>, Key(caller): Key, _: Body<Anything>) -> Result<Reply<Resources>, Problem> {
@@ -193,8 +195,9 @@ async fn unsubscribe(_: Key, _: Body<NameResource>) -> Reply<Unsubscribed> {
 ///
 /// No values are known for any.
 #[utoipa::path(post, path = "/api/mcp-standard/complete", operation_id = "mcpComplete", tag = "mcp", security(("agent" = [])),
-    request_body = Anything, responses(
+    request_body = Option<Anything>, responses(
     (status = 200, body = Reply<Completion>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
 async fn complete(_: Key, _: Body<Anything>) -> Reply<Completion> {
@@ -203,8 +206,9 @@ async fn complete(_: Key, _: Body<Anything>) -> Reply<Completion> {
 
 /// List prompts.
 #[utoipa::path(post, path = "/api/mcp-standard/list_prompts", operation_id = "mcpListPrompts", tag = "mcp", security(("agent" = [])),
-    request_body = Anything, responses(
+    request_body = Option<Anything>, responses(
     (status = 200, body = Reply<Prompts>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
 async fn list_prompts(_: Key, _: Body<Anything>) -> Reply<Prompts> {

@@ -87,7 +87,7 @@ async function switchesWritesOn(page) {
   await page.getByRole('link', { name: 'Settings' }).click();
   await page.getByRole('switch', { name: 'Agents create and change tasks without asking' }).check({ force: true });
   const form = page.locator('form', { hasText: 'Tools that wait for an approval' });
-  await form.getByRole('textbox', { name: 'Tools that no agent may call' }).fill('task_list');
+  await form.getByLabel('Tools that no agent may call').first().fill('task_list');
   await page.keyboard.press('Enter');
   await form.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Tool settings are saved.').waitFor();

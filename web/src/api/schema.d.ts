@@ -9257,9 +9257,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["Anything"];
+                "application/json": components["schemas"]["Anything"] | null;
             };
         };
         responses: {
@@ -9270,6 +9270,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Reply_Completion"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No key, or one that is not good */
@@ -9374,9 +9383,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["Anything"];
+                "application/json": components["schemas"]["Anything"] | null;
             };
         };
         responses: {
@@ -9407,9 +9416,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["Anything"];
+                "application/json": components["schemas"]["Anything"] | null;
             };
         };
         responses: {
@@ -9420,6 +9429,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Reply_Categories"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description A key that is not good */
@@ -9440,9 +9458,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["Anything"];
+                "application/json": components["schemas"]["Anything"] | null;
             };
         };
         responses: {
@@ -9453,6 +9471,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Reply_Prompts"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No key, or one that is not good */
@@ -9473,9 +9500,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["Anything"];
+                "application/json": components["schemas"]["Anything"] | null;
             };
         };
         responses: {
@@ -9486,6 +9513,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Reply_Resources"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
                 };
             };
             /** @description No key, or one that is not good */
@@ -9506,9 +9542,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["ListTools"];
+                "application/json": components["schemas"]["ListTools"] | null;
             };
         };
         responses: {
@@ -9608,9 +9644,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["SearchTools"];
+                "application/json": components["schemas"]["SearchTools"] | null;
             };
         };
         responses: {
