@@ -20,7 +20,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::{clock::Clock, origin::HostNames, policy::Policy, settings::RecordingBounds, token::Tokens, tool_call::ToolCall},
+    model::{
+        clock::Clock,
+        origin::HostNames,
+        policy::Policy,
+        settings::RecordingBounds,
+        token::{Judges, Tokens},
+        tool_call::ToolCall,
+    },
     runtime::{Controls, LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
 
@@ -113,6 +120,12 @@ impl App {
     /// A connection to read with.
     pub async fn read(&self) -> Result<PoolConnection<Postgres>, StorageError> {
         Ok(self.pool.acquire().await?)
+    }
+
+    /// What credentials of connections that stay open are judged by.
+    #[must_use]
+    pub fn judges(&self) -> Judges<'_> {
+        Judges { clock: &self.clock, tokens: &self.tokens, every: self.settings.socket_check_every }
     }
 
     /// Runs work that shutdown waits for, and that goes on when its caller goes away.

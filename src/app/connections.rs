@@ -10,11 +10,12 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::model::{
-    actor::{KeyHolder, Person, Standing, Subject},
+    actor::{KeyHolder, Standing, Subject},
     ids::UserId,
-    listener::Listener,
     workspace::Role,
 };
+
+pub use crate::model::actor::Holder;
 
 /// How long connections that were told to close may take before nobody waits for them any more.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,66 +29,20 @@ pub enum Kind {
     Stream,
 }
 
-/// Whom a connection belongs to.
-#[derive(Clone, Debug)]
-pub enum Holder {
-    /// Signed in.
-    Person(Person),
-    /// By an API key.
-    Key(KeyHolder),
-}
-
-impl Holder {
-    /// Whether a change concerns this holder.
-    #[must_use]
-    pub fn is_concerned(&self, subject: &Subject) -> bool {
-        match (self, subject) {
-            (Self::Key(holder), subject) => subject.concerns(holder),
-            (Self::Person(person), Subject::User(user)) => person.user == *user,
-            (Self::Person(person), Subject::Workspace(workspace)) => person.workspace == *workspace,
-            (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
-        }
-    }
-
-    /// Who listens, by this credential, before their spaces are known.
-    #[must_use]
-    pub fn listener(&self) -> Listener {
-        match self {
-            Self::Person(person) => Listener::person(person),
-            Self::Key(holder) => Listener::key(holder),
-        }
-    }
-
-    /// The account: a person's, or the one that stands for an agent.
-    fn user(&self) -> UserId {
-        match self {
-            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => person.user,
-            Self::Key(KeyHolder::Agent(agent)) => agent.user,
-        }
-    }
-
-    /// Who has what is opened counted against them.
-    fn account(&self) -> Account {
-        match self {
-            Self::Person(person) => Account::Person(person.user),
-            Self::Key(holder) => Account::Key(holder.key_id().to_owned()),
-        }
-    }
-
-    /// The role of the person behind it; `None` for an agent.
-    #[must_use]
-    pub fn role(&self) -> Option<Role> {
-        match self {
-            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => Some(person.role),
-            Self::Key(KeyHolder::Agent(_)) => None,
-        }
-    }
-}
-
 #[derive(PartialEq, Eq, Hash)]
 enum Account {
     Person(UserId),
     Key(String),
+}
+
+impl Account {
+    /// Who has what is opened counted against them.
+    fn of(holder: &Holder) -> Self {
+        match holder {
+            Holder::Person(person) => Self::Person(person.user),
+            Holder::Key(holder) => Self::Key(holder.key_id().to_owned()),
+        }
+    }
 }
 
 struct Entry {
@@ -146,7 +101,7 @@ pub struct Closed {
 impl State {
     fn add(&mut self, kind: Kind, holder: Holder, ended: CancellationToken) -> u64 {
         if kind == Kind::Socket {
-            *self.sockets.entry(holder.account()).or_default() += 1;
+            *self.sockets.entry(Account::of(&holder)).or_default() += 1;
         }
         self.next += 1;
         self.open.insert(self.next, Entry { kind, holder, ended });
@@ -155,7 +110,7 @@ impl State {
 
     fn remove(&mut self, id: u64) {
         let Some(Entry { kind: Kind::Socket, holder, .. }) = self.open.remove(&id) else { return };
-        let account = holder.account();
+        let account = Account::of(&holder);
         if let Some(sockets) = self.sockets.get_mut(&account) {
             *sockets -= 1;
             if *sockets == 0 {
@@ -198,7 +153,7 @@ impl Connections {
     #[must_use]
     pub fn enter_socket(self: &Arc<Self>, holder: Holder, sockets_max: u32) -> Option<Connection> {
         let mut state = self.state();
-        if state.sockets.get(&holder.account()).is_some_and(|sockets| *sockets >= sockets_max) {
+        if state.sockets.get(&Account::of(&holder)).is_some_and(|sockets| *sockets >= sockets_max) {
             return None;
         }
         let ended = CancellationToken::new();
@@ -294,7 +249,10 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::{UserId, WorkspaceId};
+    use crate::model::{
+        actor::Person,
+        ids::{UserId, WorkspaceId},
+    };
 
     fn person(role: Role) -> Person {
         Person { user: UserId::generate(), workspace: WorkspaceId::generate(), role, expires_at: 0 }

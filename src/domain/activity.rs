@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     assignments::{self, AssignmentError},
-    events,
+    events, terminals,
 };
 use crate::{
     model::{
@@ -15,6 +15,8 @@ use crate::{
         assignment::Target,
         event::{AgentBrief, Event, EventKind, LoggedActivity},
         ids::{AgentId, EventId, PageId, ProjectId, TaskId},
+        shown,
+        terminal_rights::Readable,
     },
     storage::{self, Conn, StorageError, Tx},
 };
@@ -26,15 +28,16 @@ const DAILY_ROWS_MAX: i64 = 5000;
 /// Rows that one round of the purge deletes at the most, so that it holds no lock for long.
 const PURGED_AT_ONCE: i64 = 5000;
 
-/// What happened in the admin's workspace, newest first.
+/// What happened in the admin's workspace, newest first. Admins may know what every terminal shows.
 pub async fn list(conn: &mut Conn, admin: &Admin, filter: &ActivityFilter, limit: u64) -> Result<Vec<Activity>, StorageError> {
     storage::activity::list(conn, admin.workspace(), filter, limit).await
 }
 
-/// What the agent that calls did and what was done about it, newest first.
+/// What the agent that calls did and what was done about it, newest first, without what its terminal showed.
 pub async fn own(conn: &mut Conn, by: &AgentCaller, limit: u64) -> Result<Vec<Activity>, StorageError> {
     let filter = ActivityFilter { agent: Some(by.agent.clone()), ..ActivityFilter::default() };
-    storage::activity::list(conn, by.workspace, &filter, limit).await
+    let rows = storage::activity::list(conn, by.workspace, &filter, limit).await?;
+    Ok(rows.into_iter().map(shown::activity_without).collect())
 }
 
 /// Beginnings of the types of rows that only the service writes: an agent that wrote them would tell of decisions
@@ -116,7 +119,8 @@ pub async fn log(tx: &mut Tx, by: &AgentCaller, note: Note) -> Result<(EventId, 
     Ok((id, at))
 }
 
-/// What happened on one project and its tasks, newest first, for whoever sees its space.
+/// What happened on one project and its tasks, newest first, for whoever sees its space. What a terminal showed is left out
+/// for those who may not watch it.
 ///
 /// Errors: `TargetNotFound`, `Storage`.
 pub async fn of_project(
@@ -128,7 +132,23 @@ pub async fn of_project(
 ) -> Result<Vec<Activity>, AssignmentError> {
     assignments::may_see(conn, person, Target::Project(project)).await?;
     filter.project = Some(project);
-    Ok(storage::activity::list(conn, person.workspace, &filter, limit).await?)
+    let rows = storage::activity::list(conn, person.workspace, &filter, limit).await?;
+    Ok(shown_to(conn, person, rows).await?)
+}
+
+/// The rows without what terminals showed that the person may not watch.
+async fn shown_to(conn: &mut Conn, person: &Person, rows: Vec<Activity>) -> Result<Vec<Activity>, StorageError> {
+    let readable = terminals::readable(conn, person).await?;
+    if readable == Readable::All {
+        return Ok(rows);
+    }
+    let mut agents: Vec<AgentId> = rows.iter().filter_map(|row| row.agent.clone()).collect();
+    agents.sort();
+    agents.dedup();
+    let runs = storage::runs::latest_of(conn, person.workspace, &agents).await?;
+    let spawner = |agent: &AgentId| runs.iter().find(|run| run.agent == *agent).and_then(|run| run.requested_by);
+    let may_know = |row: &Activity| readable.includes(row.agent.as_ref().and_then(spawner));
+    Ok(rows.into_iter().map(|row| if may_know(&row) { row } else { shown::activity_without(row) }).collect())
 }
 
 /// How often each thing happened on each day since `since`, newest day first, of one agent if given.

@@ -12,15 +12,15 @@ const TOKENS_READ: i64 = 500;
 
 /// Seals the invite tokens that the original kept in plain text (D-04), each for the invite that it still
 /// opens, and forgets the plain text of all. Without any, or at the second call, it changes nothing.
-/// Returns how many it sealed.
+/// Returns how many it sealed. Whoever else is about to waits for the end of the transaction.
 pub async fn seal_tokens(tx: &mut Tx, sealer: &Sealer) -> Result<u64, StorageError> {
     let now = tx.now();
     let mut sealed = 0;
     let mut after = None;
+    storage::adoption::lock_sealing(tx.conn()).await?;
     if storage::adoption::count_plain_tokens(tx.conn()).await? == 0 {
         return Ok(sealed);
     }
-    storage::adoption::lock_plain_tokens(tx.conn()).await?;
     loop {
         let found = storage::adoption::plain_tokens(tx.conn(), after, TOKENS_READ).await?;
         let Some((last, _)) = found.last() else { break };

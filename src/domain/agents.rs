@@ -1,19 +1,23 @@
 //! Access requests, claims and listings of agents.
 
+use std::collections::HashMap;
+
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::events;
+use super::{events, terminals};
 use crate::{
     model::{
-        actor::AgentCaller,
+        actor::{AgentCaller, Person},
         agent::{Agent, AgentState, AgentStatus, AgentView, IllegalTransition, Profile},
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, WorkspaceId},
         policy::{PENDING_AGENTS_MAX, Policy},
         run::Run,
         secret::Secret,
+        shown,
+        terminal_rights::Readable,
     },
     storage::{self, Conn, StorageError, Tx},
 };
@@ -193,26 +197,33 @@ pub(super) fn seal_place(agent: &Agent) -> String {
     format!("parallax_agents/{}/{}", agent.workspace, agent.id)
 }
 
-/// Agents of the workspace, newest first (by name when looked for by capability).
-pub async fn list(conn: &mut Conn, workspace: WorkspaceId, filter: &AgentFilter) -> Result<Vec<AgentView>, StorageError> {
-    let agents = storage::agents::list(conn, workspace, filter).await?;
-    with_runs(conn, workspace, agents).await
+/// Agents of the person's workspace, newest first (by name when looked for by capability), as [`get`] has each.
+pub async fn list(conn: &mut Conn, person: &Person, filter: &AgentFilter) -> Result<Vec<AgentView>, StorageError> {
+    let agents = storage::agents::list(conn, person.workspace, filter).await?;
+    with_runs(conn, person, agents).await
 }
 
-/// An agent with its newest run.
-pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Result<Option<AgentView>, StorageError> {
-    let Some(agent) = storage::agents::get(conn, workspace, id).await? else { return Ok(None) };
-    Ok(with_runs(conn, workspace, vec![agent]).await?.pop())
+/// An agent with its newest run, which is without what its terminal shows where the person may not watch that.
+pub async fn get(conn: &mut Conn, person: &Person, id: &AgentId) -> Result<Option<AgentView>, StorageError> {
+    let Some(agent) = storage::agents::get(conn, person.workspace, id).await? else { return Ok(None) };
+    Ok(with_runs(conn, person, vec![agent]).await?.pop())
 }
 
-/// As [`get`], without its run.
+/// Approved agents by themselves, newest first; by name, those with one of the capabilities, if any are given.
+pub async fn approved(conn: &mut Conn, workspace: WorkspaceId, capabilities: Vec<String>) -> Result<Vec<Agent>, StorageError> {
+    storage::agents::list(conn, workspace, &AgentFilter { status: Some(AgentStatus::Approved), capabilities }).await
+}
+
+/// An agent by itself.
 pub async fn find(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Result<Option<Agent>, StorageError> {
     storage::agents::get(conn, workspace, id).await
 }
 
-async fn with_runs(conn: &mut Conn, workspace: WorkspaceId, agents: Vec<Agent>) -> Result<Vec<AgentView>, StorageError> {
+async fn with_runs(conn: &mut Conn, person: &Person, agents: Vec<Agent>) -> Result<Vec<AgentView>, StorageError> {
     let ids: Vec<AgentId> = agents.iter().map(|agent| agent.id.clone()).collect();
-    let mut runs: std::collections::HashMap<AgentId, Run> =
-        storage::runs::latest_of(conn, workspace, &ids).await?.into_iter().map(|run| (run.agent.clone(), run)).collect();
+    let found = storage::runs::latest_of(conn, person.workspace, &ids).await?;
+    let readable = if found.is_empty() { Readable::None } else { terminals::readable(conn, person).await? };
+    let shown = |run: Run| if readable.includes(run.requested_by) { run } else { shown::run_without(run) };
+    let mut runs: HashMap<AgentId, Run> = found.into_iter().map(|run| (run.agent.clone(), shown(run))).collect();
     Ok(agents.into_iter().map(|agent| AgentView { run: runs.remove(&agent.id), agent }).collect())
 }

@@ -1,5 +1,7 @@
 //! Who may listen to what: the spaces somebody belongs to, and the rooms that they may join.
 
+use std::sync::Arc;
+
 use crate::{
     model::{
         assignment::Target,
@@ -15,7 +17,7 @@ const ASSIGNMENTS_MAX: i64 = 200;
 /// The listener with the spaces that they belong to now, and an agent with the permissions that it has now.
 pub async fn refreshed(conn: &mut Conn, listener: &Listener) -> Result<Listener, StorageError> {
     let spaces = storage::spaces::ids_of(conn, listener.workspace, listener.user()).await?;
-    let mut now = Listener { spaces: spaces.into_iter().collect(), ..listener.clone() };
+    let mut now = Listener { spaces: Arc::new(spaces.into_iter().collect()), ..listener.clone() };
     if let Who::Agent { agent, permissions, .. } = &mut now.who {
         *permissions = storage::agents::get(conn, listener.workspace, agent).await?.map(|agent| agent.granted()).unwrap_or_default();
     }

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod comments;
 pub mod content;
 pub mod control;
+pub mod credentials;
 pub mod events;
 pub mod health;
 pub mod idempotency;

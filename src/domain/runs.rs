@@ -44,6 +44,11 @@ const REPORT_FORGOTTEN: TimeDelta = TimeDelta::seconds(10);
 /// A question is told of at most this often for one agent: a runtime that repeats itself fills nobody's stream.
 const QUESTIONS_EVERY: TimeDelta = TimeDelta::seconds(1);
 
+/// An error that ends nothing is told of at most this often for one agent, as a question is.
+const TROUBLE_EVERY: TimeDelta = TimeDelta::seconds(1);
+/// Said where a runtime does not say what went wrong.
+const UNKNOWN_ERROR: &str = "unknown error";
+
 /// News of a run, with what may come along.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -449,9 +454,9 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, reach: &Reach, event: &EventFr
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let id = text(agent, "id").or_else(|| text(data, "agentId"));
     let Some(id) = id.filter(|id| told::is_name(id)) else { return Ok(None) };
-    let asks = matches!(event.event, EventName::Question | EventName::BlockingPrompt);
+    let is_told = matches!(event.event, EventName::Question | EventName::BlockingPrompt | EventName::AgentError);
     let news = news_of_event(event);
-    if news.is_none() && !asks {
+    if news.is_none() && !is_told {
         return Ok(None);
     }
     let session = text(data, "runtimeSessionId").or_else(|| event.runtime_session_id.clone());
@@ -461,7 +466,11 @@ async fn hear_event(tx: &mut Tx, policy: &Policy, reach: &Reach, event: &EventFr
         tracing::debug!(runtime.agent = id, "event of an agent that is not ours");
         return Ok(None);
     };
-    let Some(news) = news else { return note_question(tx, &run, data).await.map(|()| None) };
+    let Some(news) = news else {
+        let noted =
+            if event.event == EventName::AgentError { note_trouble(tx, &run, data).await } else { note_question(tx, &run, data).await };
+        return noted.map(|()| None);
+    };
     let report = Report { news, runtime_session_id: session, mcp_endpoint: text(data, "mcpEndpoint") };
     hear(tx, &policy.login_hosts, run, report).await
 }
@@ -486,6 +495,31 @@ async fn note_question(tx: &mut Tx, run: &Run, said: &Value) -> Result<(), Stora
     Ok(())
 }
 
+/// Tells of an error that the agent outlives, unless one was told a moment ago.
+///
+/// Records [`EventKind::RunTroubled`]. Source: realtime contract §6.
+async fn note_trouble(tx: &mut Tx, run: &Run, said: &Value) -> Result<(), StorageError> {
+    if run.status.is_final() {
+        return Ok(());
+    }
+    let kind = EventKind::RunTroubled {
+        agent: brief(run, run.status),
+        error: told::text(&error_of(said).unwrap_or_else(|| UNKNOWN_ERROR.to_owned())),
+        viewers: viewers(tx, run).await?,
+    };
+    if events::was_recent(tx, run.workspace, &run.agent, kind.name(), TROUBLE_EVERY).await? {
+        return Ok(());
+    }
+    events::record(tx, Event { workspace: run.workspace, agent: Some(run.agent.clone()), actor: None, kind }).await?;
+    Ok(())
+}
+
+/// What went wrong, as the data of an event says it.
+fn error_of(said: &Value) -> Option<String> {
+    let text = |value: &Value| ["error", "message"].iter().find_map(|key| value.get(*key)?.as_str().map(str::to_owned));
+    text(said).or_else(|| text(said.get("agent")?))
+}
+
 /// What an event says of its agent, if it says anything of its life.
 fn news_of_event(event: &EventFrame) -> Option<RunNews> {
     let data = &event.data;
@@ -504,7 +538,7 @@ fn news_of_event(event: &EventFrame) -> Option<RunNews> {
         }
         EventName::AgentError => {
             let is_gone = matches!(agent.get("status").and_then(Value::as_str), Some("stopped" | "error"));
-            let error = text("error").or_else(|| text("message")).unwrap_or_else(|| "unknown error".to_owned());
+            let error = error_of(data).unwrap_or_else(|| UNKNOWN_ERROR.to_owned());
             return is_gone.then_some(RunNews::Failed { error });
         }
         EventName::LoginRequired => RunNews::LoginRequired { hint: hint_of(data) },

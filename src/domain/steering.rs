@@ -3,23 +3,25 @@
 //! Whatever goes to the runtime goes with no transaction open, and is on record afterwards: who it was and
 //! how much, never what, since it may be a password (RT-17).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use runtime_protocol::keys::{self, BadKeys};
 use tokio::time::sleep;
 
-use super::{events, runs};
+use super::{events, runs, terminals};
 use crate::{
     model::{
         actor::Admin,
         event::{Event, EventKind},
-        ids::AgentId,
+        ids::{AgentId, UserId},
         run::{Run, RunStatus},
     },
-    runtime::{LiveTerminals, RuntimeError},
-    storage::{self, Conn, StorageError, Tx},
+    runtime::{Controls, LiveTerminals, RuntimeError, control::Room, pty::NotConnected},
+    storage::{self, StorageError, Tx},
 };
 
-pub use crate::runtime::RuntimeClient;
+pub use crate::{runtime::RuntimeClient, storage::Conn};
 
 /// Lines that stand for an agent's output where a runtime holds lines only.
 const OUTPUT_LINES: u32 = 1_000;
@@ -35,6 +37,9 @@ pub enum SteerError {
     LoginRequired,
     #[error("the runtime did not do it")]
     Runtime(#[source] RuntimeError),
+    /// Somebody else has the agent's terminal to themselves.
+    #[error("{by} controls the agent's terminal")]
+    Held { by: String },
     #[error("keys {0}")]
     BadKeys(#[from] BadKeys),
     #[error(transparent)]
@@ -56,6 +61,51 @@ impl From<RuntimeError> for SteerError {
     }
 }
 
+impl From<NotConnected> for SteerError {
+    fn from(NotConnected: NotConnected) -> Self {
+        Self::Runtime(RuntimeError::Late)
+    }
+}
+
+/// The right to send something to the terminal of a run, beside its viewers. Only [`keyboard`] makes it. It rests while
+/// somebody else controls the terminal.
+pub struct Keyboard {
+    run: Run,
+    user: UserId,
+    /// `None` while the run has no terminal, which nobody controls then.
+    room: Option<Arc<Room>>,
+}
+
+impl Keyboard {
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Errors: `Held`.
+    fn may_send(&self) -> Result<(), SteerError> {
+        match self.room.as_ref().and_then(|room| room.held_by_other(self.user)) {
+            Some(by) => Err(SteerError::Held { by }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The right of an admin to send to an agent whose process is alive: like a viewer's, it is nobody's but the controller's
+/// while the terminal has one.
+///
+/// Errors: `NotRunning` (also for another workspace's agent), `Held`, `Storage`.
+pub async fn keyboard(tx: &mut Tx, controls: &Controls, admin: &Admin, agent: &AgentId) -> Result<Keyboard, SteerError> {
+    let run = running(tx.conn(), admin, agent).await?;
+    let room = match run.terminal_session {
+        Some(session) => terminals::room_of(tx, controls, session).await?,
+        None => None,
+    };
+    let keyboard = Keyboard { run, user: admin.user(), room };
+    keyboard.may_send()?;
+    Ok(keyboard)
+}
+
 /// The run of an agent whose process is alive.
 ///
 /// Errors: `NotRunning` (also for another workspace's agent), `Storage`.
@@ -66,15 +116,19 @@ pub async fn running(conn: &mut Conn, admin: &Admin, agent: &AgentId) -> Result<
 
 /// Types a message and presses Enter, as the runtime does it for the agent's type.
 ///
-/// Errors: `NotRunning`, `LoginRequired`, `Runtime`.
-pub async fn send(runtime: &RuntimeClient, run: &Run, message: &str) -> Result<(), SteerError> {
+/// Errors: `NotRunning`, `LoginRequired`, `Held`, `Runtime`.
+pub async fn send(runtime: &RuntimeClient, keyboard: &Keyboard, message: &str) -> Result<(), SteerError> {
+    keyboard.may_send()?;
+    let run = &keyboard.run;
     Ok(runtime.send(run.workspace, &run.runtime_agent_id, message).await?)
 }
 
 /// Presses keys by their names: on the agent's terminal, or through the runtime where that is not connected.
 ///
-/// Errors: `NotRunning`, `BadKeys`, `Runtime`.
-pub async fn press(terminals: &LiveTerminals, runtime: &RuntimeClient, run: &Run, names: &[String]) -> Result<(), SteerError> {
+/// Errors: `NotRunning`, `BadKeys`, `Held`, `Runtime`.
+pub async fn press(terminals: &LiveTerminals, runtime: &RuntimeClient, keyboard: &Keyboard, names: &[String]) -> Result<(), SteerError> {
+    keyboard.may_send()?;
+    let run = &keyboard.run;
     let pieces = keys::encode(names, false)?;
     let Some(terminal) = run.terminal_session.and_then(|session| terminals.get(session)).filter(|terminal| terminal.is_connected()) else {
         return Ok(runtime.keys(run.workspace, &run.runtime_agent_id, names).await?);
@@ -83,8 +137,8 @@ pub async fn press(terminals: &LiveTerminals, runtime: &RuntimeClient, run: &Run
         if index > 0 {
             sleep(keys::AFTER_ESCAPE).await;
         }
-        // What was pressed before is not pressed twice.
-        terminal.write(Bytes::from(piece)).await.map_err(|_| RuntimeError::Late)?;
+        // What was pressed before is not pressed twice; it may have waited for a slow runtime.
+        terminal.write_if(Bytes::from(piece), || keyboard.may_send()).await?;
     }
     Ok(())
 }

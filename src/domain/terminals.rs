@@ -516,6 +516,19 @@ pub async fn attach(
     Ok(Attachment { viewer: terminal.view(start), session, writer, seat, granted, doubts })
 }
 
+/// The room of a session that is alive, by its id; `None` of one that is over.
+pub(super) async fn room_of(tx: &mut Tx, controls: &Controls, session: SessionId) -> Result<Option<Arc<Room>>, StorageError> {
+    if let Some(room) = controls.get(session) {
+        return Ok(Some(room));
+    }
+    // From here to the commit nobody can end the session, with which a room is ended.
+    let session = storage::terminals::lock(tx.conn(), session).await?;
+    match session.filter(|session| session.status != SessionStatus::Terminated) {
+        Some(session) => Ok(Some(room(tx, controls, &session).await?)),
+        None => Ok(None),
+    }
+}
+
 /// The room of a session. Control waits for whoever had it when the service ended.
 async fn room(tx: &mut Tx, controls: &Controls, session: &TerminalSession) -> Result<Arc<Room>, StorageError> {
     if let Some(room) = controls.get(session.id) {

@@ -35,7 +35,8 @@ use crate::{
 
 /// List agents.
 ///
-/// Newest first. Members see less than owners and admins: no metadata, endpoint or reasons.
+/// Newest first. Members see less than owners and admins: no metadata, endpoint or reasons. Who may not watch an agent's
+/// terminal sees nothing of how it is logged in or what went wrong.
 #[utoipa::path(get, path = "/api/parallax-agents", operation_id = "listAgents", tag = "agents", params(AgentQuery),
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Agent>>), PersonErrors))]
 pub(super) async fn list(
@@ -47,7 +48,7 @@ pub(super) async fn list(
         AgentStatus::parse(&status).ok_or_else(|| Problem::invalid("status", "must be pending, approved, denied or revoked"))
     });
     let filter = AgentFilter { status: status.transpose()?, capabilities: capabilities(query.capabilities) };
-    let found = agents::list(&mut *app.read().await?, person.workspace, &filter).await?;
+    let found = agents::list(&mut *app.read().await?, &person, &filter).await?;
     Ok(Envelope::ok(found.into_iter().map(|view| shown_to(&person, view)).collect()))
 }
 
@@ -56,7 +57,7 @@ pub(super) async fn list(
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<Agent>>), PersonErrors, AdminErrors))]
 pub(super) async fn pending(State(app): State<App>, Manager(admin): Manager) -> Result<Envelope<Vec<Agent>>, Problem> {
     let filter = AgentFilter { status: Some(AgentStatus::Pending), capabilities: Vec::new() };
-    let found = agents::list(&mut *app.read().await?, admin.workspace(), &filter).await?;
+    let found = agents::list(&mut *app.read().await?, admin.person(), &filter).await?;
     Ok(Envelope::ok(found.into_iter().map(Agent::full).collect()))
 }
 
@@ -78,7 +79,7 @@ pub(super) async fn permissions(State(app): State<App>, Member(person): Member) 
     params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])),
     responses((status = 200, body = Envelope<Agent>), PersonErrors))]
 pub(super) async fn get(State(app): State<App>, Member(person): Member, Param(id): Param<AgentId>) -> Result<Envelope<Agent>, Problem> {
-    let found = agents::get(&mut *app.read().await?, person.workspace, &id).await?.ok_or_else(agent_not_found)?;
+    let found = agents::get(&mut *app.read().await?, &person, &id).await?.ok_or_else(agent_not_found)?;
     Ok(Envelope::ok(shown_to(&person, found)))
 }
 
@@ -179,7 +180,7 @@ pub(super) async fn available(
     Params(query): Params<CapabilityQuery>,
 ) -> Result<Envelope<Vec<Agent>>, Problem> {
     let filter = AgentFilter { status: Some(AgentStatus::Approved), capabilities: capabilities(query.capabilities) };
-    let found = agents::list(&mut *app.read().await?, person.workspace, &filter).await?;
+    let found = agents::list(&mut *app.read().await?, &person, &filter).await?;
     Ok(Envelope::ok(found.into_iter().map(|view| shown_to(&person, view)).collect()))
 }
 
@@ -188,7 +189,7 @@ pub(super) async fn available(
     security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Watchable>), PersonErrors, AdminErrors))]
 pub(super) async fn watchable(State(app): State<App>, Manager(admin): Manager) -> Result<Envelope<Watchable>, Problem> {
     let filter = AgentFilter { status: Some(AgentStatus::Approved), capabilities: Vec::new() };
-    let found = agents::list(&mut *app.read().await?, admin.workspace(), &filter).await?;
+    let found = agents::list(&mut *app.read().await?, admin.person(), &filter).await?;
     Ok(Envelope::ok(Watchable { agents: found.into_iter().map(Into::into).collect() }))
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn of_agent(
     Param(id): Param<AgentId>,
 ) -> Result<Envelope<Vec<Assignment>>, Problem> {
     let mut conn = app.read().await?;
-    agents::get(&mut conn, person.workspace, &id).await?.ok_or_else(super::problem::agent_not_found)?;
+    agents::find(&mut conn, person.workspace, &id).await?.ok_or_else(super::problem::agent_not_found)?;
     let found = assignments::active(&mut conn, person.workspace, &id).await?;
     Ok(Envelope::ok(found.iter().map(Assignment::from).collect()))
 }

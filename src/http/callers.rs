@@ -4,13 +4,13 @@ use axum::{
     extract::FromRequestParts,
     http::{Extensions, HeaderMap, StatusCode, request::Parts},
 };
-use chrono::{DateTime, Utc};
 
 use super::webhooks::Signature;
 use crate::{
-    app::{App, StorageError, connections::Holder},
+    app::{App, connections::Holder},
     domain::{
         auth,
+        credentials::Credential,
         keys::{self, Ticket},
         workspaces,
     },
@@ -62,12 +62,6 @@ pub(super) struct Listening {
     pub(super) ticket: Ticket,
 }
 
-/// What a stream was opened with.
-pub(super) enum Credential {
-    Token(String),
-    Key(Secret),
-}
-
 impl FromRequestParts<App> for Listening {
     type Rejection = Problem;
 
@@ -86,20 +80,6 @@ impl FromRequestParts<App> for Listening {
             }
             Err(problem) => Err(problem),
         }
-    }
-}
-
-impl Credential {
-    /// Who is behind it now, whatever is remembered, and when it ends, if it does.
-    pub(super) async fn check_now(&self, app: &App) -> Result<Option<(Holder, Option<DateTime<Utc>>)>, StorageError> {
-        let mut conn = app.read().await?;
-        Ok(match self {
-            Self::Token(token) => auth::person_now(&mut conn, &app.tokens, token).await?.map(|person| {
-                let ends_at = DateTime::from_timestamp(person.expires_at, 0);
-                (Holder::Person(person), ends_at)
-            }),
-            Self::Key(key) => keys::verify_now(&mut conn, &app.clock, key).await?.map(|(holder, ends_at)| (Holder::Key(holder), ends_at)),
-        })
     }
 }
 

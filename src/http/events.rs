@@ -16,7 +16,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use futures_util::stream;
 use tokio::{
     sync::{
@@ -26,16 +25,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use super::{
-    callers::{Credential, Listening},
-    input::Params,
-};
+use super::{callers::Listening, input::Params};
 use crate::{
     app::{
         App, StorageError,
         connections::{Connection, Holder},
     },
-    domain::{events, listeners},
+    domain::{credentials::Credential, events, listeners},
     model::{
         actor::Subject,
         listener::{Listener, Published, Room},
@@ -108,7 +104,7 @@ pub(super) async fn stream(
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", message).retry_after(1)
     })?;
     // Whoever changed rights before this was entered could not close it.
-    if app.access_cache.changed_since(ticket) && !still_admits(&app, &credential, &holder).await? {
+    if app.access_cache.changed_since(ticket) && !credential.still_admits(&mut *app.read().await?, app.judges(), &holder).await? {
         return Err(Problem::unauthorized());
     }
     let (frames, waiting) = mpsc::channel(FRAMES_WAITING_MAX);
@@ -195,27 +191,15 @@ impl Rights {
 
     /// Looks up what the listener may hear; returns when to do so again, or `None` when the credential is no good.
     async fn check(&self) -> Result<Option<Instant>, StorageError> {
-        let Some((holder, ends_at)) = self.credential.check_now(&self.app).await? else { return Ok(None) };
+        let mut conn = self.app.read().await?;
+        let Some((holder, again)) = self.credential.check_now(&mut conn, self.app.judges()).await? else { return Ok(None) };
         if holder.role() != self.holder.role() {
             return Ok(None);
         }
-        let listener = listeners::refreshed(&mut *self.app.read().await?, &holder.listener()).await?;
+        let listener = listeners::refreshed(&mut conn, &holder.listener()).await?;
         *lock(&self.listener) = listener;
-        Ok(Some(Instant::now() + self.until(ends_at)))
+        Ok(Some(Instant::now() + again))
     }
-
-    /// How long until the next look: until the credential ends, where that is sooner than usual.
-    fn until(&self, ends_at: Option<DateTime<Utc>>) -> Duration {
-        let every = self.app.settings.socket_check_every;
-        #[expect(clippy::disallowed_methods, reason = "when to look again needs no transaction")]
-        let now = self.app.clock.at(Utc::now());
-        let left = ends_at.map_or(every, |at| (at - now).to_std().unwrap_or_default());
-        left.clamp(Duration::from_millis(100), every.max(Duration::from_millis(100)))
-    }
-}
-
-async fn still_admits(app: &App, credential: &Credential, holder: &Holder) -> Result<bool, StorageError> {
-    Ok(credential.check_now(app).await?.is_some_and(|(now, _)| now.role() == holder.role()))
 }
 
 fn lock(listener: &Mutex<Listener>) -> MutexGuard<'_, Listener> {

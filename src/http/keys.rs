@@ -171,7 +171,7 @@ pub(super) async fn of_agent(
     Param(id): Param<AgentId>,
 ) -> Result<Envelope<ApiKeys>, Problem> {
     let mut conn = app.read().await?;
-    crate::domain::agents::get(&mut conn, admin.workspace(), &id).await?.ok_or_else(super::problem::agent_not_found)?;
+    crate::domain::agents::find(&mut conn, admin.workspace(), &id).await?.ok_or_else(super::problem::agent_not_found)?;
     let found = keys::of_agent(&mut conn, &admin, &id).await?;
     Ok(Envelope::ok(ApiKeys { keys: found.into_iter().map(ApiKey::from).collect() }))
 }

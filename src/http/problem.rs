@@ -309,6 +309,7 @@ impl From<SteerError> for Problem {
                 tracing::warn!(error = &cause as &dyn std::error::Error, "an agent could not be steered");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONNECTED", cause.to_string())
             }
+            SteerError::Held { .. } => Self::new(StatusCode::CONFLICT, "NOT_CONTROLLER", text),
             SteerError::BadKeys(why) => Self::invalid("keys", &why.to_string()),
             SteerError::Storage(storage) => storage.into(),
         }

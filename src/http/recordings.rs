@@ -159,7 +159,7 @@ pub(super) async fn delete(State(app): State<App>, Manager(admin): Manager, Para
 
 /// The recordings of an agent that the person may read. Errors: the agent is none of the person's workspace.
 async fn wanted(conn: &mut Conn, person: &Person, agent: AgentId) -> Result<Wanted, Problem> {
-    agents::get(conn, person.workspace, &agent).await?.ok_or_else(problem::agent_not_found)?;
+    agents::find(conn, person.workspace, &agent).await?.ok_or_else(problem::agent_not_found)?;
     Ok(Wanted { workspace: person.workspace, agent, readable: terminals::readable(conn, person).await? })
 }
 

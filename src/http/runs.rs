@@ -10,7 +10,7 @@ use crate::{
     app::App,
     domain::{
         runtimes,
-        steering::{self, RuntimeClient, Takeover},
+        steering::{self, Conn, Keyboard, RuntimeClient, Takeover},
     },
     model::{actor::Admin, ids::AgentId, run::Run as RunRow},
     wire::{
@@ -24,7 +24,7 @@ use crate::{
 /// Send a message to a running agent.
 ///
 /// It is typed into the agent's terminal; what the agent makes of it is seen there. Who sent how much is on record,
-/// the message is not.
+/// the message is not. While somebody else controls the terminal, it is refused with `NOT_CONTROLLER`.
 #[utoipa::path(post, path = "/api/parallax-agents/{agentId}/send", operation_id = "sendToAgent", tag = "runs",
     params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = SendMessage,
     responses((status = 200, body = Envelope<Sent>), PersonErrors, AdminErrors))]
@@ -34,17 +34,18 @@ pub(super) async fn send(
     Param(id): Param<AgentId>,
     Body(body): Body<SendMessage>,
 ) -> Result<Envelope<Sent>, Problem> {
-    let (run, runtime) = found(&app, &admin, &id).await?;
-    steering::send(&runtime, &run, &body.message).await?;
+    let (keyboard, runtime) = keyboard(&app, &admin, &id).await?;
+    steering::send(&runtime, &keyboard, &body.message).await?;
     let mut tx = app.begin().await?;
-    steering::note_message(&mut tx, &admin, &run, &body.message).await?;
+    steering::note_message(&mut tx, &admin, keyboard.run(), &body.message).await?;
     tx.commit().await?;
     Ok(Envelope::ok(Sent { sent: true }))
 }
 
 /// Press keys in a running agent's terminal.
 ///
-/// Who pressed how many is on record, which ones is not.
+/// Who pressed how many is on record, which ones is not. While somebody else controls the terminal, they are refused with
+/// `NOT_CONTROLLER`.
 #[utoipa::path(post, path = "/api/parallax-agents/{agentId}/keys", operation_id = "pressKeysOfAgent", tag = "runs",
     params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])), request_body = PressKeys,
     responses((status = 200, body = Envelope<Sent>), PersonErrors, AdminErrors))]
@@ -55,10 +56,10 @@ pub(super) async fn press(
     Body(body): Body<PressKeys>,
 ) -> Result<Envelope<Sent>, Problem> {
     let keys = body.keys.into_names();
-    let (run, runtime) = found(&app, &admin, &id).await?;
-    steering::press(&app.terminals, &runtime, &run, &keys).await?;
+    let (keyboard, runtime) = keyboard(&app, &admin, &id).await?;
+    steering::press(&app.terminals, &runtime, &keyboard, &keys).await?;
     let mut tx = app.begin().await?;
-    steering::note_keys(&mut tx, &admin, &run, keys.len()).await?;
+    steering::note_keys(&mut tx, &admin, keyboard.run(), keys.len()).await?;
     tx.commit().await?;
     Ok(Envelope::ok(Sent { sent: true }))
 }
@@ -122,13 +123,26 @@ async fn take_over(app: &App, admin: &Admin, id: &AgentId, takeover: Takeover) -
     Ok(Envelope::ok(run.into()))
 }
 
+/// The right to send to the agent's run, and the runtime that has it.
+async fn keyboard(app: &App, admin: &Admin, id: &AgentId) -> Result<(Keyboard, RuntimeClient), Problem> {
+    let mut tx = app.begin().await?;
+    let keyboard = steering::keyboard(&mut tx, &app.controls, admin, id).await?;
+    let runtime = runtime_of(tx.conn(), app, keyboard.run()).await?;
+    tx.commit().await?;
+    Ok((keyboard, runtime))
+}
+
 /// The agent's run, and the runtime that has it.
 async fn found(app: &App, admin: &Admin, id: &AgentId) -> Result<(RunRow, RuntimeClient), Problem> {
     let mut conn = app.read().await?;
     let run = steering::running(&mut conn, admin, id).await?;
-    let runtime = runtimes::client_of_run(&mut conn, &app.runtimes, &run).await?;
-    let runtime = runtime.ok_or_else(|| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED", "the agent's runtime is no longer configured")
-    })?;
+    let runtime = runtime_of(&mut conn, app, &run).await?;
     Ok((run, runtime))
+}
+
+async fn runtime_of(conn: &mut Conn, app: &App, run: &RunRow) -> Result<RuntimeClient, Problem> {
+    let runtime = runtimes::client_of_run(conn, &app.runtimes, run).await?;
+    runtime.ok_or_else(|| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RUNTIME_NOT_CONFIGURED", "the agent's runtime is no longer configured")
+    })
 }

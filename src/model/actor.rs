@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ids::{AgentId, UserId, WorkspaceId},
+    listener::Listener,
     permission::PermissionSet,
     policy::WorkspacePolicy,
     workspace::Role,
@@ -75,6 +76,55 @@ impl KeyHolder {
     pub fn key_id(&self) -> &str {
         match self {
             Self::Agent(AgentCaller { key_id, .. }) | Self::Person { key_id, .. } => key_id,
+        }
+    }
+}
+
+/// Whom a connection that stays open belongs to.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// Signed in.
+    Person(Person),
+    /// By an API key.
+    Key(KeyHolder),
+}
+
+impl Holder {
+    /// Whether a change concerns this holder.
+    #[must_use]
+    pub fn is_concerned(&self, subject: &Subject) -> bool {
+        match (self, subject) {
+            (Self::Key(holder), subject) => subject.concerns(holder),
+            (Self::Person(person), Subject::User(user)) => person.user == *user,
+            (Self::Person(person), Subject::Workspace(workspace)) => person.workspace == *workspace,
+            (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
+        }
+    }
+
+    /// Who listens, by this credential, before their spaces are known.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        match self {
+            Self::Person(person) => Listener::person(person),
+            Self::Key(holder) => Listener::key(holder),
+        }
+    }
+
+    /// The account: a person's, or the one that stands for an agent.
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        match self {
+            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => person.user,
+            Self::Key(KeyHolder::Agent(agent)) => agent.user,
+        }
+    }
+
+    /// The role of the person behind it; `None` for an agent.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Person(person) | Self::Key(KeyHolder::Person { person, .. }) => Some(person.role),
+            Self::Key(KeyHolder::Agent(_)) => None,
         }
     }
 }

@@ -300,6 +300,15 @@ pub enum EventKind {
     RecordingDeleted { session_id: SessionId },
     #[serde(rename = "run.stopped")]
     RunStopped { agent: AgentBrief, reason: Option<String>, exit_code: Option<i32> },
+    /// The runtime tells of an error of an agent whose process goes on.
+    #[serde(rename = "run.troubled")]
+    RunTroubled {
+        agent: AgentBrief,
+        error: String,
+        /// As of [`Self::RunFailed`].
+        #[serde(default)]
+        viewers: Viewers,
+    },
     #[serde(rename = "run.failed")]
     RunFailed {
         agent: AgentBrief,
@@ -489,6 +498,7 @@ impl EventKind {
             Self::SecretLeaked { .. } => "secret.leaked",
             Self::RecordingDeleted { .. } => "recording.deleted",
             Self::RunStopped { .. } => "run.stopped",
+            Self::RunTroubled { .. } => "run.troubled",
             Self::RunFailed { .. } => "run.failed",
             Self::PageCreated { .. } => "agent.page_created",
             Self::PageUpdated { .. } => "agent.page_updated",
@@ -704,6 +714,9 @@ impl EventKind {
                 format!("{} stopped", agent.name),
                 json!({"agentName": agent.name, "reason": reason, "exitCode": exit_code}),
             ),
+            Self::RunTroubled { agent, error, .. } => {
+                ("agent_error", format!("{} reports an error", agent.name), json!({"agentName": agent.name, "error": error}))
+            }
             Self::RunFailed { agent, error, .. } => {
                 ("spawn_failed", format!("{} failed", agent.name), json!({"agentName": agent.name, "error": error}))
             }

@@ -89,6 +89,10 @@ const RESERVED_AGENT_IDS: [&str; 15] = [
     "watchable",
 ];
 
+/// Stands for every resource of a kind where a client subscribes (realtime contract §4.2), so nobody could follow an agent of
+/// this name.
+const EVERY_AGENT: &str = "all";
+
 /// Length of an agent id in characters at the most.
 const AGENT_ID_CHARS_MAX: usize = 128;
 
@@ -113,6 +117,13 @@ impl AgentId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether an agent may ask for access under this id. One that another program let in keeps what it has.
+    ///
+    /// Errors: `Reserved`.
+    pub fn may_be_chosen(&self) -> Result<(), InvalidAgentId> {
+        if self.0.eq_ignore_ascii_case(EVERY_AGENT) { Err(InvalidAgentId::Reserved) } else { Ok(()) }
     }
 
     /// An id for an agent that we spawn. It starts with random characters, since runtimes derive
@@ -164,6 +175,8 @@ mod tests {
         for reserved in ["pending", "Invites", "spawn"] {
             assert_eq!(reserved.parse::<AgentId>(), Err(InvalidAgentId::Reserved), "{reserved:?}");
         }
+        let chosen = |id: &str| id.parse::<AgentId>().unwrap().may_be_chosen();
+        assert_eq!((chosen("scout"), chosen("all"), chosen("All")), (Ok(()), Err(InvalidAgentId::Reserved), Err(InvalidAgentId::Reserved)));
     }
 
     #[test]

@@ -34,15 +34,15 @@ pub enum Who {
 pub struct Listener {
     pub workspace: WorkspaceId,
     pub who: Who,
-    /// The spaces that they belong to.
-    pub spaces: HashSet<SpaceId>,
+    /// The spaces that they belong to, which everybody shares who asks about them.
+    pub spaces: Arc<HashSet<SpaceId>>,
 }
 
 impl Listener {
     /// A person who belongs to no space yet.
     #[must_use]
     pub fn person(person: &Person) -> Self {
-        Self { workspace: person.workspace, who: Who::Person { user: person.user, role: person.role }, spaces: HashSet::new() }
+        Self { workspace: person.workspace, who: Who::Person { user: person.user, role: person.role }, spaces: Arc::default() }
     }
 
     /// As [`Self::person`], for whoever a key speaks for.
@@ -52,7 +52,7 @@ impl Listener {
             KeyHolder::Person { person, .. } => Self::person(person),
             KeyHolder::Agent(caller) => {
                 let who = Who::Agent { agent: caller.agent.clone(), user: caller.user, permissions: caller.permissions.clone() };
-                Self { workspace: caller.workspace, who, spaces: HashSet::new() }
+                Self { workspace: caller.workspace, who, spaces: Arc::default() }
             }
         }
     }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn person(workspace: WorkspaceId, role: Role) -> Listener {
-        Listener { workspace, who: Who::Person { user: UserId::generate(), role }, spaces: HashSet::new() }
+        Listener { workspace, who: Who::Person { user: UserId::generate(), role }, spaces: Arc::default() }
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
         }
         let for_member = Audience { people: People::Admins, user: Some(member.user()), agent: false };
         assert!(member.may_hear(&event(workspace, for_member, Vec::new())), "whom it concerns");
-        member.spaces.insert(space);
+        Arc::make_mut(&mut member.spaces).insert(space);
         for people in [People::Space(Some(space)), People::Readers(space)] {
             let in_space = Audience { people, user: None, agent: false };
             assert!(member.may_hear(&event(workspace, in_space, Vec::new())), "{people:?}");

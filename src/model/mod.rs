@@ -33,6 +33,7 @@ pub mod runtime;
 pub mod seal;
 pub mod secret;
 pub mod settings;
+pub mod shown;
 pub mod space;
 pub mod task;
 pub mod terminal;

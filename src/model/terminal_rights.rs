@@ -92,6 +92,16 @@ pub enum Readable {
 }
 
 impl Readable {
+    /// Whether the sessions of an agent that this person spawned are among them.
+    #[must_use]
+    pub fn includes(self, spawner: Option<UserId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::SpawnedBy(user) => spawner == Some(user),
+            Self::None => false,
+        }
+    }
+
     /// Says of all sessions at once what [`TerminalRights::of`] says of each.
     #[must_use]
     pub fn by(person: &Person, rules: TerminalRules) -> Self {
@@ -216,11 +226,7 @@ mod tests {
             for (person, expected) in people.iter().zip(expected) {
                 let rights = TerminalRights::of(person, &session, Claim::Membership(rules));
                 assert_eq!(letters(rights), expected, "{:?} under {rules:?}", person.role);
-                let listed = match Readable::by(person, rules) {
-                    Readable::All => true,
-                    Readable::SpawnedBy(user) => session.spawned_by == Some(user),
-                    Readable::None => false,
-                };
+                let listed = Readable::by(person, rules).includes(session.spawned_by);
                 assert_eq!(listed, rights.read, "{:?} under {rules:?}", person.role);
             }
             for stranger in [person(WorkspaceId::generate(), Role::Owner), person(workspace, Role::Agent)] {

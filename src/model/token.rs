@@ -1,10 +1,15 @@
 //! Access tokens of people (REST contract §1.2).
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::ids::{UserId, WorkspaceId};
+use super::{
+    clock::Clock,
+    ids::{UserId, WorkspaceId},
+};
 
 /// Issuer in every token; the original sets it too.
 const ISSUER: &str = "Raven Docs";
@@ -80,6 +85,15 @@ impl Tokens {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).ok()?.claims;
         (claims.token_type == ACCESS).then_some(claims)
     }
+}
+
+/// What credentials of connections that stay open are judged by.
+#[derive(Clone, Copy)]
+pub struct Judges<'a> {
+    pub clock: &'a Clock,
+    pub tokens: &'a Tokens,
+    /// How often each is looked at, unless it ends sooner.
+    pub every: Duration,
 }
 
 #[cfg(test)]

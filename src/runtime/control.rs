@@ -167,6 +167,12 @@ impl Room {
         state.lease.as_ref().map(|lease| lease.controller.clone())
     }
 
+    /// The name of who controls the terminal, if that is somebody else than this person.
+    #[must_use]
+    pub fn held_by_other(&self, user: UserId) -> Option<String> {
+        self.controller().filter(|controller| controller.user != user).map(|controller| controller.name)
+    }
+
     #[must_use]
     pub fn watchers(&self) -> Watchers {
         let state = self.lock();

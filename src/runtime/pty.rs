@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -27,9 +27,9 @@ use tokio_util::{
 use super::{
     RuntimeClient,
     picture::Picture,
-    ring::Ring,
+    ring::{RING_BYTES, Ring},
     sequences::{Asked, Filter},
-    tape::{Journal, Tape},
+    tape::{Aside, Journal, Tape},
     upstream,
     viewer::{Start, Viewer},
 };
@@ -168,12 +168,22 @@ impl Resizes {
     }
 }
 
+/// What all terminals share.
+#[derive(Clone, Default)]
+struct Shared {
+    resizes: Arc<Resizes>,
+    /// Bytes that are put aside for recorders.
+    aside: Arc<AtomicUsize>,
+}
+
 /// What of a terminal changes all the time. It is locked for moments only.
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing of a terminal, beside any other")]
 pub(super) struct State {
     pub(super) ring: Ring,
     pub(super) filter: Filter,
     pub(super) journal: Journal,
+    /// What the recorder has still to take.
+    pub(super) aside: Aside,
     pub(super) size: Size,
     /// Where the output of this size begins.
     pub(super) size_at: u64,
@@ -197,6 +207,8 @@ pub(super) struct State {
     pub(super) input: Option<InputQueue>,
     /// What stands before this position was printed before the line was there: nobody waits for an answer.
     live_from: u64,
+    /// Somebody waits for the output to come to this position.
+    awaited: Option<u64>,
     /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
     heard_bytes: u64,
     /// The runtime closed the terminal with the word that its process ended.
@@ -226,6 +238,8 @@ pub struct Terminal {
     pub(super) asked: Notify,
     /// Wakes viewers; the value means nothing.
     changed: watch::Sender<()>,
+    /// Wakes who waits for more than any output.
+    printed: Notify,
     /// Ends the line: at once, or after the last output.
     cut: CancellationToken,
     drain: CancellationToken,
@@ -248,7 +262,7 @@ pub enum Heard {
 }
 
 impl Terminal {
-    fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock, resizes: Arc<Resizes>) -> Self {
+    fn new(mut spec: TerminalSpec, runtime: Option<RuntimeClient>, clock: Clock, shared: &Shared) -> Self {
         let past = spec.past.take().unwrap_or(Past { offset: 0, bytes: Bytes::new(), size: spec.size });
         let (mut ring, mut filter) = (Ring::default(), Filter::default());
         ring.skip_to(past.offset);
@@ -257,6 +271,7 @@ impl Terminal {
         let sizes = if past.size == spec.size { VecDeque::new() } else { VecDeque::from([(ring.end(), spec.size)]) };
         let state = State {
             journal: Journal::new(ring.start(), now(&clock), spec.size),
+            aside: Aside::new(Arc::clone(&shared.aside)),
             ring,
             filter,
             size: spec.size,
@@ -272,6 +287,7 @@ impl Terminal {
             asked: VecDeque::new(),
             input: None,
             live_from: 0,
+            awaited: None,
             heard_bytes: 0,
             exited: false,
             ending: false,
@@ -281,7 +297,7 @@ impl Terminal {
         Self {
             spec,
             clock,
-            resizes,
+            resizes: Arc::clone(&shared.resizes),
             records_input: AtomicBool::new(false),
             runtime: watch::Sender::new(runtime),
             state: Mutex::new(state),
@@ -289,6 +305,7 @@ impl Terminal {
             behind: Notify::new(),
             asked: Notify::new(),
             changed: watch::Sender::new(()),
+            printed: Notify::new(),
             cut: CancellationToken::new(),
             drain: CancellationToken::new(),
         }
@@ -363,6 +380,12 @@ impl Terminal {
         Tape::new(self, from)
     }
 
+    /// As [`Self::tape`], for the terminal's recorder: what it has not taken is put aside, within bounds.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>, from: u64) -> Tape {
+        Tape::following(self, from)
+    }
+
     /// Puts a remark into the recordings, between what came before and what comes after.
     pub fn mark(&self, text: &str) {
         let now = self.now();
@@ -412,7 +435,7 @@ impl Terminal {
         }
         slot.send(Queued { input: Input::Bytes(bytes.clone()), _room: Some(room) });
         // What may belong to a login is not recorded (RT-17).
-        if self.records_input.load(Ordering::Relaxed) && state.status != SessionStatus::LoginRequired {
+        if self.records_input() && state.status != SessionStatus::LoginRequired {
             let end = state.ring.end();
             state.journal.typed(end, now, &bytes);
             drop(state);
@@ -424,6 +447,12 @@ impl Terminal {
     /// Has what people type be recorded from now on, or not any more.
     pub fn record_input(&self, records: bool) {
         self.records_input.store(records, Ordering::Relaxed);
+    }
+
+    /// Whether what people type is recorded now.
+    #[must_use]
+    pub fn records_input(&self) -> bool {
+        self.records_input.load(Ordering::Relaxed)
     }
 
     /// Changes the size. `false` when it is that size already.
@@ -498,6 +527,26 @@ impl Terminal {
         self.changed.subscribe()
     }
 
+    /// Waits until the output comes to `position`, or as long as there is time for.
+    pub(super) async fn until_printed(&self, position: u64, deadline: Instant) {
+        let printed = async {
+            loop {
+                let mut printed = std::pin::pin!(self.printed.notified());
+                printed.as_mut().enable();
+                {
+                    let mut state = self.lock();
+                    if !state.open || state.ring.end() >= position {
+                        return;
+                    }
+                    state.awaited = Some(state.awaited.map_or(position, |other| other.min(position)));
+                }
+                printed.await;
+            }
+        };
+        // Time that is up is as good.
+        drop(timeout_at(deadline, printed).await);
+    }
+
     /// Lives as long as the terminal: `connecting` ends when there is nothing left to connect to.
     async fn live(&self, connecting: impl Future<Output = ()>) {
         let draining = async {
@@ -559,8 +608,19 @@ impl State {
     /// Goes on at `offset`, if what lies before it is lost.
     fn skip_to(&mut self, offset: u64) {
         if offset > self.ring.end() {
+            self.aside.put(&mut self.ring, u64::MAX);
             self.ring.skip_to(offset);
             self.filter.skip_to(offset);
+        }
+    }
+
+    /// Adds to the output.
+    fn push(&mut self, bytes: &[u8]) {
+        // No more at once than the ring holds, so that nothing passes it by.
+        for part in bytes.chunks(RING_BYTES) {
+            let kept_from = (self.ring.end() + part.len() as u64).saturating_sub(RING_BYTES as u64);
+            self.aside.put(&mut self.ring, kept_from);
+            self.ring.push(part);
         }
     }
 }
@@ -615,13 +675,15 @@ impl Line {
             let position = state.ring.end();
             let (bytes, asked) = state.filter.pass(position, bytes);
             state.journal.came(position, now);
-            state.ring.push(&bytes);
+            state.push(&bytes);
             let (live_from, room) = (state.live_from, ASKED_MAX - state.asked.len());
             let asked = asked.into_iter().filter(|asked| asked.position > live_from).take(room);
             state.asked.extend(asked.map(|asked| (asked, None)));
-            (state.is_behind(), !state.asked.is_empty())
+            let printed = state.awaited.take_if(|awaited| *awaited <= state.ring.end()).is_some();
+            (state.is_behind(), !state.asked.is_empty(), printed)
         });
-        if let Some((behind, asked)) = woken {
+        if let Some((behind, asked, printed)) = woken {
+            printed.then(|| self.terminal.printed.notify_waiters());
             behind.then(|| self.terminal.behind.notify_one());
             asked.then(|| self.terminal.asked.notify_one());
         }
@@ -643,7 +705,7 @@ impl Line {
         self.change(|state| {
             let position = state.ring.end();
             let (notice, _) = state.filter.pass(position, notice.into());
-            state.ring.push(&notice);
+            state.push(&notice);
         });
     }
 
@@ -722,7 +784,7 @@ pub struct LiveTerminals {
     terminals: Arc<Mutex<Terminals>>,
     /// Wakes when a terminal is opened.
     opened: Arc<watch::Sender<()>>,
-    resizes: Arc<Resizes>,
+    shared: Shared,
     news: mpsc::Sender<TerminalNews>,
     clock: Clock,
     tasks: TaskTracker,
@@ -740,7 +802,7 @@ impl LiveTerminals {
     /// `news` takes what the connections report; tasks run under `tasks` until `shutdown`.
     #[must_use]
     pub fn new(news: mpsc::Sender<TerminalNews>, clock: Clock, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { terminals: Arc::default(), opened: Arc::default(), resizes: Arc::default(), news, clock, tasks, shutdown }
+        Self { terminals: Arc::default(), opened: Arc::default(), shared: Shared::default(), news, clock, tasks, shutdown }
     }
 
     /// Connects a terminal, unless it is connected.
@@ -805,11 +867,11 @@ impl LiveTerminals {
     /// Waits until sizes have changed, and tells which terminals' since the last call.
     pub async fn resized(&self) -> Vec<SessionId> {
         loop {
-            let sessions: Vec<SessionId> = self.resizes.lock().drain().collect();
+            let sessions: Vec<SessionId> = self.shared.resizes.lock().drain().collect();
             if !sessions.is_empty() {
                 return sessions;
             }
-            self.resizes.added.notified().await;
+            self.shared.resizes.added.notified().await;
         }
     }
 
@@ -840,7 +902,7 @@ impl LiveTerminals {
         if terminals.live.contains_key(&session) {
             return None;
         }
-        let terminal = Arc::new(Terminal::new(spec, runtime, self.clock.clone(), Arc::clone(&self.resizes)));
+        let terminal = Arc::new(Terminal::new(spec, runtime, self.clock.clone(), &self.shared));
         terminals.live.insert(session, Arc::clone(&terminal));
         drop(terminals);
         self.opened.send_replace(());
@@ -905,18 +967,18 @@ pub(super) mod tests {
     }
 
     pub(in crate::runtime) fn terminal() -> Arc<Terminal> {
-        Arc::new(Terminal::new(spec(), None, Clock::default(), Arc::default()))
+        Arc::new(Terminal::new(spec(), None, Clock::default(), &Shared::default()))
     }
 
     /// A terminal whose time can be moved.
     pub(in crate::runtime) fn terminal_at() -> (Arc<Terminal>, Clock) {
         let clock = Clock::default();
-        (Arc::new(Terminal::new(spec(), None, clock.clone(), Arc::default())), clock)
+        (Arc::new(Terminal::new(spec(), None, clock.clone(), &Shared::default())), clock)
     }
 
     /// A terminal of a process that was just started.
     pub(in crate::runtime) fn pending_terminal() -> Arc<Terminal> {
-        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default(), Arc::default()))
+        Arc::new(Terminal::new(TerminalSpec { status: SessionStatus::Pending, ..spec() }, None, Clock::default(), &Shared::default()))
     }
 
     impl Terminal {
@@ -1041,7 +1103,7 @@ pub(super) mod tests {
     #[test]
     fn what_was_recorded_before_is_shown_and_the_stream_goes_on_behind_it() {
         let past = Past { offset: 1000, bytes: Bytes::from_static(b"before"), size: Size::DEFAULT };
-        let terminal = Arc::new(Terminal::new(TerminalSpec { past: Some(past), ..spec() }, None, Clock::default(), Arc::default()));
+        let terminal = Arc::new(Terminal::new(TerminalSpec { past: Some(past), ..spec() }, None, Clock::default(), &Shared::default()));
         assert_eq!((terminal.end(), terminal.history().as_str()), (1006, "before"));
         terminal.line().unwrap().output(1000, Bytes::from_static(b"before and after"));
         assert_eq!(terminal.history(), "before and after");

@@ -112,8 +112,9 @@ pub(super) struct Filter {
     overlong: bool,
     string: Text,
     modes: Modes,
-    /// Positions outside of any sequence, with the modes there.
+    /// Positions outside of any sequence, with the modes there, and from where on the next is noted.
     restarts: VecDeque<(u64, Modes)>,
+    restart_due: u64,
 }
 
 /// Where in the stream's grammar the reading is.
@@ -173,6 +174,11 @@ impl Filter {
                 index += next;
                 if bytes[index] == ESC {
                     self.note_restart(position + index as u64);
+                    let harmless = harmless_control(&bytes[index..]);
+                    if harmless > 0 {
+                        index += harmless;
+                        continue;
+                    }
                 }
             }
             let (change, query) = self.step(bytes[index]);
@@ -204,9 +210,10 @@ impl Filter {
     }
 
     fn note_restart(&mut self, position: u64) {
-        if self.restarts.back().is_some_and(|(last, _)| position < last + RESTART_EVERY) {
+        if position < self.restart_due {
             return;
         }
+        self.restart_due = position + RESTART_EVERY;
         if self.restarts.len() == RESTARTS_MAX {
             self.restarts.pop_front();
         }
@@ -436,6 +443,17 @@ impl Text {
     fn query(&self, bell: bool) -> Option<Query> {
         let only = self.fields == 1 && self.ends_as_question();
         (matches!(self.number, 10..=12) && only && !self.nonsense).then_some(Query::Color { of: self.number, bell })
+    }
+}
+
+/// How long the control sequence is that `bytes` begin with, where it is whole and one of those that are most of all: it
+/// colours, moves or erases, and neither asks for anything nor sets a mode. 0 where it is not.
+fn harmless_control(bytes: &[u8]) -> usize {
+    let [ESC, b'[', sequence @ ..] = bytes else { return 0 };
+    let end = sequence.iter().take(PARAMETERS_MAX).position(|byte| !matches!(byte, b'0'..=b';'));
+    match end.map(|end| (end, sequence[end])) {
+        Some((end, b'@'..=b'M' | b'P' | b'X' | b'`' | b'd' | b'f' | b'm' | b'r')) => 2 + end + 1,
+        _ => 0,
     }
 }
 

@@ -1,21 +1,39 @@
 //! What a recorder reads of a terminal: its output with the times at which it came, and what changed in between.
 //!
 //! A tape holds a position and nothing else. Times and turning points are in the terminal's journal, which is
-//! bounded: a recorder that comes late for them finds coarser times, and loses only what the ring lost.
+//! bounded: a recorder that comes late for them finds coarser times. What the ring is about to forget before the recorder has
+//! taken it is put aside, in the ring's own memory, so that a burst is recorded whole however late the recorder comes; it loses
+//! only what goes beyond the bound of that.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use super::pty::Terminal;
+use super::{
+    pty::{State, Terminal},
+    ring::Ring,
+};
 use crate::model::terminal::Size;
 
 /// Output that comes within this long of the last time that was noted has the same time.
 const TIME_EVERY: TimeDelta = TimeDelta::milliseconds(10);
-/// Entries kept per terminal: five seconds of uninterrupted output, some 30 KiB. A recorder reads several times a second.
+/// Entries kept per terminal: five seconds of uninterrupted output, some 30 KiB.
 const ENTRIES_MAX: usize = 512;
+/// Entries kept while a recorder follows, which has them forgotten as it goes: forty seconds of a flood that it is behind.
+const FOLLOWED_ENTRIES_MAX: usize = 8 * ENTRIES_MAX;
+/// Bytes that are put aside for a recorder, of one terminal and of all: a burst comes faster than it is packed and written
+/// for as long as this lasts. No more of all than a small machine can spare.
+const ASIDE_BYTES_MAX: usize = 32 * 1024 * 1024;
+const ALL_ASIDE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Of one piece of input this many bytes are noted: more than people type at once, and the journal stays small.
 const INPUT_BYTES_MAX: usize = 1024;
 /// The text of a marker is cut at this many characters.
@@ -43,6 +61,7 @@ pub(super) struct Journal {
     first: u64,
     /// When the oldest output that has no entry any more came at the latest.
     earliest: DateTime<Utc>,
+    entries_max: usize,
 }
 
 struct Entry {
@@ -63,7 +82,12 @@ enum What {
 impl Journal {
     /// A journal that begins with the terminal's size.
     pub(super) fn new(position: u64, at: DateTime<Utc>, size: Size) -> Self {
-        Self { entries: VecDeque::from([Entry { position, at, what: What::Resized(size) }]), first: 0, earliest: at }
+        Self {
+            entries: VecDeque::from([Entry { position, at, what: What::Resized(size) }]),
+            first: 0,
+            earliest: at,
+            entries_max: ENTRIES_MAX,
+        }
     }
 
     /// Notes when the output from `position` on came.
@@ -91,17 +115,100 @@ impl Journal {
     }
 
     fn note(&mut self, position: u64, at: DateTime<Utc>, what: What) {
-        if self.entries.len() == ENTRIES_MAX
-            && let Some(oldest) = self.entries.pop_front()
-        {
-            self.first += 1;
-            self.earliest = oldest.at;
-        }
+        self.forget(self.entries.len().saturating_sub(self.entries_max - 1));
         self.entries.push_back(Entry { position, at, what });
+    }
+
+    /// Forgets this many of the oldest entries.
+    fn forget(&mut self, count: usize) {
+        if let Some(newest) = self.entries.drain(..count.min(self.entries.len())).next_back() {
+            self.earliest = newest.at;
+        }
+        self.first += count as u64;
+    }
+
+    /// Forgets what comes before an entry, which a recorder has: all but the newest, whose time the next output may have.
+    fn taken_before(&mut self, number: u64) {
+        let taken = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.forget(taken.min(self.entries.len().saturating_sub(1)));
+    }
+
+    /// Keeps as much as a recorder that follows may be behind, or no more than without one.
+    fn set_followed(&mut self, followed: bool) {
+        self.entries_max = if followed { FOLLOWED_ENTRIES_MAX } else { ENTRIES_MAX };
+        self.forget(self.entries.len().saturating_sub(self.entries_max));
     }
 
     fn get(&self, number: u64) -> Option<&Entry> {
         self.entries.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+}
+
+/// What the ring has forgotten of one terminal's output and its recorder has not taken.
+pub(super) struct Aside {
+    /// Pieces with the positions of their first bytes, in their order.
+    pieces: VecDeque<(u64, Bytes)>,
+    bytes: usize,
+    /// Bytes that are put aside of all terminals.
+    all: Arc<AtomicUsize>,
+    /// Everything before this position was taken, put aside or lost; `None` while no recorder follows.
+    settled: Option<u64>,
+}
+
+impl Aside {
+    /// `all` counts the bytes of all terminals.
+    pub(super) fn new(all: Arc<AtomicUsize>) -> Self {
+        Self { pieces: VecDeque::new(), bytes: 0, all, settled: None }
+    }
+
+    /// Puts aside what the ring has of the output before `until`, as far as it is not taken yet and there is room.
+    pub(super) fn put(&mut self, ring: &mut Ring, until: u64) {
+        while let Some(settled) = self.settled
+            && settled < until.min(ring.end())
+        {
+            let from = settled.max(ring.start());
+            let bytes = ring.read_raw(from, usize::MAX);
+            self.settled = Some(from + bytes.len() as u64);
+            let all = self.all.load(Ordering::Relaxed);
+            if self.bytes + bytes.len() <= ASIDE_BYTES_MAX && all + bytes.len() <= ALL_ASIDE_BYTES_MAX {
+                self.bytes += bytes.len();
+                self.all.fetch_add(bytes.len(), Ordering::Relaxed);
+                self.pieces.push_back((from, bytes));
+            }
+        }
+    }
+
+    /// Where the oldest byte is that is here.
+    fn start(&self) -> Option<u64> {
+        self.pieces.front().map(|(offset, _)| *offset)
+    }
+
+    /// Up to `max` bytes from `position` on; empty where they are not here.
+    fn read(&self, position: u64, max: usize) -> Bytes {
+        let Some((offset, piece)) = self.pieces.front() else { return Bytes::new() };
+        let from = usize::try_from(position.saturating_sub(*offset)).unwrap_or(usize::MAX).min(piece.len());
+        piece.slice(from..piece.len().min(from.saturating_add(max)))
+    }
+
+    /// Lets go of what comes before `position`.
+    fn taken(&mut self, position: u64) {
+        while let Some((_, piece)) = self.pieces.pop_front_if(|(offset, piece)| *offset + piece.len() as u64 <= position) {
+            self.bytes -= piece.len();
+            self.all.fetch_sub(piece.len(), Ordering::Relaxed);
+        }
+        self.settled = self.settled.map(|settled| settled.max(position));
+    }
+
+    /// Begins to put aside from `from` on, or ends it.
+    fn follow(&mut self, from: Option<u64>) {
+        self.taken(u64::MAX);
+        self.settled = from;
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.follow(None);
     }
 }
 
@@ -114,13 +221,27 @@ pub struct Tape {
     entry: u64,
     /// When the output at `position` came.
     at: DateTime<Utc>,
+    /// Whether what was not taken yet is put aside for it.
+    follows: bool,
 }
 
 impl Tape {
     /// A tape that begins at `from`; the first event is the terminal's size.
     pub(super) fn new(terminal: &Arc<Terminal>, from: u64) -> Self {
         let at = terminal.lock().journal.earliest;
-        Self { changed: terminal.changes(), terminal: Arc::clone(terminal), position: from, entry: 0, at }
+        Self { changed: terminal.changes(), terminal: Arc::clone(terminal), position: from, entry: 0, at, follows: false }
+    }
+
+    /// As [`Self::new`], for the recorder of the terminal: what it has not taken is put aside for as long as this tape is
+    /// there. A terminal has one such tape at a time.
+    pub(super) fn following(terminal: &Arc<Terminal>, from: u64) -> Self {
+        let mut tape = Self::new(terminal, from);
+        let mut state = terminal.lock();
+        state.aside.follow(Some(from));
+        state.journal.set_followed(true);
+        drop(state);
+        tape.follows = true;
+        tape
     }
 
     /// Where the next output is taken from.
@@ -129,10 +250,26 @@ impl Tape {
         self.position
     }
 
+    /// Where the output ends now.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.terminal.end()
+    }
+
     /// What happened since the last call, up to `max_bytes` of output. Empty when nothing did.
     pub fn take(&mut self, max_bytes: usize) -> Vec<TapeEvent> {
         self.changed.mark_unchanged();
-        let mut state = self.terminal.lock();
+        let terminal = Arc::clone(&self.terminal);
+        let mut state = terminal.lock();
+        let events = self.read(&mut state, max_bytes);
+        if self.follows {
+            state.aside.taken(self.position);
+            state.journal.taken_before(self.entry);
+        }
+        events
+    }
+
+    fn read(&mut self, state: &mut State, max_bytes: usize) -> Vec<TapeEvent> {
         let mut events = Vec::new();
         let mut left = max_bytes;
         if self.entry < state.journal.first {
@@ -154,7 +291,12 @@ impl Tape {
                 }
                 continue;
             }
-            let (start, end) = (state.ring.start(), state.ring.end());
+            let (ring_start, end) = (state.ring.start(), state.ring.end());
+            if self.follows {
+                state.aside.taken(self.position);
+            }
+            let aside = state.aside.start().filter(|_| self.follows);
+            let start = aside.unwrap_or(ring_start).min(ring_start);
             if self.position < start {
                 // What happened in the gap is told before its end.
                 let to = next.map_or(start, |position| position.min(start));
@@ -167,20 +309,23 @@ impl Tape {
             if wanted == 0 {
                 return events;
             }
-            let bytes = state.ring.read_raw(self.position, wanted);
+            let is_aside = aside.is_some_and(|aside| aside <= self.position);
+            let bytes = if is_aside { state.aside.read(self.position, wanted) } else { state.ring.read_raw(self.position, wanted) };
             events.push(TapeEvent::Output { offset: self.position, at: self.at, bytes: bytes.clone() });
             self.position += bytes.len() as u64;
             left -= bytes.len();
         }
     }
 
-    /// Waits until something happens that [`Self::take`] has not told.
-    pub async fn changed(&mut self) {
+    /// Waits until something happens that [`Self::take`] has not told, and then for more of it: for up to `bytes` of output,
+    /// and at most this long.
+    pub async fn gathered(&mut self, bytes: usize, within: Duration) {
         if self.is_over() {
             return;
         }
         // Fails only when the terminal is gone, and we hold it.
         drop(self.changed.changed().await);
+        self.terminal.until_printed(self.position + bytes as u64, Instant::now() + within).await;
     }
 
     /// Whether all was taken and nothing more will come.
@@ -188,6 +333,16 @@ impl Tape {
     pub fn is_over(&self) -> bool {
         let state = self.terminal.lock();
         !state.open && self.position >= state.ring.end() && state.journal.get(self.entry).is_none()
+    }
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        if self.follows {
+            let mut state = self.terminal.lock();
+            state.aside.follow(None);
+            state.journal.set_followed(false);
+        }
     }
 }
 
@@ -235,11 +390,11 @@ mod tests {
         assert!(*at - *began >= TimeDelta::seconds(3));
         assert_eq!((tape.take(1024), tape.is_over(), tape.position()), (vec![], false, 11));
         line.output(20, Bytes::from_static(b"later"));
-        tape.changed().await;
+        tape.gathered(1, Duration::ZERO).await;
         let events = tape.take(1024);
         assert!(matches!(events[..], [TapeEvent::Gap { from: 11, to: 20, .. }, TapeEvent::Output { offset: 20, .. }]), "{events:?}");
         terminal.finish();
-        tape.changed().await;
+        tape.gathered(1, Duration::ZERO).await;
         assert!(tape.is_over());
     }
 
@@ -274,5 +429,83 @@ mod tests {
         let missing: u64 = events.iter().map(|event| if let TapeEvent::Gap { from, to, .. } = event { to - from } else { 0 }).sum();
         assert_eq!((missing, bytes_of(&events).len()), (end - RING_BYTES as u64, RING_BYTES));
         assert!(terminal.lock().journal.entries.len() <= ENTRIES_MAX);
+    }
+
+    /// RT-16: a burst that the recorder comes to see only when it is over, with a size and a remark in the middle of it.
+    #[tokio::test]
+    async fn what_the_ring_forgets_before_the_recorder_comes_is_put_aside() {
+        let (terminal, clock) = terminal_at();
+        let line = terminal.line().unwrap();
+        let mut tape = terminal.follow(0);
+        let (mut printed, wide) = (Vec::new(), Size::new(120, 40).unwrap());
+        for round in 0..3 * ENTRIES_MAX {
+            clock.advance(TIME_EVERY);
+            let chunk = vec![b' ' + u8::try_from(round % 90).unwrap(); 7000];
+            line.output(printed.len() as u64, Bytes::from(chunk.clone()));
+            printed.extend(chunk);
+            if round == 5 {
+                terminal.resize(wide).await;
+                terminal.mark("in the middle");
+            }
+        }
+        assert!(terminal.lock().aside.bytes > printed.len() - 2 * RING_BYTES);
+        let mut events = Vec::new();
+        loop {
+            let more = tape.take(64 * 1024);
+            if more.is_empty() {
+                break;
+            }
+            events.extend(more);
+        }
+        assert!(bytes_of(&events) == printed, "every byte, once and in its order");
+        let turned = |event: &TapeEvent| matches!(event, TapeEvent::Resized { size, .. } if *size == wide);
+        let before: usize = events.iter().take_while(|event| !turned(event)).map(|event| bytes_of(std::slice::from_ref(event)).len()).sum();
+        assert_eq!(before, 6 * 7000, "the size is where it changed");
+        let times = events.iter().filter(|event| matches!(event, TapeEvent::Output { .. })).count();
+        assert!(times >= 3 * ENTRIES_MAX, "each output has its time");
+        let state = terminal.lock();
+        assert_eq!((state.aside.bytes, state.aside.all.load(Ordering::Relaxed), state.journal.entries.len()), (0, 0, 1));
+        drop(state);
+
+        line.output(printed.len() as u64, Bytes::from(vec![b'x'; 3 * RING_BYTES]));
+        line.output((printed.len() + 4 * RING_BYTES) as u64, Bytes::from_static(b"later"));
+        let events = tape.take(usize::MAX);
+        assert_eq!(bytes_of(&events).len(), 3 * RING_BYTES + 5, "nor is any lost of one large piece, or before a gap");
+        let gaps: Vec<_> = events.iter().filter(|event| matches!(event, TapeEvent::Gap { .. })).collect();
+        assert!(matches!(gaps[..], [TapeEvent::Gap { from, to, .. }] if to - from == RING_BYTES as u64), "{gaps:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_put_aside_is_bounded_and_ends_with_the_recorder() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut tape = terminal.follow(0);
+        let piece = Bytes::from(vec![b'x'; RING_BYTES]);
+        let length = (ASIDE_BYTES_MAX + 8 * RING_BYTES) as u64;
+        while terminal.end() < length {
+            line.output(terminal.end(), piece.clone());
+        }
+        assert!(terminal.lock().aside.bytes <= ASIDE_BYTES_MAX);
+        let mut missing = 0;
+        let mut seen = 0;
+        loop {
+            let events = tape.take(1024 * 1024);
+            if events.is_empty() {
+                break;
+            }
+            seen += bytes_of(&events).len() as u64;
+            missing += events.iter().map(|event| if let TapeEvent::Gap { from, to, .. } = event { to - from } else { 0 }).sum::<u64>();
+        }
+        assert_eq!(seen + missing, length);
+        assert!(seen >= (ASIDE_BYTES_MAX + RING_BYTES / 2) as u64, "{seen} of {length}");
+        for _ in 0..4 {
+            line.output(terminal.end(), piece.clone());
+        }
+        let all = Arc::clone(&terminal.lock().aside.all);
+        assert!(all.load(Ordering::Relaxed) > 0);
+        drop(tape);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+        line.output(terminal.end(), piece);
+        assert_eq!(all.load(Ordering::Relaxed), 0, "nothing is put aside for nobody");
     }
 }

@@ -135,6 +135,13 @@ impl Viewer {
         }
     }
 
+    /// Waits until there are `bytes` of output to show, at most until `deadline`.
+    pub async fn gathered(&self, bytes: usize, deadline: Instant) {
+        if let Some(position) = self.position {
+            self.terminal.until_printed(position + bytes as u64, deadline).await;
+        }
+    }
+
     /// The terminal's size as this viewer was told it.
     #[must_use]
     pub fn size(&self) -> Size {
@@ -151,7 +158,8 @@ impl Viewer {
     /// invalid bytes become U+FFFD.
     #[must_use]
     pub fn text(bytes: &[u8]) -> Cow<'_, str> {
-        String::from_utf8_lossy(bytes)
+        // Nearly always valid, which is found out faster than where it is not.
+        std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
     }
 
     fn take(&mut self) -> Found {

@@ -84,7 +84,7 @@ fn relay_to_space(socket: &SocketRef, seat: &Seat, budgets: &Budgets, message: &
         return;
     }
     for (other, seat) in seat::neighbours(socket, sender.workspace) {
-        if other.id != socket.id && seat.listener().spaces.contains(&space) && other.emit("message", message).is_err() {
+        if other.id != socket.id && seat.is_in(space) && other.emit("message", message).is_err() {
             tracing::debug!("a message did not reach a socket without room");
         }
     }

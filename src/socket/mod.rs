@@ -19,7 +19,6 @@ mod terminal;
 use std::{sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
-use chrono::{DateTime, Utc};
 use http_listener::Outlet;
 use serde::Deserialize;
 use socketioxide::{
@@ -35,8 +34,12 @@ use crate::{
         App, StorageError,
         connections::{Connection, Holder},
     },
-    domain::{auth, keys, workspaces},
-    model::{actor::Person, secret::Secret, workspace::Role},
+    domain::{
+        auth,
+        credentials::{self, Credential},
+        keys, workspaces,
+    },
+    model::{secret::Secret, workspace::Role},
     wire::{input, terminals::TerminalProblem},
 };
 
@@ -49,8 +52,6 @@ const PACKETS_BUFFERED: usize = 128;
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
 /// A socket that was opened with an API key is first looked at again after this: it may be about to expire.
 const FIRST_CHECK_OF_KEY: Duration = Duration::from_secs(1);
-/// Two looks at a credential are at least this far apart.
-const CHECKS_APART: Duration = Duration::from_millis(50);
 
 /// Sets the namespaces up. The layer serves `/socket.io/`.
 #[must_use]
@@ -153,13 +154,10 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
     let api_key = handshake.as_ref().and_then(|handshake| handshake.api_key.as_deref()).filter(|_| doors == Doors::PeopleAndKeys);
     let credential = match api_key {
         Some(key) => Credential::Key(Secret::presented(key)),
-        None => Credential::Token {
-            token: given.or_else(|| input::bearer(headers)).or_else(|| own_cookie(headers, app))?.to_owned(),
-            host_label: input::host_label(headers).unwrap_or_default().to_owned(),
-        },
+        None => Credential::Token(given.or_else(|| input::bearer(headers)).or_else(|| own_cookie(headers, app))?.to_owned()),
     };
     let ticket = app.access_cache.ticket();
-    match credential.check(app).await {
+    match check(app, &credential, input::host_label(headers).unwrap_or_default()).await {
         Ok(holder) => {
             let (holder, again) = holder?;
             let Some(connection) = app.connections.enter_socket(holder.clone(), sockets_max(app, &holder)) else {
@@ -168,7 +166,7 @@ async fn admit(app: &App, socket: &SocketRef, TryData(handshake): TryData<Handsh
             };
             let gone = Gone::watch(socket);
             // Whoever changed rights before this was entered could not close it.
-            if app.access_cache.changed_since(ticket) && !credential.still_admits(app, &holder).await {
+            if app.access_cache.changed_since(ticket) && !still_admits(app, &credential, &holder).await {
                 return None;
             }
             socket.extensions.insert(holder.clone());
@@ -190,70 +188,38 @@ fn sockets_max(app: &App, holder: &Holder) -> u32 {
     })
 }
 
-/// What a socket was opened with.
-enum Credential {
-    Token { token: String, host_label: String },
-    Key(Secret),
-}
-
-impl Credential {
-    /// Who is behind it now, as deep as REST checks it, and how soon to check that again.
-    async fn check(&self, app: &App) -> Result<Option<(Holder, Duration)>, StorageError> {
-        Ok(match self {
-            Self::Token { token, host_label } => Self::person(app, token, host_label).await?.map(|person| Self::signed_in(person, app)),
-            Self::Key(key) => {
-                let holder = keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, key).await?;
-                holder.map(|holder| (Holder::Key(holder), FIRST_CHECK_OF_KEY.min(app.settings.socket_check_every)))
-            }
-        })
-    }
-
-    /// As [`Self::check`], asking the database whatever is remembered.
-    async fn check_now(&self, app: &App) -> Result<Option<(Holder, Duration)>, StorageError> {
-        let mut conn = app.read().await?;
-        Ok(match self {
-            Self::Token { token, .. } => {
-                let person = auth::person_now(&mut conn, &app.tokens, token).await?;
-                person.filter(|person| !has_ended(person)).map(|person| Self::signed_in(person, app))
-            }
-            Self::Key(key) => keys::verify_now(&mut conn, &app.clock, key).await?.map(|(holder, expires_at)| {
-                let every = app.settings.socket_check_every;
-                (Holder::Key(holder), expires_at.map_or(every, |at| until(at - app.clock.offset()).min(every)))
-            }),
-        })
-    }
-
-    fn signed_in(person: Person, app: &App) -> (Holder, Duration) {
-        let expires_at = DateTime::from_timestamp(person.expires_at, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let again = until(expires_at).min(app.settings.socket_check_every);
-        (Holder::Person(person), again)
-    }
-
-    /// Whether the one who was just let in may stay. While the database is away nobody is let in.
-    async fn still_admits(&self, app: &App, holder: &Holder) -> bool {
-        matches!(self.check_now(app).await, Ok(Some((now, _))) if now.role() == holder.role())
-    }
-
-    async fn person(app: &App, token: &str, host_label: &str) -> Result<Option<Person>, StorageError> {
-        let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
-        if !app.settings.cloud {
-            return Ok(person);
+/// Who is behind a credential, as deep as REST checks it, and how soon to look at it again.
+async fn check(app: &App, credential: &Credential, host_label: &str) -> Result<Option<(Holder, Duration)>, StorageError> {
+    let every = app.settings.socket_check_every;
+    match credential {
+        Credential::Token(token) => {
+            let person = auth::person(&app.pool, &app.clock, &app.access_cache, &app.tokens, token).await?;
+            let asked = match &person {
+                Some(_) if app.settings.cloud => workspaces::resolve(&mut *app.read().await?, Some(host_label)).await?,
+                Some(person) => Some(person.workspace),
+                None => None,
+            };
+            Ok(person.filter(|person| Some(person.workspace) == asked).map(|person| {
+                let again = credentials::look_at_token_again(&person, every);
+                (Holder::Person(person), again)
+            }))
         }
-        let asked = workspaces::resolve(&mut *app.read().await?, Some(host_label)).await?;
-        Ok(person.filter(|person| Some(person.workspace) == asked))
+        Credential::Key(key) => {
+            let holder = keys::verify(&app.pool, &app.clock, &app.access_cache, &app.policy, key).await?;
+            Ok(holder.map(|holder| (Holder::Key(holder), FIRST_CHECK_OF_KEY.min(every))))
+        }
     }
 }
 
-/// How long to wait for what ends at `instant`: at least for a moment, should another clock be behind ours.
-#[expect(clippy::disallowed_methods, reason = "a wait needs no transaction")]
-fn until(instant: DateTime<Utc>) -> Duration {
-    (instant - Utc::now()).to_std().unwrap_or_default().max(CHECKS_APART)
+/// As [`check`], asking the database whatever is remembered.
+async fn check_now(app: &App, credential: &Credential) -> Result<Option<(Holder, Duration)>, StorageError> {
+    credential.check_now(&mut *app.read().await?, app.judges()).await
 }
 
-/// Whether a token is at its end, to the second that it names.
-#[expect(clippy::disallowed_methods, reason = "as tokens are checked")]
-fn has_ended(person: &Person) -> bool {
-    Utc::now().timestamp() >= person.expires_at
+/// Whether the one who was just let in may stay. While the database is away nobody is let in.
+async fn still_admits(app: &App, credential: &Credential, holder: &Holder) -> bool {
+    let asked = async { credential.still_admits(&mut *app.read().await?, app.judges(), holder).await };
+    matches!(asked.await, Ok::<bool, StorageError>(true))
 }
 
 /// Disconnects a socket once its access has ended: at once when the database tells so, when its credential
@@ -278,7 +244,7 @@ fn keep_checking(
                 () = tokio::time::sleep(again) => {}
             }
             again = app.settings.socket_check_every;
-            match credential.check_now(&app).await {
+            match check_now(&app, &credential).await {
                 Ok(Some((holder, next))) if holder.role() == admitted => again = next,
                 Ok(Some(_) | None) => return refuse(&socket),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be checked"),

@@ -25,7 +25,7 @@ use crate::{
     domain::listeners,
     model::{
         actor::Subject,
-        ids::{EventId, WorkspaceId},
+        ids::{EventId, SpaceId, WorkspaceId},
         limit::Limiter,
         listener::{Listener, Published, Room, Subscriptions, Told, Who},
     },
@@ -173,6 +173,11 @@ impl Seat {
 
     pub(super) fn listener(&self) -> Listener {
         self.state().listener.clone()
+    }
+
+    /// Whether the listener belongs to a space now.
+    pub(super) fn is_in(&self, space: SpaceId) -> bool {
+        self.state().listener.spaces.contains(&space)
     }
 
     /// Reads or changes what the socket asked for.

@@ -26,6 +26,9 @@ const TABLES: [&str; 10] = [
     "swarm_executions",
 ];
 
+/// Held from before the plain texts are read to the commit that forgets them.
+const SEALING_LOCK: i64 = 0x7261_7665_6e73_6561;
+
 /// Description of the migration that copies the original's rows.
 const ADOPTING: &str = "adopt original rows";
 
@@ -206,9 +209,10 @@ pub async fn count_plain_tokens(conn: &mut Conn) -> Result<i64, StorageError> {
     Ok(count_tokens(conn).await?)
 }
 
-/// Makes everyone who is about to seal plain tokens wait for each other.
-pub async fn lock_plain_tokens(conn: &mut Conn) -> Result<(), StorageError> {
-    sqlx::query("LOCK TABLE raven_original.agent_invites IN ACCESS EXCLUSIVE MODE").execute(conn).await?;
+/// Makes everyone who is about to seal what was kept in plain text wait for each other. It is had before any table is read:
+/// two who had read one would each wait for the other when they come to write it anew.
+pub async fn lock_sealing(conn: &mut Conn) -> Result<(), StorageError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", SEALING_LOCK).execute(conn).await?;
     Ok(())
 }
 

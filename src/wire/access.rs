@@ -65,6 +65,10 @@ fn is_plain_url(text: &str, schemes: &[&str]) -> bool {
         && !address.is_some_and(is_link_local)
 }
 
+fn free_id(id: &AgentId) -> Result<(), ValidationError> {
+    id.may_be_chosen().map_err(|error| ValidationError::new("reserved").with_message(error.to_string().into()))
+}
+
 fn small_object(metadata: &Map<String, Value>) -> Result<(), ValidationError> {
     let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |bytes| bytes.len());
     if bytes <= METADATA_BYTES_MAX { Ok(()) } else { Err(ValidationError::new("size").with_message("must be at most 16 KiB".into())) }
@@ -101,6 +105,7 @@ macro_rules! profile_of {
 pub struct AccessRequest {
     /// May be given as the header `X-Workspace-Id` instead.
     pub workspace_id: Option<WorkspaceId>,
+    #[validate(custom(function = free_id))]
     pub agent_id: AgentId,
     /// The agent's name, 1 to 100 characters; this or `name` must be there.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = plain_name))]
@@ -211,6 +216,7 @@ pub struct RegisterAgent {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
     #[schema(min_length = 1, max_length = 200)]
     pub invite_token: String,
+    #[validate(custom(function = free_id))]
     pub agent_id: AgentId,
     /// The agent's name, 1 to 100 characters; this or `name` must be there.
     #[validate(length(min = 1, max = 100, message = "must be 1 to 100 characters"), custom(function = plain_name))]

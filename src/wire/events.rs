@@ -18,7 +18,7 @@ use crate::model::{
     event::{AgentBrief, Entry, EventKind, TaskBrief, Via},
     ids::{AgentId, PageId, ProjectId, SpaceId, TaskId, UserId},
     listener::{Audience, EVENT_TYPES_MAX, Listener, People, Published, Room, Told},
-    login::Login,
+    shown,
     terminal_rights::Viewers,
 };
 
@@ -173,32 +173,7 @@ pub fn publish(seq: i64, entry: &Entry) -> Option<Published> {
         resource: row.resource.map(|(kind, operation, data)| told(kind, &resource(entry, kind, operation, data, row.subject, space))),
         agent_event: row.agent_event.map(|(name, data)| told(name, &envelope(entry, name, data))),
         tool_call_of,
-        bare: bare(&entry.kind).and_then(|kind| publish(seq, &Entry { kind, ..entry.clone() })).map(Box::new),
-    })
-}
-
-/// An event's kind without what its agent's terminal shows; `None` where everybody may know that.
-#[expect(clippy::wildcard_enum_match_arm, reason = "three kinds show something of a terminal")]
-fn bare(kind: &EventKind) -> Option<EventKind> {
-    let (agent, everybody) = match kind {
-        EventKind::RunLoginRequired { agent, viewers, .. }
-        | EventKind::RunWaiting { agent, viewers, .. }
-        | EventKind::RunFailed { agent, viewers, .. }
-            if *viewers != Viewers::Members =>
-        {
-            (agent.clone(), Viewers::Members)
-        }
-        _ => return None,
-    };
-    Some(match kind {
-        EventKind::RunLoginRequired { runtime_session_id, .. } => EventKind::RunLoginRequired {
-            agent,
-            login: Login::default(),
-            runtime_session_id: runtime_session_id.clone(),
-            viewers: everybody,
-        },
-        EventKind::RunWaiting { .. } => EventKind::RunWaiting { agent, prompt: None, viewers: everybody },
-        _ => EventKind::RunFailed { agent, error: "the agent failed".to_owned(), viewers: everybody },
+        bare: shown::event_without(&entry.kind).and_then(|kind| publish(seq, &Entry { kind, ..entry.clone() })).map(Box::new),
     })
 }
 
@@ -487,6 +462,12 @@ fn row(entry: &Entry) -> Option<Row<'_>> {
             let row = of_run(agent, "error", Some(("agent:error", payload.clone())), payload.clone());
             for_viewers(*viewers, Row { agent_event: Some(("agent.error", payload)), ..row })
         }
+        EventKind::RunTroubled { agent, error, viewers } => {
+            let payload = json!({"agent": agent, "error": error});
+            // Its process goes on, so no status changes.
+            let row = Row { resource: None, ..of_run(agent, &agent.status, Some(("agent:error", payload.clone())), json!({})) };
+            for_viewers(*viewers, Row { agent_event: Some(("agent.error", payload)), ..row })
+        }
         EventKind::SecretLeaked { agent, session_id, kind, secret_id, label } => {
             let payload = json!({"agent": agent, "sessionId": session_id, "secretKind": kind, "secretId": secret_id, "label": label});
             for_admins(("agent:secret_leaked", payload.clone()), ("agent.secret_leaked", payload))
@@ -543,7 +524,7 @@ fn of_run(agent: &AgentBrief, status: &str, broadcast: Option<(&'static str, Val
     }
 }
 
-/// What shows of a terminal, for those who may know; the others hear of it in a [`bare`] form.
+/// What shows of a terminal, for those who may know; the others hear of it in a form without it.
 fn for_viewers(viewers: Viewers, row: Row<'_>) -> Row<'_> {
     let user = match viewers {
         Viewers::Members => return row,
@@ -676,6 +657,7 @@ mod tests {
         actor::Person,
         event::{AssignmentBrief, ContentBrief, LoggedActivity, PageBrief},
         ids::{ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, TaskId, WorkspaceId},
+        login::Login,
         workspace::Role,
     };
 
@@ -1005,6 +987,11 @@ mod tests {
                 [Some("agent:error"), Some("agent_status_changed"), Some("agent.error")],
                 "*+",
             ),
+            (
+                EventKind::RunTroubled { agent: agent(), error: text(), viewers: Viewers::Members },
+                [Some("agent:error"), None, Some("agent.error")],
+                "*+",
+            ),
         ]
     }
 
@@ -1050,6 +1037,7 @@ mod tests {
             for kind in [
                 EventKind::RunLoginRequired { agent: brief(), login: login.clone(), runtime_session_id: None, viewers },
                 EventKind::RunWaiting { agent: brief(), prompt: Some("hidden".into()), viewers },
+                EventKind::RunTroubled { agent: brief(), error: "hidden".into(), viewers },
                 EventKind::RunFailed { agent: brief(), error: "hidden".into(), viewers },
             ] {
                 let stored = serde_json::to_value(&kind).unwrap();

@@ -135,6 +135,7 @@ impl EventSink for Machinery {
                 | EventKind::RunPaused { .. }
                 | EventKind::RunResumed { .. }
                 | EventKind::RunStopped { .. }
+                | EventKind::RunTroubled { .. }
                 | EventKind::RunFailed { .. } => {}
             }
         })

@@ -4,10 +4,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     num::NonZero,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,16 +35,12 @@ const WRITE_EVERY: Duration = Duration::from_millis(250);
 const WRITE_AT_BYTES: usize = 1024 * 1024;
 /// Bytes of pieces that one transaction writes.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of pieces that may wait for the database, of one session and of all: what does not fit is not packed, and what the
-/// tape loses meanwhile is a gap.
+/// Bytes of pieces that may wait for the database, of one session and of all: what does not fit stays on the tape.
 const SESSION_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that may be off a tape without being packed yet, of one session and of all: a flood may come faster than it is packed
-/// for as long as this lasts.
-const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
-const ALL_TAKEN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that are taken off a tape at once, an eighth of what it holds.
+/// What is printed is gathered before it is taken: this many bytes, or for so long.
 const TAKE_BYTES: usize = 64 * 1024;
+const TAKE_AFTER: Duration = Duration::from_millis(5);
 /// Bytes that are packed at once. What is less than the other is packed where it is: a change of threads would take longer.
 const PACK_BYTES: usize = PIECE_BYTES;
 const PACK_HERE_BYTES: usize = 4 * 1024;
@@ -87,8 +80,6 @@ pub(super) fn start(app: &App) -> Recorder {
 /// What the tasks share.
 struct Shared {
     backlog: Mutex<Backlog>,
-    /// Bytes of all terminals that are off their tapes and not packed yet.
-    taken: AtomicUsize,
     /// One for each that may pack on a thread of its own: more would only take turns.
     packing: Semaphore,
     /// Wakes the writer.
@@ -167,7 +158,6 @@ impl Shared {
     fn new() -> Self {
         Self {
             backlog: Mutex::default(),
-            taken: AtomicUsize::new(0),
             packing: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             filled: Notify::new(),
             look: Notify::new(),
@@ -423,12 +413,11 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
         let Some(progress) = begin(&app, session).await else { return };
         shared.begin(session, workspace, progress);
         let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, progress.offset, terminal.size()));
-        let mut taken = Taken { shared: Arc::clone(&shared), events: VecDeque::new(), bytes: 0 };
-        let mut tape = terminal.tape(progress.offset.max(left_out));
+        let mut tape = terminal.follow(progress.offset.max(left_out));
         if left_out > progress.offset {
             packer.leave_out(left_out);
         }
-        let (interrupted, mut packer) = follow(&app, &shared, session, workspace, &mut tape, &mut taken, packer).await;
+        let (interrupted, mut packer) = follow(&app, &shared, session, workspace, &mut tape, packer).await;
         match interrupted {
             Interrupted::Over => {
                 packer.finish();
@@ -494,26 +483,26 @@ async fn follow(
     session: SessionId,
     workspace: WorkspaceId,
     tape: &mut Tape,
-    taken: &mut Taken,
     mut packer: Box<Packer>,
 ) -> (Interrupted, Box<Packer>) {
     let mut changed = shared.changed.subscribe();
     loop {
         changed.mark_unchanged();
         if !shared.is_recorded(workspace) {
-            return (Interrupted::SwitchedOff, pack(shared, tape, taken, packer, usize::MAX).await);
+            return (Interrupted::SwitchedOff, pack_rest(shared, tape, packer).await);
         }
         let (has_room, is_ours) = shared.state(session);
         if !is_ours {
             return (Interrupted::Lost, packer);
         }
-        taken.load(tape);
         if has_room {
-            packer = pack(shared, tape, taken, packer, PACK_BYTES).await;
+            let events = tape.take(PACK_BYTES);
+            let took = !events.is_empty();
+            packer = pack(shared, packer, events).await;
             if packer.due.is_some_and(|due| due <= Instant::now()) {
                 packer.seal();
             }
-            if !taken.events.is_empty() {
+            if took {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -531,101 +520,44 @@ async fn follow(
         tokio::select! {
             biased;
             () = app.shutdown.cancelled() => {
-                taken.load(tape);
-                return (Interrupted::Shutdown, pack(shared, tape, taken, packer, usize::MAX).await);
+                return (Interrupted::Shutdown, pack_rest(shared, tape, packer).await);
             }
-            () = tape.changed(), if taken.room() > 0 && !tape.is_over() => {}
+            () = tape.gathered(TAKE_BYTES, TAKE_AFTER), if has_room && !tape.is_over() => {}
             _ = changed.changed() => {}
             () = is_due => {}
         }
     }
 }
 
-/// Packs about this many bytes of what was taken. Much is packed on a thread of its own, and what comes meanwhile is taken
-/// off the tape.
-async fn pack(shared: &Shared, tape: &mut Tape, taken: &mut Taken, mut packer: Box<Packer>, max_bytes: usize) -> Box<Packer> {
-    let (events, bytes) = taken.next(max_bytes);
-    if bytes <= PACK_HERE_BYTES {
+/// Packs all that is on the tape now, whatever is printed meanwhile.
+async fn pack_rest(shared: &Shared, tape: &mut Tape, mut packer: Box<Packer>) -> Box<Packer> {
+    let end = tape.end();
+    loop {
+        let events = tape.take(PACK_BYTES);
+        packer = pack(shared, packer, events).await;
+        if tape.position() >= end {
+            return packer;
+        }
+    }
+}
+
+/// Packs what was taken; much of it on a thread of its own.
+async fn pack(shared: &Shared, mut packer: Box<Packer>, events: Vec<TapeEvent>) -> Box<Packer> {
+    if events.iter().map(output_bytes).sum::<usize>() <= PACK_HERE_BYTES {
         packer.pack(events);
-    } else {
-        let packing = async {
-            // Fails only when it is closed, and nobody closes it.
-            let _turn = shared.packing.acquire().await;
-            tokio::task::spawn_blocking(move || {
-                packer.pack(events);
-                packer
-            })
-            .await
-        };
-        tokio::pin!(packing);
-        packer = loop {
-            tokio::select! {
-                biased;
-                packed = &mut packing => match packed.map_err(tokio::task::JoinError::try_into_panic) {
-                    Ok(packer) => break packer,
-                    Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                    // The service ends, and this task with it.
-                    Err(Err(_)) => std::future::pending().await,
-                },
-                () = tape.changed(), if taken.room() > 0 && !tape.is_over() => taken.load(tape),
-            }
-        };
+        return packer;
     }
-    taken.packed(bytes);
-    packer
-}
-
-/// What is off one terminal's tape and not packed yet.
-struct Taken {
-    shared: Arc<Shared>,
-    events: VecDeque<TapeEvent>,
-    /// Bytes of output, with those that are being packed.
-    bytes: usize,
-}
-
-impl Taken {
-    /// How many bytes may be taken.
-    fn room(&self) -> usize {
-        let all = ALL_TAKEN_BYTES_MAX.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
-        TAKEN_BYTES_MAX.saturating_sub(self.bytes).min(all)
-    }
-
-    /// Takes what is on the tape, as long as there is room for it.
-    fn load(&mut self, tape: &mut Tape) {
-        loop {
-            let room = self.room().min(TAKE_BYTES);
-            let events = if room > 0 { tape.take(room) } else { Vec::new() };
-            if events.is_empty() {
-                return;
-            }
-            let bytes = events.iter().map(output_bytes).sum();
-            self.bytes += bytes;
-            self.shared.taken.fetch_add(bytes, Ordering::Relaxed);
-            self.events.extend(events);
-        }
-    }
-
-    /// About this many bytes of what is to be packed next, and how many these are.
-    fn next(&mut self, max_bytes: usize) -> (Vec<TapeEvent>, usize) {
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        while bytes < max_bytes
-            && let Some(event) = self.events.pop_front()
-        {
-            bytes += output_bytes(&event);
-            events.push(event);
-        }
-        (events, bytes)
-    }
-
-    fn packed(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        self.shared.taken.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.shared.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    // Fails only when it is closed, and nobody closes it.
+    let _turn = shared.packing.acquire().await;
+    let packing = tokio::task::spawn_blocking(move || {
+        packer.pack(events);
+        packer
+    });
+    match packing.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(packer) => packer,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The service ends, and this task with it.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 

@@ -235,6 +235,7 @@ async fn bad_requests_name_the_field_and_leave_nothing(pool: PgPool) {
     let bad = [
         ("agentId", json!("a/b")),
         ("agentId", json!("pending")),
+        ("agentId", json!("all")),
         ("agentName", json!("")),
         ("requestedPermissions", json!([])),
         ("requestedPermissions", json!(["toString"])),

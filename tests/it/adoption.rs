@@ -1,6 +1,6 @@
 //! Taking over a database that Raven Docs made: what its rows mean here, and that none is lost.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use raven_agents::{
     domain::adoption::{self, Found},
@@ -308,6 +308,25 @@ async fn two_services_that_start_at_once_take_the_database_over_once(pool: PgPoo
     let listed = world.owner().await.get("/parallax-agents/invites").await.expect(StatusCode::OK).to_string();
     assert!(listed.contains(LIVE_TOKENS[0]) && listed.contains(LIVE_TOKENS[1]), "{listed}");
     world.end().await;
+}
+
+/// Both have come to the plain tokens when they go on.
+#[sqlx::test(migrations = false)]
+async fn two_services_that_seal_at_once_wait_for_each_other(pool: PgPool) {
+    original(&pool).await;
+    serve::prepare_database(&pool, None).await.unwrap();
+    let mut gate = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE raven_original.agent_invites IN ACCESS EXCLUSIVE MODE").execute(&mut *gate).await.unwrap();
+    let start = || serve::prepare_database(&pool, Some(APP_SECRET));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let open = async {
+        let both = async { while one::<i64>(&pool, waiting).await < 2 {} };
+        tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+        gate.rollback().await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(start(), start(), open);
+    assert_eq!((first.unwrap(), second.unwrap()), (0, 0));
+    assert_eq!(one::<i64>(&pool, "SELECT count(*) FROM agent_invites WHERE token_enc IS NOT NULL").await, 4);
 }
 
 /// D-24, D-43, D-67.

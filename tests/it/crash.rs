@@ -6,14 +6,11 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{DEADLINE, LocalRuntime, RUNTIME_TOKEN, WEBHOOK_SECRET, program::set_up, service::Service, terminal::Socket};
+use crate::support::{DEADLINE, RUNTIME_TOKEN, WEBHOOK_SECRET, program::set_up, service::Service, terminal::Socket};
 
 #[sqlx::test]
 async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothing(pool: PgPool) {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let runtime = LocalRuntime::start().await;
-    let first = Service::start(&pool, &runtime.endpoint()).await;
-    let (http, token, id) = first.with_shell().await;
+    let (runtime, first, (http, token, id)) = Service::with_runtime(&pool).await;
     let session_path = format!("/terminal/agents/{id}/session");
     let session = first.until(&token, &session_path, |session| session["status"] == "active").await;
     let cookie = format!("authToken={token}");
@@ -52,10 +49,7 @@ async fn killed_and_started_again_the_service_adopts_its_agent_and_doubles_nothi
 
 #[sqlx::test]
 async fn an_agent_that_ended_while_the_service_was_away_is_found_ended(pool: PgPool) {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let runtime = LocalRuntime::start().await;
-    let first = Service::start(&pool, &runtime.endpoint()).await;
-    let (http, token, id) = first.with_shell().await;
+    let (runtime, first, (http, token, id)) = Service::with_runtime(&pool).await;
     first.program.kill().await;
     let stop = http.delete(format!("{}/api/agents/{id}", runtime.endpoint())).bearer_auth(RUNTIME_TOKEN).send().await.unwrap();
     assert_eq!(stop.status(), StatusCode::NO_CONTENT);

@@ -94,6 +94,25 @@ async fn until_delivered(live: &mut tokio::sync::broadcast::Receiver<std::sync::
     tokio::time::timeout(crate::support::DEADLINE * 4, delivered).await.expect("the events were not delivered in time");
 }
 
+/// RT-26: none is missed and none comes twice, however many listen and however much comes at once.
+#[sqlx::test]
+async fn a_crowd_hears_each_event_of_a_flood_once_and_in_order(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let (sockets, events) = (60, 3_000);
+    let arguments = [&world.base, &owner.cookie(), &sockets.to_string(), &events.to_string()];
+    let arguments = arguments.map(String::as_str);
+    let listening = node::run("crowd.mjs", &arguments);
+    let telling = async {
+        let are_there = || async { (world.open_connections(Kind::Socket) == sockets).then_some(()) };
+        world.until("the crowd", are_there).await;
+        flood(&world, events, 1).await;
+        owner.post("/api-keys", json!({"name": "Fence"})).await.expect(StatusCode::CREATED);
+    };
+    tokio::join!(listening, telling);
+    world.end().await;
+}
+
 /// RT-01, RT-07, RT-26, RT-36.
 #[sqlx::test]
 async fn the_real_client_hears_each_event_once_on_both_namespaces(pool: PgPool) {

@@ -21,7 +21,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 /// Inside the domain, downward only.
 const DOMAIN_ORDER: [&[&str]; 9] = [
     &["spawns", "invites", "steering"],
-    &["approvals", "runtimes"],
+    &["approvals", "runtimes", "credentials"],
     &[
         "adoption",
         "idempotency",

@@ -520,6 +520,51 @@ async fn news_in_any_order_and_number_are_one_transition_each(pool: PgPool) {
     world.end().await;
 }
 
+/// Realtime contract §6: an error that the agent outlives is an activity and an event, and changes neither run nor session.
+#[sqlx::test]
+async fn an_error_that_ends_nothing_is_told_and_put_on_record(pool: PgPool) {
+    let runtime = FakeRuntime::start().await;
+    let world = World::with_config(pool, config(Some(runtime.endpoint())), None).await;
+    let owner = world.owner().await;
+    let id = spawn(&owner, "claude-code", 1).await.remove(0);
+    owner.until_run_is(&id, "ready").await;
+    let mut events = Socket::connect(&world.base, "/", &owner.cookie()).await;
+    let mut gateway = Socket::connect(&world.base, "/mcp", &owner.cookie()).await;
+    gateway.until("mcp:connected").await;
+    let hiccup = json!({"agent": {"id": runtime.agent(), "status": "ready"}, "error": "hic\u{0}cup"});
+    // One that says the same all the time fills nobody's stream.
+    for _ in 0..50 {
+        runtime.tell("agent_error", &hiccup);
+    }
+
+    let told = events.until("agent:error").await;
+    assert_eq!((&told["agent"]["id"], &told["agent"]["status"], &told["error"]), (&json!(id), &json!("ready"), &json!("hiccup")));
+    let same = loop {
+        let event = gateway.until("agent:event").await;
+        if event["type"] == "agent.error" {
+            break event;
+        }
+    };
+    assert_eq!((&same["eventId"], &same["data"]["error"]), (&told["eventId"], &json!("hiccup")));
+    let session = owner.get(&format!("/terminal/agents/{id}/session")).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!((&owner.agent(&id).await["run"]["status"], &session["terminatedAt"]), (&json!("ready"), &json!(null)));
+    runtime.tell("agent_error", &json!({"agent": {"id": runtime.agent(), "status": "error"}, "error": "over"}));
+    let over = loop {
+        let told = events.until("agent:error").await;
+        if told["error"] == "over" {
+            break told;
+        }
+    };
+    assert_eq!(over["agent"]["status"], "failed");
+    let noted = world.activities("agent_error", Some(&id)).await;
+    assert!((1..=3).contains(&noted) && noted == world.events("run.troubled").await, "{noted}");
+    let feed = owner.get(&format!("/parallax-agents/{id}/activity?type=agent_error")).await.expect(StatusCode::OK)["data"].clone();
+    let feed = feed.as_array().unwrap().last().unwrap();
+    assert_eq!((&feed["id"], &feed["metadata"]["error"]), (&told["eventId"], &json!("hiccup")));
+    assert_eq!(world.events("run.failed").await, 1);
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn events_that_the_runtime_repeats_are_told_once(pool: PgPool) {
     let original = Original::start().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use raven_agents::{
     domain::recordings::{self, Playback},
@@ -17,6 +18,11 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use crate::support::{Caller, LocalRuntime, World, config, gate::Gate, program::Folder, service::Service};
+
+/// A burst that a terminal may print without a pause, in bytes: a large file, by mistake.
+const FLOOD_BYTES: usize = 16_000_000;
+/// How long packing and writing it may take where the program is not optimized and the machine is busy.
+const FLOOD_WITHIN: Duration = Duration::from_secs(90);
 
 /// Everything that is recorded of a session, in its order.
 async fn moments(pool: &PgPool, session: SessionId) -> Vec<Moment> {
@@ -161,13 +167,40 @@ async fn everything_is_recorded_byte_for_byte_from_the_first_byte_on_though_nobo
     world.end().await;
 }
 
+/// RT-16: nothing is lost of a burst that comes as fast as a terminal gives it, which is faster than it is packed.
+#[sqlx::test]
+async fn a_flood_at_full_speed_is_recorded_without_a_gap(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let (id, session) = shell(&owner).await;
+    let folder = Folder::new();
+    let random: Vec<u8> = (0..FLOOD_BYTES / 4 * 3).map(|_| rand::random()).collect();
+    let lines = STANDARD.encode(random).into_bytes().chunks(76).collect::<Vec<_>>().join(&b'\n');
+    std::fs::write(folder.path().join("lines"), &lines).unwrap();
+
+    run(&owner, &id, &format!("stty -echo -opost; cat {}/lines; echo do''ne", folder.path().display())).await;
+
+    let shown = i64::try_from(lines.len()).unwrap();
+    let recorded = async {
+        let end = "SELECT end_offset FROM terminal_recordings WHERE session_id = $1";
+        while sqlx::query_scalar::<_, i64>(end).bind(session.0).fetch_one(&pool).await.unwrap() < shown {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(FLOOD_WITHIN, recorded).await.expect("the recording of the flood");
+    world.until("the end", || async { contains(&tail(&pool, session).await, b"done").then_some(()) }).await;
+    let all = output(&moments(&pool, session).await);
+    let start = all.windows(64).position(|window| window == &lines[..64]).unwrap();
+    assert_eq!(Sha256::digest(&all[start..start + lines.len()]), Sha256::digest(&lines));
+    let described = owner.get(&recording_path(session)).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!((&described["bytes"], &described["lostBytes"]), (&described["toOffset"], &json!(0)));
+    world.end().await;
+}
+
 /// RT-16: what the runtime still has is recorded after a crash, and nothing twice.
 #[sqlx::test]
 async fn killed_in_the_middle_the_service_records_every_byte_once_after_its_return(pool: PgPool) {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let runtime = LocalRuntime::start().await;
-    let first = Service::start(&pool, &runtime.endpoint()).await;
-    let (http, token, id) = first.with_shell().await;
+    let (runtime, first, (http, token, id)) = Service::with_runtime(&pool).await;
     let session_path = format!("/terminal/agents/{id}/session");
     let session = first.until(&token, &session_path, |session| session["status"] == "active").await;
     let session_id: SessionId = session["id"].as_str().unwrap().parse().unwrap();
@@ -469,6 +502,103 @@ async fn what_is_too_old_or_too_much_goes_oldest_first_and_the_recording_says_so
     assert_eq!(described["fromOffset"], described["toOffset"]);
     run(&owner, &id, "echo aft''er").await;
     world.until("recording to go on", || async { contains(&tail(&pool, session).await, b"after").then_some(()) }).await;
+    world.end().await;
+}
+
+/// Each workspace keeps what its own settings say, by size and by age, and nothing is deleted of another.
+#[sqlx::test]
+async fn retention_deletes_of_one_workspace_what_that_workspace_does_not_keep(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let (owner, other) = (world.owner().await, world.outsider().await);
+    let keep = async |of: &Caller<'_>, days: u32, megabytes: u32| {
+        let settings = json!({"recording": {"enabled": true, "keepDays": days, "maxMegabytes": megabytes, "input": false}});
+        of.patch_settings(settings).await.expect(StatusCode::OK);
+    };
+    keep(&owner, 60, 1).await;
+    keep(&other, 60, 10).await;
+    let ((mine_id, mine), (others_id, others)) = (shell(&owner).await, shell(&other).await);
+    for (of, id) in [(&owner, &mine_id), (&other, &others_id)] {
+        run(of, id, "for i in 1 2 3 4; do head -c 600000 /dev/urandom | base64; sleep 0.4; done; echo fin''ished").await;
+    }
+    let stored = async |session: SessionId| {
+        let stored = "SELECT coalesce(sum(octet_length(moments)), 0)::bigint FROM terminal_segments WHERE session_id = $1";
+        sqlx::query_scalar::<_, i64>(stored).bind(session.0).fetch_one(&pool).await.unwrap()
+    };
+    for session in [mine, others] {
+        world.until("the end", || async { contains(&tail(&pool, session).await, b"finished").then_some(()) }).await;
+    }
+    world.until("the bound by size", || async { (stored(mine).await <= 1_100_000).then_some(()) }).await;
+    assert!(stored(others).await > 1_800_000, "{}", stored(others).await);
+    let whole = output(&moments(&pool, others).await);
+    assert!(contains(&whole, b"finished"), "from its first byte");
+    let described = owner.get(&recording_path(mine)).await.expect(StatusCode::OK)["data"].clone();
+    assert!(described["prunedAt"].is_string() && described["fromOffset"].as_u64().unwrap() > 0, "{described}");
+
+    let old = async |session: SessionId| {
+        let old = "SELECT count(*) FROM terminal_segments WHERE session_id = $1 AND ended_at < now() - interval '30 days'";
+        sqlx::query_scalar::<_, i64>(old).bind(session.0).fetch_one(&pool).await.unwrap()
+    };
+    sqlx::query("UPDATE terminal_segments SET ended_at = ended_at - interval '31 days'").execute(&pool).await.unwrap();
+    let count = old(others).await;
+    assert!(count > 0 && old(mine).await > 0);
+    keep(&other, 32, 10).await;
+    keep(&owner, 30, 1).await;
+    world.until("the bound by age", || async { (old(mine).await == 0).then_some(()) }).await;
+    assert_eq!(old(others).await, count);
+    keep(&other, 30, 10).await;
+    world.until("the other's bound by age", || async { (old(others).await == 0).then_some(()) }).await;
+    world.end().await;
+}
+
+/// What was typed into a session, as far as that was recorded.
+async fn typed(pool: &PgPool, session: SessionId) -> String {
+    let mut all = Vec::new();
+    for moment in moments(pool, session).await {
+        if let What::Input(bytes) = moment.what {
+            all.extend(bytes);
+        }
+    }
+    String::from_utf8(all).unwrap()
+}
+
+/// RT-17: what people type is recorded only while the workspace says so, and without secrets.
+#[sqlx::test]
+async fn input_is_recorded_only_where_that_is_wanted_and_without_secrets(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let key = world.approved_agent("scout").await;
+    let (id, mut terminal) = owner.attached_shell().await;
+    let session: SessionId = owner.until_session_is(&id, "active").await["id"].as_str().unwrap().parse().unwrap();
+    let switch = async |input: bool| {
+        let settings = json!({"recording": {"enabled": true, "keepDays": 5, "maxMegabytes": 10, "input": input}});
+        owner.patch_settings(settings).await.expect(StatusCode::OK);
+    };
+    terminal.emit("input", json!("echo fir''st\r")).await;
+    until_recorded(&world, &pool, session, b"first").await;
+    assert_eq!(typed(&pool, session).await, "", "it is not recorded unless somebody wants that");
+
+    switch(true).await;
+    let app = world.app();
+    let records = |wanted: bool| {
+        let terminal = app.terminals.get(session).unwrap();
+        async move { (terminal.records_input() == wanted).then_some(()) }
+    };
+    world.until("input to be recorded", || records(true)).await;
+    for piece in ["echo ", &key[..20], &key[20..], " sec''ond\r"] {
+        terminal.emit("input", json!(piece)).await;
+    }
+    until_recorded(&world, &pool, session, b"second").await;
+    let expected = format!("echo {} sec''ond\r", "*".repeat(key.len()));
+    world.until("what was typed", || async { (typed(&pool, session).await == expected).then_some(()) }).await;
+    world.until("the alert", || async { (world.activities("secret_leaked", Some(&id)).await == 1).then_some(()) }).await;
+    let stored = moments(&pool, session).await;
+    assert!(!stored.iter().any(|moment| matches!(&moment.what, What::Output(bytes) if contains(bytes, key.as_bytes()))));
+
+    switch(false).await;
+    world.until("input not to be recorded", || records(false)).await;
+    terminal.emit("input", json!("echo thi''rd\r")).await;
+    until_recorded(&world, &pool, session, b"third").await;
+    assert_eq!(typed(&pool, session).await, expected, "nothing of the time after it");
     world.end().await;
 }
 

@@ -1,11 +1,13 @@
 //! Who may read a terminal, type into it, control it, share it and end it (realtime contract RT-09 to RT-11).
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{Caller, World, node, terminal::Socket};
+use crate::support::{Answer, Caller, LocalRuntime, World, config, fake_runtime::FakeRuntime, node, terminal::Socket};
 
 async fn terminal(world: &World, caller: &Caller<'_>) -> Socket {
     Socket::connect(&world.base, "/terminal", &caller.cookie()).await
@@ -292,6 +294,227 @@ async fn control_survives_a_restart_of_the_service(pool: PgPool) {
     let (mut back, _) = attach(&world, &owner, json!({"agentId": id})).await;
     back.emit("input", json!("echo still-$((40+2))\r")).await;
     back.until_shows("still-42").await;
+    world.end().await;
+}
+
+/// What the agent's terminal shows, as its runtime tells of it: each with `hidden` in it.
+fn login() -> Value {
+    json!({"loginUrl": "https://claude.ai/hidden", "instructions": "hidden", "deviceCode": "hidden"})
+}
+
+/// What was said of one agent to somebody, by every door that tells of agents and of what happened to them.
+async fn told_of(caller: &Caller<'_>, agent: &str, project: uuid::Uuid) -> Vec<(String, Value)> {
+    let mut told = Vec::new();
+    for door in [
+        "/parallax-agents".to_owned(),
+        "/parallax-agents?status=approved".to_owned(),
+        "/parallax-agents/available".to_owned(),
+        format!("/parallax-agents/{agent}"),
+        format!("/parallax-agents/project/{project}"),
+        format!("/parallax-agents/project/{project}/activity"),
+    ] {
+        let answer = caller.get(&door).await.expect(StatusCode::OK);
+        assert!(answer.to_string().contains(agent), "{door}: {answer}");
+        told.push((door, answer));
+    }
+    told
+}
+
+/// Tells for each person whether every door, or none, says something of what the terminal shows.
+async fn who_knows(people: [&Caller<'_>; 3], agent: &str, project: uuid::Uuid) -> Vec<bool> {
+    let mut known = Vec::new();
+    for person in people {
+        let told = told_of(person, agent, project).await;
+        let says = |door: &str| told.iter().any(|(told, answer)| told == door && answer.to_string().contains("hidden"));
+        let knows = says("/parallax-agents");
+        // The agents of a project are listed without what runs.
+        for (door, answer) in told.iter().filter(|(door, _)| !door.ends_with(&project.to_string())) {
+            assert_eq!(says(door), knows, "{door}: {answer}");
+        }
+        known.push(knows);
+    }
+    known
+}
+
+/// Who may not watch an agent's terminal reads nothing of it in any other answer either; nor does an agent with its key.
+#[sqlx::test]
+async fn what_a_terminal_shows_is_in_no_answer_to_who_may_not_watch_it(pool: PgPool) {
+    let runtime = FakeRuntime::start().await;
+    let world = World::with_config(pool, config(Some(runtime.endpoint())), None).await;
+    let (owner, spawner, member) = (world.owner().await, world.admin("sam").await, world.member("mel").await);
+    let project = world.project("Docs").await;
+    let peer = world.approved_agent("peer").await;
+    let spawned = spawner.post("/parallax-agents/spawn", json!({"agentType": "claude-code", "name": "shy"})).await;
+    let id = spawned.expect(StatusCode::CREATED)["data"]["spawnedAgents"][0]["id"].as_str().unwrap().to_owned();
+    owner.until_run_is(&id, "ready").await;
+    owner.assign(&id, project).await.expect(StatusCode::CREATED);
+    set_role(&world, "sam", "member").await;
+    let people = [&owner, &spawner, &member];
+    let say = |event: &str, status: &str, more: Value| {
+        let mut data = json!({"agent": {"id": runtime.agent(), "status": status}});
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        runtime.tell(event, &data);
+    };
+    // As it may be in a database that was taken over: what happened to the agent happened on the project.
+    let onto_project = || async {
+        let moved = "UPDATE parallax_agent_activity SET project_id = $1 WHERE agent_id = $2";
+        sqlx::query(moved).bind(project).bind(&id).execute(&world.pool).await.unwrap();
+    };
+    let until_noted = async |activity: &str| {
+        world.until(activity, || async { (world.activities(activity, Some(&id)).await == 1).then_some(()) }).await;
+        onto_project().await;
+    };
+
+    say("login_required", "authenticating", login());
+    until_noted("spawn_requires_login").await;
+    for (readers, writers, expected) in [
+        ("members", "spawner", [true, true, true]),
+        ("writers", "members", [true, true, true]),
+        ("writers", "spawner", [true, true, false]),
+        ("writers", "admins", [true, false, false]),
+    ] {
+        owner.patch_settings(json!({"terminalReaders": readers, "terminalWriters": writers})).await.expect(StatusCode::OK);
+        assert_eq!(who_knows(people, &id, project).await, expected, "{readers} {writers}");
+    }
+    let run = member.agent(&id).await["run"].clone();
+    assert_eq!(run["status"], "login_required", "that there is a login is no secret");
+    assert_eq!([&run["loginUrl"], &run["loginInstructions"], &run["loginDeviceCode"]], [&Value::Null; 3]);
+
+    say("agent_ready", "ready", json!({}));
+    owner.until_run_is(&id, "ready").await;
+    say("agent_error", "ready", json!({"error": "hidden"}));
+    until_noted("agent_error").await;
+    say("agent_error", "error", json!({"error": "hidden line"}));
+    owner.until_run_is(&id, "failed").await;
+    until_noted("spawn_failed").await;
+    assert_eq!(owner.agent(&id).await["run"]["reason"], "hidden line");
+    assert_eq!(member.agent(&id).await["run"]["reason"], "the agent failed");
+    assert_eq!(who_knows(people, &id, project).await, [true, false, false]);
+    for activity in ["/parallax-agents/activity/workspace".to_owned(), format!("/parallax-agents/{id}/activity")] {
+        assert!(owner.get(&activity).await.expect(StatusCode::OK).to_string().contains("hidden line"));
+        member.get(&activity).await.expect(StatusCode::FORBIDDEN);
+    }
+    let agent = world.with_key(&peer);
+    for door in ["/parallax-agents", &format!("/parallax-agents/{id}"), &format!("/parallax-agents/project/{project}/activity")] {
+        agent.get(door).await.expect(StatusCode::UNAUTHORIZED);
+    }
+    world.end().await;
+}
+
+/// While somebody controls a terminal, nobody else types into it by any door; the holder goes on by each.
+#[sqlx::test]
+async fn who_does_not_control_a_terminal_types_by_no_door(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let (owner, admin) = (world.owner().await, world.admin("ada").await);
+    let (id, mut holder) = owner.attached_shell().await;
+    let at = |action: &str| format!("/parallax-agents/{id}/{action}");
+    let (mut other, _) = attach(&world, &admin, json!({"agentId": id, "presence": true})).await;
+    admin.post(&at("keys"), json!({"keys": "ctrl+u"})).await.expect(StatusCode::OK);
+    holder.emit("control:take", json!({})).await;
+    until_controller(&mut other).await;
+
+    assert_eq!(refusal(&mut other, "echo intruder\r").await["code"], "NOT_CONTROLLER");
+    for (action, body) in [("send", json!({"message": "echo intruder"})), ("keys", json!({"keys": ["echo intruder", "enter"]}))] {
+        let refused = admin.post(&at(action), body).await.expect_problem(StatusCode::CONFLICT, "NOT_CONTROLLER");
+        assert!(refused["message"].to_string().contains("owner controls"), "{refused}");
+    }
+    owner.post(&at("send"), json!({"message": "echo sent-$((40+2))"})).await.expect(StatusCode::OK);
+    holder.until_shows("sent-42").await;
+    owner.post(&at("keys"), json!({"keys": ["echo pressed-$((40+2))", "enter"]})).await.expect(StatusCode::OK);
+    holder.until_shows("pressed-42").await;
+    assert!(!holder.screen.contains("intruder"), "{}", holder.screen);
+    assert_eq!(world.activities("message_sent", Some(&id)).await, 1, "what was refused is not on record as sent");
+
+    // Control waits for its holder over a restart, before anybody is at the terminal.
+    let world = world.restart().await;
+    let (owner, admin) = (world.owner().await, Caller::clone(&world.admin("eve").await));
+    owner.until_session_is(&id, "active").await;
+    admin.post(&at("send"), json!({"message": "echo intruder"})).await.expect_problem(StatusCode::CONFLICT, "NOT_CONTROLLER");
+    owner.post(&at("send"), json!({"message": "echo again-$((40+2))"})).await.expect(StatusCode::OK);
+    let (mut holder, _) = attach(&world, &owner, json!({"agentId": id})).await;
+    holder.until_shows("again-42").await;
+    holder.emit("control:release", json!(null)).await;
+    world
+        .until("the terminal is free", || async {
+            let status = admin.post(&at("send"), json!({"message": "echo free-$((40+2))"})).await.status;
+            (status == StatusCode::OK).then_some(())
+        })
+        .await;
+    holder.until_shows("free-42").await;
+    world.end().await;
+}
+
+/// RT-09: a share ends to the second by its time, however seldom sockets are looked at.
+#[sqlx::test]
+async fn a_share_that_expires_ends_for_who_is_attached(pool: PgPool) {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = LocalRuntime::start().await;
+    let mut settings = config(Some(runtime.endpoint()));
+    settings.socket_check_every = Duration::from_mins(10);
+    let world = World::with_config(pool, settings, Some(runtime)).await;
+    let (owner, member) = (world.owner().await, world.member("mel").await);
+    let (_, first) = owner.attached_shell().await;
+    let session = owner.get("/terminal/sessions").await.expect(StatusCode::OK)["data"][0]["id"].as_str().unwrap().to_owned();
+    let made = owner.post(&format!("/terminal/sessions/{session}/shares"), json!({})).await.expect(StatusCode::CREATED);
+    let expires_at = chrono::Utc::now() + TimeDelta::seconds(2);
+    sqlx::query("UPDATE terminal_shares SET expires_at = $1").bind(expires_at).execute(&world.pool).await.unwrap();
+    let by_share = json!({"sessionId": session, "share": made["data"]["token"]});
+    let (mut reader, attached) = attach(&world, &member, by_share.clone()).await;
+    assert_eq!(attached["canWrite"], false);
+
+    let left = || (expires_at - chrono::Utc::now()).to_std().unwrap_or_default();
+    tokio::time::timeout(left() + Duration::from_secs(1), reader.until("detached")).await.expect("the share has expired");
+    assert!(left() < Duration::from_millis(100), "it was good until then");
+    assert_eq!(reader.until("error").await["code"], "FORBIDDEN");
+    assert_eq!(door(&world, &member, by_share).await, "SESSION_NOT_FOUND");
+    drop(first);
+    world.end().await;
+}
+
+/// A link of another workspace is answered as one that nobody has made, to the letter, by socket and by REST.
+#[sqlx::test]
+async fn a_share_of_another_workspace_is_one_that_does_not_exist(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let (owner, outsider) = (world.owner().await, world.outsider().await);
+    let (id, shell) = owner.attached_shell().await;
+    let session = owner.until_session_is(&id, "active").await["id"].as_str().unwrap().to_owned();
+    let made = owner.post(&format!("/terminal/sessions/{session}/shares"), json!({})).await.expect(StatusCode::CREATED)["data"].clone();
+    let token = made["token"].as_str().unwrap();
+    let invented = format!("{}A", &token[..token.len() - 1]);
+    let nowhere = uuid::Uuid::now_v7().to_string();
+
+    let mut socket = terminal(&world, &outsider).await;
+    let mut answers = Vec::new();
+    for (session, token) in [(&session, token), (&session, &invented), (&nowhere, token), (&nowhere, &invented)] {
+        socket.emit("attach", json!({"sessionId": session, "share": token})).await;
+        answers.push(socket.until("error").await);
+    }
+    assert_eq!(answers[0]["code"], "SESSION_NOT_FOUND");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    socket.emit("attach", json!({"agentId": id, "share": token})).await;
+    assert_eq!(socket.until("error").await, answers[0]);
+
+    let share = made["share"]["id"].as_str().unwrap();
+    let shares = |session: &str| format!("/terminal/sessions/{session}/shares");
+    let told = |answer: Answer| {
+        let said = ["statusCode", "code", "message"].map(|field| answer.body[field].clone());
+        (answer.status, said)
+    };
+    for (foreign, missing) in [(&session, &nowhere)] {
+        let gets = [told(outsider.get(&shares(foreign)).await), told(outsider.get(&shares(missing)).await)];
+        let posts = [told(outsider.post(&shares(foreign), json!({})).await), told(outsider.post(&shares(missing), json!({})).await)];
+        let deletes = [
+            told(outsider.delete(&format!("{}/{share}", shares(foreign))).await),
+            told(outsider.delete(&format!("{}/{share}", shares(missing))).await),
+            told(outsider.delete(&format!("{}/{nowhere}", shares(foreign))).await),
+        ];
+        for answers in [&gets[..], &posts, &deletes] {
+            assert_eq!(answers[0].0, StatusCode::NOT_FOUND);
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        }
+    }
+    assert_eq!(owner.get(&shares(&session)).await.expect(StatusCode::OK)["data"].as_array().unwrap().len(), 1, "it is there still");
+    drop(shell);
     world.end().await;
 }
 

@@ -6,11 +6,11 @@ use super::super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError
 use crate::{
     domain::{
         activity::{self, LogError, Note},
-        agents::{self, AgentFilter, OwnStatus},
+        agents::{self, OwnStatus},
         assignments::{self, AssignmentError},
     },
     model::{
-        agent::{Agent, AgentState, AgentStatus},
+        agent::{Agent, AgentState},
         assignment::{Assignment, Target},
         ids::AgentId,
     },
@@ -244,13 +244,11 @@ async fn log_activity(call: &Call<'_>) -> Result<Value, ToolError> {
 
 async fn list_workspace(call: &Call<'_>) -> Result<Value, ToolError> {
     let capabilities = call.texts("capabilities").into_iter().map(str::to_owned).collect();
-    let filter = AgentFilter { status: Some(AgentStatus::Approved), capabilities };
-    let found = agents::list(&mut *call.read().await?, call.workspace(), &filter).await?;
+    let found = agents::approved(&mut *call.read().await?, call.workspace(), capabilities).await?;
     let wanted = call.text("status");
     let working_status = |agent: &Agent| agent.profile.metadata.get("workingStatus").and_then(Value::as_str).map(str::to_owned);
     let listed: Vec<Value> = found
         .iter()
-        .map(|view| &view.agent)
         .filter(|agent| wanted.is_none() || working_status(agent).as_deref().unwrap_or("idle") == wanted.unwrap_or_default())
         .map(|agent| {
             json!({"id": agent.id, "name": agent.profile.name, "capabilities": agent.profile.capabilities,

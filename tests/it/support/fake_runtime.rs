@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,9 +12,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::watch,
-    task::JoinHandle,
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -26,14 +24,15 @@ use tokio_tungstenite::{
     },
 };
 
+use super::answering::Answering;
+
 /// Events kept for a listener that is behind: as our runtime does.
 const EVENTS_KEPT: usize = 10_000;
 
 /// Ends with its value.
 pub(crate) struct FakeRuntime {
-    address: SocketAddr,
+    answering: Answering,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -56,19 +55,14 @@ struct Events {
 
 impl FakeRuntime {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let shared = Arc::<Shared>::default();
         let all = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, Arc::clone(&all)));
-            }
-        });
-        Self { address, shared, accepting }
+        let answering = Answering::start(move |stream| answer(stream, Arc::clone(&all))).await;
+        Self { answering, shared }
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.answering.endpoint()
     }
 
     /// The runtime's name of its only agent, once it was asked for one.
@@ -107,12 +101,6 @@ impl Shared {
             events.oldest += 1;
         }
         self.latest.send_replace(seq + 1);
-    }
-}
-
-impl Drop for FakeRuntime {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -14,25 +13,25 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
-    task::JoinHandle,
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
 
+use super::answering::Answering;
+
 /// Bytes of output in one frame at the most, unless a test says otherwise.
 const FRAME_BYTES_MAX: usize = 4096;
 
 /// Ends with its value.
 pub(crate) struct PrintingRuntime {
-    address: SocketAddr,
+    answering: Answering,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -59,19 +58,14 @@ impl Shared {
 
 impl PrintingRuntime {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let shared = Arc::<Shared>::default();
         let all = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, Arc::clone(&all)));
-            }
-        });
-        Self { address, shared, accepting }
+        let answering = Answering::start(move |stream| answer(stream, Arc::clone(&all))).await;
+        Self { answering, shared }
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.answering.endpoint()
     }
 
     /// Adds to what a terminal has printed.
@@ -98,12 +92,6 @@ impl PrintingRuntime {
     /// How often somebody has connected to a terminal.
     pub(crate) fn connections(&self, name: &str) -> u32 {
         self.shared.lock().get(name).map_or(0, |terminal| terminal.connections)
-    }
-}
-
-impl Drop for PrintingRuntime {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

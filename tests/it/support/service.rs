@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::{
-    APP_SECRET, DEADLINE, RUNTIME_TOKEN, WEBHOOK_SECRET,
+    APP_SECRET, DEADLINE, LocalRuntime, RUNTIME_TOKEN, WEBHOOK_SECRET,
     program::{Program, database_url, free_port, raven_agents, set_up},
 };
 
@@ -16,7 +16,19 @@ pub(crate) struct Service {
     pub(crate) base: String,
 }
 
+/// A client, the owner's token and the id of a shell that is ready.
+pub(crate) type Shell = (reqwest::Client, String, String);
+
 impl Service {
+    /// With a runtime in this process, on which a shell runs.
+    pub(crate) async fn with_runtime(pool: &PgPool) -> (LocalRuntime, Self, Shell) {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let runtime = LocalRuntime::start().await;
+        let service = Self::start(pool, &runtime.endpoint()).await;
+        let shell = service.with_shell().await;
+        (runtime, service, shell)
+    }
+
     /// With a runtime that may be there or not.
     pub(crate) async fn start(pool: &PgPool, endpoint: &str) -> Self {
         Self::start_on(pool, endpoint, free_port()).await
@@ -46,8 +58,8 @@ impl Service {
         service
     }
 
-    /// Sets the workspace up and spawns a shell that is ready: a client, the owner's token, the agent's id.
-    pub(crate) async fn with_shell(&self) -> (reqwest::Client, String, String) {
+    /// Sets the workspace up and spawns a shell that is ready.
+    pub(crate) async fn with_shell(&self) -> Shell {
         let http = reqwest::Client::new();
         let token = set_up(&http, &format!("{}/api", self.base)).await;
         let spawn = http.post(format!("{}/api/parallax-agents/spawn", self.base)).bearer_auth(&token);

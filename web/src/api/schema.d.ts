@@ -686,7 +686,8 @@ export interface paths {
         };
         /**
          * List agents.
-         * @description Newest first. Members see less than owners and admins: no metadata, endpoint or reasons.
+         * @description Newest first. Members see less than owners and admins: no metadata, endpoint or reasons. Who may not watch an agent's
+         *     terminal sees nothing of how it is logged in or what went wrong.
          */
         get: operations["listAgents"];
         put?: never;
@@ -1307,7 +1308,8 @@ export interface paths {
         put?: never;
         /**
          * Press keys in a running agent's terminal.
-         * @description Who pressed how many is on record, which ones is not.
+         * @description Who pressed how many is on record, which ones is not. While somebody else controls the terminal, they are refused with
+         *     `NOT_CONTROLLER`.
          */
         post: operations["pressKeysOfAgent"];
         delete?: never;
@@ -1503,7 +1505,7 @@ export interface paths {
         /**
          * Send a message to a running agent.
          * @description It is typed into the agent's terminal; what the agent makes of it is seen there. Who sent how much is on record,
-         *     the message is not.
+         *     the message is not. While somebody else controls the terminal, it is refused with `NOT_CONTROLLER`.
          */
         post: operations["sendToAgent"];
         delete?: never;
