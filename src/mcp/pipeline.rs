@@ -59,7 +59,8 @@ pub(super) async fn admit<'a>(app: &App, caller: &'a KeyHolder, need: Need) -> R
     let KeyHolder::Agent(agent) = caller else {
         return Err(ToolError::denied("this tool is for agents; the key is a person's"));
     };
-    let granted = granted(app, agent).await?;
+    // Boxed, as are the other ways that few calls take: what is moved about with every call stays small.
+    let granted = Box::pin(granted(app, agent)).await?;
     if need.is_met_by(&granted) {
         return Ok(Cow::Owned(granted));
     }
@@ -91,7 +92,7 @@ async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map
         own.remove(name);
     }
     entry.check(&own)?;
-    pass_gate(app, &caller, entry, arguments).await?;
+    pass_policy(app, &caller, entry, arguments).await?;
     let call = Call { app, caller: &caller, arguments: &own };
     (entry.tool.run)(&call).await
 }
@@ -109,14 +110,18 @@ fn own_identity(caller: &KeyHolder, arguments: &Map<String, Value>) -> Result<()
     Err(ToolError::denied("agentId and workspaceId must be the caller's own"))
 }
 
-/// Whether a call that may need a person's approval goes on.
-async fn pass_gate(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+/// Whether the policies let a call go on.
+async fn pass_policy(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
     let method = entry.tool.method;
-    let why = match tool_approvals::verdict(&app.policy, caller, &entry.names) {
-        Verdict::Goes => return Ok(()),
-        Verdict::Denied => return Err(ToolError::denied(format!("the workspace's policy denies {method}"))),
-        Verdict::Asks(why) => why,
-    };
+    match tool_approvals::verdict(&app.policy, caller, &entry.names) {
+        Verdict::Goes => Ok(()),
+        Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {method}"))),
+        Verdict::Asks(why) => Box::pin(pass_gate(app, caller, method, arguments, why)).await,
+    }
+}
+
+/// Whether a call that needs a person's approval has it.
+async fn pass_gate(app: &App, caller: &KeyHolder, method: &str, arguments: &Map<String, Value>, why: String) -> Result<(), ToolError> {
     let mut tx = app.begin().await?;
     let gate = tool_approvals::pass(&mut tx, caller, method, arguments, &why).await?;
     tx.commit().await?;
@@ -167,7 +172,7 @@ async fn put_on_record(app: &App, call: ToolCall) {
         tool_calls::record(&mut tx, vec![call]).await?;
         tx.commit().await
     };
-    if let Err(error) = written.await {
+    if let Err(error) = Box::pin(written).await {
         tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record");
     }
 }

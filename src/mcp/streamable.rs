@@ -56,7 +56,7 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
     };
     let version = parts.headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default().to_owned();
     if parts.method == Method::POST && body.trim_ascii_start().starts_with(b"[") && version.as_str() < NO_BATCHES_SINCE {
-        return answered(rpc::answer(&app, &caller, &body).await);
+        return answered(Box::pin(rpc::answer(&app, &caller, &body)).await);
     }
     accept_both(&mut parts.headers);
     let lack = (version.as_str() >= SCOPES_SINCE).then(Lack::default);
@@ -74,7 +74,8 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
         .disable_allowed_hosts();
     let door = Door(app.clone());
     let service = StreamableHttpService::new(move || Ok(door.clone()), Arc::new(NeverSessionManager::default()), config);
-    let response = service.handle(Request::from_parts(parts, Full::new(body))).await.map(Body::new);
+    // Boxed: each layer around this one moves what it waits for.
+    let response = Box::pin(service.handle(Request::from_parts(parts, Full::new(body)))).await.map(Body::new);
     match lack.as_ref().and_then(|lack| lack.0.get()) {
         Some(scope) => authorization::insufficient_scope(&app, &path, scope, response),
         None => response,
