@@ -89,7 +89,7 @@ impl Terminal {
         let mut due = false;
         let mut budget = Budget { until: Instant::now(), left: 0 };
         loop {
-            let live = self.picture().is_live();
+            let live = self.picture().is_live() || !self.texts.is_empty();
             tokio::select! {
                 biased;
                 () = self.asked.notified() => self.answer(&mut budget),
@@ -156,6 +156,7 @@ impl Terminal {
         if state.output_at.elapsed() >= QUIET {
             state.ring.forget_read();
             drop(state);
+            self.texts.forget();
             self.catch_up(&mut picture, self.end());
             picture.park();
         }

@@ -31,7 +31,7 @@ use super::{
     sequences::{Asked, Filter},
     tape::{Aside, Journal, Tape},
     upstream,
-    viewer::{Start, Viewer},
+    viewer::{Start, Texts, Viewer},
 };
 use crate::model::{
     clock::Clock,
@@ -236,6 +236,8 @@ pub struct Terminal {
     /// Wakes who feeds the model, and who answers.
     pub(super) behind: Notify,
     pub(super) asked: Notify,
+    /// What several viewers are shown.
+    pub(super) texts: Texts,
     /// Wakes viewers; the value means nothing.
     changed: watch::Sender<()>,
     /// Wakes who waits for more than any output.
@@ -304,6 +306,7 @@ impl Terminal {
             picture: Mutex::new(Picture::new(past.offset, past.size)),
             behind: Notify::new(),
             asked: Notify::new(),
+            texts: Texts::default(),
             changed: watch::Sender::new(()),
             printed: Notify::new(),
             cut: CancellationToken::new(),
@@ -525,6 +528,11 @@ impl Terminal {
     /// Wakes at every change.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// How many wait for changes.
+    pub(super) fn watched_by(&self) -> usize {
+        self.changed.receiver_count()
     }
 
     /// Waits until the output comes to `position`, or as long as there is time for.

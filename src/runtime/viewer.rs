@@ -3,9 +3,15 @@
 //! A viewer holds a position and no queue. One that is far behind gets the screen as it stands in place
 //! of what led to it, so a slow one delays nobody and a stalled one costs nothing.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -25,6 +31,9 @@ use crate::model::{
 const BEHIND_MAX: u64 = 256 * 1024;
 /// A viewer gets a screen in place of output at most this often: more of them than ten a second nobody sees.
 const SCREEN_EVERY: Duration = Duration::from_millis(100);
+
+/// Pieces that are kept as text for the next viewer: as many as the slowest who reads along is behind.
+const TEXTS_MAX: usize = BEHIND_MAX as usize / PIECE_BYTES;
 
 /// A character is at most this long, in bytes.
 const CHARACTER_BYTES_MAX: usize = 4;
@@ -78,6 +87,39 @@ pub struct Viewer {
     size: Size,
     status_seen: u64,
     told_unsupported: bool,
+}
+
+/// The last pieces of output as JSON strings, with their offsets and lengths: fifty viewers of a terminal send what is made
+/// once.
+#[derive(Default)]
+pub(super) struct Texts(Mutex<VecDeque<(u64, usize, Arc<RawValue>)>>);
+
+impl Texts {
+    fn get(&self, offset: u64, length: usize) -> Option<Arc<RawValue>> {
+        self.lock().iter().find(|(at, bytes, _)| (*at, *bytes) == (offset, length)).map(|(.., text)| Arc::clone(text))
+    }
+
+    fn put(&self, offset: u64, length: usize, text: &Arc<RawValue>) {
+        let mut texts = self.lock();
+        if texts.len() == TEXTS_MAX {
+            texts.pop_front();
+        }
+        texts.push_back((offset, length, Arc::clone(text)));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Lets go of all.
+    pub(super) fn forget(&self) {
+        *self.lock() = VecDeque::new();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, usize, Arc<RawValue>)>> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What there is for a viewer.
@@ -160,6 +202,22 @@ impl Viewer {
     pub fn text(bytes: &[u8]) -> Cow<'_, str> {
         // Nearly always valid, which is found out faster than where it is not.
         std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+    }
+
+    /// Output at `offset` as a JSON string, of [`Self::text`]. It is made once for all who are shown the same piece.
+    #[must_use]
+    pub fn json(&self, offset: u64, bytes: &[u8]) -> Arc<RawValue> {
+        // A recorder and one viewer wait for changes where nobody else watches.
+        let is_shared = self.terminal.watched_by() > 2;
+        if is_shared && let Some(text) = self.terminal.texts.get(offset, bytes.len()) {
+            return text;
+        }
+        // Every text can be written as JSON.
+        let text: Arc<RawValue> = to_raw_value(&Self::text(bytes)).unwrap_or_else(|_| RawValue::NULL.to_owned()).into();
+        if is_shared {
+            self.terminal.texts.put(offset, bytes.len(), &text);
+        }
+        text
     }
 
     fn take(&mut self) -> Found {
@@ -280,6 +338,17 @@ mod tests {
         (all, screens)
     }
 
+    /// The pieces of output until the terminal ends.
+    async fn shown_pieces(viewer: &mut Viewer) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        while let Some(view) = viewer.next().await {
+            if let View::Output { bytes, .. } = view {
+                pieces.push(bytes);
+            }
+        }
+        pieces
+    }
+
     /// The next view, if it is output.
     async fn output(viewer: &mut Viewer) -> Bytes {
         match viewer.next().await {
@@ -315,6 +384,35 @@ mod tests {
                 seen.push_str(std::str::from_utf8(&shown(&mut early).await.0).unwrap());
                 assert_eq!(seen, text);
                 assert_eq!(String::from_utf8(shown(&mut late).await.0).unwrap(), text);
+            });
+        }
+
+        /// RT-18: whatever is no character becomes the same as where all is read at once.
+        #[test]
+        fn text_of_anything_is_the_same_however_it_comes(
+            soup in prop::collection::vec(prop_oneof![any::<u8>(), 0x80..=0xbfu8, 0xc3..=0xf4u8], 1..300),
+            chunks in prop::collection::vec(prop_oneof![1usize..5, 1usize..20_000], 1..20),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let terminal = terminal();
+                let line = terminal.line().unwrap();
+                let mut viewer = terminal.view(Start::From(0));
+                let soup: Vec<u8> = soup.into_iter().filter(|byte| !matches!(byte, 0x1b | 0x05 | 0xc2)).chain([b'.']).collect();
+                let (mut all, mut seen) = (Vec::new(), String::new());
+                for chunk in chunks {
+                    let bytes: Vec<u8> = soup.iter().copied().cycle().skip(all.len() % soup.len()).take(chunk).collect();
+                    all.extend_from_slice(&bytes);
+                    line.append(Bytes::from(bytes));
+                    while let Found::View(View::Output { bytes, .. }) = viewer.take() {
+                        seen.push_str(&Viewer::text(&bytes));
+                    }
+                }
+                terminal.finish();
+                for piece in shown_pieces(&mut viewer).await {
+                    seen.push_str(&Viewer::text(&piece));
+                }
+                assert_eq!(seen, String::from_utf8_lossy(&all));
             });
         }
 

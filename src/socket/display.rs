@@ -133,7 +133,7 @@ pub(super) async fn show(
             Some(Some(View::Screen { drawing, offset, size })) => display.screen(&drawing, offset, size.into()).await,
             Some(Some(View::Output { offset, bytes })) => {
                 let length = bytes.len();
-                display.output(offset, bytes).await;
+                display.output(&viewer, offset, bytes).await;
                 display.gather(length, &viewer).await;
             }
             Some(Some(View::Status { status, login: news })) => {
@@ -203,24 +203,24 @@ impl Display {
         self.pieces = 0;
     }
 
-    async fn output(&mut self, mut offset: u64, mut bytes: Bytes) {
+    async fn output(&mut self, viewer: &Viewer, mut offset: u64, mut bytes: Bytes) {
         while !bytes.is_empty() {
             let allowed = self.allowed(offset, bytes.len()).await;
             let piece = bytes.split_to(if self.terms.binary { allowed } else { whole_characters(&bytes, allowed) });
             let stretch = Stretch { offset, end: offset + piece.len() as u64 };
-            offset = stretch.end;
-            self.acknowledged.send(offset);
+            self.acknowledged.send(stretch.end);
             if self.terms.binary {
                 self.send("data", &(&piece, stretch), piece.len()).await;
             } else {
-                let text = Viewer::text(&piece);
-                let size = in_json(&text);
+                let text = viewer.json(offset, &piece);
+                let size = text.get().len();
                 if self.terms.are_negotiated() {
-                    self.send("data", &(text, stretch), size).await;
+                    self.send("data", &(&*text, stretch), size).await;
                 } else {
-                    self.send("data", &text, size).await;
+                    self.send("data", &*text, size).await;
                 }
             }
+            offset = stretch.end;
         }
     }
 
