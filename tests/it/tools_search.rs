@@ -45,7 +45,7 @@ async fn suggestions_are_of_the_kinds_that_the_agent_may_read(pool: PgPool) {
         let found: Value = world.agent_with(id, permissions).await.does("search_suggest", json!({"query": "plan"})).await;
         each(&found["suggestions"], "type").into_iter().map(str::to_owned).collect()
     };
-    assert_eq!(kinds(&["read:pages", "read:tasks", "read:projects", "read:spaces"], "all").await, ["task", "project", "page"]);
+    assert_eq!(kinds(&["read:pages", "read:tasks", "read:projects", "read:spaces"], "reader").await, ["task", "project", "page"]);
     assert_eq!(kinds(&["execute:search"], "seeker").await, ["page"]);
     assert_eq!(kinds(&["read:pages", "read:tasks"], "half").await, ["task", "page"]);
     world.end().await;
