@@ -13,7 +13,10 @@ use std::{
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -23,6 +26,7 @@ use crate::{
         policy::Policy,
         settings::RecordingBounds,
         token::{Judges, Tokens},
+        tool_call::ToolCall,
     },
     runtime::{Controls, LiveTerminals, Runtimes, control_plane::ControlPlane},
 };
@@ -84,6 +88,8 @@ pub struct Handles {
     pub controls: Controls,
     /// Whether a workspace was found, so that it is not looked for with every request.
     pub workspace_seen: AtomicBool,
+    /// Tool calls on their way onto the record, which a worker writes many at once.
+    pub tool_calls: mpsc::Sender<ToolCall>,
     /// Wakes the worker that ends processes.
     pub wake_stopper: Notify,
     /// Wakes the worker that tells the control plane of decisions.

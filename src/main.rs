@@ -15,7 +15,7 @@ use raven_agents::{
         workspaces::{self, NewPerson, Standing},
     },
     http, mcp,
-    model::{clock::Clock, ids::WorkspaceId, seal::Sealer, workspace::Role},
+    model::{clock::Clock, ids::WorkspaceId, mcp_config, seal::Sealer, workspace::Role},
     runtime::{RuntimeClient, Runtimes},
     serve,
     storage::{self, Tx},
@@ -47,6 +47,14 @@ enum Task {
     Doctor,
     /// Print the OpenAPI document
     Schema,
+    /// Print what makes an MCP client know this service; the key stays in the environment
+    McpConfig {
+        #[arg(value_enum)]
+        client: McpClient,
+        /// Address of the service; the configured one without it
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Look after accounts
     #[command(subcommand)]
     Admin(Admin),
@@ -111,6 +119,25 @@ struct Whom {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum McpClient {
+    ClaudeCode,
+    Codex,
+    Gemini,
+    Generic,
+}
+
+impl From<McpClient> for mcp_config::Client {
+    fn from(client: McpClient) -> Self {
+        match client {
+            McpClient::ClaudeCode => Self::ClaudeCode,
+            McpClient::Codex => Self::Codex,
+            McpClient::Gemini => Self::Gemini,
+            McpClient::Generic => Self::Generic,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum PersonRole {
     Owner,
     Admin,
@@ -162,8 +189,20 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Migrate { dry_run: true } => rehearse(&config).await,
         Task::Doctor => doctor(&config).await,
         Task::Admin(task) => admin(&config, task).await,
+        Task::McpConfig { client, url } => print_mcp_config(&config, client.into(), url.as_deref()),
         Task::Schema => Ok(()),
     }
+}
+
+/// Prints a client's configuration, and to the terminal where it belongs.
+fn print_mcp_config(config: &Config, client: mcp_config::Client, url: Option<&str>) -> anyhow::Result<()> {
+    let own = || config.app_url.clone().unwrap_or_else(|| format!("http://{}", config.address()));
+    let url = url.map_or_else(own, |url| url.trim_end_matches('/').to_owned());
+    anyhow::ensure!(url.starts_with("http://") || url.starts_with("https://"), "--url must begin with http:// or https://");
+    let configuration = mcp_config::of(client, &url);
+    report(&format!("belongs into {}; the agent's key is expected in {}", configuration.file, mcp_config::KEY_VARIABLE));
+    print!("{}", configuration.text);
+    Ok(())
 }
 
 fn report(step: &str) {

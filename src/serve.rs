@@ -35,6 +35,8 @@ use crate::{
 
 /// Reports of all terminals' connections that may wait for the database.
 const TERMINAL_NEWS_QUEUED: usize = 1024;
+/// Tool calls that may wait to be put on record; of a few kilobytes each at the most. Beyond it each is written by itself.
+const TOOL_CALLS_QUEUED: usize = 4096;
 /// How long running work may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Connections at once, as far as this process may have files open: a page has two or three.
@@ -63,6 +65,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
     let control_plane = control_plane(config)?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (terminal_news, terminal_reports) = mpsc::channel(TERMINAL_NEWS_QUEUED);
+    let (tool_calls, called) = mpsc::channel(TOOL_CALLS_QUEUED);
     let app = App::new(Handles {
         pool,
         clock: clock.clone(),
@@ -101,13 +104,14 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
         terminals: LiveTerminals::new(terminal_news, clock, tasks.clone(), shutdown.clone()),
         controls: Controls::default(),
         workspace_seen: AtomicBool::new(false),
+        tool_calls,
         wake_stopper: tokio::sync::Notify::new(),
         wake_notifier: tokio::sync::Notify::new(),
         tasks,
         shutdown,
     });
     let (sockets, io) = socket::layer(app.clone());
-    workers::start(&app, terminal_reports, vec![Box::new(socket::Broadcaster::new(app.clone(), io))]);
+    workers::start(&app, terminal_reports, called, vec![Box::new(socket::Broadcaster::new(app.clone(), io))]);
     let door = middleware::from_fn_with_state(socket::Door::new(app.clone()), socket::guard);
     let router = http::router(app.clone(), mcp::routes(), client(config)?).layer(sockets).layer(door);
     let serving = tokio::spawn(http_listener::serve(listener, router, bounds(config), app.tasks.clone(), app.shutdown.clone()));

@@ -85,7 +85,7 @@ async fn answer_alike(servers: [&Program; 2], case: &Case) -> Result<[usize; 2]>
     let [ours, theirs] = answers.as_slice() else { bail!("two servers give two answers") };
     if case.status == StatusCode::OK && meaning(ours) != meaning(theirs) {
         let (ours, theirs) = (meaning(ours), meaning(theirs));
-        bail!("the peer's answer to {:?} is not the service's: correct bench/peer/server.js\nservice: {ours}\npeer: {theirs}", case.name);
+        bail!("the peer's answer to {:?} is not the service's: correct it in bench/peer\nservice: {ours}\npeer: {theirs}", case.name);
     }
     Ok([ours.body.len(), theirs.body.len()])
 }

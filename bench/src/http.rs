@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{
     HeaderMap, Method, StatusCode,
     client::conn::http1::{self, SendRequest},
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -40,6 +40,12 @@ impl Request {
 
     pub(crate) fn bearer(self, credential: &str) -> Self {
         self.with(AUTHORIZATION, &format!("Bearer {credential}"))
+    }
+
+    /// As a client of the streamable transport, in this version of MCP.
+    pub(crate) fn mcp(self, version: &str) -> Self {
+        let accepting = self.with(ACCEPT, "application/json, text/event-stream");
+        accepting.with(HeaderName::from_static("mcp-protocol-version"), version)
     }
 
     /// As a runtime that knows the webhook secret.

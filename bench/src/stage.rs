@@ -177,6 +177,14 @@ impl Stage {
         Ok(stage)
     }
 
+    /// The service, and the MCP server of Node.js on the same database.
+    pub(crate) async fn with_mcp_peer(service: &Path) -> Result<Self> {
+        let mut stage = Self::alone(service).await?;
+        let settings = [("DATABASE_URL", stage.database.url.as_str()), ("NODE_ENV", "production")];
+        stage.peer = Some(stage.start_peer("mcp.js", &settings).await?);
+        Ok(stage)
+    }
+
     async fn start_peer(&self, script: &str, settings: &[(&str, &str)]) -> Result<Program> {
         let mut command = Command::new("node");
         command.arg(machine::root().join("bench/peer").join(script));

@@ -30,6 +30,12 @@ impl LiveEvents {
         tracing::trace!(streams, "an event was handed to the streams");
     }
 
+    /// Whether there is a stream.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.events.receiver_count() > 0
+    }
+
     /// Every event from now on, in order.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Arc<Published>> {

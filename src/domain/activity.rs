@@ -1,17 +1,20 @@
-//! Reads the activity feed and its daily counts, and keeps both within their retention.
+//! Writes what agents say into the activity feed, reads it and its daily counts, and keeps both within their retention.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
+use serde_json::Value;
+
 use super::{
     assignments::{self, AssignmentError},
-    terminals,
+    events, terminals,
 };
 use crate::{
     model::{
         activity::{Activity, DailyActivity},
-        actor::{Admin, Person},
+        actor::{Admin, AgentCaller, Person},
         assignment::Target,
-        ids::{AgentId, ProjectId},
+        event::{AgentBrief, Event, EventKind, LoggedActivity},
+        ids::{AgentId, EventId, PageId, ProjectId, TaskId},
         shown,
         terminal_rights::Readable,
     },
@@ -28,6 +31,92 @@ const PURGED_AT_ONCE: i64 = 5000;
 /// What happened in the admin's workspace, newest first. Admins may know what every terminal shows.
 pub async fn list(conn: &mut Conn, admin: &Admin, filter: &ActivityFilter, limit: u64) -> Result<Vec<Activity>, StorageError> {
     storage::activity::list(conn, admin.workspace(), filter, limit).await
+}
+
+/// What the agent that calls did and what was done about it, newest first, without what its terminal showed.
+pub async fn own(conn: &mut Conn, by: &AgentCaller, limit: u64) -> Result<Vec<Activity>, StorageError> {
+    let filter = ActivityFilter { agent: Some(by.agent.clone()), ..ActivityFilter::default() };
+    let rows = storage::activity::list(conn, by.workspace, &filter, limit).await?;
+    Ok(rows.into_iter().map(shown::activity_without).collect())
+}
+
+/// Beginnings of the types of rows that only the service writes: an agent that wrote them would tell of decisions
+/// that nobody took.
+const OWN_TYPES: [&str; 23] = [
+    "access_",
+    "agent_",
+    "agents_",
+    "approval_",
+    "assigned_",
+    "invite_",
+    "key_",
+    "keys_",
+    "message_",
+    "notification_",
+    "permissions_",
+    "recording_",
+    "run_",
+    "runtime_",
+    "secret_",
+    "settings_",
+    "spawn_",
+    "status_change",
+    "stop_",
+    "terminal_",
+    "tool_",
+    "unassigned",
+    "user_",
+];
+
+/// Why an agent could not write into the feed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("rows of this type are written by the service")]
+    Reserved,
+    /// Also for what is in another workspace, and for what the agent cannot see.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    #[error("agent not found")]
+    AgentNotFound,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What an agent writes into the feed.
+pub struct Note {
+    pub activity_type: String,
+    pub description: String,
+    pub details: Value,
+    pub project: Option<ProjectId>,
+    pub task: Option<TaskId>,
+    pub page: Option<PageId>,
+}
+
+/// Writes what the agent that calls says it did into the feed. Returns the row's id and time.
+///
+/// Records [`EventKind::ActivityLogged`].
+pub async fn log(tx: &mut Tx, by: &AgentCaller, note: Note) -> Result<(EventId, DateTime<Utc>), LogError> {
+    let kind = note.activity_type.to_lowercase();
+    if OWN_TYPES.iter().any(|own| kind.starts_with(own)) || ["task_claimed", "task_delegated", "task_received"].contains(&kind.as_str()) {
+        return Err(LogError::Reserved);
+    }
+    let agent = storage::agents::get(tx.conn(), by.workspace, &by.agent).await?.ok_or(LogError::AgentNotFound)?;
+    let missing = storage::activity::missing_subject(tx.conn(), by.workspace, by.user, note.project, note.task, note.page).await?;
+    if let Some(missing) = missing {
+        return Err(LogError::NotFound(missing));
+    }
+    let logged = LoggedActivity {
+        agent: AgentBrief::of(&agent),
+        activity_type: note.activity_type,
+        description: note.description,
+        details: note.details,
+        project_id: note.project,
+        task_id: note.task,
+        page_id: note.page,
+    };
+    let at = tx.now();
+    let id = events::record(tx, Event::about(&agent, Some(by.user), EventKind::ActivityLogged(logged))).await?;
+    Ok((id, at))
 }
 
 /// What happened on one project and its tasks, newest first, for whoever sees its space. What a terminal showed is left out

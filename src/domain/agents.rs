@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use chrono::SecondsFormat;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::{events, terminals};
 use crate::{
     model::{
-        actor::Person,
+        actor::{AgentCaller, Person},
         agent::{Agent, AgentState, AgentStatus, AgentView, IllegalTransition, Profile},
         event::{AgentBrief, Event, EventKind},
         ids::{AgentId, WorkspaceId},
@@ -149,6 +151,42 @@ pub async fn claim(tx: &mut Tx, policy: &Policy, workspace: WorkspaceId, id: &Ag
     Ok(Claimed { agent, key: Some(key) })
 }
 
+/// What an agent says of itself.
+pub struct OwnStatus {
+    pub status: String,
+    pub current_task: Option<String>,
+    pub message: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// Keeps how the agent that calls says that it stands, beside its other metadata. `None` when it is gone.
+///
+/// Records [`EventKind::StatusChanged`] when the status is another than before.
+pub async fn set_status(tx: &mut Tx, by: &AgentCaller, own: OwnStatus) -> Result<Option<Agent>, StorageError> {
+    let found = storage::agents::lock(tx.conn(), by.workspace, &by.agent).await?;
+    let Some(mut agent) = found.filter(|agent| agent.state.status() == AgentStatus::Approved) else { return Ok(None) };
+    let now = tx.now();
+    let mut metadata = agent.profile.metadata.as_object().cloned().unwrap_or_default();
+    let previous = metadata.get("workingStatus").and_then(Value::as_str).map(str::to_owned);
+    for (name, value) in [("currentTask", &own.current_task), ("statusMessage", &own.message)] {
+        match value {
+            Some(text) => drop(metadata.insert(name.to_owned(), json!(text))),
+            None => drop(metadata.remove(name)),
+        }
+    }
+    metadata.insert("workingStatus".to_owned(), json!(own.status));
+    metadata.insert("lastStatusUpdate".to_owned(), json!(now.to_rfc3339_opts(SecondsFormat::Millis, true)));
+    agent.profile.metadata = Value::Object(metadata);
+    agent.updated_at = now;
+    storage::agents::save(tx.conn(), &agent).await?;
+    if previous.as_deref() != Some(own.status.as_str()) {
+        let reason = own.reason.or(own.message);
+        let kind = EventKind::StatusChanged { agent: AgentBrief::of(&agent), previous_status: previous, new_status: own.status, reason };
+        events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
+    }
+    Ok(Some(agent))
+}
+
 /// Whether `secret` is the one that this agent's requester was given.
 pub(super) fn is_claim_secret(agent: &Agent, secret: &Secret) -> bool {
     agent.claim_secret_hash.as_ref().is_some_and(|hash| hash.as_bytes().ct_eq(secret.hash().as_bytes()).into())
@@ -169,6 +207,11 @@ pub async fn list(conn: &mut Conn, person: &Person, filter: &AgentFilter) -> Res
 pub async fn get(conn: &mut Conn, person: &Person, id: &AgentId) -> Result<Option<AgentView>, StorageError> {
     let Some(agent) = storage::agents::get(conn, person.workspace, id).await? else { return Ok(None) };
     Ok(with_runs(conn, person, vec![agent]).await?.pop())
+}
+
+/// Approved agents by themselves, newest first; by name, those with one of the capabilities, if any are given.
+pub async fn approved(conn: &mut Conn, workspace: WorkspaceId, capabilities: Vec<String>) -> Result<Vec<Agent>, StorageError> {
+    storage::agents::list(conn, workspace, &AgentFilter { status: Some(AgentStatus::Approved), capabilities }).await
 }
 
 /// An agent by itself.

@@ -3,7 +3,7 @@
 use super::{
     agents, assignments, events, keys,
     notifications::{self, News},
-    runs, settings, terminals,
+    runs, settings, terminals, tool_approvals,
 };
 use crate::{
     model::{
@@ -172,6 +172,7 @@ pub async fn revoke(tx: &mut Tx, policy: &Policy, admin: &Admin, id: &AgentId, r
     let run = runs::request_stop(tx, workspace, id, Some(admin.user()), "access revoked").await?;
     let agent = lock(tx, workspace, id).await?.revoke(reason.clone(), admin.user(), now)?;
     storage::agents::save(tx.conn(), &agent).await?;
+    tool_approvals::end_all(tx, workspace, id).await?;
     let kind = EventKind::AccessRevoked { agent: AgentBrief::of(&agent), reason: reason.clone() };
     let event = events::record(tx, Event::about(&agent, Some(admin.user()), kind)).await?;
     let revocation = Revocation {

@@ -3,11 +3,11 @@
 use super::{events, spaces};
 use crate::{
     model::{
-        actor::Person,
+        actor::{AgentCaller, Person},
         agent::{Agent, AgentStatus, AgentView, IllegalTransition},
-        assignment::{ASSIGNMENTS_PER_AGENT_MAX, Assignment, AssignmentRole, Place, Target},
+        assignment::{ASSIGNMENTS_PER_AGENT_MAX, Assignment, AssignmentRole, OpenTask, Place, Target},
         event::{AgentBrief, AssignmentBrief, Event, EventKind},
-        ids::{AgentId, AssignmentId, WorkspaceId},
+        ids::{AgentId, AssignmentId, TaskId, WorkspaceId},
         settings::WorkspaceRules,
     },
     storage::{self, Conn, StorageError, Tx},
@@ -39,6 +39,11 @@ pub enum AssignmentError {
     AgentLimit { limit: u32 },
     #[error("a project may have at most {limit} agents")]
     ProjectLimit { limit: u32 },
+    /// Nobody said that agents may take it.
+    #[error("the task is not open to agents")]
+    NotLive,
+    #[error("another agent works on the task")]
+    Taken,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -133,6 +138,115 @@ pub async fn unassign(tx: &mut Tx, by: &Person, id: AssignmentId) -> Result<(), 
     let kind = EventKind::Unassigned { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::of(&assignment, space) };
     events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
     Ok(())
+}
+
+/// Puts the agent that calls on a task that is open to agents and that no other agent works on.
+///
+/// Records [`EventKind::TaskClaimed`].
+/// Errors: `TargetNotFound` (also for a task that agents cannot see), `NotLive`, `Taken`, `Already`, `AgentLimit`,
+/// `AgentNotFound`, `Illegal`, `Storage`. Source: REST contract §5.4, §5.5.
+pub async fn claim(tx: &mut Tx, by: &AgentCaller, task: TaskId) -> Result<Assignment, AssignmentError> {
+    let agent = lock_approved(tx, by.workspace, &by.agent).await?;
+    let open = lock_open_task(tx, by, task).await?;
+    if storage::assignments::agent_on_task(tx.conn(), by.workspace, task).await?.is_some_and(|other| other != by.agent) {
+        return Err(AssignmentError::Taken);
+    }
+    if !open.is_live {
+        return Err(AssignmentError::NotLive);
+    }
+    let assignment = take(tx, by, &agent, task).await?;
+    let kind = EventKind::TaskClaimed { agent: AgentBrief::of(&agent), assignment: AssignmentBrief::of(&assignment, Some(open.space)) };
+    events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
+    Ok(assignment)
+}
+
+/// What a delegation did.
+pub struct Delegated {
+    pub from: Agent,
+    pub to: Agent,
+    pub assignment: Assignment,
+}
+
+/// Gives a task of the agent that calls, or one that is open and nobody's, to another approved agent of the workspace.
+///
+/// Records [`EventKind::TaskDelegated`] and [`EventKind::TaskReceived`].
+/// Errors: `AgentNotFound` (also for oneself and for one who cannot see the task's space), and those of [`claim`].
+pub async fn delegate(
+    tx: &mut Tx,
+    by: &AgentCaller,
+    to: &AgentId,
+    task: TaskId,
+    reason: Option<String>,
+) -> Result<Delegated, AssignmentError> {
+    if *to == by.agent {
+        return Err(AssignmentError::AgentNotFound);
+    }
+    // In one order whoever gives to whom, so that two who give to each other do not wait for ever.
+    let (first, second) = if by.agent < *to { (&by.agent, to) } else { (to, &by.agent) };
+    let (first, second) = (lock_approved(tx, by.workspace, first).await?, lock_approved(tx, by.workspace, second).await?);
+    let (from, to) = if first.id == by.agent { (first, second) } else { (second, first) };
+    let open = lock_open_task(tx, by, task).await?;
+    let account = storage::users::account_of(tx.conn(), to.workspace, &to.id).await?.ok_or(AssignmentError::AgentNotFound)?;
+    if storage::spaces::role_of(tx.conn(), to.workspace, account, open.space).await?.is_none() {
+        return Err(AssignmentError::AgentNotFound);
+    }
+    match storage::assignments::agent_on_task(tx.conn(), by.workspace, task).await? {
+        Some(other) if other == to.id => return Err(AssignmentError::Already("task")),
+        Some(other) if other != by.agent => return Err(AssignmentError::Taken),
+        None if !open.is_live => return Err(AssignmentError::NotLive),
+        Some(_) | None => {}
+    }
+    let now = tx.now();
+    storage::assignments::end_on_task(tx.conn(), by.workspace, &from.id, task, now).await?;
+    let assignment = take(tx, by, &to, task).await?;
+    let (giver, taker) = (AgentBrief::of(&from), AgentBrief::of(&to));
+    let space_id = Some(open.space);
+    let kind = EventKind::TaskDelegated { agent: giver.clone(), task_id: task, space_id, to_agent: taker.clone(), reason: reason.clone() };
+    events::record(tx, Event::about(&from, Some(by.user), kind)).await?;
+    let assigned = AssignmentBrief::of(&assignment, space_id);
+    let kind = EventKind::TaskReceived { agent: taker, assignment: assigned, from_agent: giver, reason };
+    events::record(tx, Event::about(&to, Some(by.user), kind)).await?;
+    Ok(Delegated { from, to, assignment })
+}
+
+async fn lock_approved(tx: &mut Tx, workspace: WorkspaceId, id: &AgentId) -> Result<Agent, AssignmentError> {
+    let found = storage::agents::lock(tx.conn(), workspace, id).await?;
+    let agent = found.filter(|agent| agent.id == *id).ok_or(AssignmentError::AgentNotFound)?;
+    let is_approved = agent.state.status() == AgentStatus::Approved;
+    if is_approved { Ok(agent) } else { Err(AssignmentError::AgentNotFound) }
+}
+
+/// A task that the agent's account may see, kept from anybody else who would take it until the transaction ends.
+async fn lock_open_task(tx: &mut Tx, by: &AgentCaller, task: TaskId) -> Result<OpenTask, AssignmentError> {
+    let not_found = AssignmentError::TargetNotFound("task");
+    let Some(open) = storage::assignments::lock_open_task(tx.conn(), by.workspace, task).await? else { return Err(not_found) };
+    match storage::spaces::role_of(tx.conn(), by.workspace, by.user, open.space).await? {
+        Some(role) if role.manages_pages() => Ok(open),
+        Some(_) => Err(AssignmentError::Forbidden),
+        None => Err(not_found),
+    }
+}
+
+/// Puts an agent on a task that this transaction keeps from others.
+async fn take(tx: &mut Tx, by: &AgentCaller, agent: &Agent, task: TaskId) -> Result<Assignment, AssignmentError> {
+    let assignment = Assignment {
+        id: AssignmentId::generate(),
+        agent: agent.id.clone(),
+        workspace: agent.workspace,
+        target: Target::Task(task),
+        role: AssignmentRole::Member,
+        assigned_at: tx.now(),
+        assigned_by: Some(by.user),
+        unassigned_at: None,
+        task_status: None,
+    };
+    if !storage::assignments::insert(tx.conn(), &assignment).await? {
+        return Err(AssignmentError::Already("task"));
+    }
+    if storage::assignments::count_of_agent(tx.conn(), agent.workspace, &agent.id).await? > i64::from(ASSIGNMENTS_PER_AGENT_MAX) {
+        return Err(AssignmentError::AgentLimit { limit: ASSIGNMENTS_PER_AGENT_MAX });
+    }
+    Ok(assignment)
 }
 
 /// A project or task, if the person may put agents to work there.

@@ -24,7 +24,7 @@ pub trait EventSink: Send + Sync {
 pub async fn record(tx: &mut Tx, event: Event) -> Result<EventId, StorageError> {
     let id = EventId::generate();
     let at = tx.now();
-    if let Some(note) = event.kind.activity(event.actor) {
+    if let Some(note) = event.note() {
         storage::activity::insert(tx.conn(), event.workspace, id, event.agent.as_ref(), event.actor, &note, at).await?;
     }
     tx.enqueue(Entry { id, workspace: event.workspace, agent: event.agent, actor: event.actor, kind: event.kind, at });

@@ -1,11 +1,13 @@
 //! Spaces, pages, groups and people, as far as the web UI's pages and the rules for agents need them.
 
+use super::content::ContentError;
 use crate::{
     model::{
+        account::Account,
         actor::Person,
-        ids::SpaceId,
-        space::{Group, PageEntry, PageRequest, Space, SpaceRole},
-        workspace::User,
+        ids::{SpaceId, UserId},
+        space::{Group, PageEntry, PageRequest, Space, SpaceMember, SpaceRole},
+        workspace::{User, Workspace},
     },
     storage::{self, Conn, StorageError},
 };
@@ -18,7 +20,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Takes one item more than the page holds as the sign that there is a next one.
-    fn of(mut items: Vec<T>, request: &PageRequest) -> Self {
+    pub(super) fn of(mut items: Vec<T>, request: &PageRequest) -> Self {
         let limit = usize::try_from(request.limit).unwrap_or_default();
         let has_next = items.len() > limit;
         items.truncate(limit);
@@ -54,4 +56,39 @@ pub async fn groups(conn: &mut Conn, person: &Person, request: &PageRequest) -> 
 /// People of the person's workspace.
 pub async fn people(conn: &mut Conn, person: &Person, request: &PageRequest) -> Result<Page<User>, StorageError> {
     Ok(Page::of(storage::users::people(conn, person.workspace, request).await?, request))
+}
+
+/// Spaces that the account belongs to, by name.
+pub async fn of_account(conn: &mut Conn, account: &Account, request: &PageRequest) -> Result<Page<Space>, StorageError> {
+    Ok(Page::of(storage::spaces::list(conn, account.workspace, account.user, request).await?, request))
+}
+
+/// A space that the account belongs to, with what it may do there.
+pub async fn find(conn: &mut Conn, account: &Account, id: SpaceId) -> Result<(Space, SpaceRole), ContentError> {
+    let role = storage::spaces::role_of(conn, account.workspace, account.user, id).await?;
+    let space = storage::spaces::find(conn, account.workspace, account.user, id).await?;
+    space.zip(role).ok_or(ContentError::NotFound("space"))
+}
+
+/// People who belong to a space of the account, with what they may do there.
+///
+/// Errors: `NotFound`, `Storage`.
+pub async fn members(conn: &mut Conn, account: &Account, id: SpaceId, request: &PageRequest) -> Result<Page<SpaceMember>, ContentError> {
+    find(conn, account, id).await?;
+    Ok(Page::of(storage::users::of_space(conn, account.workspace, id, request).await?, request))
+}
+
+/// People of the account's workspace.
+pub async fn people_of(conn: &mut Conn, account: &Account, request: &PageRequest) -> Result<Page<User>, StorageError> {
+    Ok(Page::of(storage::users::people(conn, account.workspace, request).await?, request))
+}
+
+/// An active account of the same workspace, a person's or an agent's.
+pub async fn person(conn: &mut Conn, account: &Account, id: UserId) -> Result<User, ContentError> {
+    storage::users::active(conn, account.workspace, id).await?.ok_or(ContentError::NotFound("user"))
+}
+
+/// The account's workspace.
+pub async fn workspace_of(conn: &mut Conn, account: &Account) -> Result<Workspace, ContentError> {
+    storage::workspaces::get(conn, account.workspace).await?.ok_or(ContentError::NotFound("workspace"))
 }

@@ -28,6 +28,7 @@ use crate::{
         event::{Event, EventKind},
         ids::{AgentId, RunId},
         login::Login,
+        mcp_config,
         permission::PermissionSet,
         policy::Policy,
         run::{Run, RunNews, RunStatus},
@@ -198,7 +199,8 @@ pub async fn launch(planned: &Planned, order: &SpawnOrder, callbacks: &Callbacks
     let mut config = order.config.clone();
     let mut env = config.get("env").and_then(Value::as_object).cloned().unwrap_or_default();
     env.insert("MCP_SERVER_URL".into(), json!(callbacks.app_url));
-    env.insert("MCP_API_KEY".into(), json!(planned.key.expose()));
+    env.insert(mcp_config::URL_VARIABLE.into(), json!(format!("{}{}", callbacks.app_url, mcp_config::PATH)));
+    env.insert(mcp_config::KEY_VARIABLE.into(), json!(planned.key.expose()));
     env.insert("RAVEN_WORKSPACE_ID".into(), json!(planned.run.workspace));
     env.insert("RAVEN_AGENT_ID".into(), json!(planned.agent.id));
     config.insert("env".into(), Value::Object(env));

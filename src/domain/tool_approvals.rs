@@ -1,20 +1,24 @@
-//! Tool calls that a person must approve before they are carried out (D-09).
+//! Tool calls that a person must approve before they are carried out, and permissions that agents ask for (D-09).
 //!
 //! The caller is told an id, which is no permission: an owner or admin decides, and the caller repeats
-//! the very same call with the id, once.
+//! the very same call with the id, once. A permission that is granted counts for a while without it.
 
-use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value, json};
 
 use super::events;
 use crate::{
     model::{
-        actor::{KeyHolder, Person},
+        actor::{AgentCaller, KeyHolder, Person},
         event::{Event, EventKind},
         ids::{AgentId, ApprovalId, UserId, WorkspaceId},
-        policy::Policy,
+        permission::PermissionSet,
+        policy::{Policy, Verdict},
         secret::Secret,
-        tool_approval::{self, APPROVAL_ARGUMENT, ApprovalStatus, LIFETIME, ToolApproval, WAITING_MAX},
+        tool_approval::{
+            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD, ToolApproval,
+            WAITING_MAX,
+        },
     },
     storage::{self, StorageError, Tx},
 };
@@ -51,56 +55,135 @@ pub enum Gate {
     },
 }
 
-/// Decides whether a call goes on: it needs no approval, or names one that was granted for exactly
+/// What the policies say of a call of the tool with these names: the operator's, and for an agent its workspace's.
+#[must_use]
+pub fn verdict(policy: &Policy, caller: &KeyHolder, names: &[&str]) -> Verdict {
+    match caller {
+        KeyHolder::Agent(agent) => agent.policy.verdict(&policy.tool_approvals, names),
+        KeyHolder::Person { .. } if policy.tool_approvals.covers(names) => Verdict::Asks("the operator's policy asks for it".to_owned()),
+        KeyHolder::Person { .. } => Verdict::Goes,
+    }
+}
+
+/// Decides whether a call that needs an approval goes on: it names one that was granted for exactly
 /// this call, which is used up by it. Otherwise a request is left for the people who decide.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn pass(
     tx: &mut Tx,
-    policy: &Policy,
     caller: &KeyHolder,
     method: &str,
     arguments: &Map<String, Value>,
+    reason: &str,
 ) -> Result<Gate, StorageError> {
-    if !policy.tool_approvals.covers(method) {
-        return Ok(Gate::Open);
-    }
-    let (workspace, user, agent) = requester(caller);
+    let (workspace, user, _) = requester(caller);
     let params_hash = tool_approval::digest(method, arguments);
     let now = tx.now();
-    if let Some(named) = arguments.get(APPROVAL_ARGUMENT) {
-        let id = named.as_str().and_then(|text| text.parse::<ApprovalId>().ok());
-        let Some(id) = id else { return Ok(Gate::Refused("approvalId is not an approval of yours")) };
-        let found = storage::tool_approvals::lock(tx.conn(), workspace, id).await?;
-        let Some(approval) = found.filter(|approval| approval.requested_by == Some(user)) else {
-            return Ok(Gate::Refused("approvalId is not an approval of yours"));
+    let Some(named) = arguments.get(APPROVAL_ARGUMENT).filter(|named| !named.is_null()) else {
+        let asked = Asked {
+            kind: ApprovalKind::Call,
+            method: method.to_owned(),
+            params: Value::Object(arguments.clone()),
+            params_hash,
+            reason: Some(reason.to_owned()),
         };
-        return Ok(match approval.status {
-            _ if approval.params_hash != params_hash => Gate::Refused("the approval is for another call"),
-            ApprovalStatus::Pending if now < approval.expires_at => Gate::Waits { id, expires_at: approval.expires_at },
-            ApprovalStatus::Approved if now < approval.expires_at => {
-                storage::tool_approvals::set_status(tx.conn(), id, ApprovalStatus::Consumed, None, now).await?;
-                Gate::Open
-            }
-            ApprovalStatus::Rejected => Gate::Refused("the approval was rejected"),
-            ApprovalStatus::Consumed => Gate::Refused("the approval was used already"),
-            ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Expired => Gate::Refused("the approval has expired"),
-        });
+        return ask(tx, caller, asked, LIFETIME).await;
+    };
+    let id = named.as_str().and_then(|text| text.parse::<ApprovalId>().ok());
+    let Some(id) = id else { return Ok(Gate::Refused("approvalId is not an approval of yours")) };
+    let found = storage::tool_approvals::lock(tx.conn(), workspace, id).await?;
+    let Some(approval) = found.filter(|approval| approval.requested_by == Some(user) && approval.kind == ApprovalKind::Call) else {
+        return Ok(Gate::Refused("approvalId is not an approval of yours"));
+    };
+    if approval.params_hash != params_hash {
+        return Ok(Gate::Refused("the approval is for another call"));
     }
+    Ok(match approval.status_at(now) {
+        ApprovalStatus::Pending => Gate::Waits { id, expires_at: approval.expires_at },
+        ApprovalStatus::Approved => {
+            storage::tool_approvals::set_status(tx.conn(), id, ApprovalStatus::Consumed, None, now).await?;
+            Gate::Open
+        }
+        ApprovalStatus::Rejected => Gate::Refused("the approval was rejected"),
+        ApprovalStatus::Consumed => Gate::Refused("the approval was used already"),
+        ApprovalStatus::Expired => Gate::Refused("the approval has expired"),
+    })
+}
+
+/// Asks for the approval of a call that is to follow. A call for which one waits or was granted is not asked for again.
+///
+/// Records [`EventKind::ApprovalRequested`].
+pub async fn request_call(
+    tx: &mut Tx,
+    caller: &KeyHolder,
+    method: &str,
+    arguments: &Map<String, Value>,
+    reason: Option<String>,
+    lifetime: TimeDelta,
+) -> Result<Gate, StorageError> {
+    let asked = Asked {
+        kind: ApprovalKind::Call,
+        method: method.to_owned(),
+        params: Value::Object(arguments.clone()),
+        params_hash: tool_approval::digest(method, arguments),
+        reason,
+    };
+    ask(tx, caller, asked, lifetime.min(LIFETIME)).await
+}
+
+/// Asks for a permission that an agent lacks, to have it for some minutes once a person grants it.
+///
+/// Records [`EventKind::ApprovalRequested`].
+pub async fn request_permission(
+    tx: &mut Tx,
+    caller: &KeyHolder,
+    permission: &str,
+    minutes: u32,
+    reason: Option<String>,
+) -> Result<Gate, StorageError> {
+    let params = json!({"permission": permission, "minutes": minutes.min(GRANT_MINUTES_MAX)});
+    let hashed = Map::from_iter([("permission".to_owned(), json!(permission))]);
+    let asked = Asked {
+        kind: ApprovalKind::Permission,
+        method: PERMISSION_METHOD.to_owned(),
+        params_hash: tool_approval::digest(PERMISSION_METHOD, &hashed),
+        params,
+        reason,
+    };
+    ask(tx, caller, asked, LIFETIME).await
+}
+
+/// What somebody asks for.
+struct Asked {
+    kind: ApprovalKind,
+    method: String,
+    params: Value,
+    params_hash: String,
+    reason: Option<String>,
+}
+
+async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta) -> Result<Gate, StorageError> {
+    let (workspace, user, agent) = requester(caller);
+    let now = tx.now();
     storage::users::lock(tx.conn(), workspace, user).await?;
+    if let Some(waiting) = storage::tool_approvals::same_waiting(tx.conn(), workspace, user, &asked.params_hash, now).await? {
+        return Ok(Gate::Waits { id: waiting.id, expires_at: waiting.expires_at });
+    }
     if storage::tool_approvals::count_waiting(tx.conn(), workspace, user, now).await? >= i64::from(WAITING_MAX) {
         return Ok(Gate::TooMany { limit: WAITING_MAX });
     }
     let approval = ToolApproval {
         id: ApprovalId::generate(),
+        kind: asked.kind,
         workspace,
         requested_by: Some(user),
         agent: agent.clone(),
-        method: method.to_owned(),
-        params: Value::Object(arguments.clone()),
-        params_hash,
+        method: asked.method,
+        params: asked.params,
+        params_hash: asked.params_hash,
+        reason: asked.reason,
         status: ApprovalStatus::Pending,
-        expires_at: now + LIFETIME,
+        expires_at: now + lifetime,
         created_at: now,
     };
     let token_hash = Secret::presented(&approval.id.to_string()).hash();
@@ -108,6 +191,29 @@ pub async fn pass(
     let kind = EventKind::ApprovalRequested { approval_id: approval.id, method: approval.method.clone(), requester: Some(user) };
     events::record(tx, Event { workspace, agent, actor: Some(user), kind }).await?;
     Ok(Gate::Waits { id: approval.id, expires_at: approval.expires_at })
+}
+
+/// What became of something that the caller asked for; `None` for anybody else's.
+pub async fn status(tx: &mut Tx, caller: &KeyHolder, id: ApprovalId) -> Result<Option<(ToolApproval, ApprovalStatus)>, StorageError> {
+    let (workspace, user, _) = requester(caller);
+    let now = tx.now();
+    let found = storage::tool_approvals::get(tx.conn(), workspace, id).await?;
+    Ok(found.filter(|approval| approval.requested_by == Some(user)).map(|approval| {
+        let status = approval.status_at(now);
+        (approval, status)
+    }))
+}
+
+/// The permissions of an agent together with those that it was granted for a while.
+pub async fn with_grants(tx: &mut Tx, caller: &AgentCaller) -> Result<PermissionSet, StorageError> {
+    let now = tx.now();
+    let granted = storage::tool_approvals::granted(tx.conn(), caller.workspace, &caller.agent, caller.user, now).await?;
+    Ok(caller.permissions.with(&granted))
+}
+
+/// Ends everything that an agent asked for or was granted, as its access ends.
+pub(super) async fn end_all(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId) -> Result<u64, StorageError> {
+    storage::tool_approvals::end_of_agent(tx.conn(), workspace, agent).await
 }
 
 fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
@@ -139,8 +245,13 @@ pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool)
     if approval.expires_at <= now {
         return Err(DecisionError::Over(ApprovalStatus::Expired.as_str()));
     }
-    let status = if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
-    storage::tool_approvals::set_status(tx.conn(), id, status, Some(person.user), now).await?;
+    match approval.grant_lasts() {
+        Some(lasts) if approve => storage::tool_approvals::grant(tx.conn(), id, person.user, now, now + lasts).await?,
+        _ => {
+            let status = if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
+            storage::tool_approvals::set_status(tx.conn(), id, status, Some(person.user), now).await?;
+        }
+    }
     let kind = EventKind::ApprovalDecided { approval_id: id, method: approval.method, approved: approve, requester: approval.requested_by };
     events::record(tx, Event { workspace: person.workspace, agent: approval.agent, actor: Some(person.user), kind }).await?;
     Ok(())

@@ -56,12 +56,17 @@ pub(super) async fn same_origin(State(app): State<App>, request: Request, next: 
     next.run(request).await
 }
 
+/// What clients of MCP send besides, in a browser too.
+const MCP_HEADERS: [&str; 3] = ["mcp-protocol-version", "mcp-method", "mcp-name"];
+
 /// Lets pages of `origins` use the API from a browser, with the cookie (REST contract §1.8).
 pub(super) fn cross_origin(origins: &[String]) -> CorsLayer {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect();
     let [request_id, workspace_id] = [REQUEST_ID, "x-workspace-id"].map(HeaderName::from_static);
-    let allowed = [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION, idempotency::KEY, request_id.clone(), workspace_id];
-    let told = [request_id, limits::LIMIT, limits::REMAINING, limits::RESET, header::RETRY_AFTER, idempotency::REPLAYED];
+    let own = [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION, idempotency::KEY, request_id.clone(), workspace_id];
+    let allowed: Vec<HeaderName> = own.into_iter().chain(MCP_HEADERS.map(HeaderName::from_static)).collect();
+    let told =
+        [header::WWW_AUTHENTICATE, request_id, limits::LIMIT, limits::REMAINING, limits::RESET, header::RETRY_AFTER, idempotency::REPLAYED];
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)

@@ -19,6 +19,7 @@ use crate::{
         agents::{Agent, ApprovedAgent},
         envelope::Envelope,
         keys::{ApiKey, ApiKeys, CreateKey, CreatedKey, HandedOff, Handoff, RegisterKey, RevokedKey, RotateKey},
+        mcp::ClientConfigurations,
         problem::{AdminErrors, PersonErrors, Problem},
     },
 };
@@ -32,6 +33,15 @@ fn created(minted: Minted) -> CreatedKey {
 
 fn rotation(body: &RotateKey) -> Rotation {
     Rotation { grace: TimeDelta::seconds(body.grace_seconds), expires_at: body.expires_at }
+}
+
+/// Get what makes MCP clients know this service.
+///
+/// Ready to be pasted. The key is in none of it: clients read it from their environment.
+#[utoipa::path(get, path = "/api/mcp-config", operation_id = "getMcpConfig", tag = "mcp", security(("person" = []), ("cookie" = [])),
+    responses((status = 200, body = Envelope<ClientConfigurations>), PersonErrors))]
+pub(super) async fn mcp_config(State(app): State<App>, _: Member) -> Envelope<ClientConfigurations> {
+    Envelope::ok(ClientConfigurations::of(&app.settings.app_url))
 }
 
 /// List the caller's API keys.

@@ -103,7 +103,7 @@ pub(super) async fn keep(State((app, limits)): State<(App, Option<Arc<Limits>>)>
 
 impl Kind {
     fn of(method: &Method, path: &str) -> Self {
-        if path == "/api/events" || path == "/api/mcp" || path.starts_with("/api/mcp/") || path.starts_with("/api/mcp-standard/") {
+        if path == "/api/events" || path == "/api/mcp" || path.starts_with("/api/mcp/") || path.starts_with("/api/mcp-standard") {
             return Self::ToolCall;
         }
         if method != Method::POST {

@@ -56,9 +56,17 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// What search engines may read: nothing, since all of it is behind a sign-in (REST contract §2.9).
 const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 
-/// A request whose path has no slash at its end and none twice, which mean nothing (REST contract §0.3).
+/// Where MCP is served, and the shorter path that means the same.
+const MCP: [&str; 2] = ["/api/mcp", "/mcp"];
+
+/// A request whose path has no slash at its end and none twice, which mean nothing (REST contract §0.3), and with one
+/// path for MCP.
 fn plain(mut request: Request) -> Request {
     let path = request.uri().path();
+    if path.trim_end_matches('/') == MCP[1] {
+        *request.uri_mut() = Uri::from_static(MCP[0]);
+        return request;
+    }
     if !path.starts_with("/api/") || !(path.ends_with('/') || path.contains("//")) {
         return request;
     }
@@ -138,6 +146,7 @@ fn operations(others: OpenApiRouter<App>) -> OpenApiRouter<App> {
         .routes(routes!(invites::revoke))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
+        .routes(routes!(keys::mcp_config))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::register))
         .routes(routes!(keys::hand_off))

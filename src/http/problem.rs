@@ -220,6 +220,8 @@ impl From<AssignmentError> for Problem {
             AssignmentError::Already(_) => Self::new(StatusCode::CONFLICT, "ALREADY_ASSIGNED", error.to_string()),
             AssignmentError::Ended => Self::new(StatusCode::CONFLICT, "ASSIGNMENT_ENDED", error.to_string()),
             AssignmentError::AgentLimit { .. } => Self::new(StatusCode::CONFLICT, "ASSIGNMENT_LIMIT_REACHED", error.to_string()),
+            AssignmentError::NotLive => Self::new(StatusCode::CONFLICT, "TASK_NOT_LIVE", error.to_string()),
+            AssignmentError::Taken => Self::new(StatusCode::CONFLICT, "TASK_TAKEN", error.to_string()),
             AssignmentError::ProjectLimit { .. } => Self::new(StatusCode::CONFLICT, "PROJECT_LIMIT_REACHED", error.to_string()),
             AssignmentError::Storage(storage) => storage.into(),
         }

@@ -1,9 +1,12 @@
 //! Who is asking. Each type can only be had by proving it, so a signature says who may call.
 
+use std::sync::Arc;
+
 use super::{
     ids::{AgentId, UserId, WorkspaceId},
     listener::Listener,
     permission::PermissionSet,
+    policy::WorkspacePolicy,
     workspace::Role,
 };
 
@@ -53,6 +56,8 @@ pub struct AgentCaller {
     pub user: UserId,
     pub key_id: String,
     pub permissions: PermissionSet,
+    /// What its workspace decided about its agents' tool calls.
+    pub policy: Arc<WorkspacePolicy>,
 }
 
 /// Whom an API key speaks for.

@@ -72,3 +72,11 @@ pub struct Place {
     pub target: Target,
     pub space: SpaceId,
 }
+
+/// A task that agents can see.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenTask {
+    pub space: SpaceId,
+    /// Whether agents may take it: what the task says, or else its project.
+    pub is_live: bool,
+}

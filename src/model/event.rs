@@ -1,14 +1,19 @@
 //! What happened: one value per event, from which activity rows and broadcasts are made.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{
     agent::Agent,
     assignment::{Assignment, Target},
     display_name,
-    ids::{AgentId, ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, ShareId, SpaceId, TaskId, UserId, WorkspaceId},
+    ids::{
+        AgentId, ApprovalId, AssignmentId, EventId, InviteId, PageId, ProjectId, SessionId, ShareId, SpaceId, TaskId, UserId, WorkspaceId,
+    },
     login::Login,
     runtime::RuntimeName,
     terminal_rights::Viewers,
@@ -20,7 +25,7 @@ pub struct Event {
     pub workspace: WorkspaceId,
     /// `None` for what concerns the workspace as a whole.
     pub agent: Option<AgentId>,
-    /// The person behind it, if one is.
+    /// Who is behind it, if somebody is: a person, or the account of an agent.
     pub actor: Option<UserId>,
     pub kind: EventKind,
 }
@@ -36,6 +41,14 @@ impl Event {
     #[must_use]
     pub fn within(workspace: WorkspaceId, actor: Option<UserId>, kind: EventKind) -> Self {
         Self { workspace, agent: None, actor, kind }
+    }
+
+    /// The row for the activity feed, if it has one. Owners and admins read the feed, and not every page: what a person
+    /// did with a key is told there without titles.
+    #[must_use]
+    pub fn note(&self) -> Option<ActivityNote> {
+        let note = self.kind.activity(self.actor)?;
+        Some(if self.agent.is_none() && self.kind.is_content() { note.without_title() } else { note })
     }
 }
 
@@ -96,6 +109,45 @@ impl AssignmentBrief {
         let assignment_type = assignment.target.kind().to_owned();
         Self { id: assignment.id, assignment_type, project_id, task_id, space_id: space, role: assignment.role.as_str().to_owned() }
     }
+}
+
+/// What an event says of a page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageBrief {
+    pub id: PageId,
+    pub title: String,
+    pub space_id: SpaceId,
+}
+
+/// What an event says of a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskBrief {
+    pub id: TaskId,
+    pub title: String,
+    pub status: String,
+    pub space_id: SpaceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+}
+
+/// What an event says of something else in the knowledge base.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContentBrief {
+    /// `task`, `project`, `comment` or `memory`.
+    pub kind: String,
+    pub id: Uuid,
+    pub title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub space_id: Option<SpaceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_id: Option<PageId>,
 }
 
 /// The kinds of event. The serialised form is what the outbox keeps; every channel makes its own
@@ -170,14 +222,27 @@ pub enum EventKind {
         /// Whose key it was: a person, or the account of an agent.
         caller: UserId,
         is_agent: bool,
+        /// Its published name, or what the caller said where no tool has that name.
         tool: String,
-        /// Without what may be a secret.
+        /// Shortened and without what may be secret: see [`super::tool_call::redact`].
         params: Value,
         success: bool,
         duration_ms: u64,
         error: Option<String>,
         result_summary: Option<String>,
     },
+    /// An agent says how it stands.
+    #[serde(rename = "agent.status_changed")]
+    StatusChanged { agent: AgentBrief, previous_status: Option<String>, new_status: String, reason: Option<String> },
+    /// An agent wrote into the feed.
+    #[serde(rename = "agent.activity_logged")]
+    ActivityLogged(LoggedActivity),
+    #[serde(rename = "agent.task_claimed")]
+    TaskClaimed { agent: AgentBrief, assignment: AssignmentBrief },
+    #[serde(rename = "agent.task_delegated")]
+    TaskDelegated { agent: AgentBrief, task_id: TaskId, space_id: Option<SpaceId>, to_agent: AgentBrief, reason: Option<String> },
+    #[serde(rename = "agent.task_received")]
+    TaskReceived { agent: AgentBrief, assignment: AssignmentBrief, from_agent: AgentBrief, reason: Option<String> },
     #[serde(rename = "notification.given_up")]
     NotificationGivenUp { decision: String, attempts: i32, error: String },
     #[serde(rename = "agents.spawned")]
@@ -252,6 +317,21 @@ pub enum EventKind {
         #[serde(default)]
         viewers: Viewers,
     },
+    #[serde(rename = "agent.page_created")]
+    PageCreated { page: PageBrief },
+    /// `change` says what was done to it, such as `updated`.
+    #[serde(rename = "agent.page_updated")]
+    PageUpdated { page: PageBrief, change: String },
+    #[serde(rename = "agent.task_started")]
+    TaskStarted { task: TaskBrief },
+    #[serde(rename = "agent.task_completed")]
+    TaskCompleted { task: TaskBrief },
+    /// Somebody who was to do it cannot: it is blocked.
+    #[serde(rename = "agent.task_failed")]
+    TaskFailed { task: TaskBrief },
+    /// Anything else in the knowledge base.
+    #[serde(rename = "content.changed")]
+    ContentChanged { content: ContentBrief, change: String },
     #[serde(rename = "terminal.changed")]
     TerminalChanged {
         session_id: SessionId,
@@ -261,6 +341,22 @@ pub enum EventKind {
         /// For the end: whether the last output is still to be shown.
         drain: bool,
     },
+}
+
+/// What an agent wrote into the feed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoggedActivity {
+    pub agent: AgentBrief,
+    pub activity_type: String,
+    pub description: String,
+    pub details: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_id: Option<PageId>,
 }
 
 /// What a secret is for.
@@ -316,11 +412,38 @@ pub enum Via {
 /// The activity row that an event leaves.
 #[derive(Debug)]
 pub struct ActivityNote {
-    pub activity_type: &'static str,
+    pub activity_type: Cow<'static, str>,
     pub description: String,
     pub metadata: Value,
     pub project: Option<ProjectId>,
     pub task: Option<TaskId>,
+    pub page: Option<PageId>,
+}
+
+impl ActivityNote {
+    /// For whoever may not read what it is about.
+    fn without_title(mut self) -> Self {
+        for part in self.metadata.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if let Some(fields) = part.as_object_mut() {
+                fields.remove("title");
+            }
+        }
+        "Somebody changed the knowledge base with a key".clone_into(&mut self.description);
+        self
+    }
+}
+
+impl LoggedActivity {
+    fn note(&self) -> ActivityNote {
+        ActivityNote {
+            activity_type: Cow::Owned(self.activity_type.clone()),
+            description: self.description.clone(),
+            metadata: self.details.clone(),
+            project: self.project_id,
+            task: self.task_id,
+            page: self.page_id,
+        }
+    }
 }
 
 impl EventKind {
@@ -350,6 +473,11 @@ impl EventKind {
             Self::ApprovalRequested { .. } => "approval.requested",
             Self::ApprovalDecided { .. } => "approval.decided",
             Self::ToolExecuted { .. } => "tool.executed",
+            Self::StatusChanged { .. } => "agent.status_changed",
+            Self::ActivityLogged(_) => "agent.activity_logged",
+            Self::TaskClaimed { .. } => "agent.task_claimed",
+            Self::TaskDelegated { .. } => "agent.task_delegated",
+            Self::TaskReceived { .. } => "agent.task_received",
             Self::NotificationGivenUp { .. } => "notification.given_up",
             Self::AgentsSpawned { .. } => "agents.spawned",
             Self::RunStarted { .. } => "run.started",
@@ -372,8 +500,28 @@ impl EventKind {
             Self::RunStopped { .. } => "run.stopped",
             Self::RunTroubled { .. } => "run.troubled",
             Self::RunFailed { .. } => "run.failed",
+            Self::PageCreated { .. } => "agent.page_created",
+            Self::PageUpdated { .. } => "agent.page_updated",
+            Self::TaskStarted { .. } => "agent.task_started",
+            Self::TaskCompleted { .. } => "agent.task_completed",
+            Self::TaskFailed { .. } => "agent.task_failed",
+            Self::ContentChanged { .. } => "content.changed",
             Self::TerminalChanged { .. } => "terminal.changed",
         }
+    }
+
+    /// Whether it is a change of the knowledge base.
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        matches!(
+            self,
+            Self::PageCreated { .. }
+                | Self::PageUpdated { .. }
+                | Self::TaskStarted { .. }
+                | Self::TaskCompleted { .. }
+                | Self::TaskFailed { .. }
+                | Self::ContentChanged { .. }
+        )
     }
 
     /// The row for the activity feed (REST contract §2.0); `None` for what only moves machinery.
@@ -493,6 +641,27 @@ impl EventKind {
                 json!({"tool": tool, "params": params, "success": success, "durationMs": duration_ms, "error": error,
                        "resultSummary": result_summary}),
             ),
+            Self::StatusChanged { agent, previous_status, new_status, reason } => (
+                "status_change",
+                format!("{} is {new_status}", agent.name),
+                json!({"agentName": agent.name, "previousStatus": previous_status, "newStatus": new_status, "reason": reason}),
+            ),
+            Self::TaskClaimed { agent, assignment } => (
+                "task_claimed",
+                format!("{} took a task", agent.name),
+                json!({"agentName": agent.name, "taskId": assignment.task_id, "assignmentId": assignment.id}),
+            ),
+            Self::TaskDelegated { agent, task_id, to_agent, reason, .. } => (
+                "task_delegated",
+                format!("{} gave a task to {}", agent.name, to_agent.name),
+                json!({"taskId": task_id, "toAgentId": to_agent.id, "toAgentName": to_agent.name, "reason": reason}),
+            ),
+            Self::TaskReceived { agent, assignment, from_agent, reason } => (
+                "task_received",
+                format!("{} got a task from {}", agent.name, from_agent.name),
+                json!({"taskId": assignment.task_id, "fromAgentId": from_agent.id, "fromAgentName": from_agent.name, "reason": reason}),
+            ),
+            Self::ActivityLogged(logged) => return Some(logged.note()),
             Self::NotificationGivenUp { decision, attempts, error } => (
                 "notification_given_up",
                 format!("The control plane could not be told of {decision}"),
@@ -587,14 +756,43 @@ impl EventKind {
                 "The recording of a terminal was deleted".to_owned(),
                 json!({"sessionId": session_id, "deletedBy": actor}),
             ),
+            Self::PageCreated { page } => ("page_created", format!("The page {:?} was created", page.title), json!({"page": page})),
+            Self::PageUpdated { page, change } => {
+                ("page_updated", format!("The page {:?} was {change}", page.title), json!({"page": page, "change": change}))
+            }
+            Self::TaskStarted { task } => ("task_started", format!("Work on {:?} began", task.title), json!({"task": task})),
+            Self::TaskCompleted { task } => ("task_completed", format!("{:?} is done", task.title), json!({"task": task})),
+            Self::TaskFailed { task } => ("task_failed", format!("{:?} is blocked", task.title), json!({"task": task})),
+            Self::ContentChanged { content, change } => (
+                "content_changed",
+                format!("The {} {:?} was {change}", content.kind, content.title),
+                json!({"content": content, "change": change}),
+            ),
             Self::TerminalChanged { .. } | Self::RunWaiting { .. } | Self::ToolExecuted { is_agent: false, .. } => return None,
         };
-        let (project, task) = if let Self::Assigned { assignment, .. } | Self::Unassigned { assignment, .. } = self {
-            (assignment.project_id, assignment.task_id)
+        let (project, task, page) = self.subject();
+        Some(ActivityNote { activity_type: Cow::Borrowed(activity_type), description, metadata, project, task, page })
+    }
+
+    /// The project, task and page under which the activity row is found.
+    fn subject(&self) -> (Option<ProjectId>, Option<TaskId>, Option<PageId>) {
+        if let Self::Assigned { assignment, .. }
+        | Self::Unassigned { assignment, .. }
+        | Self::TaskClaimed { assignment, .. }
+        | Self::TaskReceived { assignment, .. } = self
+        {
+            (assignment.project_id, assignment.task_id, None)
+        } else if let Self::TaskDelegated { task_id, .. } = self {
+            (None, Some(*task_id), None)
+        } else if let Self::TaskStarted { task } | Self::TaskCompleted { task } | Self::TaskFailed { task } = self {
+            (task.project_id, Some(task.id), None)
+        } else if let Self::PageCreated { page } | Self::PageUpdated { page, .. } = self {
+            (None, None, Some(page.id))
+        } else if let Self::ContentChanged { content, .. } = self {
+            (content.project_id, content.task_id, content.page_id)
         } else {
-            (None, None)
-        };
-        Some(ActivityNote { activity_type, description, metadata, project, task })
+            (None, None, None)
+        }
     }
 }
 

@@ -86,6 +86,7 @@ impl Listener {
                 let among = match event.audience.people {
                     People::Everyone => true,
                     People::Space(space) => space.is_some_and(|space| self.spaces.contains(&space)),
+                    People::Readers(space) => return self.spaces.contains(&space),
                     People::Admins => false,
                 };
                 among || role.manages_agents() || event.audience.user == Some(*user)
@@ -94,12 +95,14 @@ impl Listener {
     }
 }
 
-/// Which people may hear of an event. Owners and admins hear everything of their workspace.
+/// Which people may hear of an event. Owners and admins hear everything of their workspace but content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum People {
     Everyone,
     /// Who belongs to the space; nobody else where it is not known.
     Space(Option<SpaceId>),
+    /// Who belongs to the space, and nobody else: what is in it is not for every admin to read.
+    Readers(SpaceId),
     Admins,
 }
 
@@ -305,6 +308,7 @@ mod tests {
             (People::Admins, true, [true, false, true]),
             (People::Space(Some(space)), true, [true, false, true]),
             (People::Space(None), false, [true, false, false]),
+            (People::Readers(space), true, [false, false, true]),
         ];
         for (people, agent, heard) in table {
             let event = event(workspace, Audience { people, user: None, agent }, Vec::new());
@@ -315,8 +319,10 @@ mod tests {
         let for_member = Audience { people: People::Admins, user: Some(member.user()), agent: false };
         assert!(member.may_hear(&event(workspace, for_member, Vec::new())), "whom it concerns");
         Arc::make_mut(&mut member.spaces).insert(space);
-        let in_space = Audience { people: People::Space(Some(space)), user: None, agent: false };
-        assert!(member.may_hear(&event(workspace, in_space, Vec::new())));
+        for people in [People::Space(Some(space)), People::Readers(space)] {
+            let in_space = Audience { people, user: None, agent: false };
+            assert!(member.may_hear(&event(workspace, in_space, Vec::new())), "{people:?}");
+        }
     }
 
     #[test]

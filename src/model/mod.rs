@@ -1,12 +1,15 @@
 //! Pure types and transitions: no I/O, no clock, no database.
 
+pub mod account;
 pub mod activity;
 pub mod actor;
 pub mod address;
 pub mod agent;
 pub mod assignment;
 pub mod clock;
+pub mod comment;
 pub mod display_name;
+pub mod document;
 pub mod event;
 pub mod ids;
 pub mod invite;
@@ -15,10 +18,15 @@ pub mod leak;
 pub mod limit;
 pub mod listener;
 pub mod login;
+pub mod mcp_config;
+pub mod memory;
 pub mod notification;
 pub mod origin;
+pub mod page;
 pub mod permission;
 pub mod policy;
+pub mod position;
+pub mod project;
 pub mod recording;
 pub mod run;
 pub mod runtime;
@@ -27,6 +35,7 @@ pub mod secret;
 pub mod settings;
 pub mod shown;
 pub mod space;
+pub mod task;
 pub mod terminal;
 pub mod terminal_control;
 pub mod terminal_rights;
@@ -34,6 +43,7 @@ pub mod terminal_share;
 pub mod token;
 pub mod told;
 pub mod tool_approval;
+pub mod tool_call;
 pub mod transcript;
 pub mod workspace;
 

@@ -102,6 +102,12 @@ impl PermissionSet {
         self.0.contains(id)
     }
 
+    /// What is in either.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).copied().collect())
+    }
+
     /// What is in this set and not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {

@@ -1,5 +1,7 @@
 //! Settings that the rules of the domain depend on.
 
+use serde_json::Value;
+
 use super::seal::Sealer;
 
 /// What the operator decided, as far as the domain needs it.
@@ -29,17 +31,131 @@ pub struct ControlPlanePolicy {
 #[derive(Clone, Debug, Default)]
 pub struct ToolApprovalPolicy {
     pub enabled: bool,
-    /// Dotted names such as `page.delete`.
+    /// Names of tools, usually the dotted ones such as `page.delete`.
     pub methods: Vec<String>,
 }
 
 impl ToolApprovalPolicy {
+    /// Whether a tool is covered, by any of its names.
     #[must_use]
-    pub fn covers(&self, method: &str) -> bool {
-        self.enabled && self.methods.iter().any(|covered| covered == method)
+    pub fn covers(&self, names: &[&str]) -> bool {
+        self.enabled && self.methods.iter().any(|covered| names.contains(&covered.as_str()))
+    }
+}
+
+/// Methods that a switch of the workspace lets agents call without asking, by the switch (REST contract §5.6).
+const SWITCHES: [(&str, &[&str]); 4] = [
+    ("allowTaskWrites", &["task.create", "task.update"]),
+    ("allowPageWrites", &["page.create"]),
+    ("allowProjectWrites", &["project.create"]),
+    ("allowResearchWrites", &["research.create"]),
+];
+
+/// What a workspace's admins decided about the tool calls of its agents (`settings.agent`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkspacePolicy {
+    /// When not empty: of the methods that a switch covers, only these go on by themselves.
+    auto_apply: Vec<String>,
+    require_approval: Vec<String>,
+    deny: Vec<String>,
+    /// Switches that are on.
+    switched_on: Vec<&'static str>,
+}
+
+/// Whether a tool call goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Goes,
+    /// A person decides first. The text says why.
+    Asks(String),
+    /// Not in this workspace, whoever is asked.
+    Denied,
+}
+
+impl WorkspacePolicy {
+    /// Reads `settings.agent`. A switch that nobody set is off, as the settings show it.
+    #[must_use]
+    pub fn read(agent: &Value) -> Self {
+        let list = |name: &str| {
+            let items = agent.pointer(&format!("/policy/{name}")).and_then(Value::as_array);
+            items.map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default()
+        };
+        let is_on = |name: &str| agent.get(name).and_then(Value::as_bool).unwrap_or(false);
+        Self {
+            auto_apply: list("allowAutoApply"),
+            require_approval: list("requireApproval"),
+            deny: list("deny"),
+            switched_on: SWITCHES.iter().map(|(name, _)| *name).filter(|name| is_on(name)).collect(),
+        }
+    }
+
+    /// What becomes of a call of the tool with these names, the first of which is its method. What is denied comes first; then whatever asks for approval, the workspace's
+    /// switches and lists before the operator's list. An operator who switched approvals off is asked for none.
+    #[must_use]
+    pub fn verdict(&self, operators: &ToolApprovalPolicy, names: &[&str]) -> Verdict {
+        let lists = |list: &[String]| list.iter().any(|listed| names.contains(&listed.as_str()));
+        if lists(&self.deny) {
+            return Verdict::Denied;
+        }
+        if !operators.enabled {
+            return Verdict::Goes;
+        }
+        let covered = |methods: &[&str]| names.first().is_some_and(|method| methods.contains(method));
+        let switch = SWITCHES.iter().find(|(_, methods)| covered(methods)).map(|(name, _)| *name);
+        match switch {
+            Some(name) if !self.switched_on.contains(&name) => Verdict::Asks(format!("the workspace's setting {name} is off")),
+            _ if lists(&self.require_approval) => Verdict::Asks("the workspace's policy asks for it".to_owned()),
+            _ if operators.covers(names) => Verdict::Asks("it takes away what others made".to_owned()),
+            Some(_) if !self.auto_apply.is_empty() && !lists(&self.auto_apply) => {
+                Verdict::Asks("the workspace's policy does not let it go on by itself".to_owned())
+            }
+            Some(_) | None => Verdict::Goes,
+        }
     }
 }
 
 /// Access requests of one workspace that may wait for a decision at the same time. Beyond it an
 /// admin could not read them anyway, and a flood of requests must not fill the table.
 pub const PENDING_AGENTS_MAX: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn asks(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Asks(_))
+    }
+
+    #[test]
+    fn a_policy_is_read_in_its_order() {
+        let operators = ToolApprovalPolicy { enabled: true, methods: vec!["page.delete".to_owned()] };
+        let verdict = |agent: Value, method: &str| WorkspacePolicy::read(&agent).verdict(&operators, &[method]);
+        for covered in ["task.create", "task.update", "page.create", "project.create"] {
+            assert!(asks(&verdict(json!({}), covered)), "{covered}: a switch that nobody set is off");
+        }
+        for other in ["page.update", "page.get", "comment.create"] {
+            assert_eq!(verdict(json!({}), other), Verdict::Goes, "{other}");
+        }
+        assert_eq!(verdict(json!({"allowTaskWrites": true}), "task.create"), Verdict::Goes);
+        assert!(asks(&verdict(json!({"allowTaskWrites": true, "policy": {"allowAutoApply": ["task.update"]}}), "task.create")));
+        assert_eq!(verdict(json!({"allowTaskWrites": true, "policy": {"allowAutoApply": ["task.update"]}}), "task.update"), Verdict::Goes);
+        assert_eq!(verdict(json!({"policy": {"allowAutoApply": ["task.update"]}}), "page.get"), Verdict::Goes);
+        assert!(asks(&verdict(json!({"policy": {"requireApproval": ["page.get"]}}), "page.get")));
+        assert!(asks(&verdict(json!({}), "page.delete")));
+        let both = json!({"policy": {"deny": ["page.delete"], "requireApproval": ["page.delete"]}});
+        assert_eq!(verdict(both, "page.delete"), Verdict::Denied);
+        let by_name = WorkspacePolicy::read(&json!({"policy": {"deny": ["page_delete"]}}));
+        assert_eq!(by_name.verdict(&operators, &["page.delete", "page_delete"]), Verdict::Denied, "by any of its names");
+        assert_eq!(verdict(json!({"policy": "all", "allowTaskWrites": "yes"}), "page.get"), Verdict::Goes);
+    }
+
+    #[test]
+    fn without_approvals_only_what_is_denied_does_not_go_on() {
+        let operators = ToolApprovalPolicy { enabled: false, methods: vec!["page.delete".to_owned()] };
+        let policy = WorkspacePolicy::read(&json!({"policy": {"deny": ["task.delete"], "requireApproval": ["page.get"]}}));
+        assert_eq!(policy.verdict(&operators, &["task.create"]), Verdict::Goes);
+        assert_eq!(policy.verdict(&operators, &["page.get"]), Verdict::Goes);
+        assert_eq!(policy.verdict(&operators, &["task.delete"]), Verdict::Denied);
+    }
+}

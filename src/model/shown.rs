@@ -93,7 +93,7 @@ mod tests {
                 agent: Some(agent().id),
                 workspace: WorkspaceId::generate(),
                 actor: None,
-                activity_type: note.activity_type.to_owned(),
+                activity_type: note.activity_type.into_owned(),
                 description: Some(note.description),
                 metadata: note.metadata,
                 project: None,

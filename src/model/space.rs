@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::ids::{PageId, SpaceId, UserId, WorkspaceId};
+use super::{
+    ids::{PageId, SpaceId, UserId, WorkspaceId},
+    workspace::User,
+};
 
 /// What somebody may do in a space; more comes later (REST contract §4.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +23,15 @@ impl SpaceRole {
             "admin" => Self::Admin,
             "writer" => Self::Writer,
             _ => Self::Reader,
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Writer => "writer",
+            Self::Admin => "admin",
         }
     }
 
@@ -45,6 +57,13 @@ pub struct Space {
     pub member_count: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+/// Somebody who belongs to a space.
+#[derive(Clone, Debug)]
+pub struct SpaceMember {
+    pub user: User,
+    pub role: SpaceRole,
 }
 
 /// A page in a list, with its space.

@@ -43,10 +43,42 @@ impl ApprovalStatus {
     }
 }
 
-/// A tool call that waits, or waited.
+/// What a person is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApprovalKind {
+    /// To let exactly one call go on.
+    Call,
+    /// To let an agent have a permission for a while.
+    Permission,
+}
+
+impl ApprovalKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Permission => "permission",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Call, Self::Permission].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// The method under which requests for a permission are kept. No tool has it.
+pub const PERMISSION_METHOD: &str = "permission.grant";
+/// How long a granted permission lasts when the agent does not say, in minutes.
+pub const GRANT_MINUTES: u32 = 60;
+/// How long one lasts at the most, in minutes: what an agent needs for longer is its admins' to grant.
+pub const GRANT_MINUTES_MAX: u32 = 24 * 60;
+
+/// A tool call or a permission that waits for a person, or waited.
 #[derive(Clone, Debug)]
 pub struct ToolApproval {
     pub id: ApprovalId,
+    pub kind: ApprovalKind,
     pub workspace: WorkspaceId,
     /// The account that called: a person's, or the one that stands for an agent.
     pub requested_by: Option<UserId>,
@@ -56,9 +88,29 @@ pub struct ToolApproval {
     pub params: Value,
     /// What the approval is bound to, see [`digest`].
     pub params_hash: String,
+    /// What the agent says it is for.
+    pub reason: Option<String>,
     pub status: ApprovalStatus,
+    /// Until when it can be decided, or what was decided counts.
     pub expires_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
+}
+
+impl ToolApproval {
+    /// Where it stands at `now`: what nobody used in time has expired.
+    #[must_use]
+    pub fn status_at(&self, now: DateTime<Utc>) -> ApprovalStatus {
+        let is_open = matches!(self.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
+        if is_open && self.expires_at <= now { ApprovalStatus::Expired } else { self.status }
+    }
+
+    /// How long a permission that is asked for lasts once it is granted; `None` for a call.
+    #[must_use]
+    pub fn grant_lasts(&self) -> Option<TimeDelta> {
+        let minutes = self.params.get("minutes").and_then(Value::as_u64).and_then(|minutes| u32::try_from(minutes).ok());
+        (self.kind == ApprovalKind::Permission)
+            .then(|| TimeDelta::minutes(i64::from(minutes.unwrap_or(GRANT_MINUTES).min(GRANT_MINUTES_MAX))))
+    }
 }
 
 /// SHA-256 of a call: its method and its arguments in canonical form, without the approval's own.

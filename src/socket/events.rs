@@ -106,11 +106,16 @@ impl Broadcaster {
 impl EventSink for Broadcaster {
     fn deliver<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, ()> {
         Box::pin(async {
+            let [people, watchers] = ["/", "/mcp"].map(|namespace| seat::all(&self.io, namespace, event.entry.workspace));
+            // A busy agent's calls are many, and often nobody is there to hear of them.
+            if people.is_empty() && watchers.is_empty() && !self.app.live_events.is_heard() {
+                return;
+            }
             let Some(published) = events::publish(event.seq, &event.entry) else { return };
-            for (socket, seat) in seat::all(&self.io, "/", published.workspace) {
+            for (socket, seat) in people {
                 seat.broadcast(&self.app, &socket, &published);
             }
-            for (socket, seat) in seat::all(&self.io, "/mcp", published.workspace) {
+            for (socket, seat) in watchers {
                 seat.tell(&self.app, &socket, &published);
             }
             self.app.live_events.publish(Arc::new(published));

@@ -162,6 +162,7 @@ mod tests {
             user: UserId::generate(),
             key_id: key_id.to_owned(),
             permissions: PermissionSet::defaults(),
+            policy: std::sync::Arc::default(),
         })
     }
 

@@ -60,18 +60,93 @@ pub async fn insert(
 ) -> Result<(), StorageError> {
     sqlx::query!(
         "INSERT INTO parallax_agent_activity (id, workspace_id, agent_id, actor_user_id, activity_type, description, metadata, project_id,
-                                              task_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                              task_id, page_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         id.0,
         workspace.0,
         agent.map(AgentId::as_str),
         actor.map(|user| user.0),
-        note.activity_type,
+        note.activity_type.as_ref(),
         note.description,
         note.metadata,
         note.project.map(|id| id.0),
         note.task.map(|id| id.0),
+        note.page.map(|id| id.0),
         at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Which of these is not there for an agent: in another workspace, in a space that its account does not belong to, or kept
+/// from agents. `None` when all are there.
+pub async fn missing_subject(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    account: UserId,
+    project: Option<ProjectId>,
+    task: Option<TaskId>,
+    page: Option<PageId>,
+) -> Result<Option<&'static str>, StorageError> {
+    let found = sqlx::query!(
+        r#"WITH mine AS (SELECT space_id FROM account_spaces($5))
+           SELECT
+            ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM projects WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL
+                                                              AND space_id IN (SELECT space_id FROM mine))) AS "project!",
+            ($3::uuid IS NULL OR EXISTS (SELECT 1 FROM tasks WHERE workspace_id = $1 AND id = $3 AND deleted_at IS NULL
+                                                              AND space_id IN (SELECT space_id FROM mine)
+                                                              AND agent_accessible IS NOT FALSE)) AS "task!",
+            ($4::uuid IS NULL OR EXISTS (SELECT 1 FROM pages WHERE workspace_id = $1 AND id = $4 AND deleted_at IS NULL
+                                                              AND space_id IN (SELECT space_id FROM mine)
+                                                              AND agent_accessible IS NOT FALSE)) AS "page!""#,
+        workspace.0,
+        project.map(|id| id.0),
+        task.map(|id| id.0),
+        page.map(|id| id.0),
+        account.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok([(found.project, "project"), (found.task, "task"), (found.page, "page")].into_iter().find(|(there, _)| !there).map(|(_, what)| what))
+}
+
+/// A row that is to be added.
+pub struct NewRow {
+    pub id: EventId,
+    pub workspace: WorkspaceId,
+    pub agent: Option<AgentId>,
+    pub actor: UserId,
+    pub note: ActivityNote,
+    pub at: DateTime<Utc>,
+}
+
+/// Adds rows with one statement. What was deleted since it happened is left out: a row of a workspace that is
+/// gone, and the account of one that is.
+pub async fn insert_many(conn: &mut Conn, rows: &[NewRow]) -> Result<(), StorageError> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id.0).collect();
+    let workspaces: Vec<Uuid> = rows.iter().map(|row| row.workspace.0).collect();
+    let agents: Vec<Option<&str>> = rows.iter().map(|row| row.agent.as_ref().map(AgentId::as_str)).collect();
+    let actors: Vec<Uuid> = rows.iter().map(|row| row.actor.0).collect();
+    let types: Vec<&str> = rows.iter().map(|row| row.note.activity_type.as_ref()).collect();
+    let descriptions: Vec<&str> = rows.iter().map(|row| row.note.description.as_str()).collect();
+    let metadata: Vec<Value> = rows.iter().map(|row| row.note.metadata.clone()).collect();
+    let times: Vec<DateTime<Utc>> = rows.iter().map(|row| row.at).collect();
+    sqlx::query!(
+        "INSERT INTO parallax_agent_activity (id, workspace_id, agent_id, actor_user_id, activity_type, description, metadata, created_at)
+         SELECT n.id, n.workspace_id, n.agent_id, u.id, n.activity_type, n.description, n.metadata, n.created_at
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::timestamptz[])
+              AS n (id, workspace_id, agent_id, actor, activity_type, description, metadata, created_at)
+         JOIN workspaces w ON w.id = n.workspace_id
+         LEFT JOIN users u ON u.id = n.actor",
+        &ids,
+        &workspaces,
+        &agents as &[Option<&str>],
+        &actors,
+        &types as &[&str],
+        &descriptions as &[&str],
+        &metadata,
+        &times
     )
     .execute(conn)
     .await?;

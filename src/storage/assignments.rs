@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
-    assignment::{Assignment, AssignmentRole, Place, Target},
+    assignment::{Assignment, AssignmentRole, OpenTask, Place, Target},
     ids::{AgentId, AssignmentId, ProjectId, SpaceId, TaskId, UserId, WorkspaceId},
 };
 
@@ -124,6 +124,58 @@ pub async fn place(conn: &mut Conn, workspace: WorkspaceId, target: Target) -> R
         }
     };
     Ok(space.map(|space| Place { target, space: SpaceId(space) }))
+}
+
+/// A task of the workspace that is not deleted and that agents can see, kept from everybody else who would put an
+/// agent on it until the transaction ends.
+pub async fn lock_open_task(conn: &mut Conn, workspace: WorkspaceId, task: TaskId) -> Result<Option<OpenTask>, StorageError> {
+    let row = sqlx::query!(
+        r#"SELECT t.space_id, coalesce(t.agent_live, p.agent_live, false) AS "is_live!"
+           FROM tasks t JOIN spaces s ON s.id = t.space_id LEFT JOIN projects p ON p.id = t.project_id
+           WHERE t.workspace_id = $1 AND t.id = $2 AND t.deleted_at IS NULL AND p.deleted_at IS NULL AND s.deleted_at IS NULL
+             AND coalesce(t.agent_accessible, true)
+           FOR NO KEY UPDATE OF t"#,
+        workspace.0,
+        task.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| OpenTask { space: SpaceId(row.space_id), is_live: row.is_live }))
+}
+
+/// An agent that works on a task, if one does.
+pub async fn agent_on_task(conn: &mut Conn, workspace: WorkspaceId, task: TaskId) -> Result<Option<AgentId>, StorageError> {
+    let agent = sqlx::query_scalar!(
+        "SELECT agent_id FROM parallax_agent_assignments WHERE workspace_id = $1 AND task_id = $2 AND unassigned_at IS NULL
+         ORDER BY assigned_at LIMIT 1",
+        workspace.0,
+        task.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    let corrupt = |id: &str| StorageError::Corrupt { table: "parallax_agent_assignments", column: "agent_id", id: id.to_owned() };
+    agent.map(|id| id.parse().map_err(|_| corrupt(&id))).transpose()
+}
+
+/// Ends an agent's assignment to a task, if it has one.
+pub async fn end_on_task(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    task: TaskId,
+    at: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE parallax_agent_assignments SET unassigned_at = $4
+         WHERE workspace_id = $1 AND agent_id = $2 AND task_id = $3 AND unassigned_at IS NULL",
+        workspace.0,
+        agent.as_str(),
+        task.0,
+        at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The number of agents that are on a project.

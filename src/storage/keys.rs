@@ -1,6 +1,9 @@
 //! Rows of `mcp_api_keys`.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
@@ -10,6 +13,7 @@ use crate::model::{
     ids::{AgentId, UserId, WorkspaceId},
     key::{ApiKey, KeyKind, NewKey},
     permission::PermissionSet,
+    policy::WorkspacePolicy,
     workspace::Role,
 };
 
@@ -83,6 +87,7 @@ pub async fn verify(conn: &mut Conn, key_hash: &str, clock_offset: TimeDelta) ->
     let interval = PgInterval { months: 0, days: 0, microseconds: clock_offset.num_microseconds().unwrap_or(0) };
     let row = sqlx::query!(
         r#"SELECT k.id, k.kind, k.workspace_id, k.user_id, k.expires_at, u.role, a.id AS "agent_id?", a.granted_permissions AS "granted_permissions?",
+                  w.settings -> 'agent' AS agent_settings,
                   (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute') AS "use_is_stale!"
            FROM mcp_api_keys k
            JOIN users u ON u.id = k.user_id AND u.workspace_id = k.workspace_id
@@ -106,6 +111,7 @@ pub async fn verify(conn: &mut Conn, key_hash: &str, clock_offset: TimeDelta) ->
                 user,
                 key_id: row.id.clone(),
                 permissions: PermissionSet::known(granted),
+                policy: Arc::new(WorkspacePolicy::read(row.agent_settings.as_ref().unwrap_or(&Value::Null))),
             }),
             _ => KeyHolder::Person {
                 person: Person {

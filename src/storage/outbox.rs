@@ -73,20 +73,32 @@ impl Row {
 /// Writes `entries` and wakes the readers once this transaction commits.
 pub(super) async fn append(conn: &mut Conn, entries: &[Entry]) -> Result<(), StorageError> {
     sqlx::query!("SELECT pg_advisory_xact_lock($1)", APPEND_LOCK).execute(&mut *conn).await?;
-    for entry in entries {
-        sqlx::query!(
-            "INSERT INTO outbox (event_id, workspace_id, agent_id, name, payload, created_at, actor_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            entry.id.0,
-            entry.workspace.0,
-            entry.agent.as_ref().map(AgentId::as_str),
-            entry.kind.name(),
-            serde_json::to_value(&entry.kind).unwrap_or(Value::Null),
-            entry.at,
-            entry.actor.map(|user| user.0),
-        )
-        .execute(&mut *conn)
-        .await?;
-    }
+    // One statement however many there are: everybody who commits waits for the lock, and nobody is left
+    // in a workspace that was deleted meanwhile.
+    let ids: Vec<Uuid> = entries.iter().map(|entry| entry.id.0).collect();
+    let workspaces: Vec<Uuid> = entries.iter().map(|entry| entry.workspace.0).collect();
+    let agents: Vec<Option<&str>> = entries.iter().map(|entry| entry.agent.as_ref().map(AgentId::as_str)).collect();
+    let names: Vec<&str> = entries.iter().map(|entry| entry.kind.name()).collect();
+    let payloads: Vec<Value> = entries.iter().map(|entry| serde_json::to_value(&entry.kind).unwrap_or(Value::Null)).collect();
+    let times: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.at).collect();
+    let actors: Vec<Option<Uuid>> = entries.iter().map(|entry| entry.actor.map(|user| user.0)).collect();
+    sqlx::query!(
+        "INSERT INTO outbox (event_id, workspace_id, agent_id, name, payload, created_at, actor_id)
+         SELECT n.event_id, n.workspace_id, n.agent_id, n.name, n.payload, n.created_at, n.actor_id
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::timestamptz[], $7::uuid[]) WITH ORDINALITY
+              AS n (event_id, workspace_id, agent_id, name, payload, created_at, actor_id, place)
+         JOIN workspaces w ON w.id = n.workspace_id
+         ORDER BY n.place",
+        &ids,
+        &workspaces,
+        &agents as &[Option<&str>],
+        &names as &[&str],
+        &payloads,
+        &times,
+        &actors as &[Option<Uuid>]
+    )
+    .execute(&mut *conn)
+    .await?;
     sqlx::query!("SELECT pg_notify($1, '')", CHANNEL).execute(&mut *conn).await?;
     Ok(())
 }

@@ -9,20 +9,17 @@ use crate::model::{
     space::{Group, PageEntry, PageRequest, Space, SpaceRole},
 };
 
-/// What a person may do in a space, by themselves or by a group; `None` when nothing.
+/// What an account may do in a space, by itself or by a group; `None` when nothing.
 pub async fn role_of(conn: &mut Conn, workspace: WorkspaceId, user: UserId, space: SpaceId) -> Result<Option<SpaceRole>, StorageError> {
-    let roles = sqlx::query_scalar!(
-        "SELECT m.role FROM space_members m JOIN spaces s ON s.id = m.space_id
-         WHERE s.workspace_id = $1 AND s.id = $3 AND s.deleted_at IS NULL AND m.deleted_at IS NULL
-           AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id
-                                                 WHERE x.user_id = $2 AND g.deleted_at IS NULL))",
+    let role = sqlx::query_scalar!(
+        r#"SELECT role AS "role!" FROM account_spaces($2) WHERE workspace_id = $1 AND space_id = $3"#,
         workspace.0,
         user.0,
         space.0
     )
-    .fetch_all(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(roles.iter().map(|role| SpaceRole::from_column(role)).max())
+    Ok(role.map(|role| SpaceRole::from_column(&role)))
 }
 
 struct SpaceRow {
@@ -39,24 +36,39 @@ struct SpaceRow {
     updated_at: DateTime<Utc>,
 }
 
-/// Spaces that a person belongs to, by name (D-55). One more than the page holds, if there is more.
+/// Spaces that an account belongs to, by name (D-55). One more than the page holds, if there is more.
 pub async fn list(conn: &mut Conn, workspace: WorkspaceId, user: UserId, page: &PageRequest) -> Result<Vec<Space>, StorageError> {
+    select(conn, workspace, user, None, page).await
+}
+
+/// A space that an account belongs to.
+pub async fn find(conn: &mut Conn, workspace: WorkspaceId, user: UserId, id: SpaceId) -> Result<Option<Space>, StorageError> {
+    let one = PageRequest { page: 1, limit: 1, query: None };
+    Ok(select(conn, workspace, user, Some(id), &one).await?.into_iter().next())
+}
+
+async fn select(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    user: UserId,
+    id: Option<SpaceId>,
+    page: &PageRequest,
+) -> Result<Vec<Space>, StorageError> {
     let rows = sqlx::query_as!(
         SpaceRow,
         r#"SELECT s.id, s.name, s.description, s.slug, s.logo, s.visibility, s.default_role, s.creator_id, s.created_at, s.updated_at,
-                  (SELECT count(*) FROM users u WHERE u.workspace_id = s.workspace_id AND u.deleted_at IS NULL AND u.role IS DISTINCT FROM 'agent'
-                     AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                                  AND (m.user_id = u.id OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = u.id AND g.deleted_at IS NULL)))) AS "member_count!"
+                  (SELECT count(*) FROM users u, account_spaces(u.id) a WHERE u.workspace_id = s.workspace_id AND a.space_id = s.id
+                     AND u.deleted_at IS NULL AND u.role IS DISTINCT FROM 'agent') AS "member_count!"
            FROM spaces s
            WHERE s.workspace_id = $1 AND s.deleted_at IS NULL AND ($3::text IS NULL OR position(lower($3) in lower(coalesce(s.name, ''))) > 0)
-             AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                          AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))
+             AND s.id IN (SELECT space_id FROM account_spaces($2)) AND ($6::uuid IS NULL OR s.id = $6)
            ORDER BY s.name, s.id LIMIT $4 OFFSET $5"#,
         workspace.0,
         user.0,
         page.query,
         page.limit + 1,
-        page.offset()
+        page.offset(),
+        id.map(|id| id.0)
     )
     .fetch_all(conn)
     .await?;
@@ -109,8 +121,7 @@ pub async fn recent_pages(
                 s.logo AS space_logo, p.created_at, p.updated_at
          FROM pages p JOIN spaces s ON s.id = p.space_id
          WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND s.deleted_at IS NULL AND ($3::uuid IS NULL OR p.space_id = $3)
-           AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                        AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))
+           AND s.id IN (SELECT space_id FROM account_spaces($2))
          ORDER BY p.updated_at DESC, p.id DESC LIMIT $4 OFFSET $5",
         workspace.0,
         user.0,
@@ -186,15 +197,9 @@ pub async fn groups(conn: &mut Conn, workspace: WorkspaceId, page: &PageRequest)
 
 /// The spaces that an account belongs to, by itself or by a group.
 pub async fn ids_of(conn: &mut Conn, workspace: WorkspaceId, user: UserId) -> Result<Vec<SpaceId>, StorageError> {
-    let ids = sqlx::query_scalar!(
-        "SELECT s.id FROM spaces s WHERE s.workspace_id = $1 AND s.deleted_at IS NULL
-           AND EXISTS (SELECT 1 FROM space_members m WHERE m.space_id = s.id AND m.deleted_at IS NULL
-                        AND (m.user_id = $2 OR m.group_id IN (SELECT x.group_id FROM group_users x JOIN groups g ON g.id = x.group_id WHERE x.user_id = $2 AND g.deleted_at IS NULL)))",
-        workspace.0,
-        user.0
-    )
-    .fetch_all(conn)
-    .await?;
+    let ids = sqlx::query_scalar!(r#"SELECT space_id AS "space_id!" FROM account_spaces($2) WHERE workspace_id = $1"#, workspace.0, user.0)
+        .fetch_all(conn)
+        .await?;
     Ok(ids.into_iter().map(SpaceId).collect())
 }
 

@@ -6,18 +6,21 @@ use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
-    ids::{ApprovalId, UserId, WorkspaceId},
-    tool_approval::{ApprovalStatus, ToolApproval},
+    ids::{AgentId, ApprovalId, UserId, WorkspaceId},
+    permission::PermissionSet,
+    tool_approval::{ApprovalKind, ApprovalStatus, ToolApproval},
 };
 
 struct Row {
     id: Uuid,
+    kind: String,
     workspace_id: Uuid,
     requested_by: Option<Uuid>,
     agent_id: Option<String>,
     method: String,
     params: Value,
     params_hash: String,
+    reason: Option<String>,
     status: String,
     expires_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
@@ -30,6 +33,7 @@ impl TryFrom<Row> for ToolApproval {
         let corrupt = |column| StorageError::Corrupt { table: "mcp_approvals", column, id: row.id.to_string() };
         Ok(Self {
             id: ApprovalId(row.id),
+            kind: ApprovalKind::parse(&row.kind).ok_or_else(|| corrupt("kind"))?,
             workspace: WorkspaceId(row.workspace_id),
             requested_by: row.requested_by.map(UserId),
             agent: row.agent_id.as_deref().map(str::parse).transpose().map_err(|_| corrupt("agent_id"))?,
@@ -37,6 +41,7 @@ impl TryFrom<Row> for ToolApproval {
             method: row.method,
             params: row.params,
             params_hash: row.params_hash,
+            reason: row.reason,
             expires_at: row.expires_at,
             created_at: row.created_at,
         })
@@ -46,18 +51,20 @@ impl TryFrom<Row> for ToolApproval {
 /// Adds an approval that waits. `token_hash` is unique by the id that it is made of.
 pub async fn insert(conn: &mut Conn, approval: &ToolApproval, token_hash: &str) -> Result<(), StorageError> {
     sqlx::query!(
-        "INSERT INTO mcp_approvals (id, workspace_id, token_hash, requested_by, agent_id, method, params, params_hash, expires_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO mcp_approvals (id, workspace_id, token_hash, requested_by, agent_id, method, params, params_hash, expires_at, created_at, kind, reason)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         approval.id.0,
         approval.workspace.0,
         token_hash,
         approval.requested_by.map(|user| user.0),
-        approval.agent.as_ref().map(crate::model::ids::AgentId::as_str),
+        approval.agent.as_ref().map(AgentId::as_str),
         approval.method,
         approval.params,
         approval.params_hash,
         approval.expires_at,
-        approval.created_at
+        approval.created_at,
+        approval.kind.as_str(),
+        approval.reason
     )
     .execute(conn)
     .await?;
@@ -74,7 +81,7 @@ pub async fn waiting(
 ) -> Result<Vec<ToolApproval>, StorageError> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, workspace_id, requested_by, agent_id, method, params, params_hash, status, expires_at, created_at FROM mcp_approvals
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
          WHERE workspace_id = $1 AND status = 'pending' AND $3 < expires_at AND ($2::uuid IS NULL OR (requested_by = $2 AND agent_id IS NULL))
          ORDER BY expires_at, id LIMIT $4",
         workspace.0,
@@ -85,6 +92,30 @@ pub async fn waiting(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// What one requester waits for already and asks for again.
+pub async fn same_waiting(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    requester: UserId,
+    params_hash: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<ToolApproval>, StorageError> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at
+         FROM mcp_approvals
+         WHERE workspace_id = $1 AND requested_by = $2 AND params_hash = $3 AND status = 'pending' AND $4 < expires_at
+         ORDER BY expires_at DESC LIMIT 1",
+        workspace.0,
+        requester.0,
+        params_hash,
+        now
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(TryInto::try_into).transpose()
 }
 
 /// The number of approvals that one requester waits for.
@@ -105,7 +136,7 @@ pub async fn count_waiting(conn: &mut Conn, workspace: WorkspaceId, requester: U
 pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Result<Option<ToolApproval>, StorageError> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT id, workspace_id, requested_by, agent_id, method, params, params_hash, status, expires_at, created_at FROM mcp_approvals
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
          WHERE workspace_id = $1 AND id = $2 FOR UPDATE",
         workspace.0,
         id.0
@@ -134,6 +165,68 @@ pub async fn set_status(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Grants a permission that was asked for until `expires_at`; `by` is the person who did.
+pub async fn grant(conn: &mut Conn, id: ApprovalId, by: UserId, at: DateTime<Utc>, expires_at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'approved', decided_by = $2, decided_at = $3, expires_at = $4 WHERE id = $1",
+        id.0,
+        by.0,
+        at,
+        expires_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An approval of the workspace.
+pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Result<Option<ToolApproval>, StorageError> {
+    let row = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at
+         FROM mcp_approvals WHERE workspace_id = $1 AND id = $2",
+        workspace.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// Permissions that an agent's account was granted for a while and has at `now`.
+pub async fn granted(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    user: UserId,
+    now: DateTime<Utc>,
+) -> Result<PermissionSet, StorageError> {
+    let granted = sqlx::query_scalar!(
+        r#"SELECT params ->> 'permission' AS "permission!" FROM mcp_approvals
+           WHERE workspace_id = $1 AND agent_id = $2 AND requested_by = $3 AND kind = 'permission' AND status = 'approved'
+             AND $4 < expires_at AND params ? 'permission'"#,
+        workspace.0,
+        agent.as_str(),
+        user.0,
+        now
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(PermissionSet::known(&granted))
+}
+
+/// Ends everything that an agent asked for or was granted; returns how much that was.
+pub async fn end_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<u64, StorageError> {
+    let ended = sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'expired' WHERE workspace_id = $1 AND agent_id = $2 AND status IN ('pending', 'approved')",
+        workspace.0,
+        agent.as_str()
+    )
+    .execute(conn)
+    .await?;
+    Ok(ended.rows_affected())
 }
 
 /// Deletes approvals that ended over a month ago; returns how many.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{Conn, StorageError};
 use crate::model::{
     agent::Agent,
-    ids::{AgentId, UserId, WorkspaceId},
-    space::PageRequest,
+    ids::{AgentId, SpaceId, UserId, WorkspaceId},
+    space::{PageRequest, SpaceMember, SpaceRole},
     workspace::{Role, User},
 };
 
@@ -170,6 +170,18 @@ pub async fn of_agent(conn: &mut Conn, agent: &Agent) -> Result<UserId, StorageE
     Ok(user)
 }
 
+/// The account that stands for an agent.
+pub async fn account_of(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<Option<UserId>, StorageError> {
+    let id = sqlx::query_scalar!(
+        "SELECT id FROM users WHERE workspace_id = $1 AND agent_id = $2 AND deleted_at IS NULL AND deactivated_at IS NULL",
+        workspace.0,
+        agent.as_str()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(UserId))
+}
+
 /// Removes the account of an agent that never came to be.
 pub async fn delete_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<(), StorageError> {
     sqlx::query!("DELETE FROM users WHERE workspace_id = $1 AND agent_id = $2", workspace.0, agent.as_str()).execute(conn).await?;
@@ -195,6 +207,53 @@ pub async fn people(conn: &mut Conn, workspace: WorkspaceId, page: &PageRequest)
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// People who belong to a space, by name, with what they may do there; agents' accounts left out (D-08). One more than
+/// the page holds, if there is more.
+pub async fn of_space(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    space: SpaceId,
+    page: &PageRequest,
+) -> Result<Vec<SpaceMember>, StorageError> {
+    let rows = sqlx::query!(
+        r#"SELECT u.id, u.workspace_id AS "workspace_id!", u.name, u.email, u.email_verified_at, u.avatar_url, u.role, u.locale, u.timezone,
+                  u.settings, u.agent_id, u.last_login_at, u.deactivated_at, u.created_at, u.updated_at, a.role AS "space_role!"
+           FROM users u CROSS JOIN LATERAL account_spaces(u.id) a
+           WHERE u.workspace_id = $1 AND u.deleted_at IS NULL AND u.role IS DISTINCT FROM 'agent' AND a.space_id = $2
+             AND ($3::text IS NULL OR position(lower($3) in lower(coalesce(u.name, ''))) > 0)
+           ORDER BY u.name, u.id LIMIT $4 OFFSET $5"#,
+        workspace.0,
+        space.0,
+        page.query,
+        page.limit + 1,
+        page.offset()
+    )
+    .fetch_all(conn)
+    .await?;
+    let members = rows.into_iter().map(|row| SpaceMember {
+        role: SpaceRole::from_column(&row.space_role),
+        user: Row {
+            id: row.id,
+            workspace_id: row.workspace_id,
+            name: row.name,
+            email: row.email,
+            email_verified_at: row.email_verified_at,
+            avatar_url: row.avatar_url,
+            role: row.role,
+            locale: row.locale,
+            timezone: row.timezone,
+            settings: row.settings,
+            agent_id: row.agent_id,
+            last_login_at: row.last_login_at,
+            deactivated_at: row.deactivated_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+        .into(),
+    });
+    Ok(members.collect())
 }
 
 /// A person, active or not, by e-mail address in whatever case. Keeps everyone else from changing the account.

@@ -11,15 +11,23 @@ use crate::model::{
     tool_approval::ToolApproval as Row,
 };
 
-/// A call that waits.
+/// A call, or a permission that an agent asks for, that waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "expiresAt": "2030-01-01T09:00:00.000Z", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
+#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct ToolApproval {
     /// Names the approval; by itself it permits nothing.
     pub token: ApprovalId,
+    /// `call`, or `permission` for a permission that the agent is to have for a while.
+    #[schema(value_type = String, example = "call")]
+    pub kind: &'static str,
+    /// Dotted name of the call; `permission.grant` for a permission.
     pub method: String,
+    /// Arguments of the call; for a permission `permission` and `minutes`.
     pub params: Value,
+    /// Why it waits, or what the agent says that it is for.
+    #[schema(required)]
+    pub reason: Option<String>,
     pub expires_at: Timestamp,
     /// The agent that called; null for a person's own key.
     #[schema(required)]
@@ -33,7 +41,9 @@ impl From<Row> for ToolApproval {
     fn from(approval: Row) -> Self {
         Self {
             token: approval.id,
+            kind: approval.kind.as_str(),
             method: approval.method,
+            reason: approval.reason,
             params: approval.params,
             expires_at: approval.expires_at.into(),
             agent_id: approval.agent,

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::{problem::Problem, time::Timestamp};
 use crate::model::{
-    event::{AgentBrief, AssignmentBrief, Entry, EventKind, Via},
-    ids::{AgentId, PageId, SpaceId, UserId},
+    event::{AgentBrief, Entry, EventKind, TaskBrief, Via},
+    ids::{AgentId, PageId, ProjectId, SpaceId, TaskId, UserId},
     listener::{Audience, EVENT_TYPES_MAX, Listener, People, Published, Room, Told},
     shown,
     terminal_rights::Viewers,
@@ -125,7 +126,7 @@ pub fn gap(seq: i64) -> Bytes {
 }
 
 /// What one kind of event is told as.
-struct Row {
+struct Row<'a> {
     people: People,
     /// A person whom it concerns, whatever their role.
     user: Option<UserId>,
@@ -135,21 +136,31 @@ struct Row {
     /// Type, operation and data.
     resource: Option<(&'static str, &'static str, Value)>,
     agent_event: Option<(&'static str, Value)>,
+    /// What the resource is and its id, where it is not the agent.
+    subject: Option<(&'a str, Uuid)>,
+}
+
+/// Where in the knowledge base something happened.
+#[derive(Default)]
+struct Place {
+    space: Option<SpaceId>,
+    project: Option<ProjectId>,
+    task: Option<TaskId>,
+    page: Option<PageId>,
 }
 
 /// The event as every channel tells it; `None` for what only moves machinery.
 #[must_use]
 pub fn publish(seq: i64, entry: &Entry) -> Option<Published> {
     let row = row(entry)?;
-    let (mut rooms, mut space) = (vec![Room::Workspace], None);
+    let Place { space, project, task, page } = place(&entry.kind);
+    let mut rooms = vec![Room::Workspace];
     rooms.extend(entry.agent.clone().map(Room::Agent));
     rooms.extend(entry.actor.or(row.user).map(Room::User));
-    if let EventKind::Assigned { assignment, .. } | EventKind::Unassigned { assignment, .. } = &entry.kind {
-        space = assignment.space_id;
-        rooms.extend(assignment.project_id.map(Room::Project));
-        rooms.extend(assignment.task_id.map(Room::Task));
-        rooms.extend(space.map(Room::Space));
-    }
+    rooms.extend(project.map(Room::Project));
+    rooms.extend(task.map(Room::Task));
+    rooms.extend(page.map(Room::Page));
+    rooms.extend(space.map(Room::Space));
     let tool_call_of = if let EventKind::ToolExecuted { caller, .. } = &entry.kind { Some(*caller) } else { None };
     Some(Published {
         seq,
@@ -159,11 +170,34 @@ pub fn publish(seq: i64, entry: &Entry) -> Option<Published> {
         audience: Audience { people: row.people, user: row.user, agent: row.agent },
         rooms,
         broadcast: row.broadcast.map(|(name, payload)| told(name, &with_id(payload, entry))),
-        resource: row.resource.map(|(kind, operation, data)| told(kind, &resource(entry, kind, operation, data, space))),
+        resource: row.resource.map(|(kind, operation, data)| told(kind, &resource(entry, kind, operation, data, row.subject, space))),
         agent_event: row.agent_event.map(|(name, data)| told(name, &envelope(entry, name, data))),
         tool_call_of,
         bare: shown::event_without(&entry.kind).and_then(|kind| publish(seq, &Entry { kind, ..entry.clone() })).map(Box::new),
     })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "few kinds have a place in the knowledge base")]
+fn place(kind: &EventKind) -> Place {
+    match kind {
+        EventKind::Assigned { assignment, .. }
+        | EventKind::Unassigned { assignment, .. }
+        | EventKind::TaskClaimed { assignment, .. }
+        | EventKind::TaskReceived { assignment, .. } => {
+            Place { space: assignment.space_id, project: assignment.project_id, task: assignment.task_id, page: None }
+        }
+        EventKind::TaskDelegated { task_id, space_id, .. } => Place { space: *space_id, task: Some(*task_id), ..Place::default() },
+        EventKind::PageCreated { page } | EventKind::PageUpdated { page, .. } => {
+            Place { space: Some(page.space_id), page: Some(page.id), ..Place::default() }
+        }
+        EventKind::TaskStarted { task } | EventKind::TaskCompleted { task } | EventKind::TaskFailed { task } => {
+            Place { space: Some(task.space_id), project: task.project_id, task: Some(task.id), page: None }
+        }
+        EventKind::ContentChanged { content, .. } => {
+            Place { space: content.space_id, project: content.project_id, task: content.task_id, page: content.page_id }
+        }
+        _ => Place::default(),
+    }
 }
 
 /// A person's presence on a page, as whoever has the page open hears of it.
@@ -180,7 +214,7 @@ pub fn presence(listener: &Listener, page: PageId, space: SpaceId, status: &str,
 }
 
 /// What each channel tells of an event, and who may hear it.
-fn row(entry: &Entry) -> Option<Row> {
+fn row(entry: &Entry) -> Option<Row<'_>> {
     let named = |agent: &AgentBrief, more: Value| merged(json!({"agentId": agent.id, "agentName": agent.name}), more);
     let actor = entry.actor;
     Some(match &entry.kind {
@@ -252,7 +286,7 @@ fn row(entry: &Entry) -> Option<Row> {
                               "taskId": assignment.task_id, "role": assignment.role});
             let name = if assignment.project_id.is_some() { "agent.project_assigned" } else { "agent.task_assigned" };
             in_space(
-                assignment,
+                assignment.space_id,
                 ("agent:assigned", json!({"agent": agent, "assignment": assignment})),
                 ("agent_assigned", "assign", named(agent, data)),
                 (name, json!({"agent": agent, "assignment": assignment})),
@@ -261,7 +295,7 @@ fn row(entry: &Entry) -> Option<Row> {
         EventKind::Unassigned { agent, assignment } => {
             let target = assignment.project_id.map(|id| id.0).or(assignment.task_id.map(|id| id.0));
             in_space(
-                assignment,
+                assignment.space_id,
                 ("agent:unassigned", json!({"agent": agent, "assignment": assignment})),
                 ("agent_unassigned", "unassign", named(agent, json!({"assignmentType": assignment.assignment_type, "targetId": target}))),
                 ("agent.unassigned", json!({"agent": agent, "assignment": assignment})),
@@ -319,7 +353,73 @@ fn row(entry: &Entry) -> Option<Row> {
                 broadcast: None,
                 resource: Some(("tool_executed", "execute", data.clone())),
                 agent_event: Some(("agent.tool_executed", data)),
+                subject: None,
             }
+        }
+        // Why it is so is for owners and admins, in the feed: an agent may say there what it has read.
+        EventKind::StatusChanged { agent, previous_status, new_status, .. } => {
+            of_run(agent, new_status, None, json!({"agent": agent, "previousStatus": previous_status}))
+        }
+        EventKind::ActivityLogged(logged) => {
+            let data = json!({"activityType": logged.activity_type, "description": logged.description, "details": logged.details,
+                              "projectId": logged.project_id, "taskId": logged.task_id, "pageId": logged.page_id});
+            Row {
+                people: People::Admins,
+                user: None,
+                agent: true,
+                broadcast: None,
+                resource: Some(("agent_activity", "create", named(&logged.agent, data.clone()))),
+                agent_event: Some(("agent.activity_logged", merged(json!({"agent": logged.agent}), data))),
+                subject: None,
+            }
+        }
+        EventKind::TaskClaimed { agent, assignment } => {
+            let data = json!({"assignmentType": assignment.assignment_type, "taskId": assignment.task_id, "role": assignment.role});
+            let payload = json!({"agent": agent, "assignment": assignment});
+            in_space(
+                assignment.space_id,
+                ("agent:assigned", payload.clone()),
+                ("agent_assigned", "assign", named(agent, data)),
+                ("agent.task_assigned", payload),
+            )
+        }
+        EventKind::TaskReceived { agent, assignment, from_agent, reason } => {
+            let data = json!({"assignmentType": assignment.assignment_type, "taskId": assignment.task_id, "role": assignment.role,
+                              "fromAgentId": from_agent.id, "fromAgentName": from_agent.name});
+            let payload = json!({"agent": agent, "assignment": assignment});
+            in_space(
+                assignment.space_id,
+                ("agent:assigned", payload.clone()),
+                ("agent_assigned", "assign", named(agent, data)),
+                ("agent.task_assigned", merged(payload, json!({"fromAgent": from_agent, "reason": reason}))),
+            )
+        }
+        EventKind::TaskDelegated { agent, task_id, space_id, to_agent, reason } => {
+            let data = json!({"activityType": "task_delegated", "taskId": task_id, "toAgentId": to_agent.id, "toAgentName": to_agent.name});
+            let payload = json!({"agent": agent, "taskId": task_id, "toAgent": to_agent, "reason": reason});
+            Row {
+                people: People::Space(*space_id),
+                user: None,
+                agent: true,
+                broadcast: None,
+                resource: Some(("agent_activity", "assign", named(agent, data))),
+                agent_event: Some(("agent.task_delegated", payload)),
+                subject: None,
+            }
+        }
+        EventKind::PageCreated { page } => {
+            of_content(entry, "created", ("page", page.id.0), Some(page.space_id), json!({"page": page}), "agent.page_created")
+        }
+        EventKind::PageUpdated { page, change } => {
+            let data = json!({"page": page, "change": change});
+            of_content(entry, change, ("page", page.id.0), Some(page.space_id), data, "agent.page_updated")
+        }
+        EventKind::TaskStarted { task } => of_task(entry, task, "agent.task_started"),
+        EventKind::TaskCompleted { task } => of_task(entry, task, "agent.task_completed"),
+        EventKind::TaskFailed { task } => of_task(entry, task, "agent.task_failed"),
+        EventKind::ContentChanged { content, change } => {
+            let data = json!({"content": content, "change": change});
+            of_content(entry, change, (content.kind.as_str(), content.id), content.space_id, data, "agent.content_changed")
         }
         EventKind::NotificationGivenUp { decision, attempts, error } => {
             let payload = merged(json!({"decision": decision, "attempts": attempts, "error": error}), agent_of(entry));
@@ -393,7 +493,11 @@ fn row(entry: &Entry) -> Option<Row> {
 }
 
 /// What the whole workspace and the agent itself hear.
-fn of_agent(broadcast: (&'static str, Value), resource: (&'static str, &'static str, Value), agent_event: (&'static str, Value)) -> Row {
+fn of_agent(
+    broadcast: (&'static str, Value),
+    resource: (&'static str, &'static str, Value),
+    agent_event: (&'static str, Value),
+) -> Row<'static> {
     Row {
         people: People::Everyone,
         user: None,
@@ -401,11 +505,12 @@ fn of_agent(broadcast: (&'static str, Value), resource: (&'static str, &'static 
         broadcast: Some(broadcast),
         resource: Some(resource),
         agent_event: Some(agent_event),
+        subject: None,
     }
 }
 
 /// A change of an agent's process.
-fn of_run(agent: &AgentBrief, status: &str, broadcast: Option<(&'static str, Value)>, payload: Value) -> Row {
+fn of_run(agent: &AgentBrief, status: &str, broadcast: Option<(&'static str, Value)>, payload: Value) -> Row<'static> {
     let payload = merged(payload, json!({"status": status}));
     let data = merged(json!({"agentId": agent.id, "agentName": agent.name}), payload.clone());
     Row {
@@ -415,11 +520,12 @@ fn of_run(agent: &AgentBrief, status: &str, broadcast: Option<(&'static str, Val
         broadcast,
         resource: Some(("agent_status_changed", "update", data)),
         agent_event: Some(("agent.status_changed", payload)),
+        subject: None,
     }
 }
 
 /// What shows of a terminal, for those who may know; the others hear of it in a form without it.
-fn for_viewers(viewers: Viewers, row: Row) -> Row {
+fn for_viewers(viewers: Viewers, row: Row<'_>) -> Row<'_> {
     let user = match viewers {
         Viewers::Members => return row,
         Viewers::Spawner(user) => Some(user),
@@ -430,24 +536,64 @@ fn for_viewers(viewers: Viewers, row: Row) -> Row {
 
 /// What whoever is in the space hears, and the agent itself.
 fn in_space(
-    assignment: &AssignmentBrief,
+    space: Option<SpaceId>,
     broadcast: (&'static str, Value),
     resource: (&'static str, &'static str, Value),
     agent_event: (&'static str, Value),
-) -> Row {
-    Row { people: People::Space(assignment.space_id), ..of_agent(broadcast, resource, agent_event) }
+) -> Row<'static> {
+    Row { people: People::Space(space), ..of_agent(broadcast, resource, agent_event) }
 }
 
-fn for_admins(broadcast: (&'static str, Value), agent_event: (&'static str, Value)) -> Row {
-    Row { people: People::Admins, user: None, agent: false, broadcast: Some(broadcast), resource: None, agent_event: Some(agent_event) }
+fn for_admins(broadcast: (&'static str, Value), agent_event: (&'static str, Value)) -> Row<'static> {
+    Row {
+        people: People::Admins,
+        user: None,
+        agent: false,
+        broadcast: Some(broadcast),
+        resource: None,
+        agent_event: Some(agent_event),
+        subject: None,
+    }
+}
+
+/// A change of the knowledge base with a key. Titles are in it: only who may read the content hears of it. What an agent
+/// does is an event of that agent too.
+fn of_content<'a>(
+    entry: &Entry,
+    change: &str,
+    subject: (&'a str, Uuid),
+    space: Option<SpaceId>,
+    data: Value,
+    agent_event: &'static str,
+) -> Row<'a> {
+    let (kind, operation) = match change {
+        "created" => ("created", "create"),
+        "moved" => ("moved", "move"),
+        "deleted" => ("deleted", "delete"),
+        _ => ("updated", "update"),
+    };
+    Row {
+        // A memory that is in no space is for the whole workspace.
+        people: space.map_or(People::Everyone, People::Readers),
+        user: None,
+        agent: true,
+        broadcast: None,
+        resource: Some((kind, operation, merged(data.clone(), json!({"agentId": entry.agent})))),
+        agent_event: entry.agent.is_some().then(|| (agent_event, merged(data, agent_of(entry)))),
+        subject: Some(subject),
+    }
+}
+
+fn of_task(entry: &Entry, task: &TaskBrief, agent_event: &'static str) -> Row<'static> {
+    of_content(entry, "updated", ("task", task.id.0), Some(task.space_id), json!({"task": task}), agent_event)
 }
 
 /// Somebody else controls a terminal.
-fn of_control(payload: Value) -> Row {
+fn of_control(payload: Value) -> Row<'static> {
     for_admins(("terminal:control", payload.clone()), ("terminal.control", payload))
 }
 
-fn for_everyone(broadcast: (&'static str, Value), agent_event: (&'static str, Value)) -> Row {
+fn for_everyone(broadcast: (&'static str, Value), agent_event: (&'static str, Value)) -> Row<'static> {
     Row { people: People::Everyone, ..for_admins(broadcast, agent_event) }
 }
 
@@ -457,11 +603,12 @@ fn agent_of(entry: &Entry) -> Value {
 }
 
 /// The `mcp:event`: what happened to which resource, and who did it.
-fn resource(entry: &Entry, kind: &str, operation: &str, data: Value, space: Option<SpaceId>) -> Value {
+fn resource(entry: &Entry, kind: &str, operation: &str, data: Value, subject: Option<(&str, Uuid)>, space: Option<SpaceId>) -> Value {
     let user = if let EventKind::ToolExecuted { caller, .. } = &entry.kind { Some(*caller) } else { entry.actor };
-    let id = entry.agent.as_ref().map(AgentId::to_string).or_else(|| user.map(|user| user.to_string()));
+    let agent = || entry.agent.as_ref().map(AgentId::to_string).or_else(|| user.map(|user| user.to_string()));
+    let (resource, id) = subject.map_or_else(|| ("agent", agent()), |(resource, id)| (resource, Some(id.to_string())));
     without_nulls(json!({
-        "type": kind, "resource": "agent", "operation": operation, "resourceId": id, "timestamp": Timestamp(entry.at),
+        "type": kind, "resource": resource, "operation": operation, "resourceId": id, "timestamp": Timestamp(entry.at),
         "data": without_nulls(data), "userId": user.map_or_else(|| "system".to_owned(), |user| user.to_string()),
         "workspaceId": entry.workspace, "spaceId": space, "eventId": entry.id,
     }))
@@ -508,6 +655,7 @@ mod tests {
     use super::*;
     use crate::model::{
         actor::Person,
+        event::{AssignmentBrief, ContentBrief, LoggedActivity, PageBrief},
         ids::{ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, TaskId, WorkspaceId},
         login::Login,
         workspace::Role,
@@ -569,8 +717,34 @@ mod tests {
         }
     }
 
+    fn page() -> PageBrief {
+        PageBrief { id: PageId::generate(), title: "Plan".into(), space_id: SpaceId::generate() }
+    }
+
+    fn task() -> TaskBrief {
+        TaskBrief {
+            id: TaskId::generate(),
+            title: "Write".into(),
+            status: "done".into(),
+            space_id: SpaceId::generate(),
+            project_id: Some(ProjectId::generate()),
+        }
+    }
+
+    fn content(space_id: Option<SpaceId>) -> ContentBrief {
+        ContentBrief {
+            kind: "project".into(),
+            id: Uuid::now_v7(),
+            title: "Plan".into(),
+            space_id,
+            project_id: None,
+            task_id: None,
+            page_id: None,
+        }
+    }
+
     /// One of every kind, with the names that the three channels give it and which people hear it: `*` everyone, `s`
-    /// the space, `a` admins; `+` where the agent does too.
+    /// the space, `r` who may read it, `a` admins; `+` where the agent does too.
     fn table() -> Vec<(EventKind, [Option<&'static str>; 3], &'static str)> {
         let agent = brief;
         let text = String::new;
@@ -690,6 +864,65 @@ mod tests {
                 "a+",
             ),
             (
+                EventKind::StatusChanged {
+                    agent: agent(),
+                    previous_status: None,
+                    new_status: "working".into(),
+                    reason: Some("because".into()),
+                },
+                [None, Some("agent_status_changed"), Some("agent.status_changed")],
+                "*+",
+            ),
+            (
+                EventKind::ActivityLogged(LoggedActivity {
+                    agent: agent(),
+                    activity_type: text(),
+                    description: text(),
+                    details: json!({}),
+                    project_id: None,
+                    task_id: None,
+                    page_id: None,
+                }),
+                [None, Some("agent_activity"), Some("agent.activity_logged")],
+                "a+",
+            ),
+            (
+                EventKind::TaskClaimed { agent: agent(), assignment: assignment(false) },
+                [Some("agent:assigned"), Some("agent_assigned"), Some("agent.task_assigned")],
+                "s+",
+            ),
+            (
+                EventKind::TaskReceived { agent: agent(), assignment: assignment(false), from_agent: agent(), reason: None },
+                [Some("agent:assigned"), Some("agent_assigned"), Some("agent.task_assigned")],
+                "s+",
+            ),
+            (
+                EventKind::TaskDelegated {
+                    agent: agent(),
+                    task_id: TaskId::generate(),
+                    space_id: Some(SpaceId::generate()),
+                    to_agent: agent(),
+                    reason: None,
+                },
+                [None, Some("agent_activity"), Some("agent.task_delegated")],
+                "s+",
+            ),
+            (EventKind::PageCreated { page: page() }, [None, Some("created"), Some("agent.page_created")], "r+"),
+            (EventKind::PageUpdated { page: page(), change: "moved".into() }, [None, Some("moved"), Some("agent.page_updated")], "r+"),
+            (EventKind::TaskStarted { task: task() }, [None, Some("updated"), Some("agent.task_started")], "r+"),
+            (EventKind::TaskCompleted { task: task() }, [None, Some("updated"), Some("agent.task_completed")], "r+"),
+            (EventKind::TaskFailed { task: task() }, [None, Some("updated"), Some("agent.task_failed")], "r+"),
+            (
+                EventKind::ContentChanged { content: content(Some(SpaceId::generate())), change: "deleted".into() },
+                [None, Some("deleted"), Some("agent.content_changed")],
+                "r+",
+            ),
+            (
+                EventKind::ContentChanged { content: content(None), change: "created".into() },
+                [None, Some("created"), Some("agent.content_changed")],
+                "*+",
+            ),
+            (
                 EventKind::NotificationGivenUp { decision: text(), attempts: 1, error: text() },
                 [Some("notification:given_up"), None, Some("notification.given_up")],
                 "a",
@@ -782,6 +1015,7 @@ mod tests {
             let heard = match published.audience.people {
                 People::Everyone => "*",
                 People::Space(_) => "s",
+                People::Readers(_) => "r",
                 People::Admins => "a",
             };
             let agent = if published.audience.agent { "+" } else { "" };
@@ -838,26 +1072,25 @@ mod tests {
             let event: Value = serde_json::from_str(told.text.get()).unwrap();
             let word = |field: &str| event[field].as_str().unwrap().to_owned();
             assert!(TYPES.contains(&word("type").as_str()) && OPERATIONS.contains(&word("operation").as_str()), "{event}");
-            assert_eq!(
-                (word("resource"), word("resourceId"), word("workspaceId")),
-                ("agent".into(), "scout".into(), entry.workspace.to_string())
-            );
+            assert_eq!(word("workspaceId"), entry.workspace.to_string());
+            assert_eq!(word("resource") == "agent", word("resourceId") == "scout", "{event}");
+            assert_eq!(word("resource") == "agent", !entry.kind.is_content(), "{event}");
             assert_eq!(event["data"]["agentId"], "scout", "{event}");
             assert_eq!(word("userId") == "system", told.name != "tool_executed", "{event}");
             seen.insert(word("type"));
         }
-        assert_eq!(seen.len(), 9, "{seen:?}");
+        assert_eq!(seen.len(), 14, "{seen:?}");
     }
 
     #[test]
-    fn the_life_of_a_process_is_a_change_of_status() {
+    fn what_an_agent_says_of_itself_and_the_life_of_its_process_are_changes_of_status() {
         let statuses = table().into_iter().filter_map(|(kind, ..)| {
             let told = publish(7, &entry(kind)).unwrap().agent_event.unwrap();
             let event: Value = serde_json::from_str(told.text.get()).unwrap();
             event["data"]["status"].as_str().filter(|_| told.name == "agent.status_changed").map(str::to_owned)
         });
         let statuses: Vec<String> = statuses.collect();
-        assert_eq!(statuses, ["starting", "ready", "login_required", "waiting", "paused", "ready", "stopped"]);
+        assert_eq!(statuses, ["working", "starting", "ready", "login_required", "waiting", "paused", "ready", "stopped"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod runtime_links;
 mod sizes;
 mod stopper;
 mod terminal_news;
+mod tool_calls;
 mod upkeep;
 
 use std::{sync::Arc, time::Duration};
@@ -24,15 +25,15 @@ use crate::{
         events::{Delivered, EventSink},
         terminals::TerminalNews,
     },
-    model::{event::EventKind, terminal_rights::TerminalRules},
+    model::{event::EventKind, terminal_rights::TerminalRules, tool_call::ToolCall},
 };
 
 /// How long a worker waits before it tries again what failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts all workers; they end with the service. `terminals` is what terminal connections report, and `sinks`
-/// take every event after its commit.
-pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<Box<dyn EventSink>>) {
+/// Starts all workers; they end with the service. `terminals` is what terminal connections report, `called` the tools
+/// that were called with keys, and `sinks` take every event after its commit.
+pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, called: mpsc::Receiver<ToolCall>, mut sinks: Vec<Box<dyn EventSink>>) {
     let recorder = recorder::start(app);
     sinks.push(Box::new(Machinery { app: app.clone(), recorder }));
     let sinks: Arc<[Box<dyn EventSink>]> = sinks.into();
@@ -44,6 +45,8 @@ pub fn start(app: &App, terminals: mpsc::Receiver<TerminalNews>, mut sinks: Vec<
     run(app, "stopper", stopper::run(app.clone()));
     run(app, "access", access::run(app.clone()));
     run(app, "notifier", notifier::run(app.clone()));
+    // It ends by itself, when it has written what waited.
+    app.spawn(tool_calls::run(app.clone(), called));
     run(app, "upkeep", upkeep::run(app.clone()));
     run(app, "runtime links", runtime_links::run(app.clone()));
 }
@@ -103,6 +106,11 @@ impl EventSink for Machinery {
                 | EventKind::ApprovalRequested { .. }
                 | EventKind::ApprovalDecided { .. }
                 | EventKind::ToolExecuted { .. }
+                | EventKind::StatusChanged { .. }
+                | EventKind::ActivityLogged(_)
+                | EventKind::TaskClaimed { .. }
+                | EventKind::TaskDelegated { .. }
+                | EventKind::TaskReceived { .. }
                 | EventKind::NotificationGivenUp { .. }
                 | EventKind::AgentsSpawned { .. }
                 | EventKind::TerminalEnded { .. }
@@ -111,6 +119,12 @@ impl EventSink for Machinery {
                 | EventKind::TerminalShared { .. }
                 | EventKind::SecretLeaked { .. }
                 | EventKind::RecordingDeleted { .. }
+                | EventKind::PageCreated { .. }
+                | EventKind::PageUpdated { .. }
+                | EventKind::TaskStarted { .. }
+                | EventKind::TaskCompleted { .. }
+                | EventKind::TaskFailed { .. }
+                | EventKind::ContentChanged { .. }
                 | EventKind::RunStarted { .. }
                 | EventKind::RunReady { .. }
                 | EventKind::RunLoginRequired { .. }

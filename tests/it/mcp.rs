@@ -46,7 +46,7 @@ async fn the_answer_is_there_with_and_without_envelope_and_errors_are_marked(poo
     assert_eq!(good["data"]["content"], good["content"]);
     assert_eq!((&good["success"], &good["status"]), (&json!(true), &json!(200)));
 
-    let unknown = world.with_key(&key).tool("page_get", json!({})).await.expect(StatusCode::OK);
+    let unknown = world.with_key(&key).tool("no_such_tool", json!({})).await.expect(StatusCode::OK);
     assert_eq!((&unknown["isError"], &unknown["data"]["isError"]), (&json!(true), &json!(true)));
     assert!(unknown["content"][0]["text"].as_str().unwrap().contains("-32601"));
     world.end().await;

@@ -250,3 +250,16 @@ async fn serve_refuses_to_start_without_a_secret() {
     let (succeeded, log) = Program::start(command).ended().await;
     assert!(!succeeded && log.contains("APP_SECRET is missing"), "{log}");
 }
+
+#[tokio::test]
+async fn the_configuration_of_a_client_is_printed_alone_and_without_a_key() {
+    let settings = [("APP_URL", "https://agents.example.com")];
+    let printed = raven_agents(&["mcp-config", "claude-code"], &settings).output().await.unwrap();
+    assert!(printed.status.success());
+    let configuration: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(configuration["mcpServers"]["raven-agents"]["url"], "https://agents.example.com/api/mcp");
+    let elsewhere = raven_agents(&["mcp-config", "codex", "--url", "http://localhost:4000/"], &settings).output().await.unwrap();
+    assert!(String::from_utf8(elsewhere.stdout).unwrap().contains("\"http://localhost:4000/api/mcp\""));
+    let refused = raven_agents(&["mcp-config", "codex", "--url", "localhost"], &[]).output().await.unwrap();
+    assert!(!refused.status.success());
+}

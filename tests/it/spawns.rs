@@ -19,7 +19,7 @@ async fn a_spawned_agent_has_a_row_a_session_and_its_key_in_its_environment(pool
 
     let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
     assert_eq!(terminal.attach(&id).await["canWrite"], true);
-    terminal.emit("input", json!("echo key=$MCP_API_KEY= url=$MCP_SERVER_URL= id=$RAVEN_AGENT_ID=\n")).await;
+    terminal.emit("input", json!("echo key=$MCP_API_KEY= url=$MCP_SERVER_URL= mcp=$RAVEN_MCP_URL= id=$RAVEN_AGENT_ID=\n")).await;
     terminal.until_shows(&format!("id={id}=")).await;
     let key = terminal
         .screen
@@ -30,6 +30,8 @@ async fn a_spawned_agent_has_a_row_a_session_and_its_key_in_its_environment(pool
         .to_owned();
     assert_eq!(world.with_key(&key).tool("agent_profile", json!({})).await.tool_text()["id"], id.as_str());
     assert!(terminal.screen.contains(&format!("url={}=", world.base)));
+    let without_breaks = terminal.screen.replace(['\r', '\n'], "");
+    assert!(without_breaks.contains(&format!("mcp={}/api/mcp=", world.base)), "{}", terminal.screen);
 
     for (event, activity) in [("run.started", "agent_started"), ("run.ready", "spawn_ready")] {
         assert_eq!((world.events(event).await, world.activities(activity, Some(&id)).await), (1, 1), "{event} happened once");

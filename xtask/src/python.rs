@@ -1,4 +1,5 @@
-//! Schemathesis, which makes requests from the published document, in a Python environment of its own.
+//! What tests use of Python, each in an environment of its own: Schemathesis, which makes requests from the published
+//! document, and the official MCP client.
 
 use std::{fs, path::Path};
 
@@ -6,8 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-/// What is installed: one version of each package, with its checksums.
-const REQUIREMENTS: &str = "tests/schemathesis/requirements.txt";
+/// The environments, by their folders below `tests`. There `requirements.txt` says what is installed: one version of each
+/// package, with its checksums.
+const ENVIRONMENTS: [&str; 2] = ["schemathesis", "mcp-client"];
 /// The oldest Python that these versions run on.
 const PYTHON_MIN: &str = "3.11";
 /// Debian's packages with Python and its environments.
@@ -15,8 +17,13 @@ const DEBIAN_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
 
 /// Installs what is wanted unless that was done since the wanted versions last changed.
 pub(crate) fn install() -> Result<()> {
-    let folder = run::target()?.join("schemathesis");
-    let wanted = fs::read(run::root().join(REQUIREMENTS)).with_context(|| format!("{REQUIREMENTS} cannot be read"))?;
+    ENVIRONMENTS.into_iter().try_for_each(install_one)
+}
+
+fn install_one(name: &str) -> Result<()> {
+    let folder = run::target()?.join(name);
+    let requirements = format!("tests/{name}/requirements.txt");
+    let wanted = fs::read(run::root().join(&requirements)).with_context(|| format!("{requirements} cannot be read"))?;
     // Written last, so a broken installation has none; the tests look at it as well.
     let receipt = folder.join("requirements.txt");
     if fs::read(&receipt).is_ok_and(|installed| installed == wanted) {
@@ -27,9 +34,9 @@ pub(crate) fn install() -> Result<()> {
     let mut create = run::in_root("python3", &["-m", "venv", "--clear", &environment]);
     run::step("python3 -m venv", &mut create, "see Python's message above; on Debian, install python3-venv")?;
     let pip = folder.join("bin/python");
-    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement", REQUIREMENTS];
+    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement", &requirements];
     run::step(
-        "pip install schemathesis",
+        &format!("pip install {name}"),
         &mut run::in_root(pip, &arguments),
         "read pip's message above, check the network and run it again",
     )?;

@@ -2,6 +2,7 @@
 
 mod agents_list;
 mod key_verification;
+mod mcp_calls;
 mod revoke;
 mod runtime_echo;
 mod runtime_idle;
@@ -28,6 +29,8 @@ pub(crate) enum Scenario {
     AgentsList,
     /// Agents call a tool with their keys
     KeyVerification,
+    /// Agents call a tool as MCP clients do
+    McpCalls,
     /// An agent with many open sockets is revoked
     Revoke,
     /// Output of an agent on its way to a viewer
@@ -55,9 +58,10 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::AgentsList,
         Self::KeyVerification,
+        Self::McpCalls,
         Self::Revoke,
         Self::RuntimeThroughput,
         Self::RuntimeEcho,
@@ -79,6 +83,7 @@ impl Scenario {
             Self::TerminalFanout => vec![&programs.service, &programs.runtime],
             Self::AgentsList
             | Self::KeyVerification
+            | Self::McpCalls
             | Self::Revoke
             | Self::TerminalEcho
             | Self::TerminalThroughput
@@ -94,6 +99,7 @@ impl Scenario {
         match self {
             Self::AgentsList => "agents-list",
             Self::KeyVerification => "key-verification",
+            Self::McpCalls => "mcp-calls",
             Self::Revoke => "revoke",
             Self::RuntimeThroughput => "runtime-throughput",
             Self::RuntimeEcho => "runtime-echo",
@@ -115,6 +121,7 @@ impl Scenario {
         match self {
             Self::AgentsList => agents_list::measure(service, plan).await,
             Self::KeyVerification => key_verification::measure(service, plan).await,
+            Self::McpCalls => mcp_calls::measure(service, plan).await,
             Self::Revoke => revoke::measure(service, plan).await,
             Self::RuntimeThroughput => runtime_throughput::measure(runtime, plan).await,
             Self::RuntimeEcho => runtime_echo::measure(runtime, plan).await,

@@ -1,6 +1,7 @@
 //! A running service on a database of its own, and typed callers.
 
 pub(crate) mod answering;
+pub(crate) mod content;
 pub(crate) mod fake_runtime;
 pub(crate) mod gate;
 pub(crate) mod node;

@@ -154,6 +154,7 @@ export const api = {
   deleteInvite: (inviteId: string) =>
     fetchData(http.DELETE('/api/parallax-agents/invites/{inviteId}', { params: { path: { inviteId } } })),
 
+  mcpConfig: () => fetchData(http.GET('/api/mcp-config')),
   ownKeys: () => fetchData(http.GET('/api/api-keys')),
   createKey: (body: Schemas['CreateKey']) => fetchData(http.POST('/api/api-keys', { body })),
   rotateKey: (keyId: string, body: RotateKey) =>

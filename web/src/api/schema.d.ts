@@ -374,6 +374,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/mcp-config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what makes MCP clients know this service.
+         * @description Ready to be pasted. The key is in none of it: clients read it from their environment.
+         */
+        get: operations["getMcpConfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/mcp-standard/call_tool": {
         parameters: {
             query?: never;
@@ -386,9 +406,231 @@ export interface paths {
         /**
          * Call a tool.
          * @description The result is there as MCP clients read it, and again in an envelope. A tool that fails answers
-         *     200 with `isError` and a text `{code, message}`.
+         *     200 with `isError` and a text `{code, message, data}`.
          */
         post: operations["callTool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete an argument.
+         * @description No values are known for any.
+         */
+        post: operations["mcpComplete"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/get_prompt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Get a prompt. */
+        post: operations["mcpGetPrompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/get_tools_by_category": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** List the tools of a category. */
+        post: operations["mcpGetToolsByCategory"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/initialize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Greet the server.
+         * @description Needs no key.
+         */
+        post: operations["mcpInitialize"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/list_categories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List the categories of tools.
+         * @description Without a key with the numbers of all tools, with one of those that it may call.
+         */
+        post: operations["mcpListCategories"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/list_prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** List prompts. */
+        post: operations["mcpListPrompts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/list_resources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** List resources. */
+        post: operations["mcpListResources"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/list_tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List tools.
+         * @description Without a key all there are, with one those that it may call.
+         */
+        post: operations["mcpListTools"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/read_resource": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Read a resource. */
+        post: operations["mcpReadResource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/search_tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look for tools.
+         * @description The best fit comes first. Without a key among all tools, with one among those that it may call.
+         */
+        post: operations["mcpSearchTools"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/subscribe": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Subscribe to a resource.
+         * @description Nothing follows from it: resources are read, not watched. Events tell what changes.
+         */
+        post: operations["mcpSubscribe"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/mcp-standard/unsubscribe": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Unsubscribe from a resource. */
+        post: operations["mcpUnsubscribe"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2161,6 +2403,26 @@ export interface components {
          */
         AgentStatus: "pending" | "approved" | "denied" | "revoked";
         /**
+         * @description What a client may assume of a tool.
+         * @example {
+         *       "destructiveHint": false,
+         *       "idempotentHint": true,
+         *       "openWorldHint": false,
+         *       "readOnlyHint": true
+         *     }
+         */
+        Annotations: {
+            destructiveHint: boolean;
+            idempotentHint: boolean;
+            openWorldHint: boolean;
+            readOnlyHint: boolean;
+        };
+        /**
+         * @description Body of what takes anything and needs nothing of it.
+         * @example {}
+         */
+        Anything: Record<string, never>;
+        /**
          * @description A key in a list: never the key itself, nor its hash (D-11).
          * @example {
          *       "agentId": null,
@@ -2372,11 +2634,38 @@ export interface components {
             };
             name: string;
         };
+        /** @description The kinds of tools. */
+        Categories: {
+            categories: components["schemas"]["CategoryOfTools"][];
+        };
         /**
          * @description Where a permission stands in the lists that people see.
          * @enum {string}
          */
         Category: "read" | "write" | "advanced";
+        /**
+         * @description A kind of tools.
+         * @example {
+         *       "description": "The agent that calls, and its colleagues",
+         *       "id": "agent",
+         *       "name": "Agents"
+         *     }
+         */
+        CategoryBrief: {
+            description: string;
+            id: string;
+            name: string;
+        };
+        /** @description A kind of tools and how many the caller may call. */
+        CategoryOfTools: components["schemas"]["CategoryBrief"] & {
+            /** @example 8 */
+            toolCount: number;
+        };
+        /** @description The tools of one kind. */
+        CategoryTools: {
+            category: components["schemas"]["CategoryBrief"];
+            tools: components["schemas"]["ToolDescription"][];
+        };
         /**
          * @description Body of a claim.
          * @example {
@@ -2407,6 +2696,33 @@ export interface components {
             status: components["schemas"]["AgentStatus"];
         };
         /**
+         * @description What makes one MCP client know this service.
+         * @example {
+         *       "file": "~/.codex/config.toml",
+         *       "id": "codex",
+         *       "name": "Codex",
+         *       "text": "[mcp_servers.raven-agents]\nurl = \"https://agents.example.com/api/mcp\"\nbearer_token_env_var = \"MCP_API_KEY\"\n"
+         *     }
+         */
+        ClientConfiguration: {
+            /** @description Where the text belongs. */
+            file: string;
+            id: string;
+            name: string;
+            text: string;
+        };
+        /** @description What makes MCP clients know this service. The key is in none of it. */
+        ClientConfigurations: {
+            clients: components["schemas"]["ClientConfiguration"][];
+            /**
+             * @description Variable of the environment in which the clients look for the key.
+             * @example MCP_API_KEY
+             */
+            keyVariable: string;
+            /** @example https://agents.example.com/api/mcp */
+            url: string;
+        };
+        /**
          * @description A token for the collaboration server.
          * @example {
          *       "token": "eyJ…"
@@ -2414,6 +2730,24 @@ export interface components {
          */
         CollabToken: {
             token: string;
+        };
+        /** @description Values that an argument could have. */
+        Completion: {
+            completion: components["schemas"]["CompletionValues"];
+        };
+        /**
+         * @description Values that an argument could have.
+         * @example {
+         *       "hasMore": false,
+         *       "total": 0,
+         *       "values": []
+         *     }
+         */
+        CompletionValues: {
+            hasMore: boolean;
+            /** Format: int32 */
+            total: number;
+            values: string[];
         };
         /**
          * @description A call that may go on.
@@ -3028,6 +3362,31 @@ export interface components {
                 grantedPermissions?: string[] | null;
                 mcpApiKey?: string | null;
                 status: components["schemas"]["AgentStatus"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_ClientConfigurations: {
+            /** @description What makes MCP clients know this service. The key is in none of it. */
+            data: {
+                clients: components["schemas"]["ClientConfiguration"][];
+                /**
+                 * @description Variable of the environment in which the clients look for the key.
+                 * @example MCP_API_KEY
+                 */
+                keyVariable: string;
+                /** @example https://agents.example.com/api/mcp */
+                url: string;
             };
             /**
              * Format: int32
@@ -4474,8 +4833,17 @@ export interface components {
                 agentId: components["schemas"]["AgentId"] | null;
                 createdAt: components["schemas"]["Timestamp"];
                 expiresAt: components["schemas"]["Timestamp"];
+                /**
+                 * @description `call`, or `permission` for a permission that the agent is to have for a while.
+                 * @example call
+                 */
+                kind: string;
+                /** @description Dotted name of the call; `permission.grant` for a permission. */
                 method: string;
+                /** @description Arguments of the call; for a permission `permission` and `minutes`. */
                 params: unknown;
+                /** @description Why it waits, or what the agent says that it is for. */
+                reason: string | null;
                 requestedBy: components["schemas"]["UserId"] | null;
                 /** @description Names the approval; by itself it permits nothing. */
                 token: components["schemas"]["ApprovalId"];
@@ -4624,6 +4992,44 @@ export interface components {
             field: string;
             message: string;
         };
+        /** @description A tool that fits what was looked for. */
+        FoundTool: {
+            /**
+             * @description `name`, `description`, `tags`, `category`.
+             * @example [
+             *       "name"
+             *     ]
+             */
+            matchedOn: string[];
+            /**
+             * Format: int32
+             * @example 50
+             */
+            score: number;
+            tool: components["schemas"]["ToolDescription"];
+        };
+        /** @description Tools that fit what was looked for, the best first. */
+        FoundTools: {
+            categories: components["schemas"]["CategoryOfTools"][];
+            tools: components["schemas"]["FoundTool"][];
+            /** @example 1 */
+            totalMatches: number;
+        };
+        /**
+         * @description Body that asks for a prompt.
+         * @example {
+         *       "arguments": {
+         *         "topic": "Deployments"
+         *       },
+         *       "name": "create_documentation"
+         *     }
+         */
+        GetPrompt: {
+            arguments?: {
+                [key: string]: unknown;
+            };
+            name: string;
+        };
         /**
          * @description A group of people.
          * @example {
@@ -4676,6 +5082,26 @@ export interface components {
          * @enum {string}
          */
         HostingMode: "local" | "parallax" | "custom";
+        /**
+         * @description The greeting of MCP.
+         * @example {
+         *       "capabilities": {
+         *         "tools": {}
+         *       },
+         *       "instructions": "Begin with agent_my_assignments.",
+         *       "protocolVersion": "2024-11-05",
+         *       "serverInfo": {
+         *         "name": "raven-agents",
+         *         "version": "0.1.0"
+         *       }
+         *     }
+         */
+        Initialized: {
+            capabilities: Record<string, never>;
+            instructions: string;
+            protocolVersion: string;
+            serverInfo: components["schemas"]["ServerInfo"];
+        };
         /**
          * @description Whether GitHub is connected: it is not.
          * @example {
@@ -4775,6 +5201,16 @@ export interface components {
             query?: string | null;
         };
         /**
+         * @description Body that lists tools.
+         * @example {
+         *       "category": "agent"
+         *     }
+         */
+        ListTools: {
+            /** @description Id of a category; all tools without it. */
+            category?: string | null;
+        };
+        /**
          * @description Body that signs a person in.
          * @example {
          *       "email": "ada@example.com",
@@ -4817,6 +5253,24 @@ export interface components {
         };
         /** @description A text, or one for each broken rule of a body. */
         Message: string | string[];
+        /**
+         * @description Body that names a category.
+         * @example {
+         *       "category": "agent"
+         *     }
+         */
+        NameCategory: {
+            category: string;
+        };
+        /**
+         * @description Body that names a resource.
+         * @example {
+         *       "uri": "ravendocs://assignments"
+         *     }
+         */
+        NameResource: {
+            uri: string;
+        };
         /**
          * @description Body by which a runtime offers a session.
          * @example {
@@ -4955,6 +5409,61 @@ export interface components {
          * @description A project of the knowledge base.
          */
         ProjectId: string;
+        /**
+         * @description An argument of a prompt.
+         * @example {
+         *       "description": "What the page is about",
+         *       "name": "topic",
+         *       "required": true
+         *     }
+         */
+        PromptArgument: {
+            description: string;
+            name: string;
+            required: boolean;
+        };
+        /**
+         * @description What a message of a prompt says.
+         * @example {
+         *       "text": "Call agent_my_assignments.",
+         *       "type": "text"
+         *     }
+         */
+        PromptContent: {
+            text: string;
+            type: string;
+        };
+        /**
+         * @description A prompt.
+         * @example {
+         *       "arguments": [],
+         *       "description": "Look at one's assignments and take the next task",
+         *       "name": "start_work",
+         *       "title": "Start to work"
+         *     }
+         */
+        PromptDescription: {
+            arguments: components["schemas"]["PromptArgument"][];
+            description: string;
+            name: string;
+            title: string;
+        };
+        /** @description One message of a prompt. */
+        PromptMessage: {
+            content: components["schemas"]["PromptContent"];
+            /** @example user */
+            role: string;
+        };
+        /** @description A prompt with its arguments filled in. */
+        PromptText: {
+            /** @example Look at one's assignments and take the next task */
+            description: string;
+            messages: components["schemas"]["PromptMessage"][];
+        };
+        /** @description Every prompt. */
+        Prompts: {
+            prompts: components["schemas"]["PromptDescription"][];
+        };
         /**
          * @description Whether a provider's key is there.
          * @example {
@@ -5430,6 +5939,259 @@ export interface components {
         Rejected: {
             deleted: boolean;
         };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Categories: {
+            categories: components["schemas"]["CategoryOfTools"][];
+        } & {
+            /** @description The kinds of tools. */
+            data: {
+                categories: components["schemas"]["CategoryOfTools"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_CategoryTools: {
+            category: components["schemas"]["CategoryBrief"];
+            tools: components["schemas"]["ToolDescription"][];
+        } & {
+            /** @description The tools of one kind. */
+            data: {
+                category: components["schemas"]["CategoryBrief"];
+                tools: components["schemas"]["ToolDescription"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Completion: {
+            completion: components["schemas"]["CompletionValues"];
+        } & {
+            /** @description Values that an argument could have. */
+            data: {
+                completion: components["schemas"]["CompletionValues"];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_FoundTools: {
+            categories: components["schemas"]["CategoryOfTools"][];
+            tools: components["schemas"]["FoundTool"][];
+            /** @example 1 */
+            totalMatches: number;
+        } & {
+            /** @description Tools that fit what was looked for, the best first. */
+            data: {
+                categories: components["schemas"]["CategoryOfTools"][];
+                tools: components["schemas"]["FoundTool"][];
+                /** @example 1 */
+                totalMatches: number;
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Initialized: {
+            capabilities: Record<string, never>;
+            instructions: string;
+            protocolVersion: string;
+            serverInfo: components["schemas"]["ServerInfo"];
+        } & {
+            /**
+             * @description The greeting of MCP.
+             * @example {
+             *       "capabilities": {
+             *         "tools": {}
+             *       },
+             *       "instructions": "Begin with agent_my_assignments.",
+             *       "protocolVersion": "2024-11-05",
+             *       "serverInfo": {
+             *         "name": "raven-agents",
+             *         "version": "0.1.0"
+             *       }
+             *     }
+             */
+            data: {
+                capabilities: Record<string, never>;
+                instructions: string;
+                protocolVersion: string;
+                serverInfo: components["schemas"]["ServerInfo"];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_PromptText: {
+            /** @example Look at one's assignments and take the next task */
+            description: string;
+            messages: components["schemas"]["PromptMessage"][];
+        } & {
+            /** @description A prompt with its arguments filled in. */
+            data: {
+                /** @example Look at one's assignments and take the next task */
+                description: string;
+                messages: components["schemas"]["PromptMessage"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Prompts: {
+            prompts: components["schemas"]["PromptDescription"][];
+        } & {
+            /** @description Every prompt. */
+            data: {
+                prompts: components["schemas"]["PromptDescription"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_ResourceContents: {
+            contents: components["schemas"]["ResourceContent"][];
+        } & {
+            /** @description A resource that was read. */
+            data: {
+                contents: components["schemas"]["ResourceContent"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Resources: {
+            resources: components["schemas"]["ResourceDescription"][];
+        } & {
+            /** @description Resources that the caller may read. */
+            data: {
+                resources: components["schemas"]["ResourceDescription"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Subscribed: {
+            subscribed: boolean;
+        } & {
+            /**
+             * @description Says that the caller subscribed. Nothing follows from it: resources are read, not watched.
+             * @example {
+             *       "subscribed": true
+             *     }
+             */
+            data: {
+                subscribed: boolean;
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_ToolResult: {
+            content: components["schemas"]["Content"][];
+            /** @description Whether the text is an error `{code, message, data}` rather than a result. */
+            isError?: boolean;
+        } & {
+            /** @description A tool's answer. */
+            data: {
+                content: components["schemas"]["Content"][];
+                /** @description Whether the text is an error `{code, message, data}` rather than a result. */
+                isError?: boolean;
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Tools: {
+            tools: components["schemas"]["ToolDescription"][];
+        } & {
+            /** @description Tools that the caller may call. */
+            data: {
+                tools: components["schemas"]["ToolDescription"][];
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
+        /** @description An answer as MCP clients read it and as Raven's bridge does: the same fields on top and in `data`. */
+        Reply_Unsubscribed: {
+            unsubscribed: boolean;
+        } & {
+            /**
+             * @description Says that the caller is not subscribed.
+             * @example {
+             *       "unsubscribed": true
+             *     }
+             */
+            data: {
+                unsubscribed: boolean;
+            };
+            /**
+             * Format: int32
+             * @example 200
+             */
+            status: number;
+            /** @example true */
+            success: boolean;
+        };
         /**
          * @description A report of something that went wrong in the page. What it holds is not kept (D-51).
          * @example {
@@ -5460,6 +6222,43 @@ export interface components {
              * @example agent_claim_…
              */
             claimSecret?: string | null;
+        };
+        /**
+         * @description What is in a resource.
+         * @example {
+         *       "mimeType": "application/json",
+         *       "text": "{\"assignments\": []}",
+         *       "uri": "ravendocs://assignments"
+         *     }
+         */
+        ResourceContent: {
+            mimeType: string;
+            /** @description JSON. */
+            text: string;
+            uri: string;
+        };
+        /** @description A resource that was read. */
+        ResourceContents: {
+            contents: components["schemas"]["ResourceContent"][];
+        };
+        /**
+         * @description A resource.
+         * @example {
+         *       "description": "Projects and tasks that the caller works on",
+         *       "mimeType": "application/json",
+         *       "name": "Assignments",
+         *       "uri": "ravendocs://assignments"
+         *     }
+         */
+        ResourceDescription: {
+            description: string;
+            mimeType: string;
+            name: string;
+            uri: string;
+        };
+        /** @description Resources that the caller may read. */
+        Resources: {
+            resources: components["schemas"]["ResourceDescription"][];
         };
         /** @description What a revocation ended. */
         Revoked: {
@@ -5692,6 +6491,30 @@ export interface components {
             version: string | null;
         };
         /**
+         * @description Body that looks for tools.
+         * @example {
+         *       "category": "agent",
+         *       "limit": 20,
+         *       "query": "assignments",
+         *       "tags": [
+         *         "task"
+         *       ]
+         *     }
+         */
+        SearchTools: {
+            /** @default null */
+            category: string | null;
+            /**
+             * Format: int32
+             * @default null
+             */
+            limit: number | null;
+            /** @default null */
+            query: string | null;
+            /** @default null */
+            tags: string[] | null;
+        };
+        /**
          * @description Body that sends a message.
          * @example {
          *       "message": "Summarise what you have done so far"
@@ -5709,6 +6532,17 @@ export interface components {
          */
         Sent: {
             sent: boolean;
+        };
+        /**
+         * @description Who answers.
+         * @example {
+         *       "name": "raven-agents",
+         *       "version": "0.1.0"
+         *     }
+         */
+        ServerInfo: {
+            name: string;
+            version: string;
         };
         /**
          * Format: uuid
@@ -5906,6 +6740,15 @@ export interface components {
         /** @description A run whose end was asked for. */
         Stopping: {
             run: components["schemas"]["Run"];
+        };
+        /**
+         * @description Says that the caller subscribed. Nothing follows from it: resources are read, not watched.
+         * @example {
+         *       "subscribed": true
+         *     }
+         */
+        Subscribed: {
+            subscribed: boolean;
         };
         /**
          * @description Whether a subscription is connected.
@@ -6140,15 +6983,17 @@ export interface components {
         /** Format: date-time */
         Timestamp: string;
         /**
-         * @description A call that waits.
+         * @description A call, or a permission that an agent asks for, that waits.
          * @example {
          *       "agentId": "scout",
          *       "createdAt": "2030-01-01T09:00:00.000Z",
          *       "expiresAt": "2030-01-01T09:00:00.000Z",
+         *       "kind": "call",
          *       "method": "page.delete",
          *       "params": {
          *         "pageId": "019a0000-0000-7000-8000-000000000008"
          *       },
+         *       "reason": "it takes away what others made",
          *       "requestedBy": "019a0000-0000-7000-8000-000000000002",
          *       "token": "019a0000-0000-7000-8000-000000000005"
          *     }
@@ -6157,24 +7002,72 @@ export interface components {
             agentId: components["schemas"]["AgentId"] | null;
             createdAt: components["schemas"]["Timestamp"];
             expiresAt: components["schemas"]["Timestamp"];
+            /**
+             * @description `call`, or `permission` for a permission that the agent is to have for a while.
+             * @example call
+             */
+            kind: string;
+            /** @description Dotted name of the call; `permission.grant` for a permission. */
             method: string;
+            /** @description Arguments of the call; for a permission `permission` and `minutes`. */
             params: unknown;
+            /** @description Why it waits, or what the agent says that it is for. */
+            reason: string | null;
             requestedBy: components["schemas"]["UserId"] | null;
             /** @description Names the approval; by itself it permits nothing. */
             token: components["schemas"]["ApprovalId"];
         };
-        /** @description A tool's answer as MCP clients read it and as Raven's bridge does. */
-        ToolReply: components["schemas"]["ToolResult"] & {
-            data: components["schemas"]["ToolResult"];
-            /** Format: int32 */
-            status: number;
-            success: boolean;
+        /**
+         * @description A tool.
+         * @example {
+         *       "annotations": {
+         *         "destructiveHint": false,
+         *         "idempotentHint": true,
+         *         "openWorldHint": false,
+         *         "readOnlyHint": true
+         *       },
+         *       "category": "agent",
+         *       "description": "What the service knows of the agent that calls.",
+         *       "inputSchema": {
+         *         "properties": {},
+         *         "type": "object"
+         *       },
+         *       "name": "agent_profile",
+         *       "tags": [
+         *         "identity"
+         *       ],
+         *       "title": "Own profile"
+         *     }
+         */
+        ToolDescription: {
+            annotations: components["schemas"]["Annotations"];
+            /** @description Id of its category. */
+            category: string;
+            description: string;
+            /** @description JSON Schema 2020-12. */
+            inputSchema: Record<string, never>;
+            name: string;
+            tags: string[];
+            title: string;
         };
         /** @description A tool's answer. */
         ToolResult: {
             content: components["schemas"]["Content"][];
-            /** @description Whether the text is an error `{code, message}` rather than a result. */
+            /** @description Whether the text is an error `{code, message, data}` rather than a result. */
             isError?: boolean;
+        };
+        /** @description Tools that the caller may call. */
+        Tools: {
+            tools: components["schemas"]["ToolDescription"][];
+        };
+        /**
+         * @description Says that the caller is not subscribed.
+         * @example {
+         *       "unsubscribed": true
+         *     }
+         */
+        Unsubscribed: {
+            unsubscribed: boolean;
         };
         /**
          * @description Fields to change; what is absent stays.
@@ -8207,6 +9100,89 @@ export interface operations {
             };
         };
     };
+    getMcpConfig: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope_ClientConfigurations"];
+                };
+            };
+            /** @description The input breaks a rule; `errors` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No credential, or one that is not good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such thing here. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is longer than 64 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A body that comes with the cookie is not said to be JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too many requests; `Retry-After` says in how many seconds the next one is taken. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database cannot be reached; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     callTool: {
         parameters: {
             query?: never;
@@ -8226,7 +9202,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ToolReply"];
+                    "application/json": components["schemas"]["Reply_ToolResult"];
                 };
             };
             /** @description The body breaks a rule */
@@ -8247,7 +9223,7 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description The body is longer than 64 KiB */
+            /** @description The body is longer than 1 MiB */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8267,6 +9243,519 @@ export interface operations {
             };
             /** @description The database cannot be reached; try again */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpComplete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Anything"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Completion"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpGetPrompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GetPrompt"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_PromptText"];
+                };
+            };
+            /** @description The body breaks a rule, there is no such prompt, or an argument is missing */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpGetToolsByCategory: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameCategory"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_CategoryTools"];
+                };
+            };
+            /** @description The body breaks a rule, or there is no such category */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A key that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpInitialize: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Anything"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Initialized"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpListCategories: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Anything"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Categories"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A key that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpListPrompts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Anything"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Prompts"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpListResources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Anything"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Resources"];
+                };
+            };
+            /** @description The body is no object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpListTools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ListTools"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Tools"];
+                };
+            };
+            /** @description The body breaks a rule, or there is no such category */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A key that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpReadResource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameResource"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_ResourceContents"];
+                };
+            };
+            /** @description The body breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A permission is missing, or an approval */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such resource */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpSearchTools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["SearchTools"] | null;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_FoundTools"];
+                };
+            };
+            /** @description The body breaks a rule, or there is no such category */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A key that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpSubscribe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameResource"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Subscribed"];
+                };
+            };
+            /** @description The body breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    mcpUnsubscribe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameResource"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reply_Unsubscribed"];
+                };
+            };
+            /** @description The body breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No key, or one that is not good */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

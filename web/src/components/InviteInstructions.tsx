@@ -1,6 +1,7 @@
 import { Stack, Text } from '@mantine/core';
 import { registerCommand } from '../api/client';
 import { CopyField } from './CopyField';
+import { McpClients } from './McpClients';
 
 /** An invite's token and the command that registers an agent with it. */
 export function InviteInstructions({ token }: { token: string }) {
@@ -12,6 +13,8 @@ export function InviteInstructions({ token }: { token: string }) {
       </Text>
       <CopyField label="token" value={token} />
       <CopyField label="command" value={registerCommand(token)} />
+      <Text size="sm">With the key, a client of MCP has the workspace's tools:</Text>
+      <McpClients />
     </Stack>
   );
 }

@@ -1,6 +1,7 @@
 import { Button, Group, Stack, Text } from '@mantine/core';
 import { CopyField } from './CopyField';
 import { Dialog } from './Dialog';
+import { McpClients } from './McpClients';
 
 type Props = { title: string; explanation: string; apiKey: string; onClose: () => void };
 
@@ -11,6 +12,7 @@ export function SecretDialog({ title, explanation, apiKey, onClose }: Props) {
       <Stack>
         <Text size="sm">This key is shown once. {explanation}</Text>
         <CopyField label="API key" value={apiKey} />
+        <McpClients />
         <Group justify="flex-end">
           <Button onClick={onClose}>Done</Button>
         </Group>

@@ -10,7 +10,7 @@ import { Loading } from '../components/Loading';
 import { Time } from '../components/Time';
 import { announce } from '../notify';
 
-/** Tool calls that wait for a decision, the one that expires first on top. */
+/** Tool calls and permissions that wait for a decision, the one that expires first on top. */
 export function ApprovalsPage() {
   const isAdmin = useIsAdmin();
   const approvals = useApprovals();
@@ -21,7 +21,7 @@ export function ApprovalsPage() {
       </Title>
       <Text size="sm" c="dimmed">
         {isAdmin
-          ? 'Tool calls of agents and people that an owner or admin has to approve.'
+          ? 'Tool calls of agents and people that an owner or admin has to approve, and permissions that agents ask for.'
           : 'Tool calls that your own keys asked for. Owners and admins decide about those of agents.'}
       </Text>
       <ErrorNote error={approvals.error} onRetry={() => void approvals.refetch()} />
@@ -35,11 +35,19 @@ export function ApprovalsPage() {
 }
 
 function ApprovalCard({ approval }: { approval: ToolApproval }) {
-  const { token, method, params, expiresAt, createdAt } = approval;
+  const { token, kind, params, reason, expiresAt, createdAt } = approval;
+  const asked = params as { permission?: string; minutes?: number };
+  const method = kind === 'permission' ? `${asked.permission} for ${asked.minutes} minutes` : approval.method;
   const decide = useMutation({
     mutationFn: async (approve: boolean) => void (await (approve ? api.approveCall(token) : api.denyCall(token))),
     onSuccess: (_, approve) =>
-      announce(approve ? `${method} is approved. The caller may repeat exactly this call, once.` : `${method} is denied.`),
+      announce(
+        !approve
+          ? `${method} is denied.`
+          : kind === 'permission'
+            ? `The agent has ${method}.`
+            : `${method} is approved. The caller may repeat exactly this call, once.`,
+      ),
     onSettled: refreshLive,
   });
   return (
@@ -52,6 +60,11 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
           <Text size="xs" c="dimmed">
             <Caller of={approval} /> · asked <Time at={createdAt} /> · expires <Time at={expiresAt} />
           </Text>
+          {reason && (
+            <Text size="sm" style={{ overflowWrap: 'anywhere' }}>
+              {reason}
+            </Text>
+          )}
         </Box>
         <Group gap="xs">
           <Button
@@ -75,7 +88,7 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
           </Button>
         </Group>
       </Group>
-      <CallParams params={params} />
+      {kind === 'call' && <CallParams params={params} />}
       <Box mt={decide.error ? 'sm' : 0}>
         <ErrorNote error={decide.error} />
       </Box>

@@ -8,6 +8,7 @@ import { RecordingSettingsForm } from '../components/RecordingSettingsForm';
 import { RuntimeList } from '../components/RuntimeList';
 import { RuntimeKeySettings, RuntimeSettings } from '../components/RuntimeSettings';
 import { TerminalSettings } from '../components/TerminalSettings';
+import { ToolSettings } from '../components/ToolSettings';
 
 /** What holds for all agents of the workspace. Members see it; owners and admins change it. */
 export function SettingsPage() {
@@ -24,6 +25,7 @@ export function SettingsPage() {
       {settings.data && (
         <>
           <AccessSettings settings={settings.data} readOnly={!isAdmin} />
+          <ToolSettings settings={settings.data} readOnly={!isAdmin} />
           <TerminalSettings settings={settings.data} readOnly={!isAdmin} />
           <ControlPlaneSettings settings={settings.data} readOnly={!isAdmin} />
           <RecordingSettingsForm settings={settings.data} readOnly={!isAdmin} />

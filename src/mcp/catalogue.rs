@@ -1,0 +1,511 @@
+//! The tools as data: what each is called, who may call it, what it takes and what it does.
+//!
+//! A tool is described once. What is published, what is checked and what is listed for a key all come
+//! from this description; a tool without one does not exist.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
+
+use futures_util::future::BoxFuture;
+use jsonschema::error::ValidationErrorKind;
+use serde_json::{Map, Value, json};
+use sqlx::{Postgres, pool::PoolConnection};
+
+use super::tools;
+use crate::{
+    app::{App, StorageError, Tx},
+    model::{
+        actor::{AgentCaller, KeyHolder},
+        ids::WorkspaceId,
+        tool_approval::APPROVAL_ARGUMENT,
+    },
+};
+
+/// One tool.
+pub(super) struct Tool {
+    /// The name that is published.
+    pub(super) name: &'static str,
+    /// Other names that callers know; the dotted one need not be repeated here.
+    pub(super) aliases: &'static [&'static str],
+    /// Dotted name, by which policies and approvals know the call.
+    pub(super) method: &'static str,
+    pub(super) category: Category,
+    pub(super) tags: &'static [&'static str],
+    pub(super) title: &'static str,
+    pub(super) description: &'static str,
+    pub(super) need: Need,
+    /// JSON Schema 2020-12 of the arguments: an object. Who calls is added to it, see [`Entry::schema`].
+    pub(super) input: fn() -> Value,
+    pub(super) annotations: Annotations,
+    pub(super) run: Run,
+}
+
+/// Carries out a call whose arguments fit the schema.
+pub(super) type Run = for<'a> fn(&'a Call<'a>) -> BoxFuture<'a, Result<Value, ToolError>>;
+
+/// What a key needs to call a tool (REST contract §5.4). What is not named here is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Any good key.
+    Nothing,
+    /// An agent's key: the tool is about the agent that calls.
+    Own,
+    /// An agent's key with this permission.
+    OwnWith(&'static str),
+    /// This permission, for agents; people go by their role and by the spaces that they see.
+    Permission(&'static str),
+    /// One of these permissions, for agents.
+    Any(&'static [&'static str]),
+}
+
+impl Need {
+    /// The permissions of which an agent must have one; empty where none is asked for.
+    pub(super) fn permissions(&self) -> &[&'static str] {
+        match self {
+            Self::OwnWith(permission) | Self::Permission(permission) => std::slice::from_ref(permission),
+            Self::Any(permissions) => permissions,
+            Self::Nothing | Self::Own => &[],
+        }
+    }
+
+    /// Whether a key's holder may call the tool. Agents go by their permissions, people by their role and
+    /// their spaces, of which the tool itself knows.
+    pub(super) fn is_met_by(&self, caller: &KeyHolder) -> bool {
+        match (self, caller) {
+            (Self::Nothing, _) | (Self::Own, KeyHolder::Agent(_)) | (Self::Permission(_) | Self::Any(_), KeyHolder::Person { .. }) => true,
+            (Self::Own | Self::OwnWith(_), KeyHolder::Person { .. }) => false,
+            (Self::OwnWith(_) | Self::Permission(_) | Self::Any(_), KeyHolder::Agent(agent)) => {
+                self.permissions().iter().any(|permission| agent.permissions.contains(permission))
+            }
+        }
+    }
+}
+
+/// What a client may assume of a tool before it calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Annotations {
+    /// It changes nothing.
+    Reads,
+    /// It adds or changes something; calling it again does so again.
+    Writes,
+    /// As [`Self::Writes`], and calling it again changes nothing more.
+    Sets,
+    /// It takes something away that was there.
+    Destroys,
+}
+
+/// Where a tool stands in the lists (REST contract §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Category {
+    Space,
+    Page,
+    Project,
+    Task,
+    User,
+    Comment,
+    Group,
+    Workspace,
+    Attachment,
+    Search,
+    ImportExport,
+    Approval,
+    Ai,
+    Memory,
+    Research,
+    Navigation,
+    System,
+    Context,
+    CodingSwarm,
+    GithubIssues,
+    TeamMessaging,
+    Agent,
+}
+
+impl Category {
+    pub(super) const ALL: [Self; 22] = [
+        Self::Space,
+        Self::Page,
+        Self::Project,
+        Self::Task,
+        Self::User,
+        Self::Comment,
+        Self::Group,
+        Self::Workspace,
+        Self::Attachment,
+        Self::Search,
+        Self::ImportExport,
+        Self::Approval,
+        Self::Ai,
+        Self::Memory,
+        Self::Research,
+        Self::Navigation,
+        Self::System,
+        Self::Context,
+        Self::CodingSwarm,
+        Self::GithubIssues,
+        Self::TeamMessaging,
+        Self::Agent,
+    ];
+
+    pub(super) fn find(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.id() == id)
+    }
+
+    pub(super) fn id(self) -> &'static str {
+        self.row().0
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    pub(super) fn description(self) -> &'static str {
+        self.row().2
+    }
+
+    fn row(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Space => ("space", "Spaces", "Where pages, projects and tasks are kept"),
+            Self::Page => ("page", "Pages", "Read, write and find pages"),
+            Self::Project => ("project", "Projects", "Groups of tasks with an aim"),
+            Self::Task => ("task", "Tasks", "What is to be done, and by whom"),
+            Self::User => ("user", "People", "Who works in the workspace"),
+            Self::Comment => ("comment", "Comments", "What is said about pages"),
+            Self::Group => ("group", "Groups", "Groups of people"),
+            Self::Workspace => ("workspace", "Workspace", "The workspace as a whole"),
+            Self::Attachment => ("attachment", "Attachments", "Files beside pages"),
+            Self::Search => ("search", "Search", "Find things wherever they are"),
+            Self::ImportExport => ("import_export", "Import and export", "Pages from and to files"),
+            Self::Approval => ("approval", "Approvals", "Calls that a person decides"),
+            Self::Ai => ("ai", "AI", "Text made by models"),
+            Self::Memory => ("memory", "Memory", "What agents keep for later"),
+            Self::Research => ("research", "Research", "Questions that are looked into"),
+            Self::Navigation => ("navigation", "Navigation", "Where a person is in the web UI"),
+            Self::System => ("system", "System", "The tools themselves"),
+            Self::Context => ("context", "Context", "What belongs together"),
+            Self::CodingSwarm => ("coding_swarm", "Coding swarms", "Agents that change a repository"),
+            Self::GithubIssues => ("github_issues", "GitHub issues", "Issues of connected repositories"),
+            Self::TeamMessaging => ("team_messaging", "Team messaging", "Messages between agents"),
+            Self::Agent => ("agent", "Agents", "The agent that calls, and its colleagues"),
+        }
+    }
+}
+
+/// JSON-RPC codes of what can go wrong (REST contract §5.3).
+pub(super) mod code {
+    pub(in crate::mcp) const PARSE: i32 = -32700;
+    pub(in crate::mcp) const INVALID_REQUEST: i32 = -32600;
+    pub(in crate::mcp) const METHOD_NOT_FOUND: i32 = -32601;
+    pub(in crate::mcp) const INVALID_PARAMS: i32 = -32602;
+    pub(in crate::mcp) const INTERNAL: i32 = -32603;
+    pub(in crate::mcp) const SERVER: i32 = -32000;
+    pub(in crate::mcp) const NOT_FOUND: i32 = -32001;
+    pub(in crate::mcp) const PERMISSION_DENIED: i32 = -32002;
+    pub(in crate::mcp) const VALIDATION: i32 = -32003;
+    pub(in crate::mcp) const EXISTS: i32 = -32004;
+    pub(in crate::mcp) const APPROVAL_REQUIRED: i32 = -32005;
+}
+
+/// Why a call did not do what was asked.
+#[derive(Debug)]
+pub(super) struct ToolError {
+    pub(super) code: i32,
+    pub(super) message: String,
+    pub(super) data: Option<Value>,
+}
+
+impl ToolError {
+    pub(super) fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    /// Also for what the caller must not know of.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(code::NOT_FOUND, message)
+    }
+
+    pub(super) fn denied(message: impl Into<String>) -> Self {
+        Self::new(code::PERMISSION_DENIED, message)
+    }
+
+    /// The argument `field` breaks a rule that its schema cannot say.
+    pub(super) fn invalid(field: &str, message: &str) -> Self {
+        let data = json!({"errors": [{"field": field, "message": message}]});
+        Self { data: Some(data), ..Self::new(code::VALIDATION, format!("{field} {message}")) }
+    }
+
+    /// It is there already, or the state of things does not allow it.
+    pub(super) fn exists(message: impl Into<String>) -> Self {
+        Self::new(code::EXISTS, message)
+    }
+
+    pub(super) fn with(self, data: Value) -> Self {
+        Self { data: Some(data), ..self }
+    }
+}
+
+/// What storage says is logged with its causes and told without them.
+impl From<StorageError> for ToolError {
+    fn from(error: StorageError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a tool could not reach the database");
+            return Self::new(code::SERVER, "the database cannot be reached; try again");
+        }
+        tracing::error!(error = &error as &dyn std::error::Error, "a tool failed");
+        Self::new(code::INTERNAL, "something went wrong on the server")
+    }
+}
+
+/// One call on its way. The arguments fit the tool's schema; `workspaceId`, `agentId` and `approvalId`
+/// are taken out of them.
+pub(super) struct Call<'a> {
+    pub(super) app: &'a App,
+    pub(super) caller: &'a KeyHolder,
+    pub(super) arguments: &'a Map<String, Value>,
+}
+
+impl<'a> Call<'a> {
+    /// A text argument; null counts as absent.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.arguments.get(name).and_then(Value::as_str)
+    }
+
+    /// A whole number.
+    pub(super) fn whole(&self, name: &str) -> Option<i64> {
+        self.arguments.get(name).and_then(Value::as_i64)
+    }
+
+    /// A list of texts; absent is empty.
+    pub(super) fn texts(&self, name: &str) -> Vec<&'a str> {
+        let items = self.arguments.get(name).and_then(Value::as_array);
+        items.map(|items| items.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    }
+
+    /// The id in an argument, if it is there.
+    ///
+    /// Errors: the text is no id.
+    pub(super) fn id<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ToolError> {
+        self.text(name).map(|text| text.parse().map_err(|_| ToolError::invalid(name, "must be an id"))).transpose()
+    }
+
+    /// The id in an argument that the schema requires.
+    pub(super) fn required_id<T: std::str::FromStr>(&self, name: &str) -> Result<T, ToolError> {
+        self.id(name)?.ok_or_else(|| ToolError::invalid(name, "is missing"))
+    }
+
+    /// The agent that calls.
+    ///
+    /// Errors: the key is a person's.
+    pub(super) fn agent(&self) -> Result<&'a AgentCaller, ToolError> {
+        match self.caller {
+            KeyHolder::Agent(agent) => Ok(agent),
+            KeyHolder::Person { .. } => Err(ToolError::denied("this tool is for agents; the key is a person's")),
+        }
+    }
+
+    pub(super) fn workspace(&self) -> WorkspaceId {
+        workspace_of(self.caller)
+    }
+
+    /// Begins a use case that changes something; the tool commits it.
+    pub(super) async fn begin(&self) -> Result<Tx, ToolError> {
+        Ok(self.app.begin().await?)
+    }
+
+    /// A connection to read with.
+    pub(super) async fn read(&self) -> Result<PoolConnection<Postgres>, ToolError> {
+        Ok(self.app.read().await?)
+    }
+}
+
+pub(super) fn workspace_of(caller: &KeyHolder) -> WorkspaceId {
+    match caller {
+        KeyHolder::Agent(agent) => agent.workspace,
+        KeyHolder::Person { person, .. } => person.workspace,
+    }
+}
+
+impl Annotations {
+    pub(super) fn is_read_only(self) -> bool {
+        self == Self::Reads
+    }
+
+    pub(super) fn is_destructive(self) -> bool {
+        self == Self::Destroys
+    }
+
+    /// Whether a repeated call changes nothing more.
+    pub(super) fn is_idempotent(self) -> bool {
+        matches!(self, Self::Reads | Self::Sets)
+    }
+}
+
+/// A tool with its schema, which is published and checked against.
+pub(super) struct Entry {
+    pub(super) tool: &'static Tool,
+    /// All that it is called by, the dotted name first: policies go by any of them.
+    pub(super) names: Vec<&'static str>,
+    pub(super) schema: Arc<Map<String, Value>>,
+    validator: jsonschema::Validator,
+}
+
+/// Broken rules told of one call at the most.
+const BROKEN_RULES_TOLD_MAX: usize = 10;
+
+impl Entry {
+    /// Checks arguments against the schema.
+    ///
+    /// Errors: what breaks it, each with its field. Values are not repeated: they may be secrets.
+    pub(super) fn check(&self, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+        let arguments = Value::Object(arguments.clone());
+        if self.validator.is_valid(&arguments) {
+            return Ok(());
+        }
+        let broken: Vec<(String, String)> = self
+            .validator
+            .iter_errors(&arguments)
+            .take(BROKEN_RULES_TOLD_MAX)
+            .map(|error| (field_of(&error), error.masked().to_string()))
+            .collect();
+        let told: Vec<String> = broken.iter().map(|(field, message)| format!("{field}: {message}")).collect();
+        let errors: Vec<Value> = broken.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
+        Err(ToolError::new(code::INVALID_PARAMS, told.join("; ")).with(json!({"errors": errors})))
+    }
+}
+
+/// The argument that an error is about, with dots into objects; of one that is missing its name.
+fn field_of(error: &jsonschema::ValidationError<'_>) -> String {
+    let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
+    let missing = if let ValidationErrorKind::Required { property } = error.kind() { property.as_str() } else { None };
+    match missing {
+        Some(name) if path.is_empty() => name.to_owned(),
+        Some(name) => format!("{path}.{name}"),
+        None if path.is_empty() => "arguments".to_owned(),
+        None => path,
+    }
+}
+
+/// The tools in the order of their categories, and where each of their names leads.
+struct Catalogue {
+    entries: Vec<Entry>,
+    names: HashMap<&'static str, usize>,
+}
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let mut tools: Vec<&'static Tool> = tools::ALL.iter().copied().flatten().collect();
+    tools.sort_by_key(|tool| Category::ALL.iter().position(|category| *category == tool.category));
+    let mut catalogue = Catalogue { entries: Vec::with_capacity(tools.len()), names: HashMap::new() };
+    for tool in tools {
+        match compile(tool) {
+            Ok(entry) => {
+                let index = catalogue.entries.len();
+                catalogue.names.extend(entry.names.iter().map(|name| (*name, index)));
+                catalogue.entries.push(entry);
+            }
+            // A tool whose arguments cannot be checked is not offered; a test walks them all.
+            Err(error) => tracing::error!(tool = tool.name, %error, "the schema of a tool cannot be used"),
+        }
+    }
+    catalogue
+});
+
+/// Every tool there is.
+pub(super) fn all() -> &'static [Entry] {
+    &CATALOGUE.entries
+}
+
+/// A tool by any of its names.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    CATALOGUE.names.get(name).and_then(|index| CATALOGUE.entries.get(*index))
+}
+
+/// Every name of a tool, the dotted one first.
+fn names(tool: &'static Tool) -> impl Iterator<Item = &'static str> {
+    [tool.method, tool.name].into_iter().chain(tool.aliases.iter().copied())
+}
+
+/// Arguments that every tool takes: who calls, which the key says already (D-28), and the approval of a repeated call.
+fn common_arguments() -> [(&'static str, Value); 3] {
+    [
+        ("workspaceId", json!({"type": "string", "description": "The caller's own workspace. May be left out: the key says it."})),
+        ("agentId", json!({"type": "string", "description": "The caller's own id. May be left out: the key says it."})),
+        (
+            APPROVAL_ARGUMENT,
+            json!({"type": "string", "description": "Of a call that needed an approval: the id that the first call told."}),
+        ),
+    ]
+}
+
+fn compile(tool: &'static Tool) -> Result<Entry, String> {
+    let mut schema = (tool.input)();
+    let fields = schema.as_object_mut().ok_or("it is no object")?;
+    fields.insert("type".to_owned(), json!("object"));
+    let properties = fields.entry("properties").or_insert_with(|| json!({})).as_object_mut().ok_or("its properties are no object")?;
+    for (name, described) in common_arguments() {
+        properties.entry(name).or_insert(described);
+    }
+    let validator = jsonschema::draft202012::options().build(&schema).map_err(|error| error.to_string())?;
+    let Value::Object(schema) = schema else { return Err("it is no object".to_owned()) };
+    Ok(Entry { tool, names: names(tool).collect(), schema: Arc::new(schema), validator })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::model::permission::CATALOGUE as PERMISSIONS;
+
+    fn tools() -> impl Iterator<Item = &'static Tool> {
+        tools::ALL.iter().copied().flatten()
+    }
+
+    #[test]
+    fn every_tool_has_a_schema_that_can_be_used_and_refuses_arguments_of_the_wrong_type() {
+        for tool in tools() {
+            let entry = compile(tool).unwrap_or_else(|error| panic!("{}: {error}", tool.name));
+            let properties = entry.schema["properties"].as_object().unwrap();
+            for required in entry.schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+                assert!(
+                    properties.contains_key(required.as_str().unwrap()),
+                    "{} requires {required}, which it does not describe",
+                    tool.name
+                );
+            }
+            let wrong = Map::from_iter([("workspaceId".to_owned(), json!(7))]);
+            assert!(entry.check(&wrong).is_err(), "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn no_two_tools_share_a_name() {
+        let mut taken = HashSet::new();
+        for name in tools().flat_map(|tool| names(tool).collect::<HashSet<_>>()) {
+            assert!(taken.insert(name), "{name} is taken twice");
+        }
+    }
+
+    #[test]
+    fn every_permission_that_a_tool_needs_is_in_the_catalogue_of_permissions() {
+        let known = |id: &str| PERMISSIONS.iter().any(|permission| permission.id == id);
+        for tool in tools() {
+            let needed = tool.need.permissions();
+            assert!(needed.iter().all(|id| known(id)), "{} needs {needed:?}", tool.name);
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_is_told_with_its_field_and_without_the_value() {
+        let schema = json!({"type": "object", "properties": {"deep": {"type": "object", "properties": {"at": {"type": "integer"}}}},
+                            "required": ["title"]});
+        let validator = jsonschema::draft202012::options().build(&schema).unwrap();
+        let bad = json!({"deep": {"at": "a secret"}});
+        let mut told: Vec<(String, String)> =
+            validator.iter_errors(&bad).map(|error| (field_of(&error), error.masked().to_string())).collect();
+        told.sort();
+        assert_eq!(told.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["deep.at", "title"]);
+        assert!(told.iter().all(|(_, message)| !message.contains("a secret")), "{told:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! What every call passes, whatever door it came by (REST contract §5.3): tool, permission, identity,
+//! arguments, policy, the tool itself, and the trace that it leaves.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+use tokio::{sync::mpsc::error::TrySendError, time::timeout};
+
+use super::catalogue::{self, Call, Entry, Need, ToolError, code, workspace_of};
+use crate::{
+    app::App,
+    domain::{
+        tool_approvals::{self, Gate},
+        tool_calls,
+    },
+    model::{
+        actor::{AgentCaller, KeyHolder},
+        policy::Verdict,
+        tool_approval::APPROVAL_ARGUMENT,
+        tool_call::{self, ToolCall},
+    },
+    wire::time::Timestamp,
+};
+
+/// How long one tool may work: each does a few queries, which take milliseconds.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// Calls a tool as whoever the key belongs to, under any of its names.
+///
+/// The call goes on when its caller goes away, so that what it did is always recorded.
+pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: Map<String, Value>) -> Result<Value, ToolError> {
+    let (app, caller, name) = (app.clone(), caller.clone(), name.to_owned());
+    let work = app.clone().spawn(async move {
+        let started = Instant::now();
+        let at = now(&app);
+        let entry = catalogue::find(&name);
+        let done = match entry {
+            None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {}", tool_call::shorten(&name)))),
+            Some(entry) => timeout(CALL_MAX, carry_out(&app, &caller, entry, &arguments)).await.unwrap_or_else(|_| Err(too_slow(entry))),
+        };
+        let tool = entry.map_or_else(|| tool_call::shorten(&name), |entry| entry.tool.name.to_owned());
+        put_on_record(&app, noted(&caller, at, tool, &arguments, &done, started.elapsed())).await;
+        done
+    });
+    work.await.unwrap_or_else(|_| Err(ToolError::new(code::INTERNAL, "something went wrong on the server")))
+}
+
+/// The holder with everything that it may do now, if that meets a need: also what an agent was granted for a while.
+///
+/// Errors: it does not; the permissions that would, and how an agent asks for one.
+pub(super) async fn admit<'a>(app: &App, caller: &'a KeyHolder, need: Need) -> Result<Cow<'a, KeyHolder>, ToolError> {
+    if need.is_met_by(caller) {
+        return Ok(Cow::Borrowed(caller));
+    }
+    let KeyHolder::Agent(agent) = caller else {
+        return Err(ToolError::denied("this tool is for agents; the key is a person's"));
+    };
+    // Boxed, as are the other ways that few calls take: what is moved about with every call stays small.
+    let granted = Box::pin(granted(app, agent)).await?;
+    if need.is_met_by(&granted) {
+        return Ok(Cow::Owned(granted));
+    }
+    let needed = need.permissions();
+    let Some(first) = needed.first() else { return Err(ToolError::denied("this tool is not for agents")) };
+    let ask = json!({"tool": "approval_request", "arguments": {"permission": first, "reason": "what it is for"}});
+    let data = json!({"requiredPermissions": needed, "ask": ask});
+    Err(ToolError::denied(format!("this needs the permission {}, which was not granted", needed.join(" or "))).with(data))
+}
+
+/// The agent with what it was granted for a while.
+pub(super) async fn granted(app: &App, agent: &AgentCaller) -> Result<KeyHolder, ToolError> {
+    let mut tx = app.begin().await?;
+    let permissions = tool_approvals::with_grants(&mut tx, agent).await?;
+    Ok(KeyHolder::Agent(AgentCaller { permissions, ..agent.clone() }))
+}
+
+/// The permissions that a refused call needed one of; empty when it was refused for something else.
+pub(super) fn lacking(error: &ToolError) -> Vec<&str> {
+    let needed = error.data.as_ref().filter(|_| error.code == code::PERMISSION_DENIED).and_then(|data| data.get("requiredPermissions"));
+    needed.and_then(Value::as_array).map(|needed| needed.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<Value, ToolError> {
+    let caller = admit(app, caller, entry.tool.need).await?;
+    own_identity(&caller, arguments)?;
+    let mut own: Map<String, Value> = arguments.clone();
+    for name in ["workspaceId", "agentId", APPROVAL_ARGUMENT] {
+        own.remove(name);
+    }
+    entry.check(&own)?;
+    pass_policy(app, &caller, entry, arguments).await?;
+    let call = Call { app, caller: &caller, arguments: &own };
+    (entry.tool.run)(&call).await
+}
+
+/// Who calls is known from the key; arguments may repeat it and must not differ (D-28).
+fn own_identity(caller: &KeyHolder, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let same = |name: &str, own: &str| arguments.get(name).is_none_or(|given| given.is_null() || given.as_str() == Some(own));
+    let is_own_agent = match caller {
+        KeyHolder::Agent(agent) => same("agentId", agent.agent.as_str()),
+        KeyHolder::Person { .. } => arguments.get("agentId").is_none_or(Value::is_null),
+    };
+    if is_own_agent && same("workspaceId", &workspace_of(caller).to_string()) {
+        return Ok(());
+    }
+    Err(ToolError::denied("agentId and workspaceId must be the caller's own"))
+}
+
+/// Whether the policies let a call go on.
+async fn pass_policy(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let method = entry.tool.method;
+    match tool_approvals::verdict(&app.policy, caller, &entry.names) {
+        Verdict::Goes => Ok(()),
+        Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {method}"))),
+        Verdict::Asks(why) => Box::pin(pass_gate(app, caller, method, arguments, why)).await,
+    }
+}
+
+/// Whether a call that needs a person's approval has it.
+async fn pass_gate(app: &App, caller: &KeyHolder, method: &str, arguments: &Map<String, Value>, why: String) -> Result<(), ToolError> {
+    let mut tx = app.begin().await?;
+    let gate = tool_approvals::pass(&mut tx, caller, method, arguments, &why).await?;
+    tx.commit().await?;
+    match gate {
+        Gate::Open => Ok(()),
+        Gate::Waits { id, expires_at } => {
+            let message = format!("{method} needs a person's approval ({why}); repeat the call with approvalId once it is given");
+            let data = json!({"approvalId": id, "expiresAt": Timestamp(expires_at), "method": method, "reason": why});
+            Err(ToolError::new(code::APPROVAL_REQUIRED, message).with(data))
+        }
+        Gate::Refused(why) => Err(ToolError::denied(why)),
+        Gate::TooMany { limit } => Err(ToolError::denied(format!("{limit} calls of yours wait for approval already"))),
+    }
+}
+
+fn too_slow(entry: &Entry) -> ToolError {
+    tracing::error!(tool = entry.tool.name, "a tool took too long");
+    ToolError::new(code::SERVER, "the call took too long and was given up")
+}
+
+fn noted(
+    caller: &KeyHolder,
+    at: DateTime<Utc>,
+    tool: String,
+    arguments: &Map<String, Value>,
+    done: &Result<Value, ToolError>,
+    took: Duration,
+) -> ToolCall {
+    let (agent, user) = match caller {
+        KeyHolder::Agent(agent) => (Some(agent.agent.clone()), agent.user),
+        KeyHolder::Person { person, .. } => (None, person.user),
+    };
+    let outcome = match done {
+        Ok(result) => Ok(tool_call::summary(result)),
+        Err(error) => Err(tool_call::shorten(&format!("{}: {}", error.code, error.message))),
+    };
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    ToolCall { workspace: workspace_of(caller), agent, user, at, tool, params: tool_call::redact(arguments), duration_ms, outcome }
+}
+
+/// Hands a call to the worker that writes many at once. When its queue is full, or closed at the end of the
+/// service, the call is written here and now: none is lost.
+async fn put_on_record(app: &App, call: ToolCall) {
+    let Err(TrySendError::Full(call) | TrySendError::Closed(call)) = app.tool_calls.try_send(call) else { return };
+    let user = call.user;
+    let written = async {
+        let mut tx = app.begin().await?;
+        tool_calls::record(&mut tx, vec![call]).await?;
+        tx.commit().await
+    };
+    if let Err(error) = Box::pin(written).await {
+        tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of a call is noted without a transaction")]
+fn now(app: &App) -> DateTime<Utc> {
+    app.clock.at(Utc::now())
+}

@@ -1,0 +1,74 @@
+//! Resources: what a client may attach to a conversation without calling a tool. Each is a tool's answer
+//! under an address, so that the same rules decide who reads it.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    catalogue::{self, ToolError},
+    pipeline,
+};
+use crate::{
+    app::App,
+    model::actor::KeyHolder,
+    wire::mcp::{ResourceContent, ResourceDescription},
+};
+
+/// What all resources are.
+const JSON: &str = "application/json";
+
+/// One resource, and the tool that reads it.
+struct Resource {
+    uri: &'static str,
+    name: &'static str,
+    description: &'static str,
+    tool: &'static str,
+}
+
+const RESOURCES: [Resource; 7] = [
+    Resource { uri: "ravendocs://spaces", name: "Spaces", description: "The spaces that the caller belongs to", tool: "space_list" },
+    Resource { uri: "ravendocs://pages", name: "Pages", description: "Pages that changed last", tool: "page_recent" },
+    Resource { uri: "ravendocs://projects", name: "Projects", description: "Projects of the caller's spaces", tool: "project_list" },
+    Resource { uri: "ravendocs://tasks", name: "Tasks", description: "Tasks of the caller's spaces", tool: "task_list" },
+    Resource { uri: "ravendocs://users", name: "People", description: "People of the workspace", tool: "user_list" },
+    Resource { uri: "ravendocs://agent", name: "Profile", description: "What the service knows of the caller", tool: "agent_profile" },
+    Resource {
+        uri: "ravendocs://assignments",
+        name: "Assignments",
+        description: "Projects and tasks that the caller works on",
+        tool: "agent_my_assignments",
+    },
+];
+
+/// The resources that a key may read.
+pub(super) async fn list(app: &App, caller: &KeyHolder) -> Result<Vec<ResourceDescription>, ToolError> {
+    let granted = match caller {
+        KeyHolder::Agent(agent) => Some(pipeline::granted(app, agent).await?),
+        KeyHolder::Person { .. } => None,
+    };
+    let caller = granted.as_ref().unwrap_or(caller);
+    let readable = |resource: &&Resource| catalogue::find(resource.tool).is_some_and(|entry| entry.tool.need.is_met_by(caller));
+    let described = RESOURCES.iter().filter(readable).map(|resource| ResourceDescription {
+        uri: resource.uri,
+        name: resource.name,
+        description: resource.description,
+        mime_type: JSON,
+    });
+    Ok(described.collect())
+}
+
+/// Reads one.
+///
+/// Errors: there is none at the address, or what the tool refuses.
+pub(super) async fn read(app: &App, caller: &KeyHolder, uri: &str) -> Result<ResourceContent, ToolError> {
+    let resource = RESOURCES.iter().find(|resource| resource.uri == uri && catalogue::find(resource.tool).is_some());
+    let Some(resource) = resource else {
+        return Err(ToolError::not_found("there is no such resource").with(json!({"uri": uri})));
+    };
+    let value = pipeline::call(app, caller, resource.tool, Map::new()).await?;
+    Ok(ResourceContent { uri: resource.uri, mime_type: JSON, text: pretty(&value) })
+}
+
+/// JSON for a model to read.
+pub(super) fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}

@@ -1,0 +1,113 @@
+//! Plain JSON-RPC 2.0: the methods of MCP and the dotted names of the tools, one call or several at once
+//! (REST contract §5.1).
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    answers,
+    catalogue::{self, ToolError, code},
+    listing, pipeline, prompts, resources,
+};
+use crate::{app::App, model::actor::KeyHolder, wire::mcp::Completion};
+
+/// The newest version of MCP in which several calls could be sent at once.
+const PROTOCOL_VERSION: &str = "2025-03-26";
+/// Calls sent at once at the most. They are carried out one after the other.
+const BATCH_MAX: usize = 50;
+
+/// Answers a text of JSON-RPC; `None` where nothing is to be answered.
+pub(super) async fn answer(app: &App, caller: &KeyHolder, text: &[u8]) -> Option<Value> {
+    match serde_json::from_slice(text) {
+        Err(_) => Some(failed(&Value::Null, &ToolError::new(code::PARSE, "the body is no JSON"))),
+        Ok(Value::Array(calls)) if calls.is_empty() || calls.len() > BATCH_MAX => {
+            let error = ToolError::new(code::INVALID_REQUEST, format!("a batch has 1 to {BATCH_MAX} calls"));
+            Some(failed(&Value::Null, &error))
+        }
+        Ok(Value::Array(calls)) => {
+            let mut answers = Vec::with_capacity(calls.len());
+            for call in calls {
+                answers.extend(one(app, caller, call).await);
+            }
+            (!answers.is_empty()).then_some(Value::Array(answers))
+        }
+        Ok(call) => one(app, caller, call).await,
+    }
+}
+
+async fn one(app: &App, caller: &KeyHolder, call: Value) -> Option<Value> {
+    let Value::Object(mut fields) = call else {
+        return Some(failed(&Value::Null, &ToolError::new(code::INVALID_REQUEST, "a call is an object")));
+    };
+    let id = fields.remove("id");
+    let is_named = id.as_ref().is_none_or(|id| id.is_string() || id.is_number() || id.is_null());
+    let method = match (fields.get("jsonrpc").and_then(Value::as_str), fields.get("method").and_then(Value::as_str)) {
+        (Some("2.0"), Some(method)) if is_named => method.to_owned(),
+        _ => {
+            let error = ToolError::new(code::INVALID_REQUEST, "a call has jsonrpc \"2.0\", a method, and an id that is a text or a number");
+            return Some(failed(&Value::Null, &error));
+        }
+    };
+    let params = match fields.remove("params") {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(params)) => Ok(params),
+        Some(_) => Err(ToolError::new(code::INVALID_PARAMS, "params must be an object")),
+    };
+    // Notifications are taken and change nothing; a tool is called only by whoever reads its answer.
+    let id = id?;
+    let done = match params {
+        Ok(params) => dispatch(app, caller, &method, params).await,
+        Err(error) => Err(error),
+    };
+    Some(match done {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Err(error) => failed(&id, &error),
+    })
+}
+
+async fn dispatch(app: &App, caller: &KeyHolder, method: &str, mut params: Map<String, Value>) -> Result<Value, ToolError> {
+    let named = |params: &Map<String, Value>, field: &str| {
+        let text = params.get(field).and_then(Value::as_str).map(str::to_owned);
+        text.ok_or_else(|| ToolError::new(code::INVALID_PARAMS, format!("{field} must be a text")))
+    };
+    match method {
+        "initialize" => Ok(json!(answers::initialized(PROTOCOL_VERSION))),
+        "ping" => Ok(json!({})),
+        "tools/list" => {
+            let tools = listing::allowed(app, Some(caller)).await?;
+            Ok(json!({"tools": tools.into_iter().map(listing::describe).collect::<Vec<_>>()}))
+        }
+        "tools/call" => {
+            let name = named(&params, "name")?;
+            let arguments = arguments(&mut params)?;
+            Ok(json!(answers::tool_result(pipeline::call(app, caller, &name, arguments).await)))
+        }
+        "resources/list" => Ok(json!({"resources": resources::list(app, caller).await?})),
+        "resources/templates/list" => Ok(json!({"resourceTemplates": []})),
+        "resources/read" => Ok(json!({"contents": [resources::read(app, caller, &named(&params, "uri")?).await?]})),
+        "prompts/list" => Ok(json!({"prompts": prompts::list()})),
+        "prompts/get" => Ok(json!(prompts::get(&named(&params, "name")?, &arguments(&mut params)?)?)),
+        "completion/complete" => Ok(json!(Completion::none())),
+        _ => native(app, caller, method, params).await,
+    }
+}
+
+/// Calls a tool by its dotted name. Its answer is the result itself.
+pub(super) async fn native(app: &App, caller: &KeyHolder, method: &str, mut params: Map<String, Value>) -> Result<Value, ToolError> {
+    params.remove("_meta");
+    match catalogue::find(method) {
+        Some(_) if method.contains('.') => pipeline::call(app, caller, method, params).await,
+        Some(_) | None => Err(ToolError::new(code::METHOD_NOT_FOUND, "there is no such method")),
+    }
+}
+
+fn arguments(params: &mut Map<String, Value>) -> Result<Map<String, Value>, ToolError> {
+    match params.remove("arguments") {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(arguments)) => Ok(arguments),
+        Some(_) => Err(ToolError::new(code::INVALID_PARAMS, "arguments must be an object")),
+    }
+}
+
+fn failed(id: &Value, error: &ToolError) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "error": answers::told(error)})
+}

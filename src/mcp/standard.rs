@@ -1,0 +1,266 @@
+//! MCP as one REST operation per method, as Raven Docs and its bridge speak it (REST contract §5.1, §5.2).
+
+use axum::{extract::State, http::StatusCode};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    answers, authorization,
+    catalogue::{Category, ToolError, code},
+    listing::{self, Wanted},
+    pipeline, prompts, resources,
+};
+use crate::{
+    app::App,
+    model::actor::KeyHolder,
+    wire::{
+        input::Body,
+        mcp::FoundTools,
+        mcp::{
+            Anything, CallTool, Categories, CategoryTools, Completion, GetPrompt, Initialized, ListTools, NameCategory, NameResource,
+            PromptText, Prompts, Reply, ResourceContents, Resources, SearchTools, Subscribed, ToolResult, Tools, Unsubscribed,
+        },
+        problem::{Problem, ProblemBody},
+    },
+};
+
+/// The version of MCP whose bodies these are.
+const PROTOCOL_VERSION: &str = "2024-11-05";
+
+/// The routes of this door.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(initialize))
+        .routes(routes!(list_tools))
+        .routes(routes!(search_tools))
+        .routes(routes!(list_categories))
+        .routes(routes!(get_tools_by_category))
+        .routes(routes!(call_tool))
+        .routes(routes!(list_resources))
+        .routes(routes!(read_resource))
+        .routes(routes!(subscribe))
+        .routes(routes!(unsubscribe))
+        .routes(routes!(complete))
+        .routes(routes!(list_prompts))
+        .routes(routes!(get_prompt))
+}
+
+/// Greet the server.
+///
+/// Needs no key.
+#[utoipa::path(post, path = "/api/mcp-standard/initialize", operation_id = "mcpInitialize", tag = "mcp", request_body = Option<Anything>,
+    responses((status = 200, body = Reply<Initialized>), (status = 400, body = ProblemBody, description = "The body is no object")))]
+async fn initialize(_: Body<Anything>) -> Reply<Initialized> {
+    Reply::ok(answers::initialized(PROTOCOL_VERSION))
+}
+
+/// List tools.
+///
+/// Without a key all there are, with one those that it may call.
+#[utoipa::path(post, path = "/api/mcp-standard/list_tools", operation_id = "mcpListTools", tag = "mcp", security((), ("agent" = [])),
+    request_body = Option<ListTools>, responses(
+    (status = 200, body = Reply<Tools>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
+    (status = 401, body = ProblemBody, description = "A key that is not good"),
+))]
+async fn list_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body<ListTools>) -> Result<Reply<Tools>, Problem> {
+    let category = body.category.as_deref().map(category).transpose()?;
+    let mut tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+    tools.retain(|entry| category.is_none_or(|category| entry.tool.category == category));
+    Ok(Reply::ok(Tools { tools: tools.into_iter().map(listing::describe).collect() }))
+}
+
+/// Look for tools.
+///
+/// The best fit comes first. Without a key among all tools, with one among those that it may call.
+#[utoipa::path(post, path = "/api/mcp-standard/search_tools", operation_id = "mcpSearchTools", tag = "mcp", security((), ("agent" = [])),
+    request_body = Option<SearchTools>, responses(
+    (status = 200, body = Reply<FoundTools>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
+    (status = 401, body = ProblemBody, description = "A key that is not good"),
+))]
+async fn search_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body<SearchTools>) -> Result<Reply<FoundTools>, Problem> {
+    let tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+    let wanted = Wanted {
+        query: body.query.as_deref().unwrap_or_default(),
+        category: body.category.as_deref().map(category).transpose()?,
+        tags: body.tags.iter().flatten().map(String::as_str).collect(),
+        limit: body.limit.map_or(listing::FOUND, |limit| limit as usize),
+    };
+    Ok(Reply::ok(listing::search(&tools, &wanted)))
+}
+
+/// List the categories of tools.
+///
+/// Without a key with the numbers of all tools, with one of those that it may call.
+#[utoipa::path(post, path = "/api/mcp-standard/list_categories", operation_id = "mcpListCategories", tag = "mcp",
+    security((), ("agent" = [])), request_body = Option<Anything>, responses(
+    (status = 200, body = Reply<Categories>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
+    (status = 401, body = ProblemBody, description = "A key that is not good"),
+))]
+async fn list_categories(State(app): State<App>, caller: MaybeKey, _: Body<Anything>) -> Result<Reply<Categories>, Problem> {
+    let tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+    Ok(Reply::ok(Categories { categories: listing::categories(&tools) }))
+}
+
+/// List the tools of a category.
+#[utoipa::path(post, path = "/api/mcp-standard/get_tools_by_category", operation_id = "mcpGetToolsByCategory", tag = "mcp",
+    security((), ("agent" = [])), request_body = NameCategory, responses(
+    (status = 200, body = Reply<CategoryTools>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
+    (status = 401, body = ProblemBody, description = "A key that is not good"),
+))]
+async fn get_tools_by_category(
+    State(app): State<App>,
+    caller: MaybeKey,
+    Body(body): Body<NameCategory>,
+) -> Result<Reply<CategoryTools>, Problem> {
+    let category = category(&body.category)?;
+    let mut tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+    tools.retain(|entry| entry.tool.category == category);
+    Ok(Reply::ok(CategoryTools { category: listing::brief(category), tools: tools.into_iter().map(listing::describe).collect() }))
+}
+
+/// Call a tool.
+///
+/// The result is there as MCP clients read it, and again in an envelope. A tool that fails answers
+/// 200 with `isError` and a text `{code, message, data}`.
+#[utoipa::path(post, path = "/api/mcp-standard/call_tool", operation_id = "callTool", tag = "mcp", security(("agent" = [])),
+    request_body = CallTool, responses(
+    (status = 200, body = Reply<ToolResult>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+    (status = 413, body = ProblemBody, description = "The body is longer than 1 MiB"),
+    (status = 429, body = ProblemBody, description = "Too many requests; `Retry-After` says in how many seconds the next one is taken"),
+    (status = 503, body = ProblemBody, description = "The database cannot be reached; try again"),
+))]
+async fn call_tool(State(app): State<App>, Key(caller): Key, Body(body): Body<CallTool>) -> Reply<ToolResult> {
+    Reply::ok(answers::tool_result(pipeline::call(&app, &caller, &body.name, body.arguments).await))
+}
+
+/// List resources.
+#[utoipa::path(post, path = "/api/mcp-standard/list_resources", operation_id = "mcpListResources", tag = "mcp", security(("agent" = [])),
+    request_body = Option<Anything>, responses(
+    (status = 200, body = Reply<Resources>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+))]
+async fn list_resources(State(app): State<App>, Key(caller): Key, _: Body<Anything>) -> Result<Reply<Resources>, Problem> {
+    Ok(Reply::ok(Resources { resources: resources::list(&app, &caller).await.map_err(problem)? }))
+}
+
+/// Read a resource.
+#[utoipa::path(post, path = "/api/mcp-standard/read_resource", operation_id = "mcpReadResource", tag = "mcp", security(("agent" = [])),
+    request_body = NameResource, responses(
+    (status = 200, body = Reply<ResourceContents>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+    (status = 403, body = ProblemBody, description = "A permission is missing, or an approval"),
+    (status = 404, body = ProblemBody, description = "There is no such resource"),
+))]
+async fn read_resource(
+    State(app): State<App>,
+    Key(caller): Key,
+    Body(body): Body<NameResource>,
+) -> Result<Reply<ResourceContents>, Problem> {
+    let content = resources::read(&app, &caller, &body.uri).await.map_err(problem)?;
+    Ok(Reply::ok(ResourceContents { contents: vec![content] }))
+}
+
+/// Subscribe to a resource.
+///
+/// Nothing follows from it: resources are read, not watched. Events tell what changes.
+#[utoipa::path(post, path = "/api/mcp-standard/subscribe", operation_id = "mcpSubscribe", tag = "mcp", security(("agent" = [])),
+    request_body = NameResource, responses(
+    (status = 200, body = Reply<Subscribed>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+))]
+async fn subscribe(_: Key, _: Body<NameResource>) -> Reply<Subscribed> {
+    Reply::ok(Subscribed { subscribed: true })
+}
+
+/// Unsubscribe from a resource.
+#[utoipa::path(post, path = "/api/mcp-standard/unsubscribe", operation_id = "mcpUnsubscribe", tag = "mcp", security(("agent" = [])),
+    request_body = NameResource, responses(
+    (status = 200, body = Reply<Unsubscribed>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+))]
+async fn unsubscribe(_: Key, _: Body<NameResource>) -> Reply<Unsubscribed> {
+    Reply::ok(Unsubscribed { unsubscribed: true })
+}
+
+/// Complete an argument.
+///
+/// No values are known for any.
+#[utoipa::path(post, path = "/api/mcp-standard/complete", operation_id = "mcpComplete", tag = "mcp", security(("agent" = [])),
+    request_body = Option<Anything>, responses(
+    (status = 200, body = Reply<Completion>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+))]
+async fn complete(_: Key, _: Body<Anything>) -> Reply<Completion> {
+    Reply::ok(Completion::none())
+}
+
+/// List prompts.
+#[utoipa::path(post, path = "/api/mcp-standard/list_prompts", operation_id = "mcpListPrompts", tag = "mcp", security(("agent" = [])),
+    request_body = Option<Anything>, responses(
+    (status = 200, body = Reply<Prompts>),
+    (status = 400, body = ProblemBody, description = "The body is no object"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+))]
+async fn list_prompts(_: Key, _: Body<Anything>) -> Reply<Prompts> {
+    Reply::ok(Prompts { prompts: prompts::list() })
+}
+
+/// Get a prompt.
+#[utoipa::path(post, path = "/api/mcp-standard/get_prompt", operation_id = "mcpGetPrompt", tag = "mcp", security(("agent" = [])),
+    request_body = GetPrompt, responses(
+    (status = 200, body = Reply<PromptText>),
+    (status = 400, body = ProblemBody, description = "The body breaks a rule, there is no such prompt, or an argument is missing"),
+    (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
+))]
+async fn get_prompt(_: Key, Body(body): Body<GetPrompt>) -> Result<Reply<PromptText>, Problem> {
+    prompts::get(&body.name, &body.arguments).map(Reply::ok).map_err(problem)
+}
+
+fn category(id: &str) -> Result<Category, Problem> {
+    Category::find(id).ok_or_else(|| Problem::invalid("category", "must be the id of a category"))
+}
+
+/// An error of what is no tool call, as these operations answer it.
+fn problem(error: ToolError) -> Problem {
+    let (status, name) = match error.code {
+        code::NOT_FOUND => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        code::PERMISSION_DENIED | code::APPROVAL_REQUIRED => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+        code::EXISTS => (StatusCode::CONFLICT, "CONFLICT"),
+        code::SERVER => (StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+        code::INTERNAL => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        _ => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
+    };
+    Problem::new(status, name, error.message)
+}
+
+/// Whoever an API key in `Authorization: Bearer` or `X-API-Key` speaks for.
+struct Key(KeyHolder);
+
+impl axum::extract::FromRequestParts<App> for Key {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
+        authorization::holder(app, &parts.headers).await?.map(Self).ok_or_else(Problem::unauthorized)
+    }
+}
+
+/// As [`Key`], where there is one.
+struct MaybeKey(Option<KeyHolder>);
+
+impl axum::extract::FromRequestParts<App> for MaybeKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
+        Ok(Self(authorization::holder(app, &parts.headers).await?))
+    }
+}

@@ -1,0 +1,109 @@
+//! What is kept of a tool call (REST contract §5.3).
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::ids::{AgentId, UserId, WorkspaceId};
+
+/// Parts of the names of arguments whose values are not kept, whatever their case.
+const REDACTED: [&str; 6] = ["password", "secret", "token", "apikey", "content", "body"];
+/// Characters kept of a text.
+const TEXT_CHARS_MAX: usize = 200;
+/// Arguments kept of one call.
+const ARGUMENTS_MAX: usize = 30;
+/// Stands for what is not kept.
+const REMOVED: &str = "[redacted]";
+
+/// A call that was carried out, or refused, with whoever called.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    pub workspace: WorkspaceId,
+    /// `None` where a person's key was used.
+    pub agent: Option<AgentId>,
+    /// The person, or the account that stands for the agent.
+    pub user: UserId,
+    pub at: DateTime<Utc>,
+    /// The tool's published name, or what the caller said where no tool has that name.
+    pub tool: String,
+    /// The arguments as [`redact`] leaves them.
+    pub params: Value,
+    pub duration_ms: u64,
+    /// What came of it in short, or code and message of what it failed with.
+    pub outcome: Result<String, String>,
+}
+
+/// Arguments as they are kept: without what may be secret or long, and with the kind of a value in place of
+/// what is nested.
+#[must_use]
+pub fn redact(arguments: &Map<String, Value>) -> Value {
+    let kept = arguments.iter().take(ARGUMENTS_MAX).map(|(name, value)| (shorten(name), redacted(name, value)));
+    Value::Object(kept.collect())
+}
+
+fn redacted(name: &str, value: &Value) -> Value {
+    let lower = name.to_lowercase();
+    if REDACTED.iter().any(|part| lower.contains(part)) {
+        return Value::from(REMOVED);
+    }
+    match value {
+        Value::String(text) => Value::from(shorten(text)),
+        Value::Array(items) => Value::from(format!("[array of {}]", items.len())),
+        Value::Object(_) => Value::from("[object]"),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// The beginning of a text, for people who look at what an agent does.
+#[must_use]
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What a result is, in a few words: its fields or its length, never its values.
+#[must_use]
+pub fn summary(result: &Value) -> String {
+    let told = match result {
+        Value::Object(fields) => fields.iter().take(ARGUMENTS_MAX).map(|(name, value)| counted(name, value)).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => format!("{} entries", items.len()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => "a value".to_owned(),
+    };
+    shorten(&told)
+}
+
+fn counted(name: &str, value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("{name}: {}", items.len()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_may_be_secret_or_long_is_not_kept() {
+        let arguments = json!({"apiKey": "k", "userPassword": "p", "Content": "c", "bodyText": [1], "claimSecret": 1, "accessToken": null,
+                               "title": "x".repeat(300), "deep": {"password": "p"}, "list": [1, 2], "limit": 5, "on": true});
+        let kept = redact(arguments.as_object().unwrap());
+        for secret in ["apiKey", "userPassword", "Content", "bodyText", "claimSecret", "accessToken"] {
+            assert_eq!(kept[secret], REMOVED, "{secret}");
+        }
+        assert_eq!(kept["title"].as_str().unwrap().chars().count(), 201);
+        let rest = json!({"deep": kept["deep"], "list": kept["list"], "limit": kept["limit"], "on": kept["on"]});
+        assert_eq!(rest, json!({"deep": "[object]", "list": "[array of 2]", "limit": 5, "on": true}));
+        let many: Map<String, Value> = (0..100).map(|number| (number.to_string(), json!(1))).collect();
+        assert_eq!(redact(&many).as_object().unwrap().len(), ARGUMENTS_MAX);
+    }
+
+    #[test]
+    fn a_summary_names_fields_and_counts_and_no_values() {
+        assert_eq!(summary(&json!({"agents": [{"name": "scout"}], "total": 1})), "agents: 1, total");
+        assert_eq!(summary(&json!([1, 2])), "2 entries");
+        assert_eq!(summary(&json!("a secret")), "a value");
+    }
+}

@@ -1,0 +1,236 @@
+//! The doors of MCP: what each asks for and how each answers.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{Answer, Caller, World};
+
+/// A request of JSON-RPC.
+fn rpc(method: &str, params: Value) -> Value {
+    let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+    call["params"] = params;
+    call
+}
+
+fn greeting(version: &str) -> Value {
+    rpc("initialize", json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}))
+}
+
+async fn call(caller: &Caller<'_>, tool: &str, arguments: Value) -> Answer {
+    caller.post("/mcp", rpc("tools/call", json!({"name": tool, "arguments": arguments}))).await
+}
+
+#[sqlx::test]
+async fn versions_are_negotiated_and_every_one_gets_tools(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    for (asked, agreed) in [("2025-06-18", "2025-06-18"), ("2025-11-25", "2025-11-25"), ("1999-01-01", "2025-11-25")] {
+        let greeted = scout.post("/mcp", greeting(asked)).await;
+        assert!(!greeted.headers.contains_key("mcp-session-id"), "there are no sessions");
+        let greeted = greeted.expect(StatusCode::OK);
+        assert_eq!(greeted["result"]["protocolVersion"], agreed, "{asked}: {greeted}");
+        assert_eq!(greeted["result"]["serverInfo"]["name"], "raven-agents");
+        let versioned = scout.clone().with_header("mcp-protocol-version", agreed);
+        let listed = versioned.post("/mcp", rpc("tools/list", json!({}))).await.expect(StatusCode::OK);
+        let profile = listed["result"]["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == "agent_profile").cloned().unwrap();
+        assert_eq!((&profile["inputSchema"]["type"], &profile["annotations"]["readOnlyHint"]), (&json!("object"), &json!(true)));
+    }
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+                      "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"}});
+    let newest = scout.clone().with_header("mcp-protocol-version", "2026-07-28").with_header("mcp-method", "server/discover");
+    let discovered = newest.post("/mcp", rpc("server/discover", json!({"_meta": meta}))).await.expect(StatusCode::OK);
+    assert_eq!(discovered["result"]["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]), "{discovered}");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_stranger_is_told_where_to_learn_what_to_present(pool: PgPool) {
+    let world = World::new(pool).await;
+    let http = reqwest::Client::new();
+    for path in ["/api/mcp", "/mcp"] {
+        let refused = http.post(format!("{}{path}", world.base)).json(&greeting("2025-11-25")).send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+        let url = challenge.split('"').nth(1).unwrap();
+        assert!(
+            challenge.starts_with("Bearer resource_metadata=") && url.ends_with(&format!("/oauth-protected-resource{path}")),
+            "{challenge}"
+        );
+        let metadata: Value = http.get(url).send().await.unwrap().json().await.unwrap();
+        assert_eq!(metadata["resource"], format!("{}{path}", world.base));
+        assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
+    }
+    let bare = http.get(format!("{}/.well-known/oauth-protected-resource", world.base)).send().await.unwrap();
+    assert_eq!(bare.json::<Value>().await.unwrap()["resource"], format!("{}/api/mcp", world.base));
+    let wrong = world.with_key(&format!("mcp_agent_{}", "0".repeat(64))).post("/mcp", greeting("2025-11-25")).await;
+    assert!(wrong.headers["www-authenticate"].to_str().unwrap().contains(r#"error="invalid_token""#));
+    wrong.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn pages_of_other_sites_and_unknown_names_of_this_host_are_refused(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    for origin in ["https://evil.example", "null", "http://rebound.example:3000"] {
+        let page = world.with_key(&key).with_header("origin", origin).with_header("host", "rebound.example:3000");
+        for path in ["/mcp", "/mcp-standard"] {
+            page.post(path, rpc("ping", json!({}))).await.expect_problem(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN");
+        }
+    }
+    world.with_key(&key).with_header("origin", &world.base).post("/mcp", rpc("ping", json!({}))).await.expect(StatusCode::OK);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn there_are_no_streams_to_open_and_no_sessions_to_end(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    for method in [Method::GET, Method::DELETE] {
+        let refused = world.with_key(&key).call(method, "/mcp", None).await;
+        assert_eq!((refused.status, refused.headers["allow"].to_str().unwrap()), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_missing_permission_is_told_with_its_scope_where_the_protocol_has_it(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let task = json!({"taskId": world.task("Write").await});
+    let newer = world.with_key(&key).with_header("mcp-protocol-version", "2025-11-25");
+    let refused = call(&newer, "agent_claim_task", task.clone()).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
+    let challenge = refused.headers["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains(r#"error="insufficient_scope", scope="write:tasks""#), "{challenge}");
+    let told = &refused.body["error"];
+    assert_eq!((&told["code"], &told["data"]["requiredPermissions"]), (&json!(-32002), &json!(["write:tasks"])));
+
+    let older = world.with_key(&key).with_header("mcp-protocol-version", "2025-06-18");
+    let refused = call(&older, "agent_claim_task", task).await.expect(StatusCode::OK);
+    assert_eq!(refused["result"]["isError"], true);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn dotted_methods_and_batches_are_plain_json_rpc(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    for path in ["/mcp", "/mcp-standard"] {
+        let profile = scout.post(path, rpc("agent.profile", json!({"agentId": "scout"}))).await.expect(StatusCode::OK);
+        assert_eq!(profile["result"]["id"], "scout", "{path}: {profile}");
+        let refused = scout.post(path, rpc("agent.claimTask", json!({"taskId": uuid::Uuid::new_v4()}))).await.body;
+        assert_eq!(
+            (&refused["error"]["code"], &refused["error"]["data"]["requiredPermissions"][0]),
+            (&json!(-32002), &json!("write:tasks"))
+        );
+        let unknown = scout.post(path, rpc("no.such", json!({}))).await.body;
+        assert_eq!(unknown["error"]["code"], -32601, "{path}: {unknown}");
+
+        let note = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        let batch = json!([rpc("ping", json!({})), note, rpc("tools/call", json!({"name": "agent_profile"})), 7]);
+        let answers = scout.post(path, batch).await.expect(StatusCode::OK);
+        let answers = answers.as_array().unwrap();
+        assert_eq!(answers.len(), 3, "a notification is not answered: {answers:?}");
+        assert_eq!(answers[2]["error"]["code"], -32600);
+        assert!(answers[1]["result"]["content"][0]["text"].as_str().unwrap().contains("scout"));
+        let long: Vec<Value> = (0..51).map(|_| rpc("ping", json!({}))).collect();
+        assert_eq!(scout.post(path, json!(long)).await.body["error"]["code"], -32600);
+    }
+    let only_note = scout.post("/mcp-standard", json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    assert_eq!(only_note.status, StatusCode::ACCEPTED);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn resources_and_prompts_are_those_that_the_caller_may_have(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    let listed = scout.post("/mcp", rpc("resources/list", json!({}))).await.expect(StatusCode::OK);
+    let uris: Vec<&str> = listed["result"]["resources"].as_array().unwrap().iter().map(|found| found["uri"].as_str().unwrap()).collect();
+    assert!(uris.contains(&"ravendocs://agent") && !uris.contains(&"ravendocs://users"), "{uris:?}");
+    let plain = scout.post("/mcp-standard/list_resources", json!({})).await.expect(StatusCode::OK);
+    assert_eq!(plain["resources"].as_array().unwrap().len(), uris.len());
+    for body in [
+        scout.post("/mcp", rpc("resources/read", json!({"uri": "ravendocs://agent"}))).await.expect(StatusCode::OK)["result"].clone(),
+        scout.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://agent"})).await.expect(StatusCode::OK),
+    ] {
+        assert_eq!(body["contents"][0]["mimeType"], "application/json");
+        assert!(body["contents"][0]["text"].as_str().unwrap().contains("\"scout\""));
+    }
+    let unknown = scout.post("/mcp", rpc("resources/read", json!({"uri": "ravendocs://secrets"}))).await.body;
+    assert!(unknown["error"]["code"].is_i64(), "{unknown}");
+    scout.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://secrets"})).await.expect(StatusCode::NOT_FOUND);
+    let prompt = scout.post("/mcp", rpc("prompts/get", json!({"name": "create_documentation", "arguments": {"topic": "Deployments"}})));
+    assert!(prompt.await.expect(StatusCode::OK)["result"]["messages"][0]["content"]["text"].as_str().unwrap().contains("Deployments"));
+    scout.post("/mcp-standard/get_prompt", json!({"name": "create_documentation"})).await.expect(StatusCode::BAD_REQUEST);
+    world.end().await;
+}
+
+/// D-30: the rules by which Raven's own bridge reads answers.
+#[sqlx::test]
+async fn the_originals_bridge_reads_tools_results_and_errors(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    // It lists without a key and takes `data.tools` or `tools`.
+    let listed = world.anonymous().post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
+    assert_eq!(listed["data"]["tools"], listed["tools"]);
+    for tool in listed["tools"].as_array().unwrap() {
+        assert!(tool["name"].is_string() && tool["description"].is_string() && tool["inputSchema"]["type"] == "object", "{tool}");
+        assert!(tool["category"].is_string());
+    }
+    // A content array on top is passed through, with isError beside it; anything else would be one text.
+    let done = world.with_key(&key).tool("agent_profile", json!({})).await.expect(StatusCode::OK);
+    assert_eq!((&done["content"][0]["type"], done.get("isError")), (&json!("text"), None));
+    let failed = world.with_key(&key).tool("approval_status", json!({"id": 7})).await.expect(StatusCode::OK);
+    assert_eq!(failed["isError"], true);
+    let told: Value = serde_json::from_str(failed["content"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!((&told["code"], &told["data"]["errors"][0]["field"]), (&json!(-32602), &json!("id")));
+    // Its own tools are operations of the same name.
+    let found = world.anonymous().post("/mcp-standard/search_tools", json!({"query": "agent_profile"})).await.expect(StatusCode::OK);
+    assert_eq!((&found["tools"][0]["tool"]["name"], &found["data"]["totalMatches"]), (&json!("agent_profile"), &found["totalMatches"]));
+    assert!(found["tools"][0]["score"].as_u64().unwrap() >= 100);
+    let categories = world.anonymous().post("/mcp-standard/list_categories", json!({})).await.expect(StatusCode::OK);
+    let agent = categories["categories"].as_array().unwrap().iter().find(|category| category["id"] == "agent").cloned().unwrap();
+    let tools = world.anonymous().post("/mcp-standard/get_tools_by_category", json!({"category": "agent"})).await.expect(StatusCode::OK);
+    assert_eq!(agent["toolCount"], tools["tools"].as_array().unwrap().len());
+    world.anonymous().post("/mcp-standard/get_tools_by_category", json!({"category": "none"})).await.expect(StatusCode::BAD_REQUEST);
+    let greeted = world.anonymous().post("/mcp-standard/initialize", json!({"anything": 1})).await.expect(StatusCode::OK);
+    assert_eq!((&greeted["protocolVersion"], &greeted["data"]["capabilities"]["tools"]), (&json!("2024-11-05"), &json!({})));
+    let subscribed = world.with_key(&key).post("/mcp-standard/subscribe", json!({"uri": "ravendocs://agent"})).await.expect(StatusCode::OK);
+    assert_eq!((&subscribed["subscribed"], &subscribed["data"]["subscribed"]), (&json!(true), &json!(true)));
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_revoked_agent_is_refused_at_every_door_at_once(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    call(&scout, "agent_profile", json!({})).await.expect(StatusCode::OK);
+    world.owner().await.revoke("scout").await.expect(StatusCode::OK);
+    for (path, body) in [
+        ("/mcp", rpc("ping", json!({}))),
+        ("/mcp-standard", rpc("ping", json!({}))),
+        ("/mcp-standard/call_tool", json!({"name": "agent_profile"})),
+        ("/mcp-standard/list_tools", json!({})),
+        ("/mcp-standard/list_resources", json!({})),
+    ] {
+        scout.post(path, body).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn what_makes_a_client_know_the_service_is_shown_without_a_key(pool: PgPool) {
+    let world = World::new(pool).await;
+    let shown = world.owner().await.get("/mcp-config").await.expect(StatusCode::OK);
+    assert_eq!(shown["data"]["url"], format!("{}/api/mcp", world.base));
+    let ids: Vec<&str> = shown["data"]["clients"].as_array().unwrap().iter().map(|client| client["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["claude-code", "codex", "gemini", "generic"]);
+    world.end().await;
+}

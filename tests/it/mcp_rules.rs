@@ -1,0 +1,516 @@
+//! What an agent may do with its key, whatever door it comes by.
+
+use chrono::TimeDelta;
+use raven_agents::model::{ids::UserId, permission, tool_call::ToolCall};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{Caller, World, config};
+
+/// The permissions of which each tool needs one (REST contract §5.4). Empty: none is needed.
+const NEEDS: &[(&[&str], &[&str])] = &[
+    (
+        &[
+            "page_list",
+            "page_get",
+            "page_search",
+            "page_recent",
+            "page_breadcrumbs",
+            "page_sidebar_pages",
+            "page_get_history",
+            "page_history_info",
+        ],
+        &["read:pages"],
+    ),
+    (&["page_create", "page_update", "page_move", "page_move_to_space", "page_restore", "project_create_page"], &["write:pages"]),
+    (&["page_delete"], &["delete:pages"]),
+    (&["task_list", "task_get", "task_triage_summary"], &["read:tasks"]),
+    (
+        &[
+            "task_create",
+            "task_update",
+            "task_complete",
+            "task_move_to_project",
+            "task_bucket_set",
+            "task_bucket_clear",
+            "agent_claim_task",
+        ],
+        &["write:tasks"],
+    ),
+    (&["task_delete"], &["delete:tasks"]),
+    (&["task_assign"], &["assign:tasks"]),
+    (&["project_list", "project_get"], &["read:projects"]),
+    (&["project_create", "project_update", "project_archive", "project_delete"], &["write:projects"]),
+    (&["memory_query", "memory_daily", "memory_days"], &["read:memory"]),
+    (&["memory_ingest"], &["write:memory"]),
+    (&["space_list", "space_get", "space_members", "workspace_get"], &["read:spaces"]),
+    (&["user_list", "user_get", "workspace_members"], &["read:users"]),
+    (&["comment_list", "comment_get"], &["read:comments", "read:pages"]),
+    (&["comment_create", "comment_update", "comment_delete", "comment_resolve"], &["write:comments"]),
+    (&["search_query", "search_suggest"], &["execute:search", "read:pages"]),
+    (&["agent_delegate_task"], &["delegate:agents"]),
+    (
+        &[
+            "agent_my_assignments",
+            "agent_update_status",
+            "agent_log_activity",
+            "agent_profile",
+            "agent_activity",
+            "agent_list_workspace",
+            "tool_search",
+            "tool_categories",
+            "approval_request",
+            "approval_status",
+        ],
+        &[],
+    ),
+];
+
+fn rpc(method: &str, params: Value) -> Value {
+    let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+    call["params"] = params;
+    call
+}
+
+/// The error that a tool answers with, by each door; `None` when it does not refuse for want of a permission.
+async fn refusals(caller: &Caller<'_>, tool: &str) -> Vec<(&'static str, Option<Value>)> {
+    let lacks = |told: Value| (told["code"] == -32002 && told["data"]["requiredPermissions"].is_array()).then_some(told);
+    let text = |body: &Value| serde_json::from_str(body["content"][0]["text"].as_str().unwrap_or("{}")).unwrap_or(Value::Null);
+    let standard = caller.tool(tool, json!({})).await.body;
+    let called = rpc("tools/call", json!({"name": tool, "arguments": {}}));
+    let streamable = caller.post("/mcp", called.clone()).await.body;
+    let plain = caller.post("/mcp-standard", called).await.body;
+    let dotted = tool.replacen('_', ".", 1);
+    let native = caller.post("/mcp-standard", rpc(&dotted, json!({}))).await.body;
+    let mut found = vec![
+        ("call_tool", lacks(text(&standard))),
+        ("streamable", lacks(text(&streamable["result"]))),
+        ("json-rpc", lacks(text(&plain["result"]))),
+    ];
+    // Not every dotted name is the tool's with its first underscore as a dot.
+    if native["error"]["code"] != -32601 {
+        found.push(("native", lacks(native["error"].clone())));
+    }
+    found
+}
+
+/// From now on the agent has exactly these permissions.
+async fn grant(world: &World, permissions: &[&str]) {
+    let update = sqlx::query("UPDATE parallax_agents SET granted_permissions = $2 WHERE workspace_id = $1");
+    update.bind(world.workspace.0).bind(permissions).execute(&world.pool).await.unwrap();
+    world.app().access_cache.distrust();
+}
+
+/// D-29: every tool with every permission, at every door.
+#[sqlx::test]
+async fn a_tool_is_called_with_its_permission_and_refused_with_any_other_at_every_door(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    let all = world.anonymous().post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
+    let tools: Vec<&str> = all["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert!(tools.len() >= 12, "{tools:?}");
+    let needs = |tool: &str| NEEDS.iter().find(|(tools, _)| tools.contains(&tool)).map(|(_, permissions)| *permissions);
+    for permission in permission::CATALOGUE.iter().map(|permission| permission.id) {
+        grant(&world, &[permission]).await;
+        let listed = scout.post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
+        for tool in &tools {
+            let needed = needs(tool).unwrap_or_else(|| panic!("{tool} is in no row of the table: which permission does it need?"));
+            let allowed = needed.is_empty() || needed.contains(&permission);
+            for (door, refusal) in refusals(&scout, tool).await {
+                assert_eq!(refusal.is_none(), allowed, "{tool} with {permission} by {door}: {refusal:?}");
+            }
+            let is_listed = listed["tools"].as_array().unwrap().iter().any(|listed| listed["name"] == *tool);
+            assert_eq!(is_listed, allowed, "{tool} in the list of a key with {permission}");
+        }
+    }
+    world.end().await;
+}
+
+/// D-25, D-29: what is in no catalogue is nobody's.
+#[sqlx::test]
+async fn what_is_no_tool_is_refused_and_decisions_are_no_tools(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let names = ["approval_confirm", "approval.confirm", "constructor", "workspace_delete", "group_create", "user_update", "ui_navigate"];
+    for name in names.into_iter().chain(["swarm_execute", "swarm.list", "research_create"]) {
+        let refused = world.with_key(&key).tool(name, json!({})).await.tool_text();
+        assert_eq!(refused["code"], -32601, "{name}: {refused}");
+    }
+    world.end().await;
+}
+
+/// The agent asks for a permission; returns the id under which people decide.
+async fn ask_for(agent: &Caller<'_>, permission: &str, minutes: u32) -> String {
+    let asked = agent.tool("approval_request", json!({"permission": permission, "minutes": minutes, "reason": "to take the task"})).await;
+    let told = asked.tool_text();
+    assert_eq!(told["status"], "pending", "{told}");
+    told["approvalId"].as_str().unwrap().to_owned()
+}
+
+#[sqlx::test]
+async fn a_permission_that_a_person_grants_counts_for_its_time_and_ends_with_the_agent(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (key, owner) = (world.approved_agent("scout").await, world.owner().await);
+    let scout = world.with_key(&key);
+    let claim = || async { scout.tool("agent_claim_task", json!({"taskId": uuid::Uuid::now_v7()})).await.tool_text()["code"].clone() };
+    assert_eq!(claim().await, -32002);
+    let id = ask_for(&scout, "write:tasks", 30).await;
+    assert_eq!(ask_for(&scout, "write:tasks", 30).await, id, "the same is asked for once");
+    assert_eq!(claim().await, -32002, "asking is not having");
+
+    let listed = owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"][0].clone();
+    assert_eq!(
+        (&listed["kind"], &listed["params"]["permission"], &listed["reason"]),
+        (&json!("permission"), &json!("write:tasks"), &json!("to take the task"))
+    );
+    world.member("mel").await.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::NOT_FOUND);
+    scout.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::UNAUTHORIZED);
+    owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    let status = scout.tool("approval_status", json!({"id": id})).await.tool_text();
+    assert_eq!((&status["status"], &status["permission"]), (&json!("approved"), &json!("write:tasks")));
+    assert_eq!(claim().await, -32001, "it gets as far as looking for the task");
+    let listed = scout.post("/mcp", rpc("tools/list", json!({}))).await.expect(StatusCode::OK);
+    assert!(listed["result"]["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "agent_claim_task"));
+    world.clock.advance(TimeDelta::minutes(31));
+    assert_eq!(claim().await, -32002, "its time is over");
+
+    let id = ask_for(&scout, "write:tasks", 30).await;
+    owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    owner.revoke("scout").await.expect(StatusCode::OK);
+    let again = owner.approve("scout", &["read:pages"]).await.expect(StatusCode::OK);
+    let renewed = world.with_key(again["data"]["mcpApiKey"].as_str().unwrap());
+    let refused = renewed.tool("agent_claim_task", json!({"taskId": uuid::Uuid::now_v7()})).await.tool_text();
+    assert_eq!(refused["code"], -32002, "a grant does not outlive a revocation");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn nobody_learns_of_what_another_asked_for(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (scout, other) = (world.approved_agent("scout").await, world.approved_agent("other").await);
+    let id = ask_for(&world.with_key(&scout), "write:tasks", 30).await;
+    let refused = world.with_key(&other).tool("approval_status", json!({"id": id})).await.tool_text();
+    assert_eq!(refused["code"], -32001);
+    for bad in [
+        json!({}),
+        json!({"permission": "write:everything"}),
+        json!({"permission": "write:tasks", "minutes": 100_000}),
+        json!({"method": "none"}),
+    ] {
+        let refused = world.with_key(&other).tool("approval_request", bad).await.tool_text();
+        assert!(refused["code"].is_i64() && refused["data"]["errors"][0]["field"].is_string(), "{refused}");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_workspaces_policy_asks_or_denies_and_a_change_counts_at_once(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (key, owner) = (world.approved_agent("scout").await, world.owner().await);
+    let scout = world.with_key(&key);
+    let code = || async { scout.tool("agent_list_workspace", json!({})).await.tool_text()["code"].clone() };
+    assert_eq!(code().await, Value::Null);
+    let policy = |ask: &[&str], deny: &[&str]| json!({"policy": {"allowAutoApply": [], "requireApproval": ask, "deny": deny}});
+    owner.patch_settings(policy(&["agent.listWorkspace"], &[])).await.expect(StatusCode::OK);
+    world.until("the policy asks", || async { (code().await == -32005).then_some(()) }).await;
+    let waiting = scout.tool("agent_list_workspace", json!({})).await.tool_text();
+    let id = waiting["data"]["approvalId"].clone();
+    owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    let done = scout.tool("agent.listWorkspace", json!({"approvalId": id})).await.tool_text();
+    assert_eq!(done["total"], 1, "approved under one name, called under another: {done}");
+    let again = scout.tool("agent_list_workspace", json!({"approvalId": id})).await.tool_text();
+    assert_eq!(again["code"], -32002);
+    owner.patch_settings(policy(&["agent.listWorkspace"], &["agent.listWorkspace"])).await.expect(StatusCode::OK);
+    world.until("the policy denies", || async { (code().await == -32002).then_some(()) }).await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_call_may_be_asked_for_in_advance_and_is_bound_to_its_arguments(pool: PgPool) {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["agent.updateStatus".to_owned()];
+    let world = World::with_config(pool, settings, None).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    let asked = scout.tool("approval_request", json!({"method": "agent_update_status", "params": {"status": "working"}})).await.tool_text();
+    let id = asked["approvalId"].clone();
+    assert_eq!(asked["method"], "agent.updateStatus");
+    world.owner().await.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    let other = scout.tool("agent_update_status", json!({"status": "idle", "approvalId": id})).await.tool_text();
+    assert_eq!(other["code"], -32002);
+    let done = scout.tool("agent_update_status", json!({"status": "working", "approvalId": id})).await.tool_text();
+    assert_eq!(done["status"], "working", "{done}");
+    world.end().await;
+}
+
+/// D-41, D-50.
+#[sqlx::test]
+async fn every_call_leaves_a_row_without_secrets_and_a_busy_agent_costs_few_commits(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    let arguments = json!({"actionType": "task_completed", "details": {"apiKey": "hidden"}, "description": "done", "apiToken": "hidden"});
+    scout.tool("agent_log_activity", arguments).await.expect(StatusCode::OK);
+    scout.tool("agent_claim_task", json!({})).await.expect(StatusCode::OK);
+    let calls = (0..60).map(|_| {
+        let scout = scout.clone();
+        async move { scout.tool("tool_categories", json!({})).await.expect(StatusCode::OK) }
+    });
+    futures_util::future::join_all(calls).await;
+    let all = || async { (world.activities("tool_executed", Some("scout")).await == 62).then_some(()) };
+    world.until("every call has a row", all).await;
+    let rows: Vec<Value> =
+        sqlx::query_scalar("SELECT metadata FROM parallax_agent_activity WHERE activity_type = 'tool_executed' ORDER BY created_at")
+            .fetch_all(&world.pool)
+            .await
+            .unwrap();
+    let logged = rows.iter().find(|row| row["tool"] == "agent_log_activity").unwrap();
+    assert_eq!(
+        (&logged["success"], &logged["params"]["apiToken"], &logged["params"]["details"]),
+        (&json!(true), &json!("[redacted]"), &json!("[object]"))
+    );
+    assert!(logged["durationMs"].is_u64() && logged["resultSummary"].as_str().unwrap().contains("activityId"), "{logged}");
+    let refused = rows.iter().find(|row| row["tool"] == "agent_claim_task").unwrap();
+    assert!(refused["success"] == false && refused["error"].as_str().unwrap().starts_with("-32002"), "{refused}");
+    assert!(!json!(rows).to_string().contains("hidden"));
+    assert_eq!(world.events("tool.executed").await, 62);
+    let commits: i64 =
+        sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM parallax_agent_activity WHERE activity_type = 'tool_executed'")
+            .fetch_one(&world.pool)
+            .await
+            .unwrap();
+    assert!(commits <= 31, "62 calls were written with {commits} commits");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn calls_that_wait_to_be_written_are_written_when_the_service_ends(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    for _ in 0..25 {
+        world.with_key(&key).tool("tool_categories", json!({})).await.expect(StatusCode::OK);
+    }
+    let pool = world.pool.clone();
+    world.end().await;
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM parallax_agent_activity WHERE activity_type = 'tool_executed'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(count, 25);
+}
+
+/// A full queue costs the record its batching, never a row: the calls that find no room are written before they are answered.
+#[sqlx::test]
+async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lost(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let (scout, queue) = (world.with_key(&key), world.app().tool_calls.clone());
+    let mut holder = world.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE parallax_agent_activity IN SHARE ROW EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+    let call = ToolCall {
+        workspace: world.workspace,
+        agent: Some("scout".parse().unwrap()),
+        user: UserId(world.account_of("scout").await),
+        at: chrono::Utc::now(),
+        tool: "tool_categories".to_owned(),
+        params: json!({}),
+        duration_ms: 1,
+        outcome: Ok("categories: 1".to_owned()),
+    };
+    let waiting = |count: i64| {
+        let pool = world.pool.clone();
+        move || {
+            let pool = pool.clone();
+            async move {
+                let query = "SELECT count(*) FROM pg_locks WHERE relation = 'parallax_agent_activity'::regclass AND NOT granted";
+                let found: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
+                (found == count).then_some(())
+            }
+        }
+    };
+    queue.try_send(call.clone()).unwrap();
+    world.until("the worker waits for the table", waiting(1)).await;
+    let mut calls = 1;
+    while queue.try_send(call.clone()).is_ok() {
+        calls += 1;
+    }
+    let (answers, ()) = tokio::join!(futures_util::future::join_all((0..3).map(|_| scout.tool("tool_categories", json!({})))), async {
+        world.until("three calls write themselves", waiting(4)).await;
+        holder.rollback().await.unwrap();
+    });
+    for answer in answers {
+        answer.expect(StatusCode::OK);
+    }
+    let all = || async { (world.activities("tool_executed", Some("scout")).await == calls + 3).then_some(()) };
+    world.until("every call has a row", all).await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn of_two_agents_that_claim_a_task_at_once_one_gets_it_and_may_give_it_away(pool: PgPool) {
+    let world = World::new(pool).await;
+    let owner = world.owner().await;
+    let mut keys = Vec::new();
+    for id in ["scout", "other"] {
+        world.pending_agent(id).await;
+        let approved = owner.approve(id, &["write:tasks"]).await.expect(StatusCode::OK);
+        owner
+            .post(&format!("/parallax-agents/{id}/permissions"), json!({"permissions": ["write:tasks", "delegate:agents"]}))
+            .await
+            .expect(StatusCode::OK);
+        keys.push(approved["data"]["mcpApiKey"].as_str().unwrap().to_owned());
+    }
+    world.app().access_cache.distrust();
+    let (scout, other) = (world.with_key(&keys[0]), world.with_key(&keys[1]));
+    let task = world.task("Write").await;
+    let closed = scout.tool("agent_claim_task", json!({"taskId": task})).await.tool_text();
+    assert_eq!(closed["code"], -32003, "nobody opened it to agents: {closed}");
+    let set = |column: &'static str, value: bool| {
+        let update = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE tasks SET {column} = $2 WHERE id = $1"))).bind(task).bind(value);
+        update.execute(&world.pool)
+    };
+    set("agent_live", true).await.unwrap();
+    set("agent_accessible", false).await.unwrap();
+    let hidden = scout.tool("agent_claim_task", json!({"taskId": task})).await.tool_text();
+    assert_eq!(hidden["code"], -32001, "D-40: {hidden}");
+    set("agent_accessible", true).await.unwrap();
+
+    let (a, b) =
+        tokio::join!(scout.tool("agent_claim_task", json!({"taskId": task})), other.tool("agent_claim_task", json!({"taskId": task})));
+    let told = [a.tool_text(), b.tool_text()];
+    assert_eq!(told.iter().filter(|told| told["success"] == true).count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|told| told["code"] == -32004).count(), 1, "{told:?}");
+    let (winner, loser, names) =
+        if told[0]["success"] == true { (&scout, &other, ["scout", "other"]) } else { (&other, &scout, ["other", "scout"]) };
+
+    let stolen = loser.tool("agent_delegate_task", json!({"taskId": task, "targetAgentId": names[0]})).await.tool_text();
+    assert_eq!(stolen["code"], -32004, "what another works on is not given away: {stolen}");
+    let given = winner.tool("agent_delegate", json!({"taskId": task, "targetAgentId": names[1], "reason": "busy"})).await.tool_text();
+    assert_eq!(
+        (&given["delegation"]["fromAgent"]["id"], &given["delegation"]["toAgent"]["id"]),
+        (&json!(names[0]), &json!(names[1])),
+        "{given}"
+    );
+    assert_eq!(winner.tool("agent_my_assignments", json!({})).await.tool_text()["totalTasks"], 0);
+    assert_eq!(loser.tool("agent_my_assignments", json!({})).await.tool_text()["totalTasks"], 1);
+    let counts = [
+        world.activities("task_claimed", Some(names[0])).await,
+        world.activities("task_delegated", Some(names[0])).await,
+        world.activities("task_received", Some(names[1])).await,
+    ];
+    assert_eq!(counts, [1, 1, 1]);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn an_agent_tells_how_it_stands_and_what_it_did_and_forges_no_decisions(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    let set =
+        scout.tool("agent_updateStatus", json!({"status": "working", "currentTask": "Write", "message": "half way"})).await.tool_text();
+    assert_eq!(set["status"], "working", "{set}");
+    let profile = scout.tool("agent.profile", json!({})).await.tool_text();
+    assert_eq!((&profile["metadata"]["workingStatus"], &profile["metadata"]["currentTask"]), (&json!("working"), &json!("Write")));
+    let listed = scout.tool("agent_list_workspace", json!({"status": "working"})).await.tool_text();
+    assert_eq!((&listed["total"], &listed["agents"][0]["workingStatus"]), (&json!(1), &json!("working")));
+    assert_eq!(scout.tool("agent_update_status", json!({"status": "asleep"})).await.tool_text()["code"], -32602);
+
+    let task = world.task("Write").await;
+    let noted = scout
+        .tool("agent_logActivity", json!({"activityType": "task_completed", "description": "It is written", "relatedTaskId": task}))
+        .await
+        .tool_text();
+    assert_eq!(noted["success"], true, "{noted}");
+    for forged in ["access_approved", "tool_executed", "Approval_granted", "task_claimed"] {
+        let refused = scout.tool("agent_log_activity", json!({"actionType": forged})).await.tool_text();
+        assert_eq!(refused["code"], -32003, "{forged}: {refused}");
+    }
+    let own = scout.tool("agent_activity", json!({"limit": 10})).await.tool_text();
+    let row = own["activities"].as_array().unwrap().iter().find(|row| row["activityType"] == "task_completed").cloned().unwrap();
+    assert_eq!((&row["description"], &row["taskId"]), (&json!("It is written"), &json!(task)));
+    world.end().await;
+}
+
+/// D-03, D-28: two workspaces with an agent each, and every tool with everything of the other.
+#[sqlx::test]
+async fn nothing_crosses_from_one_workspace_to_another(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let all: Vec<&str> = permission::CATALOGUE.iter().map(|permission| permission.id).collect();
+    grant(&world, &all).await;
+    let scout = world.with_key(&key);
+    let outsider = world.outsider().await;
+    let (workspace, space): (uuid::Uuid, uuid::Uuid) =
+        sqlx::query_as("SELECT id, default_space_id FROM workspaces WHERE name = 'Other'").fetch_one(&world.pool).await.unwrap();
+    let foreign: Value = sqlx::query_scalar(
+        "WITH project AS (INSERT INTO projects (name, workspace_id, space_id, agent_live) VALUES ('Foreign secret', $1, $2, true) RETURNING id),
+              task AS (INSERT INTO tasks (title, workspace_id, space_id, agent_live) VALUES ('Foreign secret', $1, $2, true) RETURNING id),
+              page AS (INSERT INTO pages (slug_id, title, workspace_id, space_id, content)
+                       VALUES ('foreign1', 'Foreign secret', $1, $2, '{\"type\": \"doc\", \"content\": []}') RETURNING id),
+              comment AS (INSERT INTO comments (page_id, workspace_id, content) SELECT id, $1, '{}' FROM page RETURNING id)
+         SELECT jsonb_build_object('projectId', project.id, 'taskId', task.id, 'pageId', page.id, 'commentId', comment.id)
+         FROM project, task, page, comment",
+    )
+    .bind(workspace)
+    .bind(space)
+    .fetch_one(&world.pool)
+    .await
+    .unwrap();
+    let before = contents(&world, workspace).await;
+    let owner_there: uuid::Uuid =
+        sqlx::query_scalar("SELECT id FROM users WHERE workspace_id = $1").bind(workspace).fetch_one(&world.pool).await.unwrap();
+
+    let listed = world.anonymous().post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
+    for tool in listed["tools"].as_array().unwrap() {
+        let (name, properties) = (tool["name"].as_str().unwrap(), tool["inputSchema"]["properties"].as_object().unwrap());
+        let given = |property: &str| -> Option<Value> {
+            Some(match property {
+                "spaceId" | "targetSpaceId" => json!(space),
+                "parentPageId" | "parentId" | "relatedPageId" => foreign["pageId"].clone(),
+                "parentTaskId" | "relatedTaskId" => foreign["taskId"].clone(),
+                "userId" | "assigneeId" => json!(owner_there),
+                "toAgentId" | "targetAgentId" => json!("stranger"),
+                "title" | "name" | "query" | "text" | "source" | "description" => json!("Foreign secret"),
+                "status" if name == "agent_update_status" => json!("idle"),
+                "actionType" => json!("noted"),
+                "isCompleted" => json!(true),
+                "content" => json!({"type": "doc", "content": []}),
+                "permission" => json!("write:tasks"),
+                "id" => json!(uuid::Uuid::now_v7()),
+                other => foreign.get(other)?.clone(),
+            })
+        };
+        let arguments: serde_json::Map<String, Value> =
+            properties.keys().filter_map(|property| given(property).map(|value| (property.clone(), value))).collect();
+        let told = scout.tool(name, json!(arguments)).await.body.to_string();
+        let echoes =
+            ["search_query", "memory", "agent_activity", "agent_log_activity", "tool_search"].iter().any(|echo| name.starts_with(echo));
+        assert!(echoes || !told.contains("Foreign secret"), "{name} tells of another workspace: {told}");
+        let mut named = arguments.clone();
+        named.insert("workspaceId".to_owned(), json!(workspace));
+        let refused = scout.tool(name, json!(named)).await.tool_text();
+        assert_eq!(refused["code"], -32002, "{name} in another workspace: {refused}");
+    }
+    assert_eq!(contents(&world, workspace).await, before, "nothing of the other workspace was changed");
+    drop(outsider);
+    world.end().await;
+}
+
+/// Everything of a workspace that tools could change, as one text.
+async fn contents(world: &World, workspace: uuid::Uuid) -> Value {
+    sqlx::query_scalar(
+        "SELECT jsonb_build_object(
+            'projects', (SELECT jsonb_agg(to_jsonb(p)) FROM projects p WHERE workspace_id = $1),
+            'tasks', (SELECT jsonb_agg(to_jsonb(t)) FROM tasks t WHERE workspace_id = $1),
+            'pages', (SELECT jsonb_agg(to_jsonb(p) - 'ydoc' - 'tsv') FROM pages p WHERE workspace_id = $1),
+            'comments', (SELECT jsonb_agg(to_jsonb(c)) FROM comments c WHERE workspace_id = $1),
+            'activity', (SELECT count(*) FROM parallax_agent_activity WHERE workspace_id = $1))",
+    )
+    .bind(workspace)
+    .fetch_one(&world.pool)
+    .await
+    .unwrap()
+}

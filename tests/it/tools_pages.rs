@@ -1,0 +1,232 @@
+//! What an agent does with pages.
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::support::{World, content::each};
+
+const ALL: [&str; 3] = ["read:pages", "write:pages", "delete:pages"];
+
+fn doc(text: &str) -> Value {
+    json!({"type": "doc", "content": [{"type": "paragraph", "content": [{"type": "text", "text": text}]}]})
+}
+
+fn id_of(page: &Value) -> Uuid {
+    page["id"].as_str().unwrap().parse().unwrap()
+}
+
+#[sqlx::test]
+async fn an_agent_writes_reads_changes_deletes_and_restores_a_page(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+
+    let made = scout
+        .does("page_create", json!({"title": " Plan ", "content": doc("first things"), "spaceId": space, "workspaceId": world.workspace}))
+        .await;
+    assert_eq!((&made["title"], &made["content"], &made["creator"]["name"]), (&json!("Plan"), &doc("first things"), &json!("Agent scout")));
+    assert_eq!(made["slugId"].as_str().unwrap().len(), 10);
+    let by_slug = scout.does("page_get", json!({"pageId": made["slugId"]})).await;
+    assert_eq!(by_slug, made);
+
+    let changed = scout.does("page.update", json!({"pageId": made["id"], "content": "now\n\nother things", "icon": "x"})).await;
+    assert_eq!((&changed["title"], &changed["icon"]), (&json!("Plan"), &json!("x")));
+    assert_eq!(changed["content"]["content"].as_array().unwrap().len(), 2);
+    let text: String =
+        sqlx::query_scalar("SELECT text_content FROM pages WHERE id = $1").bind(id_of(&made)).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(text, "now\nother things");
+    assert_eq!(scout.does("page_update", json!({"pageId": made["id"], "icon": null})).await["icon"], Value::Null);
+
+    scout.does("page_delete", json!({"pageId": made["id"]})).await;
+    scout.finds_none("page_get", "pageId", &[id_of(&made), Uuid::new_v4()], json!({})).await;
+    scout.does("page_restore", json!({"pageId": made["id"]})).await;
+    scout.finds_none("page_restore", "pageId", &[id_of(&made), Uuid::new_v4()], json!({})).await;
+
+    let history = scout.does("page_get_history", json!({"pageId": made["id"]})).await;
+    assert_eq!(each(&history["history"], "change"), ["restored", "deleted", "updated", "updated", "created"]);
+    let entry = scout.does("page_history_info", json!({"historyId": history["history"][4]["id"]})).await;
+    assert_eq!((&entry["agentId"], &entry["title"]), (&json!("scout"), &json!("Plan")));
+    assert_eq!((world.events("agent.page_created").await, world.events("agent.page_updated").await), (1, 4));
+    world.end().await;
+}
+
+/// D-40: what is kept from agents, what is in a space without them and what is another workspace's are all nothing to them.
+#[sqlx::test]
+async fn a_page_that_an_agent_must_not_see_is_nowhere_and_cannot_be_touched(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let secret = world.page_in(space, "Secret salaries").await;
+    world.keep_from_agents("pages", secret).await;
+    let closed = world.page_in(world.closed_space("board").await, "Secret board").await;
+    let foreign = world.page_in(world.foreign_space().await, "Secret other").await;
+    let open = world.page_in(space, "Open").await;
+    let none = [secret, closed, foreign, Uuid::new_v4()];
+
+    for tool in ["page_get", "page_breadcrumbs", "page_get_history", "page_delete"] {
+        scout.finds_none(tool, "pageId", &none, json!({})).await;
+    }
+    scout.finds_none("page_update", "pageId", &none, json!({"title": "mine"})).await;
+    scout.finds_none("page_move", "pageId", &none, json!({"parentId": null})).await;
+    scout.finds_none("page_move_to_space", "pageId", &none, json!({"spaceId": space})).await;
+    scout.finds_none("page_create", "parentId", &none, json!({"title": "below", "content": "x", "spaceId": space})).await;
+    scout.finds_none("page_update", "parentId", &none, json!({"pageId": open})).await;
+    scout.finds_none("page_sidebar_pages", "pageId", &none, json!({"spaceId": space})).await;
+
+    let listed = scout.does("page_list", json!({"spaceId": space})).await;
+    assert_eq!(each(&listed["pages"], "title"), ["Open"]);
+    assert_eq!(each(&scout.does("page_recent", json!({})).await["pages"], "title"), ["Open"]);
+    assert_eq!(scout.does("page_search", json!({"query": "secret"})).await["pages"], json!([]));
+    assert_eq!(scout.does("search_query", json!({"query": "secret"})).await["hits"], json!([]));
+    assert_eq!(scout.does("search_suggest", json!({"query": "secret"})).await["suggestions"], json!([]));
+    let spaces: [Uuid; 2] =
+        [sqlx::query_scalar("SELECT space_id FROM pages WHERE id = $1").bind(closed).fetch_one(&world.pool).await.unwrap(), Uuid::new_v4()];
+    for tool in ["page_list", "page_sidebar_pages"] {
+        scout.finds_none(tool, "spaceId", &spaces, json!({})).await;
+    }
+    scout.finds_none("page_create", "spaceId", &spaces, json!({"title": "x", "content": "x"})).await;
+
+    sqlx::query("UPDATE pages SET deleted_at = now() WHERE id = ANY ($1)").bind(&none[..]).execute(&world.pool).await.unwrap();
+    scout.finds_none("page_restore", "pageId", &none, json!({})).await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_reader_reads_and_does_not_write(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let page = world.page_in(space, "Rules").await;
+    world.set_group_role("reader").await;
+
+    assert_eq!(scout.does("page_get", json!({"pageId": page})).await["title"], "Rules");
+    for (tool, arguments) in [
+        ("page_create", json!({"title": "x", "content": "x", "spaceId": space})),
+        ("page_update", json!({"pageId": page, "title": "x"})),
+        ("page_move", json!({"pageId": page, "parentId": null})),
+        ("page_delete", json!({"pageId": page})),
+    ] {
+        assert_eq!(scout.refused(tool, arguments).await["code"], -32002, "{tool}");
+    }
+    // The stronger of two roles counts.
+    world.join(space, world.account_of("scout").await, "writer").await;
+    scout.does("page_update", json!({"pageId": page, "title": "New rules"})).await;
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_tree_keeps_its_order_and_no_page_comes_below_itself(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let make = async |title: &str, parent: Option<&Value>| {
+        let arguments = json!({"title": title, "content": "x", "spaceId": space, "parentPageId": parent});
+        scout.does("page_create", arguments).await["id"].clone()
+    };
+    let (a, b) = (make("a", None).await, make("b", None).await);
+    let (c, d) = (make("c", Some(&a)).await, make("d", Some(&a)).await);
+
+    let top = scout.does("page_sidebar_pages", json!({"spaceId": space})).await;
+    assert_eq!(each(&top["pages"], "title"), ["a", "b"]);
+    assert_eq!((&top["pages"][0]["hasChildren"], &top["pages"][1]["hasChildren"]), (&json!(true), &json!(false)));
+    let below = scout.does("page_sidebar_pages", json!({"spaceId": space, "pageId": a})).await;
+    assert_eq!(each(&below["pages"], "title"), ["c", "d"]);
+    let path = scout.does("page_breadcrumbs", json!({"pageId": d})).await;
+    assert_eq!(each(&path["breadcrumbs"], "title"), ["a", "d"]);
+
+    for parent in [&a, &c] {
+        let refused = scout.refused("page_move", json!({"pageId": a, "parentId": parent})).await;
+        assert_eq!((&refused["code"], &refused["data"]["errors"][0]["field"]), (&json!(-32003), &json!("parentPageId")));
+    }
+    scout.does("page_move", json!({"pageId": c, "parentId": b, "title": "not by this tool"})).await;
+    let below = scout.does("page_sidebar_pages", json!({"spaceId": space, "pageId": b})).await;
+    assert_eq!(each(&below["pages"], "title"), ["c"]);
+
+    let other = world.closed_space("archive").await;
+    world.join(other, world.account_of("scout").await, "writer").await;
+    let moved = scout.does("page_move_to_space", json!({"pageId": a, "spaceId": other})).await;
+    assert_eq!(moved["spaceId"], json!(other));
+    let all = scout.does("page_list", json!({"spaceId": other})).await;
+    assert_eq!(all["pages"].as_array().unwrap().len(), 2, "what is below moves along");
+
+    // What is below goes with its page, and comes back with it.
+    scout.does("page_delete", json!({"pageId": a})).await;
+    assert_eq!(scout.refused("page_get", json!({"pageId": d})).await["code"], -32001);
+    scout.does("page_restore", json!({"pageId": a})).await;
+    assert_eq!(scout.does("page_get", json!({"pageId": d})).await["parentPageId"], a);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn an_agent_takes_nothing_away_that_is_kept_from_it(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let (top, below) = (world.page_in(space, "Top").await, world.page_in(space, "Hidden").await);
+    sqlx::query("UPDATE pages SET parent_page_id = $1 WHERE id = $2").bind(top).bind(below).execute(&world.pool).await.unwrap();
+    world.keep_from_agents("pages", below).await;
+
+    assert_eq!(scout.does("page_get", json!({"pageId": top})).await["hasChildren"], false);
+    assert_eq!(scout.refused("page_delete", json!({"pageId": top})).await["code"], -32002);
+    assert_eq!(scout.refused("page_update", json!({"pageId": top, "agentAccessible": false})).await["code"], -32002);
+    sqlx::query("UPDATE pages SET is_locked = true WHERE id = $1").bind(top).execute(&world.pool).await.unwrap();
+    assert_eq!(scout.refused("page_update", json!({"pageId": top, "title": "x"})).await["code"], -32002);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn bad_input_is_refused_with_its_field(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    for (tool, arguments, field) in [
+        ("page_create", json!({"content": "x", "spaceId": space}), "title"),
+        ("page_create", json!({"title": "  ", "content": "x", "spaceId": space}), "title"),
+        ("page_create", json!({"title": "x".repeat(501), "content": "x", "spaceId": space}), "title"),
+        ("page_create", json!({"title": "x", "content": 7, "spaceId": space}), "content"),
+        ("page_create", json!({"title": "x", "content": {"type": "paragraph"}, "spaceId": space}), "content"),
+        ("page_create", json!({"title": "x", "content": "x", "spaceId": "general"}), "spaceId"),
+        ("page_list", json!({"spaceId": space, "limit": 101}), "limit"),
+        ("page_list", json!({"spaceId": space, "limit": 0}), "limit"),
+        ("page_list", json!({"spaceId": space, "page": 0}), "page"),
+        ("page_move", json!({"pageId": space, "position": "a-b"}), "position"),
+        ("page_search", json!({"query": " "}), "query"),
+    ] {
+        let refused = scout.refused(tool, arguments.clone()).await;
+        assert!([-32602, -32003].contains(&refused["code"].as_i64().unwrap()), "{tool} {arguments}: {refused}");
+        assert_eq!(refused["data"]["errors"][0]["field"], field, "{tool} {arguments}: {refused}");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_list_is_leafed_through_without_gap_or_repeat(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    for number in 0..5 {
+        world.page_in(space, &format!("page {number}")).await;
+    }
+    let mut seen = Vec::new();
+    for page in 1..=3 {
+        let list = scout.does("page_list", json!({"spaceId": space, "limit": 2, "page": page})).await;
+        assert_eq!(list["pagination"], json!({"limit": 2, "page": page, "hasNextPage": page < 3, "hasPrevPage": page > 1}));
+        seen.extend(each(&list["pages"], "title").into_iter().map(str::to_owned));
+    }
+    assert_eq!(seen, ["page 4", "page 3", "page 2", "page 1", "page 0"]);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn two_agents_that_write_at_once_both_find_their_place(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (a, b, space) = (world.agent_with("a", &ALL).await, world.agent_with("b", &ALL).await, world.first_space().await);
+    let make =
+        async |who: &crate::support::Caller<'_>| who.does("page_create", json!({"title": "x", "content": "x", "spaceId": space})).await;
+    let (one, two) = tokio::join!(make(&a), make(&b));
+    assert_ne!(one["position"], two["position"]);
+
+    let page = json!(one["id"]);
+    let (first, second) = tokio::join!(
+        a.does("page_update", json!({"pageId": page, "title": "by a"})),
+        b.does("page_update", json!({"pageId": page, "icon": "b"}))
+    );
+    assert!(first["title"] == "by a" && second["icon"] == "b");
+    let now = a.does("page_get", json!({"pageId": page})).await;
+    assert_eq!((&now["title"], &now["icon"]), (&json!("by a"), &json!("b")), "neither undoes the other");
+    world.end().await;
+}

@@ -1,0 +1,110 @@
+/** An agent's tool calls wait for its owner, who decides in the console. */
+import { launch } from './chromium.mjs';
+import { args, assert, assertEqual, main, ok, until, WAIT_MS } from './lib.mjs';
+
+const [baseUrl, ownerCookie, key, spaceId] = args('base-url', 'owner-cookie', 'key', 'space-id');
+
+main(90_000, async () => {
+  const browser = await launch();
+  try {
+    const page = await open(browser);
+    await approvesOneCall(page);
+    await deniesAnother(page);
+    await grantsAPermission(page);
+    await switchesWritesOn(page);
+    await showsConfiguration(page);
+  } finally {
+    await browser.close();
+  }
+});
+
+async function open(browser) {
+  const context = await browser.newContext({ viewport: { width: 1200, height: 900 } });
+  context.setDefaultTimeout(WAIT_MS);
+  const [name, value] = ownerCookie.split('=');
+  await context.addCookies([{ name, value, url: baseUrl }]);
+  const page = await context.newPage();
+  await page.goto(`${baseUrl}/approvals`);
+  await page.getByText('Nothing waits').waitFor();
+  return page;
+}
+
+/** Calls a tool as the agent; answers what its text says. */
+async function tool(name, toolArguments) {
+  const response = await fetch(new URL('/api/mcp-standard/call_tool', baseUrl), {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ name, arguments: toolArguments }),
+    signal: AbortSignal.timeout(WAIT_MS),
+  });
+  return JSON.parse((await response.json()).content[0].text);
+}
+
+const newTask = (title) => ({ title, spaceId });
+
+async function approvesOneCall(page) {
+  const waiting = await tool('task_create', newTask('Write the minutes'));
+  assertEqual(waiting.code, -32005, 'a call that waits');
+  const card = page.getByRole('article', { name: 'task.create' });
+  await card.getByText('Write the minutes').waitFor();
+  await card.getByText('allowTaskWrites is off').waitFor();
+  await card.getByRole('button', { name: 'Approve' }).click();
+  await page.getByText('The caller may repeat exactly this call, once.').waitFor();
+  await card.waitFor({ state: 'hidden' });
+  const { approvalId } = waiting.data;
+  const other = await tool('task_create', { ...newTask('Something else'), approvalId });
+  assertEqual(other.code, -32002, 'another call with the same approval');
+  const done = await tool('task_create', { ...newTask('Write the minutes'), approvalId });
+  assertEqual(done.title, 'Write the minutes', 'the call that was approved');
+  assertEqual((await tool('task_create', { ...newTask('Write the minutes'), approvalId })).code, -32002, 'the same a second time');
+  ok('a call appears without a reload, is approved, and goes on once and exactly so');
+}
+
+async function deniesAnother(page) {
+  const { data } = await tool('task_create', newTask('Delete everything'));
+  const card = page.getByRole('article', { name: 'task.create' });
+  await card.getByRole('button', { name: 'Deny' }).click();
+  await card.waitFor({ state: 'hidden' });
+  const refused = await tool('task_create', { ...newTask('Delete everything'), approvalId: data.approvalId });
+  assertEqual(refused.code, -32002, 'a call that was denied');
+  assertEqual((await tool('approval_status', { id: data.approvalId })).status, 'rejected', 'what the agent is told');
+  ok('a call that is denied is refused, and the agent is told');
+}
+
+async function grantsAPermission(page) {
+  const before = await tool('project_list', { spaceId });
+  assertEqual(before.data.requiredPermissions, ['read:projects'], 'what is missing');
+  await tool('approval_request', { permission: 'read:projects', minutes: 30, reason: 'to find the project' });
+  const card = page.getByRole('article', { name: 'read:projects for 30 minutes' });
+  await card.getByText('to find the project').waitFor();
+  await card.getByRole('button', { name: 'Approve' }).click();
+  await page.getByText('The agent has read:projects for 30 minutes.').waitFor();
+  assert(Array.isArray((await tool('project_list', { spaceId })).projects), 'the permission was not granted');
+  ok('a permission that an agent asks for is granted for a while');
+}
+
+async function switchesWritesOn(page) {
+  await page.getByRole('link', { name: 'Settings' }).click();
+  await page.getByRole('switch', { name: 'Agents create and change tasks without asking' }).check({ force: true });
+  const form = page.locator('form', { hasText: 'Tools that wait for an approval' });
+  await form.getByLabel('Tools that no agent may call').first().fill('task_list');
+  await page.keyboard.press('Enter');
+  await form.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Tool settings are saved.').waitFor();
+  await until('a write that is switched on', async () => (await tool('task_create', newTask('No questions'))).title === 'No questions');
+  await until('a tool that no agent may call', async () => (await tool('task_list', { spaceId })).code === -32002);
+  ok('writes are switched on and tools are denied under Settings');
+}
+
+async function showsConfiguration(page) {
+  await page.getByRole('link', { name: 'API keys' }).click();
+  await page.getByRole('button', { name: 'Create API key' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('textbox', { name: 'Name' }).fill('Laptop');
+  await dialog.getByRole('button', { name: 'Create' }).click();
+  await dialog.getByText('This key is shown once.').waitFor();
+  await dialog.getByRole('combobox', { name: 'Client' }).selectOption('Codex');
+  await dialog.getByText('bearer_token_env_var').waitFor();
+  assert((await dialog.textContent()).includes(`${baseUrl.replace(/\/$/, '')}/api/mcp`), 'the address is missing');
+  ok('a new key comes with what makes a client know the service');
+}
