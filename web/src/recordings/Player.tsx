@@ -58,6 +58,10 @@ export function Player({ shown }: { shown: Shown }) {
 function LoadedPlayer({ shown }: { shown: Shown }) {
   const text = useCast(shown.sessionId);
   const cast = useMemo(() => (text.data === undefined ? undefined : readCast(text.data)), [text.data]);
+  useEffect(() => {
+    // A match may be newer than what was read of a recording that goes on.
+    if (cast && startOf(shown, cast) > cast.durationMs) void text.refetch();
+  }, [shown]);
   if (text.error) return <ErrorNote error={text.error} onRetry={() => void text.refetch()} />;
   if (!cast) return <Loading what="recording" />;
   return <Screen cast={cast} shown={shown} />;
@@ -97,9 +101,7 @@ function Screen({ cast, shown }: { cast: Cast; shown: Shown }) {
   }, [cast]);
 
   useEffect(() => {
-    // Both times are cut to milliseconds; one more has the moment itself shown.
-    const start = shown.from ? new Date(shown.from).getTime() - cast.startedAt + 1 : 0;
-    playback.current?.seek(within(start, cast));
+    playback.current?.seek(within(startOf(shown, cast), cast));
     // A match may be far below or above the player.
     player.current?.scrollIntoView({ block: 'nearest' });
   }, [cast, shown]);
@@ -170,6 +172,12 @@ function Screen({ cast, shown }: { cast: Cast; shown: Shown }) {
       </Stack>
     </Paper>
   );
+}
+
+/** When to begin, in milliseconds since the recording's start. */
+function startOf({ from }: Shown, { startedAt }: Cast): number {
+  // Both times are cut to milliseconds; one more has the moment itself shown.
+  return from ? new Date(from).getTime() - startedAt + 1 : 0;
 }
 
 /** The nearest time that the recording has. */

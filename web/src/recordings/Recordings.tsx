@@ -86,7 +86,7 @@ function Row({ recording, isShown, onShow }: RowProps) {
       {deleting && (
         <DeleteRecording
           sessionId={recording.sessionId}
-          onDeleted={() => onShow(false)}
+          onDeleted={() => isShown && onShow(false)}
           onClose={() => setDeleting(false)}
         />
       )}
