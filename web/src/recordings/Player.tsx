@@ -117,11 +117,11 @@ function Screen({ cast, shown }: { cast: Cast; shown: Shown }) {
   };
   const marks = cast.markers.slice(0, MARKERS_MAX);
   return (
-    <Paper ref={player} withBorder style={{ overflow: 'hidden' }}>
+    <Paper ref={player} withBorder style={{ overflow: 'clip' }}>
       <div className="terminal-frame recording-frame">
         <div ref={screen} data-testid="recording-screen" aria-label="Recording" role="group" />
       </div>
-      <Stack gap="xs" px="md" py="sm">
+      <Stack className="recording-controls" gap="xs" px="md" py="sm">
         <Box onKeyDownCapture={seekByKey}>
           <Slider
             thumbLabel="Position"

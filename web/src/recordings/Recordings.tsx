@@ -21,8 +21,8 @@ export function Recordings({ agentId }: { agentId: string }) {
   if (!recordings.data) return <Loading what="recordings" />;
   if (recordings.data.length === 0) {
     return (
-      <EmptyState title="Nothing is recorded">
-        Whatever this agent's terminal shows is recorded here, unless the workspace's settings say otherwise.
+      <EmptyState title="No recordings">
+        Whatever this agent's terminal shows is recorded for those who may watch it, unless the workspace's settings say otherwise.
       </EmptyState>
     );
   }
