@@ -1,4 +1,4 @@
-import { Button, Group, Menu, Stack, Table, Text } from '@mantine/core';
+import { Box, Button, Group, Menu, Stack, Text } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, type Recording, recordingFiles } from '../api/client';
@@ -10,11 +10,8 @@ import { Loading } from '../components/Loading';
 import { Time } from '../components/Time';
 import { announce } from '../notify';
 import { clock, size } from '../words';
-import { Player } from './Player';
+import { Player, type Shown } from './Player';
 import { RecordingSearch } from './RecordingSearch';
-
-/** What is open: a session, and the moment to begin at. */
-type Shown = { sessionId: string; from?: string };
 
 /** Everything that is recorded of an agent's terminals: a list, a search over all of it, and a player. */
 export function Recordings({ agentId }: { agentId: string }) {
@@ -24,38 +21,25 @@ export function Recordings({ agentId }: { agentId: string }) {
   if (!recordings.data) return <Loading what="recordings" />;
   if (recordings.data.length === 0) {
     return (
-      <EmptyState title="Nothing is recorded">
-        Whatever this agent's terminal shows is recorded here, unless the workspace's settings say otherwise.
+      <EmptyState title="No recordings">
+        Whatever this agent's terminal shows is recorded for those who may watch it, unless the workspace's settings say otherwise.
       </EmptyState>
     );
   }
   return (
     <Stack>
       <RecordingSearch agentId={agentId} onShow={(sessionId, from) => setShown({ sessionId, from })} />
-      {shown && <Player key={shown.sessionId} sessionId={shown.sessionId} from={shown.from} />}
-      <Table.ScrollContainer minWidth={520}>
-        <Table verticalSpacing="xs" aria-label="Recordings">
-          <Table.Thead>
-            <Table.Tr>
-              <Table.Th>Started</Table.Th>
-              <Table.Th>Duration</Table.Th>
-              <Table.Th>Output</Table.Th>
-              <Table.Th>Stored</Table.Th>
-              <Table.Th />
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {recordings.data.map((recording) => (
-              <Row
-                key={recording.sessionId}
-                recording={recording}
-                isShown={shown?.sessionId === recording.sessionId}
-                onShow={(show) => setShown(show ? { sessionId: recording.sessionId } : null)}
-              />
-            ))}
-          </Table.Tbody>
-        </Table>
-      </Table.ScrollContainer>
+      {shown && <Player key={shown.sessionId} shown={shown} />}
+      <Stack component="ul" aria-label="Recordings" gap="md" p={0} m={0} style={{ listStyle: 'none' }}>
+        {recordings.data.map((recording) => (
+          <Row
+            key={recording.sessionId}
+            recording={recording}
+            isShown={shown?.sessionId === recording.sessionId}
+            onShow={(show) => setShown(show ? { sessionId: recording.sessionId } : null)}
+          />
+        ))}
+      </Stack>
     </Stack>
   );
 }
@@ -66,63 +50,63 @@ function Row({ recording, isShown, onShow }: RowProps) {
   const isAdmin = useIsAdmin();
   const [deleting, setDeleting] = useState(false);
   return (
-    <Table.Tr data-testid="recording">
-      <Table.Td>
-        <Time at={recording.startedAt} />
-        <Text size="xs" c="dimmed">
-          {note(recording)}
+    <Group component="li" data-testid="recording" justify="space-between" gap="xs">
+      <Box miw={0} flex="1 1 240px">
+        <Text size="sm" fw={500}>
+          <Time at={recording.startedAt} />
         </Text>
-      </Table.Td>
-      <Table.Td>{clock(recording.durationMs)}</Table.Td>
-      <Table.Td>{size(recording.bytes)}</Table.Td>
-      <Table.Td>{size(recording.storedBytes)}</Table.Td>
-      <Table.Td>
-        <Group gap="xs" justify="flex-end" wrap="nowrap">
-          <Button size="compact-sm" variant="light" onClick={() => onShow(!isShown)}>
-            {isShown ? 'Close' : 'Open'}
-          </Button>
-          <Menu position="bottom-end">
-            <Menu.Target>
-              <Button size="compact-sm" variant="default">
-                Download
-              </Button>
-            </Menu.Target>
-            <Menu.Dropdown>
-              {recordingFiles(recording.sessionId).map(({ label, address }) => (
-                <Menu.Item key={address} component="a" href={address} download>
-                  {label}
-                </Menu.Item>
-              ))}
-            </Menu.Dropdown>
-          </Menu>
-          {isAdmin && (
-            <Button size="compact-sm" variant="subtle" color="red" onClick={() => setDeleting(true)}>
-              Delete
+        <Text size="xs" c="dimmed">
+          {facts(recording)}
+        </Text>
+      </Box>
+      <Group gap="xs">
+        <Button size="compact-sm" variant="light" onClick={() => onShow(!isShown)}>
+          {isShown ? 'Close' : 'Open'}
+        </Button>
+        <Menu position="bottom-end">
+          <Menu.Target>
+            <Button size="compact-sm" variant="default">
+              Download
             </Button>
-          )}
-        </Group>
-        {deleting && (
-          <DeleteRecording
-            sessionId={recording.sessionId}
-            onDeleted={() => onShow(false)}
-            onClose={() => setDeleting(false)}
-          />
+          </Menu.Target>
+          <Menu.Dropdown>
+            {recordingFiles(recording.sessionId).map(({ label, address }) => (
+              <Menu.Item key={address} component="a" href={address} download>
+                {label}
+              </Menu.Item>
+            ))}
+          </Menu.Dropdown>
+        </Menu>
+        {isAdmin && (
+          <Button size="compact-sm" variant="subtle" color="red" onClick={() => setDeleting(true)}>
+            Delete
+          </Button>
         )}
-      </Table.Td>
-    </Table.Tr>
+      </Group>
+      {deleting && (
+        <DeleteRecording
+          sessionId={recording.sessionId}
+          onDeleted={() => isShown && onShow(false)}
+          onClose={() => setDeleting(false)}
+        />
+      )}
+    </Group>
   );
 }
 
-/** What of a recording is not as one would think. */
-function note({ endedAt, lostBytes, prunedAt, deletedAt }: Recording): string {
+/** How long and how big a recording is, and what of it is not as one would think. */
+function facts({ durationMs, bytes, storedBytes, endedAt, lostBytes, prunedAt, deletedAt }: Recording): string {
   return [
+    clock(durationMs),
+    `${size(bytes)} of output`,
+    `${size(storedBytes)} stored`,
     !endedAt && 'goes on',
     prunedAt && 'its beginning is no longer kept',
     deletedAt && 'was deleted before',
     lostBytes > 0 && `${size(lostBytes)} are missing`,
   ]
     .filter(Boolean)
-    .join(', ');
+    .join(' · ');
 }
 
 function DeleteRecording(props: { sessionId: string; onDeleted: () => void; onClose: () => void }) {

@@ -14,7 +14,8 @@ export function ControlBar({ state, link }: Props) {
   const asking = mine ? state.viewers.filter((viewer) => viewer.wantsControl && viewer.viewerId !== viewerId) : [];
   if (!state.attached || !viewerId) return null;
   return (
-    <Group gap="xs" role="group" aria-label="Control">
+    // Its parts stand beside the status, and wrap one by one where there is little room.
+    <div role="group" aria-label="Control" style={{ display: 'contents' }}>
       {!canWrite && (
         <Badge variant="light" color="gray" tt="none">
           Read-only
@@ -31,7 +32,7 @@ export function ControlBar({ state, link }: Props) {
       ))}
       {canWrite && <ControlButtons state={state} link={link} mine={mine} />}
       <Viewers state={state} link={link} mine={mine} />
-    </Group>
+    </div>
   );
 }
 

@@ -190,7 +190,7 @@ export function openTerminalLink(
     update({ status, login: status === 'login_required' ? { url, instructions, deviceCode } : undefined });
   });
   const left = { attached: false, viewers: [], viewerCount: 0, controller: null };
-  socket.on('detached', () => update({ ...left, stopped: true }));
+  socket.on('detached', () => update({ ...left, canWrite: false, canTerminate: false, stopped: true }));
   socket.on('error', (error: { message?: string; code?: string }) => {
     if (error.code === 'SESSION_TERMINATED') update({ status: 'terminated' });
     else if (share && error.code === 'SESSION_NOT_FOUND') update({ ...left, stopped: true, shareEnded: true, problem: undefined });
