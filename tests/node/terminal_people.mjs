@@ -127,6 +127,6 @@ async function sharesALink(owner, member) {
   ok('a link lets somebody watch who otherwise may not');
 
   await dialog.getByRole('button', { name: 'Revoke' }).click();
-  await member.getByText('You may not watch this terminal any more').waitFor();
+  await member.getByText('This link has ended or was revoked').waitFor();
   ok('a revoked link shows whoever came by it out');
 }

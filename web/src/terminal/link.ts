@@ -193,7 +193,8 @@ export function openTerminalLink(
   socket.on('detached', () => update({ ...left, canWrite: false, canTerminate: false, stopped: true }));
   socket.on('error', (error: { message?: string; code?: string }) => {
     if (error.code === 'SESSION_TERMINATED') update({ status: 'terminated' });
-    else if (share && error.code === 'SESSION_NOT_FOUND') update({ ...left, stopped: true, shareEnded: true, problem: undefined });
+    // Whoever came by a link is shown out when it ends, and not let in by it later.
+    else if (share && (error.code === 'SESSION_NOT_FOUND' || (error.code === 'FORBIDDEN' && state.stopped))) update({ ...left, stopped: true, shareEnded: true, problem: undefined });
     else update({ problem: error.message ?? 'The terminal reported an error.', stopped: !state.attached });
   });
   socket.on('disconnect', () => update({ ...left, stopped: !socket.active }));
