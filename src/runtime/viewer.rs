@@ -33,7 +33,7 @@ const BEHIND_MAX: u64 = 256 * 1024;
 const SCREEN_EVERY: Duration = Duration::from_millis(100);
 
 /// Pieces that are kept as text for the next viewer: as many as the slowest who reads along is behind.
-const TEXTS_MAX: usize = BEHIND_MAX as usize / PIECE_BYTES;
+const TEXTS_MAX: usize = 8;
 
 /// A character is at most this long, in bytes.
 const CHARACTER_BYTES_MAX: usize = 4;
