@@ -500,6 +500,21 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&terminal.draw().drawing), String::from_utf8_lossy(&drawn_by(&expected)));
     }
 
+    /// What is passed over ends where the program puts the cursor, so that nothing is drawn elsewhere.
+    #[tokio::test]
+    async fn what_is_drawn_in_one_place_stays_in_it_after_a_flood() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        line.append(Bytes::from_static(b"\x1b[?1049h\x1b[2J"));
+        for number in 0..20_000 {
+            line.append(Bytes::from(format!("\u{1b}[5;10H\u{1b}[3{}mcount {number} of a long drawing\u{1b}[m", number % 8)));
+        }
+        let mut screen = Screen::new(screen_size(Size::DEFAULT));
+        screen.feed(&terminal.draw().drawing);
+        let lines: Vec<String> = screen.view().lines.into_iter().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines, ["count 19999 of a long drawing"]);
+    }
+
     #[tokio::test]
     async fn a_size_holds_from_where_it_was_changed() {
         let terminal = terminal();

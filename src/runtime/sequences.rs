@@ -8,7 +8,7 @@
 //! becomes CAN, which every emulator takes as the end of a sequence that does not count. The filter reads the stream as
 //! the strictest and the most lenient emulator do at once: where they differ over whether something is a query, it is one.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 use terminal_screen::Modes;
@@ -28,8 +28,11 @@ const C1_LEAD: u8 = 0xc2;
 
 /// Parameters of a control sequence that are looked at, in bytes; longer ones are no query that anybody means.
 const PARAMETERS_MAX: usize = 64;
-/// Bytes between two positions at which a model may start in the middle of the stream.
+/// Bytes between two positions at which a model may start in the middle of the stream: where the program puts the cursor, or
+/// begins a line.
 const RESTART_EVERY: u64 = 16 * 1024;
+/// Where a program does neither for so many bytes, anywhere outside of a sequence will do.
+const RESTART_LATE: u64 = 2 * RESTART_EVERY;
 /// Such positions that the ring can hold.
 const RESTARTS_MAX: usize = RING_BYTES / 16 / 1024 + 2;
 
@@ -165,16 +168,22 @@ impl Filter {
     pub(super) fn pass(&mut self, position: u64, bytes: Bytes) -> (Bytes, Vec<Asked>) {
         let (mut changes, mut asked) = (Vec::new(), Vec::new());
         if self.state == State::Text && !self.after_lead && bytes.first().is_some_and(|byte| byte & 0b1100_0000 != 0b1000_0000) {
-            self.note_restart(position);
+            self.note_late_restart(position);
         }
         let mut index = 0;
         while index < bytes.len() {
             if self.state == State::Text && !self.after_lead {
-                let Some(next) = memchr::memchr3(ESC, ENQ, C1_LEAD, &bytes[index..]) else { break };
+                let next = memchr::memchr3(ESC, ENQ, C1_LEAD, &bytes[index..]);
+                self.note_line(position, &bytes, index..next.map_or(bytes.len(), |next| index + next));
+                let Some(next) = next else { break };
                 index += next;
                 if bytes[index] == ESC {
-                    self.note_restart(position + index as u64);
                     let harmless = harmless_control(&bytes[index..]);
+                    if harmless > 0 && matches!(bytes[index + harmless - 1], b'H' | b'f') {
+                        self.note_restart(position + index as u64);
+                    } else {
+                        self.note_late_restart(position + index as u64);
+                    }
                     if harmless > 0 {
                         index += harmless;
                         continue;
@@ -207,6 +216,23 @@ impl Filter {
     /// The modes behind all that was read.
     pub(super) fn modes(&self) -> Modes {
         self.modes
+    }
+
+    /// Notes the start of a line within a stretch of text, if one is due.
+    fn note_line(&mut self, position: u64, bytes: &[u8], text: Range<usize>) {
+        let due = usize::try_from(self.restart_due.saturating_sub(position)).unwrap_or(usize::MAX).max(text.start);
+        if due < text.end
+            && let Some(line_break) = memchr::memchr(b'\n', &bytes[due..text.end])
+        {
+            self.note_restart(position + (due + line_break) as u64 + 1);
+        }
+    }
+
+    /// Notes a place that is no good one, if none has come for long.
+    fn note_late_restart(&mut self, position: u64) {
+        if self.restarts.is_empty() || position >= self.restart_due + RESTART_LATE {
+            self.note_restart(position);
+        }
     }
 
     fn note_restart(&mut self, position: u64) {
