@@ -343,7 +343,12 @@ async fn a_tool_call_reaches_whoever_watches_by_either_id(pool: PgPool) {
         heard.push(unwatched.next().await);
     }
     assert!(heard.iter().all(|(name, _)| name != "mcp:activity"), "{heard:?}");
-    assert_eq!(member.until("agent:event").await["type"], "agent.access_revoked", "a member hears of no calls");
+    let mut told = Vec::new();
+    while told.last().is_none_or(|kind| kind != "agent.access_revoked") {
+        told.push(member.until("agent:event").await["type"].clone());
+    }
+    // That the member came may be told yet.
+    assert!(told.iter().all(|kind| kind == "agent.access_revoked" || kind == "user.changed"), "a member hears of no calls: {told:?}");
     world.end().await;
 }
 
