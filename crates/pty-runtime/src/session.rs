@@ -47,8 +47,28 @@ pub(crate) struct Usage {
 }
 
 /// How many processes the agent has; `None` where that cannot be known.
-pub(crate) fn count(session: i32, supervisor: Option<i32>) -> Option<usize> {
-    Some(members(session, supervisor)?.len())
+#[cfg(target_os = "linux")]
+pub(crate) fn count(session: i32, supervisor: Option<i32>) -> Option<u32> {
+    u32::try_from(members(session, supervisor)?.len()).ok()
+}
+
+/// The number that the host gave out last, to a process or a thread; `None` where that cannot be known.
+#[cfg(target_os = "linux")]
+pub(crate) fn newest_pid() -> Option<u32> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_ascii_whitespace().nth(4)?.parse().ok().filter(|pid| *pid != 0)
+}
+
+/// How many processes can have started at the most while the newest one went from `then` to `now`:
+/// numbers are given out in order, and from the least one again after the greatest. `None` where
+/// they began again and nobody knows how many there are.
+#[cfg(target_os = "linux")]
+pub(crate) fn started_between(then: u32, now: u32) -> Option<u32> {
+    if let Some(started) = now.checked_sub(then) {
+        return Some(started);
+    }
+    let greatest: u32 = fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim_ascii().parse().ok()?;
+    Some(greatest.checked_sub(then)?.saturating_add(now))
 }
 
 /// Adds up what the processes of the agent use; `None` where that cannot be known.
@@ -66,18 +86,14 @@ pub(crate) fn usage(session: i32, supervisor: Option<i32>) -> Option<Usage> {
 /// Signals the process group that the program leads, every other group of its session, since a shell
 /// gives each job a group of its own, and each process that left the session but descends from the
 /// supervisor. The caller makes sure that `session` is not reaped and that `supervisor` is alive.
-#[expect(unsafe_code, reason = "the standard library cannot signal a process group")]
 pub(crate) fn signal(session: i32, supervisor: Option<i32>, signal: i32) {
+    // First, since all of a group are signalled at once: none of them can start another one meanwhile.
+    signal_group(session, signal);
     let (inside, outside): (Vec<_>, Vec<_>) =
         members(session, supervisor).unwrap_or_default().into_iter().partition(|process| process.session == session);
-    let mut groups: BTreeSet<i32> = inside.iter().map(|process| process.group).collect();
-    groups.insert(session);
+    let groups: BTreeSet<i32> = inside.iter().map(|process| process.group).filter(|group| *group != session).collect();
     for group in groups {
-        // SAFETY: killpg takes numbers only. The leader is not reaped, so `session` is its group and
-        // no other; a group that ended since it was listed is at worst a number unused.
-        unsafe {
-            libc::killpg(group, signal);
-        }
+        signal_group(group, signal);
     }
     for process in outside {
         process.signal(signal);
@@ -101,6 +117,16 @@ pub(crate) fn signal_process(pid: i32, signal: i32) {
     // SAFETY: kill takes numbers only.
     unsafe {
         libc::kill(pid, signal);
+    }
+}
+
+/// Signals a process group. The leader of the session is not reaped, so its group is its own and no
+/// other; another one that ended since it was listed is at worst a number unused.
+#[expect(unsafe_code, reason = "the standard library cannot signal a process group")]
+fn signal_group(group: i32, signal: i32) {
+    // SAFETY: killpg takes numbers only.
+    unsafe {
+        libc::killpg(group, signal);
     }
 }
 

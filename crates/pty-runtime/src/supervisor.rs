@@ -27,7 +27,7 @@ use chrono::Utc;
 use portable_pty::MasterPty;
 
 use crate::{
-    limits::{Cage, Limits},
+    limits::Cage,
     lock::lock,
     note::note,
     own_process,
@@ -60,13 +60,16 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// than it waits for a reader of its own, and so short that one that is stopped holds a program up once.
 const HELD_UP_WITHIN: Duration = Duration::from_millis(750);
 
-/// How often deadlines are looked at, and how often what the session uses, which costs more but
-/// must find a program that multiplies before it has taken the host over.
+/// How often deadlines are looked at, and how often the memory that the session uses.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
-/// Pause after measuring, as a multiple of the time that it took: a host with thousands of processes
-/// gives a tenth of one CPU for it at the most.
+/// How often it is asked whether the agent may have too many processes: what doubles with each of
+/// them has some dozens by then.
+const MULTIPLIES_EVERY: Duration = Duration::from_millis(20);
+
+/// Pause after measuring or counting, as a multiple of the time that it took: a host with thousands
+/// of processes gives a tenth of one CPU for each at the most.
 const MEASURE_SHARE: u32 = 10;
 
 /// How long a connection may take to read an answer of at most 64 KiB, before it is dropped.
@@ -235,6 +238,11 @@ impl Supervisor {
         on_a_thread(move || its.wait(child))?;
         let its = Arc::clone(self);
         on_a_thread(move || its.end_when_told())?;
+        #[cfg(target_os = "linux")]
+        if let Some(most) = self.cage.to_watch().processes {
+            let its = Arc::clone(self);
+            on_a_thread(move || its.watch_processes(most))?;
+        }
         let its = Arc::clone(self);
         on_a_thread(move || its.watch())
     }
@@ -581,10 +589,9 @@ impl Supervisor {
 
     /// Holds the program to its deadlines and its limits, and this process to its purpose.
     fn watch(&self) {
-        let limits = self.cage.to_watch();
-        let measures = limits.memory_bytes.is_some() || limits.processes.is_some();
+        let memory_limit = self.cage.to_watch().memory_bytes;
         let started_at = Instant::now();
-        let mut pause = if measures { MEASURE_EVERY } else { WATCH_EVERY };
+        let mut pause = if memory_limit.is_some() { MEASURE_EVERY } else { WATCH_EVERY };
         loop {
             thread::sleep(pause);
             let (ended, reason) = {
@@ -603,16 +610,48 @@ impl Supervisor {
                 }
             } else if let Some(reason) = self.overdue(started_at) {
                 self.end_because(reason);
-            } else if measures {
+            } else if let Some(most) = memory_limit {
                 let begun = Instant::now();
-                if let Some(reason) = exceeded(limits, self.pid, own_pid()) {
-                    self.lock().reason = Some((reason, Instant::now()));
-                    self.signal(libc::SIGKILL);
+                if session::usage(self.pid, own_pid()).is_some_and(|usage| usage.memory_bytes > most) {
+                    self.kill_because(MEMORY_LIMIT);
                 }
-                // Not longer, however slow it was: what multiplies leaves little time to anybody else.
+                // Not longer, however slow it was: a busy host leaves little time to anybody.
                 pause = MEASURE_EVERY.max((begun.elapsed() * MEASURE_SHARE).min(WATCH_EVERY));
             }
         }
+    }
+
+    /// Ends the program once the agent has more processes than it may have. They are counted only when
+    /// so many were started on the host since the last time that there can be too many.
+    #[cfg(target_os = "linux")]
+    fn watch_processes(&self, most: u32) {
+        run_first();
+        let mut counted = 0;
+        let mut newest_then = None;
+        let mut pause = MULTIPLIES_EVERY;
+        while self.lock().end.is_none() {
+            thread::sleep(pause);
+            pause = MULTIPLIES_EVERY;
+            // Before they are counted: what starts meanwhile is counted twice rather than not at all.
+            let newest = session::newest_pid();
+            let started = newest_then.zip(newest).and_then(|(then, now)| session::started_between(then, now));
+            if started.is_some_and(|started| counted + started <= most) {
+                continue;
+            }
+            let begun = Instant::now();
+            if let Some(count) = session::count(self.pid, own_pid()) {
+                if count > most {
+                    self.kill_because("process limit");
+                }
+                (counted, newest_then) = (count, newest);
+            }
+            pause = pause.max((begun.elapsed() * MEASURE_SHARE).min(WATCH_EVERY));
+        }
+    }
+
+    fn kill_because(&self, reason: &'static str) {
+        self.lock().reason = Some((reason, Instant::now()));
+        self.signal(libc::SIGKILL);
     }
 
     fn overdue(&self, started_at: Instant) -> Option<&'static str> {
@@ -669,16 +708,17 @@ fn own_pid() -> Option<i32> {
     i32::try_from(std::process::id()).ok()
 }
 
-/// Which limit the agent as a whole is over, if any.
-fn exceeded(limits: Limits, session: i32, supervisor: Option<i32>) -> Option<&'static str> {
-    // Counted first, since there may be very many to measure.
-    if let Some(most) = limits.processes
-        && session::count(session, supervisor)? > most as usize
-    {
-        return Some("process limit");
+/// Lets the calling thread run before all ordinary ones, where the system allows that: hundreds of
+/// processes that do nothing but start others would leave it no time.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the standard library does not schedule threads")]
+fn run_first() {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the pointer is valid for reads during the call; 0 is the calling thread.
+    unsafe {
+        // What the thread starts does not inherit it.
+        libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const parameters);
     }
-    let usage = limits.memory_bytes.and_then(|_| session::usage(session, supervisor))?;
-    limits.memory_bytes.is_some_and(|most| usage.memory_bytes > most).then_some(MEMORY_LIMIT)
 }
 
 fn hang_up(stream: &UnixStream) {
