@@ -4,6 +4,7 @@ use std::{io::Read as _, net::TcpListener, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use mimalloc::MiMalloc;
 use raven_agents::{
     config::{self, Config},
     database::Database,
@@ -22,6 +23,10 @@ use raven_agents::{
     telemetry, up,
 };
 use sqlx::migrate::MigrateError;
+
+/// Requests are many small allocations, on all threads at once.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The agent control plane of Raven Docs.
 #[derive(Parser)]

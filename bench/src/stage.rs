@@ -206,6 +206,13 @@ impl Stage {
         Ok(Writes { transactions, log_bytes })
     }
 
+    /// How often the row of a key was written since the database was made.
+    pub(crate) async fn key_writes(&self) -> Result<i64> {
+        let query = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'mcp_api_keys'";
+        let mut connection = PgConnection::connect(&self.database.url).await?;
+        Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
+    }
+
     /// How far a session is recorded, and how much of its output is missing, in bytes. `None` when it is not recorded.
     pub(crate) async fn recorded(&self, session: &str) -> Result<Option<(i64, i64)>> {
         let query = "SELECT end_offset, lost_bytes FROM terminal_recordings WHERE session_id::text = $1";

@@ -39,7 +39,7 @@ use axum::{
     middleware,
     routing::get,
 };
-use tower::ServiceExt as _;
+use tower::{ServiceBuilder, ServiceExt as _};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -233,20 +233,20 @@ pub fn router(app: App, others: OpenApiRouter<App>, client: Option<Client>) -> R
     };
     let limits = app.settings.rate_limits.as_ref().map(|limits| Arc::new(limits::Limits::new(limits)));
     let cross_origin = (!app.settings.cors_origins.is_empty()).then(|| guard::cross_origin(&app.settings.cors_origins));
-    let router = pages
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
-        .layer(middleware::from_fn_with_state(app.clone(), webhooks::once))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
+    // As one layer: each one that a router is given by itself is allocated anew with every request.
+    let passed = ServiceBuilder::new()
+        .layer(middleware::from_fn(guard::security_headers))
+        .layer(middleware::from_fn(problem::render))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(problem::panicked))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), webhooks::check))
         // Before anything that asks the database.
         .layer(middleware::from_fn_with_state((app.clone(), limits), limits::keep))
-        .layer(middleware::from_fn_with_state(app.clone(), webhooks::check))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn(problem::render))
-        .layer(middleware::from_fn(guard::security_headers))
-        .with_state(app);
+        .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
+        .layer(middleware::from_fn_with_state(app.clone(), webhooks::once))
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once));
+    let router = pages.method_not_allowed_fallback(problem::method_not_allowed).layer(passed).with_state(app);
     let router = Router::new().fallback(async move |request: Request| router.oneshot(plain(request)).await);
     // A browser asks before it sends; that goes no further than here.
     match cross_origin {

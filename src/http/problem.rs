@@ -5,7 +5,7 @@ use std::{any::Any, error::Error};
 use axum::{
     Json,
     extract::{OriginalUri, Request},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -29,8 +29,8 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 const REPEAT_AFTER_S: u64 = 1;
 
 /// Completes each [`Problem`] with what it answers, and gives every answer a request id.
-pub(super) async fn render(OriginalUri(uri): OriginalUri, headers: HeaderMap, mut request: Request, next: Next) -> Response {
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
+pub(super) async fn render(OriginalUri(uri): OriginalUri, mut request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
     let request_id = given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();

@@ -7,8 +7,8 @@ use std::{
 
 use axum::{
     Json,
-    body::{Body, Bytes},
-    extract::{FromRequest as _, OriginalUri, Request, State},
+    body::{Body, Bytes, to_bytes},
+    extract::{OriginalUri, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
@@ -108,7 +108,7 @@ async fn holder(app: &App, path: &str, headers: &HeaderMap) -> Result<KeyHolder,
 
 async fn buffered(request: Request) -> Result<(Parts, Bytes), Response> {
     let (parts, body) = request.into_parts();
-    match Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await {
+    match to_bytes(body, BODY_BYTES_MAX).await {
         Ok(body) => Ok((parts, body)),
         Err(_) => Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 1 MiB").into_response()),
     }
