@@ -21,6 +21,7 @@ use crate::{
         ids::WorkspaceId,
         tool_approval::APPROVAL_ARGUMENT,
     },
+    wire::input,
 };
 
 /// One tool.
@@ -373,6 +374,18 @@ impl Entry {
         let errors: Vec<Value> = broken.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
         Err(ToolError::new(code::INVALID_PARAMS, told.join("; ")).with(json!({"errors": errors})))
     }
+}
+
+/// Refuses arguments in which a NUL character is, wherever they come from: the database would refuse what is made of them,
+/// and the row of the call with it.
+///
+/// Errors: the first one that has it, in its name or in its value.
+pub(super) fn without_nul(arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let Some((name, _)) = arguments.iter().find(|(name, value)| name.contains('\0') || input::has_nul(value)) else { return Ok(()) };
+    let field = if name.contains('\0') { "arguments" } else { name.as_str() };
+    let message = "must not contain the character U+0000";
+    let data = json!({"errors": [{"field": field, "message": message}]});
+    Err(ToolError::new(code::INVALID_PARAMS, format!("{field}: {message}")).with(data))
 }
 
 /// The argument that an error is about, with dots into objects; of one that is missing its name.

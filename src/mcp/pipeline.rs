@@ -85,6 +85,7 @@ pub(super) fn lacking(error: &ToolError) -> Vec<&str> {
 }
 
 async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<Value, ToolError> {
+    catalogue::without_nul(arguments)?;
     let caller = admit(app, caller, entry.tool.need).await?;
     own_identity(&caller, arguments)?;
     let mut own: Map<String, Value> = arguments.clone();

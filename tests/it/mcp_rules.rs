@@ -285,6 +285,51 @@ async fn every_call_leaves_a_row_without_secrets_and_a_busy_agent_costs_few_comm
     world.end().await;
 }
 
+/// D-41: what the database would not take is refused before anything runs, and is on record as every refusal is.
+#[sqlx::test]
+async fn a_nul_in_the_arguments_is_refused_at_every_door_and_evades_no_record(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let scout = world.agent_with("scout", &["read:tasks", "write:tasks"]).await;
+    let space = world.first_space().await;
+    let calls = [
+        ("agent_profile", "agent.profile", json!({"x": "\u{0}"}), "x"),
+        ("agent_profile", "agent.profile", json!({"x\u{0}": 1}), "arguments"),
+        ("agent_log_activity", "agent.logActivity", json!({"actionType": "noted", "details": {"a": ["\u{0}"]}}), "details"),
+        ("task_create", "task.create", json!({"spaceId": space, "title": "a\u{0}"}), "title"),
+    ];
+    let mut refused = Vec::new();
+    for (tool, method, arguments, field) in &calls {
+        let called = rpc("tools/call", json!({"name": tool, "arguments": arguments}));
+        for path in ["/mcp", "/mcp-standard"] {
+            let text = scout.post(path, called.clone()).await.expect(StatusCode::OK)["result"]["content"][0]["text"].clone();
+            refused.push((serde_json::from_str(text.as_str().unwrap()).unwrap(), *field));
+            refused.push((scout.post(path, rpc(method, arguments.clone())).await.body["error"].clone(), *field));
+            let batch = scout.post(path, json!([rpc(method, arguments.clone())])).await.expect(StatusCode::OK);
+            refused.push((batch[0]["error"].clone(), *field));
+        }
+        // The operations of REST refuse the body as such: there is no call yet.
+        scout.tool(tool, arguments.clone()).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    }
+    let told = |told: &Value| (told["code"].clone(), told["data"]["errors"][0]["field"].clone());
+    let told: Vec<_> = refused.iter().map(|(error, field): &(Value, &str)| (told(error), (json!(-32602), json!(field)))).collect();
+    assert!(told.iter().all(|(told, expected)| told == expected), "{refused:?}");
+    let unknown = scout.post("/mcp-standard", rpc("tools/call", json!({"name": "no\u{0}such", "arguments": {"x": "\u{0}"}}))).await;
+    assert_eq!(unknown.expect(StatusCode::OK)["result"]["isError"], true);
+
+    let all = i64::try_from(refused.len() + 1).unwrap();
+    let recorded = || async { (world.activities("tool_executed", Some("scout")).await == all).then_some(()) };
+    world.until("every refusal has a row", recorded).await;
+    let rows: Vec<Value> = sqlx::query_scalar("SELECT metadata FROM parallax_agent_activity WHERE activity_type = 'tool_executed'")
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
+    assert!(rows.iter().all(|row| row["success"] == false), "{rows:?}");
+    assert!(rows.iter().any(|row| row["tool"] == "no\u{fffd}such" && row["params"]["x"] == "\u{fffd}"), "{rows:?}");
+    let tasks: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks").fetch_one(&world.pool).await.unwrap();
+    assert_eq!((world.activities("noted", None).await, tasks), (0, 0), "nothing ran");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn calls_that_wait_to_be_written_are_written_when_the_service_ends(pool: PgPool) {
     let world = World::new(pool).await;
