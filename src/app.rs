@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     model::{
         clock::Clock,
+        limit::Limiter,
         origin::HostNames,
         policy::Policy,
         settings::RecordingBounds,
@@ -77,6 +78,8 @@ pub struct Handles {
     pub tokens: Tokens,
     pub settings: Settings,
     pub access_cache: AccessCache,
+    /// How much each API key may ask for, of whatever edge; `None` where nothing is limited.
+    pub calls_by_key: Option<Limiter>,
     pub connections: Arc<Connections>,
     pub live_events: LiveEvents,
     pub runtimes: Runtimes,

@@ -364,25 +364,15 @@ async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lo
         duration_ms: 1,
         outcome: Ok("categories: 1".to_owned()),
     };
-    let waiting = |count: i64| {
-        let pool = world.pool.clone();
-        move || {
-            let pool = pool.clone();
-            async move {
-                let query = "SELECT count(*) FROM pg_locks WHERE relation = 'parallax_agent_activity'::regclass AND NOT granted";
-                let found: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
-                (found == count).then_some(())
-            }
-        }
-    };
+    let waiting = |count: i64| waiting_for(&world, "parallax_agent_activity", count);
     queue.try_send(call.clone()).unwrap();
-    world.until("the worker waits for the table", waiting(1)).await;
+    world.until("the worker waits for the table", || waiting(1)).await;
     let mut calls = 1;
     while queue.try_send(call.clone()).is_ok() {
         calls += 1;
     }
     let (answers, ()) = tokio::join!(futures_util::future::join_all((0..3).map(|_| scout.tool("tool_categories", json!({})))), async {
-        world.until("three calls write themselves", waiting(4)).await;
+        world.until("three calls write themselves", || waiting(4)).await;
         holder.rollback().await.unwrap();
     });
     for answer in answers {
@@ -391,6 +381,39 @@ async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lo
     let all = || async { (world.activities("tool_executed", Some("scout")).await == calls + 3).then_some(()) };
     world.until("every call has a row", all).await;
     world.end().await;
+}
+
+/// D-07.
+#[sqlx::test]
+async fn a_key_that_is_revoked_amid_a_batch_has_the_rest_of_it_refused(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let owner = world.owner().await;
+    for (path, id) in [("/mcp", "scout"), ("/mcp-standard", "other")] {
+        let agent = world.agent_with(id, &["read:pages"]).await;
+        let mut holder = world.pool.begin().await.unwrap();
+        sqlx::query("LOCK TABLE pages IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+        let batch = json!([rpc("page.recent", json!({})), rpc("agent.profile", json!({})), rpc("ping", json!({}))]);
+        let (answers, ()) = tokio::join!(agent.post(path, batch), async {
+            world.until("the first call waits for the table", || waiting_for(&world, "pages", 1)).await;
+            owner.revoke(id).await.expect(StatusCode::OK);
+            holder.rollback().await.unwrap();
+        });
+        let answers = answers.expect(StatusCode::OK);
+        assert!(answers[0]["result"]["pages"].is_array(), "let in before: {answers}");
+        for answer in [&answers[1], &answers[2]] {
+            assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32000), &json!(1)), "{answer}");
+        }
+        let row = || async { (world.activities("tool_executed", Some(id)).await == 1).then_some(()) };
+        world.until("what was carried out has a row", row).await;
+    }
+    world.end().await;
+}
+
+/// Whether `count` statements wait for a table that is locked.
+async fn waiting_for(world: &World, table: &str, count: i64) -> Option<()> {
+    let query = "SELECT count(*) FROM pg_locks WHERE relation = $1::text::regclass AND NOT granted";
+    let found: i64 = sqlx::query_scalar(query).bind(table).fetch_one(&world.pool).await.unwrap();
+    (found == count).then_some(())
 }
 
 #[sqlx::test]
