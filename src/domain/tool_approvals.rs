@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
-use super::events;
+use super::{events, settings};
 use crate::{
     model::{
         actor::{AgentCaller, KeyHolder, Person},
@@ -35,6 +35,9 @@ pub enum DecisionError {
     /// Decided before, or too late.
     #[error("the approval is {0}")]
     Over(&'static str),
+    /// The person's own key asked for it, and the workspace does not leave that to themselves.
+    #[error("the call is your own: another owner or admin approves it, unless the workspace's setting allowOwnApproval is on")]
+    Own,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -231,19 +234,23 @@ pub async fn waiting(tx: &mut Tx, person: &Person) -> Result<Vec<ToolApproval>, 
     storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, now, LISTED_MAX).await
 }
 
-/// Grants or refuses a call that waits.
+/// Grants or refuses a call that waits. What a person's own key asked for is granted by somebody else, unless the
+/// workspace allows it; anybody may take it back.
 ///
-/// Records [`EventKind::ApprovalDecided`]. Errors: `NotFound`, `Over`, `Storage`.
+/// Records [`EventKind::ApprovalDecided`]. Errors: `NotFound`, `Over`, `Own`, `Storage`.
 pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool) -> Result<(), DecisionError> {
     let now = tx.now();
     let found = storage::tool_approvals::lock(tx.conn(), person.workspace, id).await?;
-    let own = |approval: &ToolApproval| approval.agent.is_none() && approval.requested_by == Some(person.user);
-    let approval = found.filter(|approval| person.role.manages_agents() || own(approval)).ok_or(DecisionError::NotFound)?;
+    let is_own = |approval: &ToolApproval| approval.agent.is_none() && approval.requested_by == Some(person.user);
+    let approval = found.filter(|approval| person.role.manages_agents() || is_own(approval)).ok_or(DecisionError::NotFound)?;
     if approval.status != ApprovalStatus::Pending {
         return Err(DecisionError::Over(approval.status.as_str()));
     }
     if approval.expires_at <= now {
         return Err(DecisionError::Over(ApprovalStatus::Expired.as_str()));
+    }
+    if approve && is_own(&approval) && !settings::rules(tx.conn(), person.workspace).await?.own_approval {
+        return Err(DecisionError::Own);
     }
     match approval.grant_lasts() {
         Some(lasts) if approve => storage::tool_approvals::grant(tx.conn(), id, person.user, now, now + lasts).await?,

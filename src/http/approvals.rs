@@ -27,7 +27,8 @@ pub(super) async fn list(State(app): State<App>, Member(person): Member) -> Resu
 
 /// Approve a tool call.
 ///
-/// The caller may then repeat exactly this call, once.
+/// The caller may then repeat exactly this call, once. What a person's own key asked for is approved by another owner or
+/// admin, unless the setting `allowOwnApproval` is on (`OWN_APPROVAL`).
 #[utoipa::path(post, path = "/api/approvals/confirm", operation_id = "confirmApproval", tag = "approvals",
     security(("person" = []), ("cookie" = [])), request_body = DecideApproval,
     responses((status = 200, body = Envelope<Confirmed>), PersonErrors, AdminErrors))]

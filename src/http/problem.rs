@@ -248,6 +248,7 @@ impl From<DecisionError> for Problem {
         match error {
             DecisionError::NotFound => Self::new(StatusCode::NOT_FOUND, "APPROVAL_NOT_FOUND", error.to_string()),
             DecisionError::Over(_) => Self::new(StatusCode::CONFLICT, "APPROVAL_OVER", error.to_string()),
+            DecisionError::Own => Self::new(StatusCode::FORBIDDEN, "OWN_APPROVAL", error.to_string()),
             DecisionError::Storage(storage) => storage.into(),
         }
     }

@@ -111,6 +111,39 @@ async fn members_and_other_workspaces_see_and_decide_nothing_of_agents(pool: PgP
     world.end().await;
 }
 
+/// D-09: nobody approves what they asked for, unless the workspace leaves it to them. Taking it back is always theirs.
+#[sqlx::test]
+async fn a_call_of_ones_own_key_is_approved_by_somebody_else_unless_the_workspace_allows_it(pool: PgPool) {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["tool.categories".to_owned()];
+    let world = World::with_config(pool, settings, None).await;
+    let (owner, ada) = (world.owner().await, world.admin("ada").await);
+    let made = ada.post("/api-keys", json!({"name": "Laptop"})).await.expect(StatusCode::CREATED);
+    let laptop = world.with_key(made["data"]["key"].as_str().unwrap());
+    let scout = world.with_key(&world.approved_agent("scout").await);
+    let ask = async |caller: &Caller<'_>| waits(caller.tool("tool_categories", json!({})).await);
+
+    let id = ask(&laptop).await;
+    let refused = confirm(&ada, &id).await.expect_problem(StatusCode::FORBIDDEN, "OWN_APPROVAL");
+    assert!(refused["detail"].as_str().unwrap().contains("allowOwnApproval"), "{refused}");
+    confirm(&ada, &ask(&scout).await).await.expect(StatusCode::OK);
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    let id = ask(&laptop).await;
+    ada.post("/approvals/reject", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+
+    owner.patch_settings(json!({"allowOwnApproval": true})).await.expect(StatusCode::OK);
+    let id = ask(&laptop).await;
+    confirm(&ada, &id).await.expect(StatusCode::OK);
+    assert!(laptop.tool("tool_categories", json!({"approvalId": id})).await.tool_text()["categories"].is_array());
+    confirm(&ada, &ask(&scout).await).await.expect(StatusCode::OK);
+    // Of somebody who was an admin when they made the key, and is none any more.
+    sqlx::query("UPDATE users SET role = 'member' WHERE name = 'ada'").execute(&world.pool).await.unwrap();
+    confirm(&ada, &ask(&laptop).await).await.expect(StatusCode::OK);
+    owner.patch_settings(json!({"allowOwnApproval": false})).await.expect(StatusCode::OK);
+    confirm(&ada, &ask(&laptop).await).await.expect_problem(StatusCode::FORBIDDEN, "OWN_APPROVAL");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn an_agent_has_a_bounded_number_of_calls_that_wait(pool: PgPool) {
     let world = careful(pool).await;
