@@ -18,6 +18,7 @@ use crate::{
         tool_calls,
     },
     model::{
+        account::Account,
         actor::{AgentCaller, KeyHolder},
         policy::Verdict,
         tool_approval::APPROVAL_ARGUMENT,
@@ -76,6 +77,18 @@ pub(super) async fn granted(app: &App, agent: &AgentCaller) -> Result<KeyHolder,
     let mut tx = app.begin().await?;
     let permissions = tool_approvals::with_grants(&mut tx, agent).await?;
     Ok(KeyHolder::Agent(AgentCaller { permissions, ..agent.clone() }))
+}
+
+/// The account that calls, with what its agent was granted for a while where it lacks one of `permissions` by itself: what
+/// a tool tells beyond what it needs depends on them.
+pub(super) async fn account(call: &Call<'_>, permissions: &[&str]) -> Result<Account, ToolError> {
+    let own = Account::from(call.caller);
+    match call.caller {
+        KeyHolder::Agent(agent) if permissions.iter().any(|permission| !own.may(permission)) => {
+            Ok(Account::from(&granted(call.app, agent).await?))
+        }
+        KeyHolder::Agent(_) | KeyHolder::Person { .. } => Ok(own),
+    }
 }
 
 /// The permissions that a refused call needed one of; empty when it was refused for something else.

@@ -186,6 +186,42 @@ async fn a_permission_that_a_person_grants_counts_for_its_time_and_ends_with_the
     world.end().await;
 }
 
+/// A permission that only one way of calling a tool needs.
+#[sqlx::test]
+async fn a_permission_that_a_person_grants_counts_wherever_one_is_asked_for(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, owner) = (world.agent_with("scout", &["read:pages", "write:tasks"]).await, world.owner().await);
+    let permitted = async |permission: &str| {
+        let id = ask_for(&scout, permission, 30).await;
+        owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    };
+    let (space, (_, mel)) = (world.first_space().await, world.member_with_id("mel").await);
+    world.join(space, mel.0, "writer").await;
+    let given = json!({"spaceId": space, "title": "Write", "assigneeId": mel});
+    let refused = scout.tool("task_create", given.clone()).await.tool_text();
+    assert_eq!((&refused["code"], &refused["data"]["requiredPermissions"]), (&json!(-32002), &json!(["assign:tasks"])));
+    permitted("assign:tasks").await;
+    let task = scout.tool("task_create", given).await.tool_text();
+    assert_eq!(task["assigneeId"], json!(mel), "{task}");
+    let nobody = scout.tool("task_update", json!({"taskId": task["id"], "assigneeId": null})).await.tool_text();
+    assert_eq!(nobody["assigneeId"], Value::Null, "{nobody}");
+
+    let suggested = async || scout.tool("search_suggest", json!({"query": "Write"})).await.tool_text()["suggestions"].clone();
+    assert_eq!(suggested().await, json!([]));
+    permitted("read:tasks").await;
+    assert_eq!(suggested().await[0]["type"], "task");
+
+    permitted("read:spaces").await;
+    let members = async || scout.tool("space_members", json!({"spaceId": space, "query": "mel"})).await.tool_text()["members"].clone();
+    assert_eq!(members().await[0]["email"], Value::Null);
+    permitted("read:users").await;
+    assert_eq!(members().await[0]["email"], "mel@acme.example");
+    world.clock.advance(TimeDelta::minutes(31));
+    let again = scout.tool("task_update", json!({"taskId": task["id"], "assigneeId": mel})).await.tool_text();
+    assert_eq!(again["code"], -32002, "its time is over: {again}");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn nobody_learns_of_what_another_asked_for(pool: PgPool) {
     let world = World::new(pool).await;
