@@ -35,7 +35,7 @@ use crate::{
 pub use crate::{
     config::{Quota, RateLimits},
     runtime::{RuntimeClient, link, registry::LinkKey},
-    storage::{StorageError, Tx, access_cache::AccessCache},
+    storage::{Proviso, StorageError, Tx, access_cache::AccessCache},
 };
 pub use connections::Connections;
 pub use live_events::LiveEvents;

@@ -45,7 +45,8 @@ pub enum DecisionError {
 /// Whether a tool call may be carried out.
 #[derive(Debug)]
 pub enum Gate {
-    Open,
+    /// This approval lets it go on, which is to be used up by it.
+    Open(ApprovalId),
     /// Somebody has to decide first.
     Waits {
         id: ApprovalId,
@@ -69,7 +70,8 @@ pub fn verdict(policy: &Policy, caller: &KeyHolder, names: &[&str]) -> Verdict {
 }
 
 /// Decides whether a call that needs an approval goes on: it names one that was granted for exactly
-/// this call, which is used up by it. Otherwise a request is left for the people who decide.
+/// this call. The caller of this sees to it that the call uses it up: a look at it here keeps nobody from doing so first.
+/// Otherwise a request is left for the people who decide.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn pass(
@@ -94,7 +96,7 @@ pub async fn pass(
     };
     let id = named.as_str().and_then(|text| text.parse::<ApprovalId>().ok());
     let Some(id) = id else { return Ok(Gate::Refused("approvalId is not an approval of yours")) };
-    let found = storage::tool_approvals::lock(tx.conn(), workspace, id).await?;
+    let found = storage::tool_approvals::get(tx.conn(), workspace, id).await?;
     let Some(approval) = found.filter(|approval| approval.requested_by == Some(user) && approval.kind == ApprovalKind::Call) else {
         return Ok(Gate::Refused("approvalId is not an approval of yours"));
     };
@@ -103,10 +105,7 @@ pub async fn pass(
     }
     Ok(match approval.status_at(now) {
         ApprovalStatus::Pending => Gate::Waits { id, expires_at: approval.expires_at },
-        ApprovalStatus::Approved => {
-            storage::tool_approvals::set_status(tx.conn(), id, ApprovalStatus::Consumed, None, now).await?;
-            Gate::Open
-        }
+        ApprovalStatus::Approved => Gate::Open(id),
         ApprovalStatus::Rejected => Gate::Refused("the approval was rejected"),
         ApprovalStatus::Consumed => Gate::Refused("the approval was used already"),
         ApprovalStatus::Expired => Gate::Refused("the approval has expired"),
@@ -256,7 +255,7 @@ pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool)
         Some(lasts) if approve => storage::tool_approvals::grant(tx.conn(), id, person.user, now, now + lasts).await?,
         _ => {
             let status = if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
-            storage::tool_approvals::set_status(tx.conn(), id, status, Some(person.user), now).await?;
+            storage::tool_approvals::decide(tx.conn(), id, status, person.user, now).await?;
         }
     }
     let kind = EventKind::ApprovalDecided { approval_id: id, method: approval.method, approved: approve, requester: approval.requested_by };

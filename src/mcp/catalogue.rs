@@ -15,10 +15,10 @@ use sqlx::{Postgres, pool::PoolConnection};
 
 use super::tools;
 use crate::{
-    app::{App, StorageError, Tx},
+    app::{App, Proviso, StorageError, Tx},
     model::{
         actor::{AgentCaller, KeyHolder},
-        ids::WorkspaceId,
+        ids::{ApprovalId, WorkspaceId},
         tool_approval::APPROVAL_ARGUMENT,
     },
     wire::input,
@@ -254,6 +254,9 @@ impl From<StorageError> for ToolError {
             tracing::warn!(error = &error as &dyn std::error::Error, "a tool could not reach the database");
             return Self::new(code::SERVER, "the database cannot be reached; try again");
         }
+        if matches!(error, StorageError::KeyWithdrawn | StorageError::ApprovalEnded) {
+            return Self::denied(error.to_string());
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "a tool failed");
         Self::new(code::INTERNAL, "something went wrong on the server")
     }
@@ -265,6 +268,8 @@ pub(super) struct Call<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a KeyHolder,
     pub(super) arguments: &'a Map<String, Value>,
+    /// The approval that is used up with the commit of what the call changes.
+    pub(super) approval: Option<ApprovalId>,
 }
 
 impl<'a> Call<'a> {
@@ -310,9 +315,11 @@ impl<'a> Call<'a> {
         workspace_of(self.caller)
     }
 
-    /// Begins a use case that changes something; the tool commits it.
+    /// Begins a use case that changes something; the tool commits it. That fails when the key was withdrawn before.
     pub(super) async fn begin(&self) -> Result<Tx, ToolError> {
-        Ok(self.app.begin().await?)
+        let mut tx = self.app.begin().await?;
+        tx.provided(Proviso { key_id: self.caller.key_id().to_owned(), approval: self.approval });
+        Ok(tx)
     }
 
     /// A connection to read with.

@@ -10,9 +10,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
-use super::catalogue::{self, Call, Entry, Need, ToolError, code, workspace_of};
+use super::catalogue::{self, Call, Entry, Need, Tool, ToolError, code, workspace_of};
 use crate::{
-    app::App,
+    app::{App, Proviso},
     domain::{
         tool_approvals::{self, Gate},
         tool_calls,
@@ -20,6 +20,7 @@ use crate::{
     model::{
         account::Account,
         actor::{AgentCaller, KeyHolder},
+        ids::ApprovalId,
         policy::Verdict,
         tool_approval::APPROVAL_ARGUMENT,
         tool_call::{self, ToolCall},
@@ -106,8 +107,8 @@ async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map
         own.remove(name);
     }
     entry.check(&own)?;
-    pass_policy(app, &caller, entry, arguments).await?;
-    let call = Call { app, caller: &caller, arguments: &own };
+    let approval = pass_policy(app, &caller, entry, arguments).await?;
+    let call = Call { app, caller: &caller, arguments: &own, approval };
     (entry.tool.run)(&call).await
 }
 
@@ -124,23 +125,38 @@ fn own_identity(caller: &KeyHolder, arguments: &Map<String, Value>) -> Result<()
     Err(ToolError::denied("agentId and workspaceId must be the caller's own"))
 }
 
-/// Whether the policies let a call go on.
-async fn pass_policy(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
-    let method = entry.tool.method;
+/// Whether the policies let a call go on; the approval that it is to use up, if it needs one.
+async fn pass_policy(
+    app: &App,
+    caller: &KeyHolder,
+    entry: &Entry,
+    arguments: &Map<String, Value>,
+) -> Result<Option<ApprovalId>, ToolError> {
     match tool_approvals::verdict(&app.policy, caller, &entry.names) {
-        Verdict::Goes => Ok(()),
-        Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {method}"))),
-        Verdict::Asks(why) => Box::pin(pass_gate(app, caller, method, arguments, why)).await,
+        Verdict::Goes => Ok(None),
+        Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {}", entry.tool.method))),
+        Verdict::Asks(why) => Box::pin(pass_gate(app, caller, entry.tool, arguments, why)).await,
     }
 }
 
-/// Whether a call that needs a person's approval has it.
-async fn pass_gate(app: &App, caller: &KeyHolder, method: &str, arguments: &Map<String, Value>, why: String) -> Result<(), ToolError> {
+/// Whether a call that needs a person's approval has it. One that reads uses it up here and now; of one that changes
+/// something it is used up with the change.
+async fn pass_gate(
+    app: &App,
+    caller: &KeyHolder,
+    tool: &Tool,
+    arguments: &Map<String, Value>,
+    why: String,
+) -> Result<Option<ApprovalId>, ToolError> {
+    let method = tool.method;
     let mut tx = app.begin().await?;
     let gate = tool_approvals::pass(&mut tx, caller, method, arguments, &why).await?;
+    let reads = tool.annotations.is_read_only();
+    let used_up = if let Gate::Open(approval) = gate { Some(approval).filter(|_| reads) } else { None };
+    tx.provided(Proviso { key_id: caller.key_id().to_owned(), approval: used_up });
     tx.commit().await?;
     match gate {
-        Gate::Open => Ok(()),
+        Gate::Open(approval) => Ok((!reads).then_some(approval)),
         Gate::Waits { id, expires_at } => {
             let message = format!("{method} needs a person's approval ({why}); repeat the call with approvalId once it is given");
             let data = json!({"approvalId": id, "expiresAt": Timestamp(expires_at), "method": method, "reason": why});

@@ -146,25 +146,24 @@ pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Re
     row.map(TryInto::try_into).transpose()
 }
 
-/// Moves an approval on; `by` is the person who decided it.
-pub async fn set_status(
-    conn: &mut Conn,
-    id: ApprovalId,
-    status: ApprovalStatus,
-    by: Option<UserId>,
-    at: DateTime<Utc>,
-) -> Result<(), StorageError> {
-    sqlx::query!(
-        "UPDATE mcp_approvals SET status = $2, decided_by = coalesce($3, decided_by), decided_at = CASE WHEN $3::uuid IS NULL THEN decided_at ELSE $4 END
-         WHERE id = $1",
+/// Notes what a person, `by`, decided of a call.
+pub async fn decide(conn: &mut Conn, id: ApprovalId, status: ApprovalStatus, by: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE mcp_approvals SET status = $2, decided_by = $3, decided_at = $4 WHERE id = $1", id.0, status.as_str(), by.0, at)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Uses an approval up; `false` when it is not good for a call at `now`, or another call was faster.
+pub async fn consume(conn: &mut Conn, id: ApprovalId, now: DateTime<Utc>) -> Result<bool, StorageError> {
+    let consumed = sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'consumed' WHERE id = $1 AND kind = 'call' AND status = 'approved' AND $2 < expires_at",
         id.0,
-        status.as_str(),
-        by.map(|user| user.0),
-        at
+        now
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(consumed.rows_affected() == 1)
 }
 
 /// Grants a permission that was asked for until `expires_at`; `by` is the person who did.

@@ -70,6 +70,80 @@ async fn an_approval_serves_one_of_two_calls_at_once(pool: PgPool) {
     world.end().await;
 }
 
+/// A world in which agents' changes of pages wait for approval, with a page and an agent that may change it.
+async fn with_page(pool: PgPool) -> (World, String, uuid::Uuid) {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["page.update".to_owned()];
+    let world = World::with_config(pool, settings, None).await;
+    let key = world.agent_with_key("scout", &["read:pages", "write:pages"]).await;
+    let page = world.page_in(world.first_space().await, "Minutes").await;
+    (world, key, page)
+}
+
+/// Waits until a statement waits for somebody else's row.
+async fn until_one_waits(world: &World) {
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waits = || async { (sqlx::query_scalar::<_, i64>(query).fetch_one(&world.pool).await.unwrap() == 1).then_some(()) };
+    world.until("a statement waits for a row", waits).await;
+}
+
+async fn title_of(world: &World, page: uuid::Uuid) -> String {
+    sqlx::query_scalar("SELECT title FROM pages WHERE id = $1").bind(page).fetch_one(&world.pool).await.unwrap()
+}
+
+#[sqlx::test]
+async fn a_call_that_changes_nothing_leaves_its_approval_and_one_of_two_at_once_uses_it(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let agent = world.with_key(&key);
+    let change = json!({"pageId": page, "title": "Minutes of May"});
+    let id = waits(agent.tool("page_update", change.clone()).await);
+    confirm(&world.owner().await, &id).await.expect(StatusCode::OK);
+    let mut approved = change;
+    approved["approvalId"] = json!(id);
+    world.keep_from_agents("pages", page).await;
+    assert_eq!(agent.tool("page_update", approved.clone()).await.tool_text()["code"], -32001, "there is nothing to change");
+    let status = agent.tool("approval_status", json!({"id": id})).await.tool_text();
+    assert_eq!(status["status"], "approved", "{status}");
+
+    sqlx::query("UPDATE pages SET agent_accessible = true WHERE id = $1").bind(page).execute(&world.pool).await.unwrap();
+    let (a, b) = tokio::join!(agent.tool("page_update", approved.clone()), agent.tool("page_update", approved.clone()));
+    let told = [a.tool_text(), b.tool_text()];
+    assert_eq!(told.iter().filter(|told| told["title"] == "Minutes of May").count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|told| told["code"] == -32002).count(), 1, "{told:?}");
+    assert_eq!(world.activities("page_updated", Some("scout")).await, 1);
+    assert_eq!(agent.tool("page_update", approved).await.tool_text()["code"], -32002);
+    world.end().await;
+}
+
+/// D-07: what a revocation finds on its way does not count after it.
+#[sqlx::test]
+async fn a_call_that_a_revocation_overtakes_changes_nothing(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let owner = world.owner().await;
+    let page = world.page_in(world.first_space().await, "Minutes").await;
+    for (id, whole) in [("scout", true), ("other", false)] {
+        let agent = world.agent_with(id, &["read:pages", "write:pages"]).await;
+        let mut holder = world.pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 FROM pages WHERE id = $1 FOR UPDATE").bind(page).execute(&mut *holder).await.unwrap();
+        let (answer, ()) = tokio::join!(agent.tool("page_update", json!({"pageId": page, "title": "mine"})), async {
+            until_one_waits(&world).await;
+            if whole {
+                owner.revoke(id).await.expect(StatusCode::OK);
+            } else {
+                let keys = owner.get(&format!("/parallax-agents/{id}/keys")).await.expect(StatusCode::OK);
+                let key = keys["data"][0]["id"].as_str().unwrap().to_owned();
+                owner.delete(&format!("/parallax-agents/{id}/keys/{key}")).await.expect(StatusCode::OK);
+            }
+            holder.rollback().await.unwrap();
+        });
+        let refused = answer.tool_text();
+        assert_eq!((&refused["code"], &refused["message"]), (&json!(-32002), &json!("the key is no longer good")), "{refused}");
+        assert_eq!((title_of(&world, page).await.as_str(), world.activities("page_updated", None).await), ("Minutes", 0));
+        agent.tool("page_get", json!({"pageId": page})).await.expect(StatusCode::UNAUTHORIZED);
+    }
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn a_call_that_is_rejected_or_too_old_is_not_carried_out(pool: PgPool) {
     let world = careful(pool).await;

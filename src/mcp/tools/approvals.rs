@@ -89,7 +89,7 @@ async fn request(call: &Call<'_>) -> Result<Value, ToolError> {
         }
         Gate::TooMany { limit } => Err(ToolError::denied(format!("{limit} requests of yours wait already"))),
         Gate::Refused(why) => Err(ToolError::denied(why)),
-        Gate::Open => Ok(json!({"status": "approved"})),
+        Gate::Open(id) => Ok(json!({"approvalId": id, "status": "approved"})),
     }
 }
 
