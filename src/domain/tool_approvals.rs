@@ -213,7 +213,7 @@ pub async fn with_grants(tx: &mut Tx, caller: &AgentCaller) -> Result<Permission
     Ok(caller.permissions.with(&granted))
 }
 
-/// Ends everything that an agent asked for or was granted, as its access ends.
+/// Ends everything that an agent asked for or was granted, as its access or its process ends.
 pub(super) async fn end_all(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId) -> Result<u64, StorageError> {
     storage::tool_approvals::end_of_agent(tx.conn(), workspace, agent).await
 }
