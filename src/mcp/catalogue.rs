@@ -353,8 +353,8 @@ impl Annotations {
 /// A tool with its schema, which is published and checked against.
 pub(super) struct Entry {
     pub(super) tool: &'static Tool,
-    /// All that it is called by, the dotted name first: policies go by any of them.
-    pub(super) names: Vec<&'static str>,
+    /// All that policies know it by, its dotted name first: its own names, and those of the tool that it [counts as](COUNTS_AS).
+    pub(super) policy_names: Vec<&'static str>,
     pub(super) schema: Arc<Map<String, Value>>,
     validator: jsonschema::Validator,
 }
@@ -421,7 +421,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         match compile(tool) {
             Ok(entry) => {
                 let index = catalogue.entries.len();
-                catalogue.names.extend(entry.names.iter().map(|name| (*name, index)));
+                catalogue.names.extend(names(tool).map(|name| (name, index)));
                 catalogue.entries.push(entry);
             }
             // A tool whose arguments cannot be checked is not offered; a test walks them all.
@@ -458,6 +458,16 @@ fn common_arguments() -> [(&'static str, Value); 3] {
     ]
 }
 
+/// Methods of tools that do what another one does, by another way to it: a policy about that one is about them, too.
+const COUNTS_AS: [(&str, &str); 1] = [("project.createPage", "page.create")];
+
+/// Every name by which a policy may mean a tool, its dotted one first.
+fn policy_names(tool: &'static Tool) -> Vec<&'static str> {
+    let counts_as = |method| COUNTS_AS.iter().any(|(one, other)| *one == tool.method && *other == method);
+    let others = tools::ALL.iter().copied().flatten().filter(|other| counts_as(other.method));
+    names(tool).chain(others.flat_map(names)).collect()
+}
+
 fn compile(tool: &'static Tool) -> Result<Entry, String> {
     let mut schema = (tool.input)();
     let fields = schema.as_object_mut().ok_or("it is no object")?;
@@ -468,7 +478,7 @@ fn compile(tool: &'static Tool) -> Result<Entry, String> {
     }
     let validator = jsonschema::draft202012::options().build(&schema).map_err(|error| error.to_string())?;
     let Value::Object(schema) = schema else { return Err("it is no object".to_owned()) };
-    Ok(Entry { tool, names: names(tool).collect(), schema: Arc::new(schema), validator })
+    Ok(Entry { tool, policy_names: policy_names(tool), schema: Arc::new(schema), validator })
 }
 
 #[cfg(test)]
@@ -504,6 +514,15 @@ mod tests {
         let mut taken = HashSet::new();
         for name in tools().flat_map(|tool| names(tool).collect::<HashSet<_>>()) {
             assert!(taken.insert(name), "{name} is taken twice");
+        }
+    }
+
+    #[test]
+    fn what_counts_as_another_tool_is_one_and_so_is_the_other() {
+        for (one, other) in COUNTS_AS {
+            let names = &find(one).unwrap().policy_names;
+            assert_eq!(names.first(), Some(&one));
+            assert!(find(other).is_some() && names.contains(&other), "{names:?}");
         }
     }
 

@@ -132,7 +132,7 @@ async fn pass_policy(
     entry: &Entry,
     arguments: &Map<String, Value>,
 ) -> Result<Option<ApprovalId>, ToolError> {
-    match tool_approvals::verdict(&app.policy, caller, &entry.names) {
+    match tool_approvals::verdict(&app.policy, caller, &entry.policy_names) {
         Verdict::Goes => Ok(None),
         Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {}", entry.tool.method))),
         Verdict::Asks(why) => Box::pin(pass_gate(app, caller, entry.tool, arguments, why)).await,
