@@ -16,15 +16,12 @@ use crate::{
         policy::{Policy, Verdict},
         secret::Secret,
         tool_approval::{
-            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD, ToolApproval,
-            WAITING_MAX,
+            self, APPROVAL_ARGUMENT, ApprovalCursor, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD,
+            ToolApproval, WAITING_MAX,
         },
     },
     storage::{self, StorageError, Tx},
 };
-
-/// Approvals listed at the most.
-const LISTED_MAX: i64 = 200;
 
 /// Why a decision was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -226,11 +223,11 @@ fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
 }
 
 /// What waits for a decision that the person may take: for owners and admins everything of the
-/// workspace, for others what their own keys asked for. What expires first comes first.
-pub async fn waiting(tx: &mut Tx, person: &Person) -> Result<Vec<ToolApproval>, StorageError> {
-    let now = tx.now();
+/// workspace, for others what their own keys asked for. What expires first comes first; at most `limit` behind `after`.
+pub async fn waiting(tx: &mut Tx, person: &Person, after: Option<ApprovalCursor>, limit: u64) -> Result<Vec<ToolApproval>, StorageError> {
+    let (now, limit) = (tx.now(), i64::try_from(limit).unwrap_or(i64::MAX));
     let requester = (!person.role.manages_agents()).then_some(person.user);
-    storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, now, LISTED_MAX).await
+    storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit).await
 }
 
 /// Grants or refuses a call that waits. What a person's own key asked for is granted by somebody else, unless the

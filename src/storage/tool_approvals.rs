@@ -8,7 +8,7 @@ use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
     permission::PermissionSet,
-    tool_approval::{ApprovalKind, ApprovalStatus, ToolApproval},
+    tool_approval::{ApprovalCursor, ApprovalKind, ApprovalStatus, ToolApproval},
 };
 
 struct Row {
@@ -71,11 +71,12 @@ pub async fn insert(conn: &mut Conn, approval: &ToolApproval, token_hash: &str) 
     Ok(())
 }
 
-/// Approvals that wait and have not expired, those that expire first first; of one requester if given.
+/// Approvals that wait and have not expired, those that expire first first; of one requester if given, and behind a place.
 pub async fn waiting(
     conn: &mut Conn,
     workspace: WorkspaceId,
     requester: Option<UserId>,
+    after: Option<ApprovalCursor>,
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<ToolApproval>, StorageError> {
@@ -83,11 +84,14 @@ pub async fn waiting(
         Row,
         "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
          WHERE workspace_id = $1 AND status = 'pending' AND $3 < expires_at AND ($2::uuid IS NULL OR (requested_by = $2 AND agent_id IS NULL))
+           AND ($5::timestamptz IS NULL OR (expires_at, id) > ($5, $6::uuid))
          ORDER BY expires_at, id LIMIT $4",
         workspace.0,
         requester.map(|user| user.0),
         now,
-        limit
+        limit,
+        after.map(|place| place.expires_at),
+        after.map(|place| place.id.0)
     )
     .fetch_all(conn)
     .await?;

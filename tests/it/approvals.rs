@@ -219,6 +219,29 @@ async fn a_call_of_ones_own_key_is_approved_by_somebody_else_unless_the_workspac
 }
 
 #[sqlx::test]
+async fn what_waits_is_listed_page_by_page(pool: PgPool) {
+    let world = careful(pool).await;
+    let agent = world.with_key(&world.approved_agent("scout").await);
+    let mut asked = Vec::new();
+    for number in 0..5 {
+        asked.push(waits(agent.tool("agent_profile", json!({"note": number})).await));
+    }
+    let owner = world.owner().await;
+    let (mut listed, mut cursor) = (Vec::new(), Value::Null);
+    for left in [3, 1, 0] {
+        let page = owner.post("/approvals/list", json!({"limit": 2, "cursor": cursor})).await.expect(StatusCode::OK);
+        listed.extend(page["data"].as_array().unwrap().iter().map(|row| row["token"].as_str().unwrap().to_owned()));
+        cursor = page["nextCursor"].clone();
+        assert_eq!(cursor.is_null(), left == 0, "{page}");
+    }
+    assert_eq!(listed, asked);
+    for bad in [json!({"cursor": "x"}), json!({"limit": 201})] {
+        owner.post("/approvals/list", bad).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn an_agent_has_a_bounded_number_of_calls_that_wait(pool: PgPool) {
     let world = careful(pool).await;
     let key = world.approved_agent("scout").await;

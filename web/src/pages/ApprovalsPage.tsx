@@ -37,6 +37,11 @@ export function ApprovalsPage() {
         <EmptyState title="Nothing waits">Sensitive tool calls appear here until somebody decides or they expire.</EmptyState>
       )}
       {approvals.data?.map((approval) => <ApprovalCard key={approval.token} approval={approval} />)}
+      {approvals.hasNextPage && (
+        <Button variant="default" loading={approvals.isFetchingNextPage} onClick={() => void approvals.fetchNextPage()}>
+          Show more
+        </Button>
+      )}
     </Stack>
   );
 }
