@@ -3,10 +3,12 @@
 
 use std::{
     borrow::Cow,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
@@ -30,6 +32,8 @@ use crate::{
 
 /// How long one tool may work: each does a few queries, which take milliseconds.
 const CALL_MAX: Duration = Duration::from_secs(30);
+/// How long a call that found no room in the queue may take to write its own row: its caller waits for the answer.
+const RECORD_MAX: Duration = Duration::from_secs(10);
 
 /// Calls a tool as whoever the key belongs to, under any of its names.
 ///
@@ -42,13 +46,13 @@ pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: M
         let entry = catalogue::find(&name);
         let done = match entry {
             None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {}", tool_call::shorten(&name)))),
-            Some(entry) => timeout(CALL_MAX, carry_out(&app, &caller, entry, &arguments)).await.unwrap_or_else(|_| Err(too_slow(entry))),
+            Some(entry) => outcome(entry.tool.name, carry_out(&app, &caller, entry, &arguments)).await,
         };
         let tool = entry.map_or_else(|| tool_call::shorten(&name), |entry| entry.tool.name.to_owned());
         put_on_record(&app, noted(&caller, at, tool, &arguments, &done, started.elapsed())).await;
         done
     });
-    work.await.unwrap_or_else(|_| Err(ToolError::new(code::INTERNAL, "something went wrong on the server")))
+    work.await.unwrap_or_else(|_| Err(failed()))
 }
 
 /// The holder with everything that it may do now, if that meets a need: also what an agent was granted for a while.
@@ -167,9 +171,23 @@ async fn pass_gate(
     }
 }
 
-fn too_slow(entry: &Entry) -> ToolError {
-    tracing::error!(tool = entry.tool.name, "a tool took too long");
-    ToolError::new(code::SERVER, "the call took too long and was given up")
+/// What comes of a tool's work, whatever that is: one that takes too long or panics has failed, and leaves a row as others do.
+async fn outcome(tool: &str, work: impl Future<Output = Result<Value, ToolError>>) -> Result<Value, ToolError> {
+    match timeout(CALL_MAX, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => {
+            tracing::error!(tool, "a tool panicked");
+            Err(failed())
+        }
+        Err(_) => {
+            tracing::error!(tool, "a tool took too long");
+            Err(ToolError::new(code::SERVER, "the call took too long and was given up"))
+        }
+    }
+}
+
+fn failed() -> ToolError {
+    ToolError::new(code::INTERNAL, "something went wrong on the server")
 }
 
 fn noted(
@@ -193,7 +211,7 @@ fn noted(
 }
 
 /// Hands a call to the worker that writes many at once. When its queue is full, or closed at the end of the
-/// service, the call is written here and now: none is lost.
+/// service, the call is written here and now, so that none is lost while the database answers in time.
 async fn put_on_record(app: &App, call: ToolCall) {
     let Err(TrySendError::Full(call) | TrySendError::Closed(call)) = app.tool_calls.try_send(call) else { return };
     let user = call.user;
@@ -202,12 +220,26 @@ async fn put_on_record(app: &App, call: ToolCall) {
         tool_calls::record(&mut tx, vec![call]).await?;
         tx.commit().await
     };
-    if let Err(error) = Box::pin(written).await {
-        tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record");
+    match timeout(RECORD_MAX, Box::pin(written)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record"),
+        Err(_) => tracing::error!(%user, "a tool call could not be put on record in time"),
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time of a call is noted without a transaction")]
 fn now(app: &App) -> DateTime<Utc> {
     app.clock.at(Utc::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tool_that_panics_has_failed() {
+        let panics = outcome("test", async { panic!("on purpose") }).await;
+        assert_eq!(panics.unwrap_err().code, code::INTERNAL);
+        assert_eq!(outcome("test", async { Ok(json!(1)) }).await.unwrap(), json!(1));
+    }
 }
