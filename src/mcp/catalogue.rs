@@ -278,9 +278,10 @@ impl<'a> Call<'a> {
         self.arguments.get(name).and_then(Value::as_str)
     }
 
-    /// A whole number.
+    /// A whole number, also where it is written with a fraction of nothing: JSON Schema has `30.0` for an integer.
     pub(super) fn whole(&self, name: &str) -> Option<i64> {
-        self.arguments.get(name).and_then(Value::as_i64)
+        let value = self.arguments.get(name)?;
+        value.as_i64().or_else(|| value.as_f64().and_then(whole))
     }
 
     /// A list of texts; absent is empty.
@@ -326,6 +327,14 @@ impl<'a> Call<'a> {
     pub(super) async fn read(&self) -> Result<PoolConnection<Postgres>, ToolError> {
         Ok(self.app.read().await?)
     }
+}
+
+/// The integer that a number is, if it is one that a floating-point number has exactly.
+#[expect(clippy::cast_possible_truncation, reason = "it is in the range and has no fraction")]
+fn whole(number: f64) -> Option<i64> {
+    /// Up to here every integer has its own floating-point number.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
 }
 
 pub(super) fn workspace_of(caller: &KeyHolder) -> WorkspaceId {
@@ -533,6 +542,12 @@ mod tests {
             let needed = tool.need.permissions();
             assert!(needed.iter().all(|id| known(id)), "{} needs {needed:?}", tool.name);
         }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+        assert_eq!([30.0, -2.0, 0.0].map(whole), [Some(30), Some(-2), Some(0)]);
+        assert_eq!([30.5, 1e300, f64::NAN, f64::INFINITY].map(whole), [None; 4]);
     }
 
     #[test]
