@@ -48,6 +48,8 @@ pub enum Gate {
     Waits {
         id: ApprovalId,
         expires_at: DateTime<Utc>,
+        /// Of a permission: how long it will last once it is granted.
+        lasts: Option<TimeDelta>,
     },
     /// The approval that the call names does not allow it.
     Refused(&'static str),
@@ -101,7 +103,7 @@ pub async fn pass(
         return Ok(Gate::Refused("the approval is for another call"));
     }
     Ok(match approval.status_at(now) {
-        ApprovalStatus::Pending => Gate::Waits { id, expires_at: approval.expires_at },
+        ApprovalStatus::Pending => waits_for(&approval),
         ApprovalStatus::Approved => Gate::Open(id),
         ApprovalStatus::Rejected => Gate::Refused("the approval was rejected"),
         ApprovalStatus::Consumed => Gate::Refused("the approval was used already"),
@@ -109,7 +111,7 @@ pub async fn pass(
     })
 }
 
-/// Asks for the approval of a call that is to follow. A call for which one waits or was granted is not asked for again.
+/// Asks for the approval of a call that is to follow. A call for which one waits is not asked for again.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn request_call(
@@ -130,7 +132,8 @@ pub async fn request_call(
     ask(tx, caller, asked, lifetime.min(LIFETIME)).await
 }
 
-/// Asks for a permission that an agent lacks, to have it for some minutes once a person grants it.
+/// Asks for a permission that an agent lacks, to have it for some minutes once a person grants it. While the same waits it is
+/// not asked for again, and stays for as many minutes as it was asked for: people may have seen it.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn request_permission(
@@ -166,7 +169,7 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     let now = tx.now();
     storage::users::lock(tx.conn(), workspace, user).await?;
     if let Some(waiting) = storage::tool_approvals::same_waiting(tx.conn(), workspace, user, &asked.params_hash, now).await? {
-        return Ok(Gate::Waits { id: waiting.id, expires_at: waiting.expires_at });
+        return Ok(waits_for(&waiting));
     }
     if storage::tool_approvals::count_waiting(tx.conn(), workspace, user, now).await? >= i64::from(WAITING_MAX) {
         return Ok(Gate::TooMany { limit: WAITING_MAX });
@@ -189,7 +192,11 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     storage::tool_approvals::insert(tx.conn(), &approval, &token_hash).await?;
     let kind = EventKind::ApprovalRequested { approval_id: approval.id, method: approval.method.clone(), requester: Some(user) };
     events::record(tx, Event { workspace, agent, actor: Some(user), kind }).await?;
-    Ok(Gate::Waits { id: approval.id, expires_at: approval.expires_at })
+    Ok(waits_for(&approval))
+}
+
+fn waits_for(approval: &ToolApproval) -> Gate {
+    Gate::Waits { id: approval.id, expires_at: approval.expires_at, lasts: approval.grant_lasts() }
 }
 
 /// What became of something that the caller asked for; `None` for anybody else's.

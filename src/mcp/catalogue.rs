@@ -268,6 +268,8 @@ pub(super) struct Call<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a KeyHolder,
     pub(super) arguments: &'a Map<String, Value>,
+    /// `approvalId` as it was given.
+    pub(super) named_approval: Option<&'a str>,
     /// The approval that is used up with the commit of what the call changes.
     pub(super) approval: Option<ApprovalId>,
 }

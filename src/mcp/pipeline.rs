@@ -112,8 +112,25 @@ async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map
     }
     entry.check(&own)?;
     let approval = pass_policy(app, &caller, entry, arguments).await?;
-    let call = Call { app, caller: &caller, arguments: &own, approval };
+    let named_approval = arguments.get(APPROVAL_ARGUMENT).and_then(Value::as_str);
+    let call = Call { app, caller: &caller, arguments: &own, named_approval, approval };
     (entry.tool.run)(&call).await
+}
+
+/// Whether a person's approval could bring a call about: nobody is asked for what is refused whatever they say.
+///
+/// Errors: what the call would be refused with.
+pub(super) async fn may_be_approved(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let caller = admit(app, caller, entry.tool.need).await?;
+    own_identity(&caller, arguments)?;
+    match tool_approvals::verdict(&app.policy, &caller, &entry.policy_names) {
+        Verdict::Denied => Err(denied_by_policy(entry)),
+        Verdict::Goes | Verdict::Asks(_) => Ok(()),
+    }
+}
+
+fn denied_by_policy(entry: &Entry) -> ToolError {
+    ToolError::denied(format!("the workspace's policy denies {}", entry.tool.method))
 }
 
 /// Who calls is known from the key; arguments may repeat it and must not differ (D-28).
@@ -138,7 +155,7 @@ async fn pass_policy(
 ) -> Result<Option<ApprovalId>, ToolError> {
     match tool_approvals::verdict(&app.policy, caller, &entry.policy_names) {
         Verdict::Goes => Ok(None),
-        Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {}", entry.tool.method))),
+        Verdict::Denied => Err(denied_by_policy(entry)),
         Verdict::Asks(why) => Box::pin(pass_gate(app, caller, entry.tool, arguments, why)).await,
     }
 }
@@ -161,7 +178,7 @@ async fn pass_gate(
     tx.commit().await?;
     match gate {
         Gate::Open(approval) => Ok((!reads).then_some(approval)),
-        Gate::Waits { id, expires_at } => {
+        Gate::Waits { id, expires_at, lasts: _ } => {
             let message = format!("{method} needs a person's approval ({why}); repeat the call with approvalId once it is given");
             let data = json!({"approvalId": id, "expiresAt": Timestamp(expires_at), "method": method, "reason": why});
             Err(ToolError::new(code::APPROVAL_REQUIRED, message).with(data))
