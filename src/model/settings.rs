@@ -29,6 +29,7 @@ pub const RUNTIME_KEY: &str = "runtimeApiKey";
 
 /// Rules of one workspace.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that admins set by itself")]
 pub struct WorkspaceRules {
     /// Whether agents may come in at all.
     pub agents_enabled: bool,

@@ -87,7 +87,7 @@ async fn request_permission(call: &Call<'_>, permission: &str) -> Result<Value, 
     let mut tx = call.begin().await?;
     let gate = tool_approvals::request_permission(&mut tx, call.caller, &permission, minutes, reason(call)).await?;
     tx.commit().await?;
-    told(gate, json!({"permission": permission}))
+    told(&gate, json!({"permission": permission}))
 }
 
 async fn request_call(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -100,7 +100,7 @@ async fn request_call(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let gate = tool_approvals::request_call(&mut tx, call.caller, entry.tool.method, &arguments, reason(call), lasts).await?;
     tx.commit().await?;
-    told(gate, json!({"method": entry.tool.method}))
+    told(&gate, json!({"method": entry.tool.method}))
 }
 
 /// What it is for, and what it is about, in one text for the person who decides.
@@ -115,19 +115,19 @@ fn reason(call: &Call<'_>) -> Option<String> {
 }
 
 /// What became of a request, as its caller is told: of a permission also for how long it is asked for.
-fn told(gate: Gate, mut asked: Value) -> Result<Value, ToolError> {
+fn told(gate: &Gate, mut asked: Value) -> Result<Value, ToolError> {
     match gate {
         Gate::Waits { id, expires_at, lasts } => {
             asked["approvalId"] = json!(id);
             asked["status"] = json!("pending");
-            asked["expiresAt"] = json!(Timestamp(expires_at));
+            asked["expiresAt"] = json!(Timestamp(*expires_at));
             if let Some(lasts) = lasts {
                 asked["minutes"] = json!(lasts.num_minutes());
             }
             Ok(asked)
         }
         Gate::TooMany { limit } => Err(ToolError::denied(format!("{limit} requests of yours wait already"))),
-        Gate::Refused(why) => Err(ToolError::denied(why)),
+        Gate::Refused(why) => Err(ToolError::denied(*why)),
         Gate::Open(id) => {
             asked["approvalId"] = json!(id);
             asked["status"] = json!("approved");
