@@ -263,6 +263,67 @@ async fn a_workspaces_policy_asks_or_denies_and_a_change_counts_at_once(pool: Pg
     world.end().await;
 }
 
+/// Another way to a page is no way around what is decided about pages.
+#[sqlx::test]
+async fn a_policy_about_making_pages_holds_for_those_of_projects(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (scout, owner) = (world.agent_with("scout", &["write:pages"]).await, world.owner().await);
+    let project = world.project_in(world.first_space().await, "Minutes").await;
+    let make = async || scout.tool("project_create_page", json!({"projectId": project})).await.tool_text();
+    let waits = make().await;
+    assert_eq!(waits["code"], -32005);
+    assert!(waits["data"]["reason"].as_str().unwrap().contains("allowPageWrites"), "{waits}");
+    for name in ["page.create", "page_create", "project.createPage"] {
+        let denied = json!({"allowPageWrites": true, "policy": {"allowAutoApply": [], "requireApproval": [], "deny": [name]}});
+        owner.patch_settings(denied).await.expect(StatusCode::OK);
+        world.until("the policy denies", || async { (make().await["code"] == -32002).then_some(()) }).await;
+        let none = json!({"policy": {"allowAutoApply": [], "requireApproval": [name], "deny": []}});
+        owner.patch_settings(none).await.expect(StatusCode::OK);
+        world.until("the policy asks", || async { (make().await["code"] == -32005).then_some(()) }).await;
+    }
+    owner.patch_settings(json!({"policy": {"allowAutoApply": [], "requireApproval": [], "deny": []}})).await.expect(StatusCode::OK);
+    world.until("the page is made", || async { (make().await["title"] == "Minutes").then_some(()) }).await;
+    world.end().await;
+}
+
+/// D-32: one schema says what is published and what is understood.
+#[sqlx::test]
+async fn nobody_is_asked_in_vain_and_what_is_told_is_what_was_asked(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (scout, owner) = (world.agent_with("scout", &["read:tasks"]).await, world.owner().await);
+    let ask = async |arguments: Value| scout.tool("approval_request", arguments).await.tool_text();
+    let waiting = async || owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    let task = uuid::Uuid::now_v7();
+    let lacks = ask(json!({"method": "task_delete", "params": {"taskId": task}})).await;
+    assert_eq!(lacks["data"]["requiredPermissions"], json!(["delete:tasks"]), "{lacks}");
+    let foreign = ask(json!({"method": "task_get", "params": {"taskId": task, "workspaceId": task}})).await;
+    assert_eq!(foreign["code"], -32002, "{foreign}");
+    let has = ask(json!({"permission": "read:tasks"})).await;
+    assert_eq!(has, json!({"permission": "read:tasks", "status": "approved"}));
+    let deny = json!({"policy": {"allowAutoApply": [], "requireApproval": [], "deny": ["task.get"]}});
+    owner.patch_settings(deny).await.expect(StatusCode::OK);
+    let denied = async || (ask(json!({"method": "task.get", "params": {"taskId": task}})).await["code"] == -32002).then_some(());
+    world.until("the policy denies", denied).await;
+    assert_eq!(waiting().await.as_array().unwrap().iter().filter(|row| row["kind"] == "permission").count(), 0);
+
+    let first = ask(json!({"permission": "write:tasks", "minutes": 30.0})).await;
+    assert_eq!(first["minutes"], 30, "{first}");
+    let again = ask(json!({"permission": "write:tasks", "minutes": 600})).await;
+    assert_eq!((&again["approvalId"], &again["minutes"]), (&first["approvalId"], &json!(30)), "{again}");
+    for name in ["id", "approvalId"] {
+        let mut arguments = json!({});
+        arguments[name] = first["approvalId"].clone();
+        assert_eq!(scout.tool("approval_status", arguments).await.tool_text()["status"], "pending", "{name}");
+    }
+    assert_eq!(scout.tool("approval_status", json!({})).await.tool_text()["data"]["errors"][0]["field"], "id");
+    let other = json!({"action": "task.list", "message": "to see them", "resourceType": "task", "params": {"limit": 5}});
+    assert_eq!(ask(other).await["method"], "task.list");
+    let listed = waiting().await;
+    let row = listed.as_array().unwrap().iter().find(|row| row["method"] == "task.list").unwrap();
+    assert_eq!(row["reason"], "to see them (task)");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn a_call_may_be_asked_for_in_advance_and_is_bound_to_its_arguments(pool: PgPool) {
     let mut settings = config(None);
@@ -366,6 +427,50 @@ async fn a_nul_in_the_arguments_is_refused_at_every_door_and_evades_no_record(po
     world.end().await;
 }
 
+/// One that is never taken does not cost the others, and of those that the database refuses for now none is lost.
+#[sqlx::test]
+async fn calls_that_the_database_refuses_for_now_are_written_later(pool: PgPool) {
+    let world = World::new(pool).await;
+    world.approved_agent("scout").await;
+    sqlx::raw_sql(
+        "CREATE TABLE refused_for_now (tool text);
+         INSERT INTO refused_for_now VALUES ('later');
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.metadata ->> 'tool' = 'never' THEN RAISE 'never'; END IF;
+             IF NEW.metadata ->> 'tool' IN (SELECT tool FROM refused_for_now) THEN
+                 RAISE 'not now' USING ERRCODE = '40001';
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON parallax_agent_activity FOR EACH ROW EXECUTE FUNCTION refuse();",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let call = |tool: &str, user| ToolCall {
+        workspace: world.workspace,
+        agent: Some("scout".parse().unwrap()),
+        user: UserId(user),
+        at: chrono::Utc::now(),
+        tool: tool.to_owned(),
+        params: json!({}),
+        duration_ms: 1,
+        outcome: Ok("nothing".to_owned()),
+    };
+    let user = world.account_of("scout").await;
+    for tool in ["at once", "never", "later", "last"] {
+        world.app().tool_calls.try_send(call(tool, user)).unwrap();
+    }
+    let written = |count: i64| {
+        let world = &world;
+        move || async move { (world.activities("tool_executed", Some("scout")).await == count).then_some(()) }
+    };
+    world.until("what comes before is written", written(1)).await;
+    sqlx::query("DELETE FROM refused_for_now").execute(&world.pool).await.unwrap();
+    world.until("the rest is written", written(3)).await;
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn calls_that_wait_to_be_written_are_written_when_the_service_ends(pool: PgPool) {
     let world = World::new(pool).await;
@@ -425,17 +530,17 @@ async fn a_key_that_is_revoked_amid_a_batch_has_the_rest_of_it_refused(pool: PgP
     let world = World::without_approvals(pool).await;
     let owner = world.owner().await;
     for (path, id) in [("/mcp", "scout"), ("/mcp-standard", "other")] {
-        let agent = world.agent_with(id, &["read:pages"]).await;
+        let agent = world.agent_with(id, &["read:memory"]).await;
         let mut holder = world.pool.begin().await.unwrap();
-        sqlx::query("LOCK TABLE pages IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
-        let batch = json!([rpc("page.recent", json!({})), rpc("agent.profile", json!({})), rpc("ping", json!({}))]);
+        sqlx::query("LOCK TABLE agent_memories IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+        let batch = json!([rpc("memory.days", json!({})), rpc("agent.profile", json!({})), rpc("ping", json!({}))]);
         let (answers, ()) = tokio::join!(agent.post(path, batch), async {
-            world.until("the first call waits for the table", || waiting_for(&world, "pages", 1)).await;
+            world.until("the first call waits for the table", || waiting_for(&world, "agent_memories", 1)).await;
             owner.revoke(id).await.expect(StatusCode::OK);
             holder.rollback().await.unwrap();
         });
         let answers = answers.expect(StatusCode::OK);
-        assert!(answers[0]["result"]["pages"].is_array(), "let in before: {answers}");
+        assert!(answers[0]["result"].is_array(), "let in before: {answers}");
         for answer in [&answers[1], &answers[2]] {
             assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32000), &json!(1)), "{answer}");
         }
