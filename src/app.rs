@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     model::{
         clock::Clock,
+        limit::Limiter,
         origin::HostNames,
         policy::Policy,
         settings::RecordingBounds,
@@ -34,7 +35,7 @@ use crate::{
 pub use crate::{
     config::{Quota, RateLimits},
     runtime::{RuntimeClient, link, registry::LinkKey},
-    storage::{StorageError, Tx, access_cache::AccessCache},
+    storage::{Proviso, StorageError, Tx, access_cache::AccessCache},
 };
 pub use connections::Connections;
 pub use live_events::LiveEvents;
@@ -77,6 +78,8 @@ pub struct Handles {
     pub tokens: Tokens,
     pub settings: Settings,
     pub access_cache: AccessCache,
+    /// How much each API key may ask for, of whatever edge; `None` where nothing is limited.
+    pub calls_by_key: Option<Limiter>,
     pub connections: Arc<Connections>,
     pub live_events: LiveEvents,
     pub runtimes: Runtimes,

@@ -21,6 +21,7 @@ use crate::{
     model::{
         address,
         clock::Clock,
+        limit::Limiter,
         origin::HostNames,
         policy::{ControlPlanePolicy, Policy, ToolApprovalPolicy},
         seal::Sealer,
@@ -96,6 +97,7 @@ pub fn start(config: &Config, pool: PgPool, listener: TcpListener, clock: Clock)
             recordings: RecordingBounds { kept: config.recordings_kept, megabytes_max: config.recording_megabytes_max },
         },
         access_cache: AccessCache::default(),
+        calls_by_key: config.rate_limits.as_ref().map(|limits| Limiter::new(limits.calls_by_key.at_once, limits.calls_by_key.per_minute)),
         connections: Arc::default(),
         live_events: LiveEvents::default(),
         runtimes,

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{account::Account, space::SpaceRole},
-    storage::StorageError,
+    storage::{self, StorageError, Tx},
 };
 
 /// Why content was not read or changed.
@@ -30,6 +30,14 @@ pub enum ContentError {
 /// Whether the account may change what it found in a space.
 pub(super) fn may_write(role: SpaceRole) -> Result<(), ContentError> {
     if role.manages_pages() { Ok(()) } else { Err(ContentError::ReadOnly) }
+}
+
+/// Whether the account has a permission, by itself or for a while. What was granted for a while is looked for only where
+/// the account lacks the permission.
+pub(super) async fn may(tx: &mut Tx, account: &Account, permission: &str) -> Result<bool, StorageError> {
+    let Some(agent) = account.agent.as_ref().filter(|_| !account.may(permission)) else { return Ok(true) };
+    let now = tx.now();
+    Ok(storage::tool_approvals::granted(tx.conn(), account.workspace, agent, account.user, now).await?.contains(permission))
 }
 
 /// What agents see and take up is for people to decide (D-40).

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use runtime_protocol::{AgentHandle, AgentStatus, EventFrame, EventName};
 use serde_json::Value;
 
-use super::{events, keys, settings, terminals};
+use super::{events, keys, settings, terminals, tool_approvals};
 use crate::{
     model::{
         actor::Admin,
@@ -196,6 +196,8 @@ async fn take_in(tx: &mut Tx, login_hosts: &[String], mut run: Run, report: Repo
         run.stopped_at = Some(tx.now());
         run.login = Login::default();
         run.stop_report = None;
+        // What the process asked people for, or was granted, was for it alone (decision 0038).
+        tool_approvals::end_all(tx, run.workspace, &run.agent).await?;
         // The key was handed to the process; nobody else has it, so it ends with the process.
         keys::revoke_all(tx, run.workspace, &run.agent).await?;
     }

@@ -6,6 +6,9 @@ use crate::{
     storage::{self, Conn, pages::Kinds},
 };
 
+/// Permissions that say which kinds are suggested, beside pages.
+pub const SUGGESTED: [&str; 3] = ["read:spaces", "read:projects", "read:tasks"];
+
 /// Spaces, pages, projects and tasks whose name holds the text, those that begin with it first. Kinds that the account
 /// has no permission to read are left out.
 ///
@@ -20,11 +23,8 @@ pub async fn suggest(
     if let Some(space) = space {
         pages::role_in(conn, account, space).await?;
     }
-    let kinds = Kinds {
-        spaces: account.may("read:spaces"),
-        pages: account.may("read:pages") || account.may("execute:search"),
-        projects: account.may("read:projects"),
-        tasks: account.may("read:tasks"),
-    };
+    let pages = account.may("read:pages") || account.may("execute:search");
+    let [spaces, projects, tasks] = SUGGESTED.map(|permission| account.may(permission));
+    let kinds = Kinds { spaces, pages, projects, tasks };
     Ok(storage::pages::suggest(conn, account, text, space, kinds, limit).await?)
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{
-    content::{ContentError, decided_by_people, may_write},
+    content::{ContentError, decided_by_people, may, may_write},
     events, pages, projects,
 };
 use crate::{
@@ -67,7 +67,7 @@ pub async fn create(tx: &mut Tx, account: &Account, new: &NewTask) -> Result<Tas
         page_is_there(tx.conn(), account, page).await?;
     }
     let assignee = match new.assignee {
-        Some(user) => Some(assignable(tx.conn(), account, space, user).await?),
+        Some(user) => Some(assignable(tx, account, space, user).await?),
         None => None,
     };
     let last = storage::tasks::last_position(tx.conn(), space, new.project).await?;
@@ -131,9 +131,9 @@ pub async fn update(tx: &mut Tx, account: &Account, id: TaskId, change: &TaskCha
     }
     match change.assignee {
         Some(Some(user)) if task.assignee.as_ref().map(|assignee| assignee.id) != Some(user) => {
-            task.assignee = Some(assignable(tx.conn(), account, task.space, user).await?);
+            task.assignee = Some(assignable(tx, account, task.space, user).await?);
         }
-        Some(None) => unassign(account, &mut task)?,
+        Some(None) => unassign(tx, account, &mut task).await?,
         Some(Some(_)) | None => {}
     }
     storage::tasks::save(tx.conn(), account, &task, change.page, now).await?;
@@ -149,8 +149,8 @@ pub async fn update(tx: &mut Tx, account: &Account, id: TaskId, change: &TaskCha
 pub async fn assign(tx: &mut Tx, account: &Account, id: TaskId, user: Option<UserId>) -> Result<Task, ContentError> {
     let mut task = lock_for_change(tx, account, id).await?;
     match user {
-        Some(user) => task.assignee = Some(assignable(tx.conn(), account, task.space, user).await?),
-        None => unassign(account, &mut task)?,
+        Some(user) => task.assignee = Some(assignable(tx, account, task.space, user).await?),
+        None => unassign(tx, account, &mut task).await?,
     }
     let now = tx.now();
     storage::tasks::save(tx.conn(), account, &task, None, now).await?;
@@ -230,12 +230,12 @@ async fn page_is_there(conn: &mut Conn, account: &Account, page: PageId) -> Resu
 
 /// Somebody whom the account may give a task of a space: it itself, and with the right to assign everybody who is active
 /// and belongs to the space.
-async fn assignable(conn: &mut Conn, account: &Account, space: SpaceId, user: UserId) -> Result<Author, ContentError> {
-    if user != account.user && !account.may(ASSIGN) {
+async fn assignable(tx: &mut Tx, account: &Account, space: SpaceId, user: UserId) -> Result<Author, ContentError> {
+    if user != account.user && !may(tx, account, ASSIGN).await? {
         return Err(ContentError::NotPermitted(ASSIGN));
     }
-    let known = storage::users::active(conn, account.workspace, user).await?;
-    let belongs = storage::spaces::role_of(conn, account.workspace, user, space).await?.is_some();
+    let known = storage::users::active(tx.conn(), account.workspace, user).await?;
+    let belongs = storage::spaces::role_of(tx.conn(), account.workspace, user, space).await?.is_some();
     match known.filter(|_| belongs) {
         Some(user) => Ok(Author { id: user.id, name: user.name, avatar_url: user.avatar_url }),
         None => Err(ContentError::Invalid { field: "assigneeId", reason: "must be somebody who belongs to the space" }),
@@ -243,9 +243,9 @@ async fn assignable(conn: &mut Conn, account: &Account, space: SpaceId, user: Us
 }
 
 /// Takes a task from whoever has it. One's own task anybody may put down.
-fn unassign(account: &Account, task: &mut Task) -> Result<(), ContentError> {
+async fn unassign(tx: &mut Tx, account: &Account, task: &mut Task) -> Result<(), ContentError> {
     let others = task.assignee.take().is_some_and(|assignee| assignee.id != account.user);
-    if others && !account.may(ASSIGN) { Err(ContentError::NotPermitted(ASSIGN)) } else { Ok(()) }
+    if others && !may(tx, account, ASSIGN).await? { Err(ContentError::NotPermitted(ASSIGN)) } else { Ok(()) }
 }
 
 /// What an event says that happened.

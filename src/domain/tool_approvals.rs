@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
-use super::events;
+use super::{events, settings};
 use crate::{
     model::{
         actor::{AgentCaller, KeyHolder, Person},
@@ -16,15 +16,12 @@ use crate::{
         policy::{Policy, Verdict},
         secret::Secret,
         tool_approval::{
-            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD, ToolApproval,
-            WAITING_MAX,
+            self, APPROVAL_ARGUMENT, ApprovalCursor, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD,
+            ToolApproval, WAITING_MAX,
         },
     },
     storage::{self, StorageError, Tx},
 };
-
-/// Approvals listed at the most.
-const LISTED_MAX: i64 = 200;
 
 /// Why a decision was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +32,9 @@ pub enum DecisionError {
     /// Decided before, or too late.
     #[error("the approval is {0}")]
     Over(&'static str),
+    /// The person's own key asked for it, and the workspace does not leave that to themselves.
+    #[error("the call is your own: another owner or admin approves it, unless the workspace's setting allowOwnApproval is on")]
+    Own,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -42,11 +42,14 @@ pub enum DecisionError {
 /// Whether a tool call may be carried out.
 #[derive(Debug)]
 pub enum Gate {
-    Open,
+    /// This approval lets it go on, which is to be used up by it.
+    Open(ApprovalId),
     /// Somebody has to decide first.
     Waits {
         id: ApprovalId,
         expires_at: DateTime<Utc>,
+        /// Of a permission: how long it will last once it is granted.
+        lasts: Option<TimeDelta>,
     },
     /// The approval that the call names does not allow it.
     Refused(&'static str),
@@ -66,7 +69,8 @@ pub fn verdict(policy: &Policy, caller: &KeyHolder, names: &[&str]) -> Verdict {
 }
 
 /// Decides whether a call that needs an approval goes on: it names one that was granted for exactly
-/// this call, which is used up by it. Otherwise a request is left for the people who decide.
+/// this call. The caller of this sees to it that the call uses it up: a look at it here keeps nobody from doing so first.
+/// Otherwise a request is left for the people who decide.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn pass(
@@ -91,7 +95,7 @@ pub async fn pass(
     };
     let id = named.as_str().and_then(|text| text.parse::<ApprovalId>().ok());
     let Some(id) = id else { return Ok(Gate::Refused("approvalId is not an approval of yours")) };
-    let found = storage::tool_approvals::lock(tx.conn(), workspace, id).await?;
+    let found = storage::tool_approvals::get(tx.conn(), workspace, id).await?;
     let Some(approval) = found.filter(|approval| approval.requested_by == Some(user) && approval.kind == ApprovalKind::Call) else {
         return Ok(Gate::Refused("approvalId is not an approval of yours"));
     };
@@ -99,18 +103,15 @@ pub async fn pass(
         return Ok(Gate::Refused("the approval is for another call"));
     }
     Ok(match approval.status_at(now) {
-        ApprovalStatus::Pending => Gate::Waits { id, expires_at: approval.expires_at },
-        ApprovalStatus::Approved => {
-            storage::tool_approvals::set_status(tx.conn(), id, ApprovalStatus::Consumed, None, now).await?;
-            Gate::Open
-        }
+        ApprovalStatus::Pending => waits_for(&approval),
+        ApprovalStatus::Approved => Gate::Open(id),
         ApprovalStatus::Rejected => Gate::Refused("the approval was rejected"),
         ApprovalStatus::Consumed => Gate::Refused("the approval was used already"),
         ApprovalStatus::Expired => Gate::Refused("the approval has expired"),
     })
 }
 
-/// Asks for the approval of a call that is to follow. A call for which one waits or was granted is not asked for again.
+/// Asks for the approval of a call that is to follow. A call for which one waits is not asked for again.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn request_call(
@@ -131,7 +132,8 @@ pub async fn request_call(
     ask(tx, caller, asked, lifetime.min(LIFETIME)).await
 }
 
-/// Asks for a permission that an agent lacks, to have it for some minutes once a person grants it.
+/// Asks for a permission that an agent lacks, to have it for some minutes once a person grants it. While the same waits it is
+/// not asked for again, and stays for as many minutes as it was asked for: people may have seen it.
 ///
 /// Records [`EventKind::ApprovalRequested`].
 pub async fn request_permission(
@@ -167,7 +169,7 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     let now = tx.now();
     storage::users::lock(tx.conn(), workspace, user).await?;
     if let Some(waiting) = storage::tool_approvals::same_waiting(tx.conn(), workspace, user, &asked.params_hash, now).await? {
-        return Ok(Gate::Waits { id: waiting.id, expires_at: waiting.expires_at });
+        return Ok(waits_for(&waiting));
     }
     if storage::tool_approvals::count_waiting(tx.conn(), workspace, user, now).await? >= i64::from(WAITING_MAX) {
         return Ok(Gate::TooMany { limit: WAITING_MAX });
@@ -190,7 +192,11 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     storage::tool_approvals::insert(tx.conn(), &approval, &token_hash).await?;
     let kind = EventKind::ApprovalRequested { approval_id: approval.id, method: approval.method.clone(), requester: Some(user) };
     events::record(tx, Event { workspace, agent, actor: Some(user), kind }).await?;
-    Ok(Gate::Waits { id: approval.id, expires_at: approval.expires_at })
+    Ok(waits_for(&approval))
+}
+
+fn waits_for(approval: &ToolApproval) -> Gate {
+    Gate::Waits { id: approval.id, expires_at: approval.expires_at, lasts: approval.grant_lasts() }
 }
 
 /// What became of something that the caller asked for; `None` for anybody else's.
@@ -211,7 +217,7 @@ pub async fn with_grants(tx: &mut Tx, caller: &AgentCaller) -> Result<Permission
     Ok(caller.permissions.with(&granted))
 }
 
-/// Ends everything that an agent asked for or was granted, as its access ends.
+/// Ends everything that an agent asked for or was granted, as its access or its process ends.
 pub(super) async fn end_all(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId) -> Result<u64, StorageError> {
     storage::tool_approvals::end_of_agent(tx.conn(), workspace, agent).await
 }
@@ -224,32 +230,36 @@ fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
 }
 
 /// What waits for a decision that the person may take: for owners and admins everything of the
-/// workspace, for others what their own keys asked for. What expires first comes first.
-pub async fn waiting(tx: &mut Tx, person: &Person) -> Result<Vec<ToolApproval>, StorageError> {
-    let now = tx.now();
+/// workspace, for others what their own keys asked for. What expires first comes first; at most `limit` behind `after`.
+pub async fn waiting(tx: &mut Tx, person: &Person, after: Option<ApprovalCursor>, limit: u64) -> Result<Vec<ToolApproval>, StorageError> {
+    let (now, limit) = (tx.now(), i64::try_from(limit).unwrap_or(i64::MAX));
     let requester = (!person.role.manages_agents()).then_some(person.user);
-    storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, now, LISTED_MAX).await
+    storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit).await
 }
 
-/// Grants or refuses a call that waits.
+/// Grants or refuses a call that waits. What a person's own key asked for is granted by somebody else, unless the
+/// workspace allows it; anybody may take it back.
 ///
-/// Records [`EventKind::ApprovalDecided`]. Errors: `NotFound`, `Over`, `Storage`.
+/// Records [`EventKind::ApprovalDecided`]. Errors: `NotFound`, `Over`, `Own`, `Storage`.
 pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool) -> Result<(), DecisionError> {
     let now = tx.now();
     let found = storage::tool_approvals::lock(tx.conn(), person.workspace, id).await?;
-    let own = |approval: &ToolApproval| approval.agent.is_none() && approval.requested_by == Some(person.user);
-    let approval = found.filter(|approval| person.role.manages_agents() || own(approval)).ok_or(DecisionError::NotFound)?;
+    let is_own = |approval: &ToolApproval| approval.agent.is_none() && approval.requested_by == Some(person.user);
+    let approval = found.filter(|approval| person.role.manages_agents() || is_own(approval)).ok_or(DecisionError::NotFound)?;
     if approval.status != ApprovalStatus::Pending {
         return Err(DecisionError::Over(approval.status.as_str()));
     }
     if approval.expires_at <= now {
         return Err(DecisionError::Over(ApprovalStatus::Expired.as_str()));
     }
+    if approve && is_own(&approval) && !settings::rules(tx.conn(), person.workspace).await?.own_approval {
+        return Err(DecisionError::Own);
+    }
     match approval.grant_lasts() {
         Some(lasts) if approve => storage::tool_approvals::grant(tx.conn(), id, person.user, now, now + lasts).await?,
         _ => {
             let status = if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
-            storage::tool_approvals::set_status(tx.conn(), id, status, Some(person.user), now).await?;
+            storage::tool_approvals::decide(tx.conn(), id, status, person.user, now).await?;
         }
     }
     let kind = EventKind::ApprovalDecided { approval_id: id, method: approval.method, approved: approve, requester: approval.requested_by };

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     domain::tool_approvals,
     wire::{
-        approvals::{Confirmed, ConfirmedResult, DecideApproval, Rejected, ToolApproval},
+        approvals::{ApprovalsPage, Confirmed, ConfirmedResult, DecideApproval, ListApprovals, Rejected},
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
     },
@@ -16,18 +16,25 @@ use crate::{
 /// List tool calls that wait for approval.
 ///
 /// For owners and admins those of the whole workspace, for others those of their own keys. What
-/// expires first comes first.
+/// expires first comes first; `nextCursor` leads to what expires later.
 #[utoipa::path(post, path = "/api/approvals/list", operation_id = "listApprovals", tag = "approvals",
-    security(("person" = []), ("cookie" = [])), responses((status = 200, body = Envelope<Vec<ToolApproval>>), PersonErrors))]
-pub(super) async fn list(State(app): State<App>, Member(person): Member) -> Result<Envelope<Vec<ToolApproval>>, Problem> {
+    security(("person" = []), ("cookie" = [])), request_body = Option<ListApprovals>,
+    responses((status = 200, body = ApprovalsPage), PersonErrors))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Member(person): Member,
+    Body(body): Body<ListApprovals>,
+) -> Result<ApprovalsPage, Problem> {
+    let (limit, after) = body.read()?;
     let mut tx = app.begin().await?;
-    let found = tool_approvals::waiting(&mut tx, &person).await?;
-    Ok(Envelope::ok(found.into_iter().map(Into::into).collect()))
+    let found = tool_approvals::waiting(&mut tx, &person, after, limit + 1).await?;
+    Ok(ApprovalsPage::of(found, limit))
 }
 
 /// Approve a tool call.
 ///
-/// The caller may then repeat exactly this call, once.
+/// The caller may then repeat exactly this call, once. What a person's own key asked for is approved by another owner or
+/// admin, unless the setting `allowOwnApproval` is on (`OWN_APPROVAL`).
 #[utoipa::path(post, path = "/api/approvals/confirm", operation_id = "confirmApproval", tag = "approvals",
     security(("person" = []), ("cookie" = [])), request_body = DecideApproval,
     responses((status = 200, body = Envelope<Confirmed>), PersonErrors, AdminErrors))]

@@ -36,7 +36,8 @@ pub(super) const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 /// Answers without the database, and who asks ends a service that does not answer.
 const LIVENESS: &str = "/api/health/live";
 
-/// All budgets of this process. They are not shared with others, and a restart fills them.
+/// All budgets of this process but those of keys, which other edges charge, too ([`App`] has them). They are not shared with
+/// others, and a restart fills them.
 pub(super) struct Limits {
     api_by_address: Limiter,
     login_by_address: Limiter,
@@ -48,7 +49,6 @@ pub(super) struct Limits {
     admission_by_workspace: Limiter,
     refused_by_address: Limiter,
     refused_by_credential: Limiter,
-    calls_by_key: Limiter,
     /// Accounts with an address from which their owner came in: others' failures do not count there.
     known: Proven,
     /// Keys and secrets that were right the last time: others' failures do not count for them.
@@ -159,7 +159,6 @@ impl Limits {
             admission_by_workspace: limiter(limits.admission_by_workspace),
             refused_by_address: limiter(limits.refused_by_address),
             refused_by_credential: limiter(limits.refused_by_credential),
-            calls_by_key: limiter(limits.calls_by_key),
             known: Proven::default(),
             proven: Proven::default(),
         }
@@ -207,8 +206,8 @@ impl Limits {
                 return Ok((request, tightest(&budgets), None));
             }
             Kind::ToolCall => {
-                if let Some(key) = asker.credential() {
-                    budgets.push(self.calls_by_key.take(key, now)?);
+                if let (Some(key), Some(calls)) = (asker.credential(), &app.calls_by_key) {
+                    budgets.push(calls.take(key, now)?);
                 }
             }
             Kind::SetUp => budgets.push(self.set_up_by_address.take(address, now)?),

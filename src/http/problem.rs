@@ -89,6 +89,8 @@ fn storage_problem(error: &StorageError) -> Problem {
             tracing::error!(error = error as &dyn Error, "the database is unavailable");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", "the database cannot be reached, try again")
         }
+        StorageError::KeyWithdrawn => Problem::unauthorized(),
+        StorageError::ApprovalEnded => Problem::new(StatusCode::CONFLICT, "APPROVAL_OVER", error.to_string()),
         StorageError::Query(_) | StorageError::Corrupt { .. } => {
             tracing::error!(error = error as &dyn Error, "storage failed");
             internal()
@@ -248,6 +250,7 @@ impl From<DecisionError> for Problem {
         match error {
             DecisionError::NotFound => Self::new(StatusCode::NOT_FOUND, "APPROVAL_NOT_FOUND", error.to_string()),
             DecisionError::Over(_) => Self::new(StatusCode::CONFLICT, "APPROVAL_OVER", error.to_string()),
+            DecisionError::Own => Self::new(StatusCode::FORBIDDEN, "OWN_APPROVAL", error.to_string()),
             DecisionError::Storage(storage) => storage.into(),
         }
     }

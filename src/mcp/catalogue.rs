@@ -15,12 +15,13 @@ use sqlx::{Postgres, pool::PoolConnection};
 
 use super::tools;
 use crate::{
-    app::{App, StorageError, Tx},
+    app::{App, Proviso, StorageError, Tx},
     model::{
         actor::{AgentCaller, KeyHolder},
-        ids::WorkspaceId,
+        ids::{ApprovalId, WorkspaceId},
         tool_approval::APPROVAL_ARGUMENT,
     },
+    wire::input,
 };
 
 /// One tool.
@@ -253,6 +254,9 @@ impl From<StorageError> for ToolError {
             tracing::warn!(error = &error as &dyn std::error::Error, "a tool could not reach the database");
             return Self::new(code::SERVER, "the database cannot be reached; try again");
         }
+        if matches!(error, StorageError::KeyWithdrawn | StorageError::ApprovalEnded) {
+            return Self::denied(error.to_string());
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "a tool failed");
         Self::new(code::INTERNAL, "something went wrong on the server")
     }
@@ -264,6 +268,10 @@ pub(super) struct Call<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a KeyHolder,
     pub(super) arguments: &'a Map<String, Value>,
+    /// `approvalId` as it was given.
+    pub(super) named_approval: Option<&'a str>,
+    /// The approval that is used up with the commit of what the call changes.
+    pub(super) approval: Option<ApprovalId>,
 }
 
 impl<'a> Call<'a> {
@@ -272,9 +280,10 @@ impl<'a> Call<'a> {
         self.arguments.get(name).and_then(Value::as_str)
     }
 
-    /// A whole number.
+    /// A whole number, also where it is written with a fraction of nothing: JSON Schema has `30.0` for an integer.
     pub(super) fn whole(&self, name: &str) -> Option<i64> {
-        self.arguments.get(name).and_then(Value::as_i64)
+        let value = self.arguments.get(name)?;
+        value.as_i64().or_else(|| value.as_f64().and_then(whole))
     }
 
     /// A list of texts; absent is empty.
@@ -309,15 +318,25 @@ impl<'a> Call<'a> {
         workspace_of(self.caller)
     }
 
-    /// Begins a use case that changes something; the tool commits it.
+    /// Begins a use case that changes something; the tool commits it. That fails when the key was withdrawn before.
     pub(super) async fn begin(&self) -> Result<Tx, ToolError> {
-        Ok(self.app.begin().await?)
+        let mut tx = self.app.begin().await?;
+        tx.provided(Proviso { key_id: self.caller.key_id().to_owned(), approval: self.approval });
+        Ok(tx)
     }
 
     /// A connection to read with.
     pub(super) async fn read(&self) -> Result<PoolConnection<Postgres>, ToolError> {
         Ok(self.app.read().await?)
     }
+}
+
+/// The integer that a number is, if it is one that a floating-point number has exactly.
+#[expect(clippy::cast_possible_truncation, reason = "it is in the range and has no fraction")]
+fn whole(number: f64) -> Option<i64> {
+    /// Up to here every integer has its own floating-point number.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
 }
 
 pub(super) fn workspace_of(caller: &KeyHolder) -> WorkspaceId {
@@ -345,8 +364,8 @@ impl Annotations {
 /// A tool with its schema, which is published and checked against.
 pub(super) struct Entry {
     pub(super) tool: &'static Tool,
-    /// All that it is called by, the dotted name first: policies go by any of them.
-    pub(super) names: Vec<&'static str>,
+    /// All that policies know it by, its dotted name first: its own names, and those of the tool that it [counts as](COUNTS_AS).
+    pub(super) policy_names: Vec<&'static str>,
     pub(super) schema: Arc<Map<String, Value>>,
     validator: jsonschema::Validator,
 }
@@ -375,6 +394,18 @@ impl Entry {
     }
 }
 
+/// Refuses arguments in which a NUL character is, wherever they come from: the database would refuse what is made of them,
+/// and the row of the call with it.
+///
+/// Errors: the first one that has it, in its name or in its value.
+pub(super) fn without_nul(arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let Some((name, _)) = arguments.iter().find(|(name, value)| name.contains('\0') || input::has_nul(value)) else { return Ok(()) };
+    let field = if name.contains('\0') { "arguments" } else { name.as_str() };
+    let message = "must not contain the character U+0000";
+    let data = json!({"errors": [{"field": field, "message": message}]});
+    Err(ToolError::new(code::INVALID_PARAMS, format!("{field}: {message}")).with(data))
+}
+
 /// The argument that an error is about, with dots into objects; of one that is missing its name.
 fn field_of(error: &jsonschema::ValidationError<'_>) -> String {
     let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
@@ -401,7 +432,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         match compile(tool) {
             Ok(entry) => {
                 let index = catalogue.entries.len();
-                catalogue.names.extend(entry.names.iter().map(|name| (*name, index)));
+                catalogue.names.extend(names(tool).map(|name| (name, index)));
                 catalogue.entries.push(entry);
             }
             // A tool whose arguments cannot be checked is not offered; a test walks them all.
@@ -438,6 +469,16 @@ fn common_arguments() -> [(&'static str, Value); 3] {
     ]
 }
 
+/// Methods of tools that do what another one does, by another way to it: a policy about that one is about them, too.
+const COUNTS_AS: [(&str, &str); 1] = [("project.createPage", "page.create")];
+
+/// Every name by which a policy may mean a tool, its dotted one first.
+fn policy_names(tool: &'static Tool) -> Vec<&'static str> {
+    let counts_as = |method| COUNTS_AS.iter().any(|(one, other)| *one == tool.method && *other == method);
+    let others = tools::ALL.iter().copied().flatten().filter(|other| counts_as(other.method));
+    names(tool).chain(others.flat_map(names)).collect()
+}
+
 fn compile(tool: &'static Tool) -> Result<Entry, String> {
     let mut schema = (tool.input)();
     let fields = schema.as_object_mut().ok_or("it is no object")?;
@@ -448,7 +489,7 @@ fn compile(tool: &'static Tool) -> Result<Entry, String> {
     }
     let validator = jsonschema::draft202012::options().build(&schema).map_err(|error| error.to_string())?;
     let Value::Object(schema) = schema else { return Err("it is no object".to_owned()) };
-    Ok(Entry { tool, names: names(tool).collect(), schema: Arc::new(schema), validator })
+    Ok(Entry { tool, policy_names: policy_names(tool), schema: Arc::new(schema), validator })
 }
 
 #[cfg(test)]
@@ -488,12 +529,27 @@ mod tests {
     }
 
     #[test]
+    fn what_counts_as_another_tool_is_one_and_so_is_the_other() {
+        for (one, other) in COUNTS_AS {
+            let names = &find(one).unwrap().policy_names;
+            assert_eq!(names.first(), Some(&one));
+            assert!(find(other).is_some() && names.contains(&other), "{names:?}");
+        }
+    }
+
+    #[test]
     fn every_permission_that_a_tool_needs_is_in_the_catalogue_of_permissions() {
         let known = |id: &str| PERMISSIONS.iter().any(|permission| permission.id == id);
         for tool in tools() {
             let needed = tool.need.permissions();
             assert!(needed.iter().all(|id| known(id)), "{} needs {needed:?}", tool.name);
         }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+        assert_eq!([30.0, -2.0, 0.0].map(whole), [Some(30), Some(-2), Some(0)]);
+        assert_eq!([30.5, 1e300, f64::NAN, f64::INFINITY].map(whole), [None; 4]);
     }
 
     #[test]

@@ -3,22 +3,26 @@
 
 use std::{
     borrow::Cow,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
-use super::catalogue::{self, Call, Entry, Need, ToolError, code, workspace_of};
+use super::catalogue::{self, Call, Entry, Need, Tool, ToolError, code, workspace_of};
 use crate::{
-    app::App,
+    app::{App, Proviso},
     domain::{
         tool_approvals::{self, Gate},
         tool_calls,
     },
     model::{
+        account::Account,
         actor::{AgentCaller, KeyHolder},
+        ids::ApprovalId,
         policy::Verdict,
         tool_approval::APPROVAL_ARGUMENT,
         tool_call::{self, ToolCall},
@@ -28,6 +32,8 @@ use crate::{
 
 /// How long one tool may work: each does a few queries, which take milliseconds.
 const CALL_MAX: Duration = Duration::from_secs(30);
+/// How long a call that found no room in the queue may take to write its own row: its caller waits for the answer.
+const RECORD_MAX: Duration = Duration::from_secs(10);
 
 /// Calls a tool as whoever the key belongs to, under any of its names.
 ///
@@ -40,13 +46,13 @@ pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: M
         let entry = catalogue::find(&name);
         let done = match entry {
             None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {}", tool_call::shorten(&name)))),
-            Some(entry) => timeout(CALL_MAX, carry_out(&app, &caller, entry, &arguments)).await.unwrap_or_else(|_| Err(too_slow(entry))),
+            Some(entry) => outcome(entry.tool.name, carry_out(&app, &caller, entry, &arguments)).await,
         };
         let tool = entry.map_or_else(|| tool_call::shorten(&name), |entry| entry.tool.name.to_owned());
         put_on_record(&app, noted(&caller, at, tool, &arguments, &done, started.elapsed())).await;
         done
     });
-    work.await.unwrap_or_else(|_| Err(ToolError::new(code::INTERNAL, "something went wrong on the server")))
+    work.await.unwrap_or_else(|_| Err(failed()))
 }
 
 /// The holder with everything that it may do now, if that meets a need: also what an agent was granted for a while.
@@ -78,6 +84,18 @@ pub(super) async fn granted(app: &App, agent: &AgentCaller) -> Result<KeyHolder,
     Ok(KeyHolder::Agent(AgentCaller { permissions, ..agent.clone() }))
 }
 
+/// The account that calls, with what its agent was granted for a while where it lacks one of `permissions` by itself: what
+/// a tool tells beyond what it needs depends on them.
+pub(super) async fn account(call: &Call<'_>, permissions: &[&str]) -> Result<Account, ToolError> {
+    let own = Account::from(call.caller);
+    match call.caller {
+        KeyHolder::Agent(agent) if permissions.iter().any(|permission| !own.may(permission)) => {
+            Ok(Account::from(&granted(call.app, agent).await?))
+        }
+        KeyHolder::Agent(_) | KeyHolder::Person { .. } => Ok(own),
+    }
+}
+
 /// The permissions that a refused call needed one of; empty when it was refused for something else.
 pub(super) fn lacking(error: &ToolError) -> Vec<&str> {
     let needed = error.data.as_ref().filter(|_| error.code == code::PERMISSION_DENIED).and_then(|data| data.get("requiredPermissions"));
@@ -85,6 +103,7 @@ pub(super) fn lacking(error: &ToolError) -> Vec<&str> {
 }
 
 async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<Value, ToolError> {
+    catalogue::without_nul(arguments)?;
     let caller = admit(app, caller, entry.tool.need).await?;
     own_identity(&caller, arguments)?;
     let mut own: Map<String, Value> = arguments.clone();
@@ -92,9 +111,26 @@ async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map
         own.remove(name);
     }
     entry.check(&own)?;
-    pass_policy(app, &caller, entry, arguments).await?;
-    let call = Call { app, caller: &caller, arguments: &own };
+    let approval = pass_policy(app, &caller, entry, arguments).await?;
+    let named_approval = arguments.get(APPROVAL_ARGUMENT).and_then(Value::as_str);
+    let call = Call { app, caller: &caller, arguments: &own, named_approval, approval };
     (entry.tool.run)(&call).await
+}
+
+/// Whether a person's approval could bring a call about: nobody is asked for what is refused whatever they say.
+///
+/// Errors: what the call would be refused with.
+pub(super) async fn may_be_approved(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
+    let caller = admit(app, caller, entry.tool.need).await?;
+    own_identity(&caller, arguments)?;
+    match tool_approvals::verdict(&app.policy, &caller, &entry.policy_names) {
+        Verdict::Denied => Err(denied_by_policy(entry)),
+        Verdict::Goes | Verdict::Asks(_) => Ok(()),
+    }
+}
+
+fn denied_by_policy(entry: &Entry) -> ToolError {
+    ToolError::denied(format!("the workspace's policy denies {}", entry.tool.method))
 }
 
 /// Who calls is known from the key; arguments may repeat it and must not differ (D-28).
@@ -110,24 +146,39 @@ fn own_identity(caller: &KeyHolder, arguments: &Map<String, Value>) -> Result<()
     Err(ToolError::denied("agentId and workspaceId must be the caller's own"))
 }
 
-/// Whether the policies let a call go on.
-async fn pass_policy(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
-    let method = entry.tool.method;
-    match tool_approvals::verdict(&app.policy, caller, &entry.names) {
-        Verdict::Goes => Ok(()),
-        Verdict::Denied => Err(ToolError::denied(format!("the workspace's policy denies {method}"))),
-        Verdict::Asks(why) => Box::pin(pass_gate(app, caller, method, arguments, why)).await,
+/// Whether the policies let a call go on; the approval that it is to use up, if it needs one.
+async fn pass_policy(
+    app: &App,
+    caller: &KeyHolder,
+    entry: &Entry,
+    arguments: &Map<String, Value>,
+) -> Result<Option<ApprovalId>, ToolError> {
+    match tool_approvals::verdict(&app.policy, caller, &entry.policy_names) {
+        Verdict::Goes => Ok(None),
+        Verdict::Denied => Err(denied_by_policy(entry)),
+        Verdict::Asks(why) => Box::pin(pass_gate(app, caller, entry.tool, arguments, why)).await,
     }
 }
 
-/// Whether a call that needs a person's approval has it.
-async fn pass_gate(app: &App, caller: &KeyHolder, method: &str, arguments: &Map<String, Value>, why: String) -> Result<(), ToolError> {
+/// Whether a call that needs a person's approval has it. One that reads uses it up here and now; of one that changes
+/// something it is used up with the change.
+async fn pass_gate(
+    app: &App,
+    caller: &KeyHolder,
+    tool: &Tool,
+    arguments: &Map<String, Value>,
+    why: String,
+) -> Result<Option<ApprovalId>, ToolError> {
+    let method = tool.method;
     let mut tx = app.begin().await?;
     let gate = tool_approvals::pass(&mut tx, caller, method, arguments, &why).await?;
+    let reads = tool.annotations.is_read_only();
+    let used_up = if let Gate::Open(approval) = gate { Some(approval).filter(|_| reads) } else { None };
+    tx.provided(Proviso { key_id: caller.key_id().to_owned(), approval: used_up });
     tx.commit().await?;
     match gate {
-        Gate::Open => Ok(()),
-        Gate::Waits { id, expires_at } => {
+        Gate::Open(approval) => Ok((!reads).then_some(approval)),
+        Gate::Waits { id, expires_at, lasts: _ } => {
             let message = format!("{method} needs a person's approval ({why}); repeat the call with approvalId once it is given");
             let data = json!({"approvalId": id, "expiresAt": Timestamp(expires_at), "method": method, "reason": why});
             Err(ToolError::new(code::APPROVAL_REQUIRED, message).with(data))
@@ -137,9 +188,23 @@ async fn pass_gate(app: &App, caller: &KeyHolder, method: &str, arguments: &Map<
     }
 }
 
-fn too_slow(entry: &Entry) -> ToolError {
-    tracing::error!(tool = entry.tool.name, "a tool took too long");
-    ToolError::new(code::SERVER, "the call took too long and was given up")
+/// What comes of a tool's work, whatever that is: one that takes too long or panics has failed, and leaves a row as others do.
+async fn outcome(tool: &str, work: impl Future<Output = Result<Value, ToolError>>) -> Result<Value, ToolError> {
+    match timeout(CALL_MAX, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => {
+            tracing::error!(tool, "a tool panicked");
+            Err(failed())
+        }
+        Err(_) => {
+            tracing::error!(tool, "a tool took too long");
+            Err(ToolError::new(code::SERVER, "the call took too long and was given up"))
+        }
+    }
+}
+
+fn failed() -> ToolError {
+    ToolError::new(code::INTERNAL, "something went wrong on the server")
 }
 
 fn noted(
@@ -163,7 +228,7 @@ fn noted(
 }
 
 /// Hands a call to the worker that writes many at once. When its queue is full, or closed at the end of the
-/// service, the call is written here and now: none is lost.
+/// service, the call is written here and now, so that none is lost while the database answers in time.
 async fn put_on_record(app: &App, call: ToolCall) {
     let Err(TrySendError::Full(call) | TrySendError::Closed(call)) = app.tool_calls.try_send(call) else { return };
     let user = call.user;
@@ -172,12 +237,26 @@ async fn put_on_record(app: &App, call: ToolCall) {
         tool_calls::record(&mut tx, vec![call]).await?;
         tx.commit().await
     };
-    if let Err(error) = Box::pin(written).await {
-        tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record");
+    match timeout(RECORD_MAX, Box::pin(written)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, %user, "a tool call could not be put on record"),
+        Err(_) => tracing::error!(%user, "a tool call could not be put on record in time"),
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time of a call is noted without a transaction")]
 fn now(app: &App) -> DateTime<Utc> {
     app.clock.at(Utc::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tool_that_panics_has_failed() {
+        let panics = outcome("test", async { panic!("on purpose") }).await;
+        assert_eq!(panics.unwrap_err().code, code::INTERNAL);
+        assert_eq!(outcome("test", async { Ok(json!(1)) }).await.unwrap(), json!(1));
+    }
 }

@@ -4,15 +4,17 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    catalogue::{self, ToolError},
+    catalogue::{self, ToolError, code},
     pipeline,
 };
 use crate::{
     app::App,
-    model::actor::KeyHolder,
+    model::{actor::KeyHolder, tool_approval::APPROVAL_ARGUMENT},
     wire::mcp::{ResourceContent, ResourceDescription},
 };
 
+/// Stands between the address of a resource and the id of the approval by which it is read.
+const APPROVED_BY: &str = "?approvalId=";
 /// What all resources are.
 const JSON: &str = "application/json";
 
@@ -56,16 +58,30 @@ pub(super) async fn list(app: &App, caller: &KeyHolder) -> Result<Vec<ResourceDe
     Ok(described.collect())
 }
 
-/// Reads one.
+/// Reads one. Behind its address may be `?approvalId=` and the id of an approval: who reads has no other place to name it.
 ///
 /// Errors: there is none at the address, or what the tool refuses.
 pub(super) async fn read(app: &App, caller: &KeyHolder, uri: &str) -> Result<ResourceContent, ToolError> {
-    let resource = RESOURCES.iter().find(|resource| resource.uri == uri && catalogue::find(resource.tool).is_some());
+    let (address, approval) = uri.split_once(APPROVED_BY).map_or((uri, None), |(address, id)| (address, Some(id)));
+    let resource = RESOURCES.iter().find(|resource| resource.uri == address && catalogue::find(resource.tool).is_some());
     let Some(resource) = resource else {
         return Err(ToolError::not_found("there is no such resource").with(json!({"uri": uri})));
     };
-    let value = pipeline::call(app, caller, resource.tool, Map::new()).await?;
+    let arguments: Map<String, Value> = approval.map(|id| (APPROVAL_ARGUMENT.to_owned(), json!(id))).into_iter().collect();
+    let done = pipeline::call(app, caller, resource.tool, arguments).await;
+    let value = done.map_err(|error| with_address(resource, error))?;
     Ok(ResourceContent { uri: resource.uri, mime_type: JSON, text: pretty(&value) })
+}
+
+/// Of a resource that waits for a person's approval, the address at which it is read once that was given.
+fn with_address(resource: &Resource, error: ToolError) -> ToolError {
+    let id = error.data.as_ref().and_then(|data| data.get(APPROVAL_ARGUMENT)).and_then(Value::as_str);
+    let Some(address) = id.filter(|_| error.code == code::APPROVAL_REQUIRED).map(|id| format!("{}{APPROVED_BY}{id}", resource.uri)) else {
+        return error;
+    };
+    let mut data = error.data.unwrap_or_default();
+    data["uri"] = json!(address);
+    ToolError::new(error.code, format!("{} needs a person's approval; read {address} once it is given", resource.uri)).with(data)
 }
 
 /// JSON for a model to read.

@@ -1,22 +1,31 @@
 //! Plain JSON-RPC 2.0: the methods of MCP and the dotted names of the tools, one call or several at once
 //! (REST contract §5.1).
 
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
-    answers,
+    answers, authorization,
     catalogue::{self, ToolError, code},
     listing, pipeline, prompts, resources,
 };
-use crate::{app::App, model::actor::KeyHolder, wire::mcp::Completion};
+use crate::{
+    app::App,
+    model::actor::KeyHolder,
+    wire::{input, mcp::Completion},
+};
 
 /// The newest version of MCP in which several calls could be sent at once.
 const PROTOCOL_VERSION: &str = "2025-03-26";
 /// Calls sent at once at the most. They are carried out one after the other.
 const BATCH_MAX: usize = 50;
+/// How long after its arrival a batch may begin another call: as long as one tool may work.
+const BATCH_WITHIN: Duration = Duration::from_secs(30);
 
-/// Answers a text of JSON-RPC; `None` where nothing is to be answered.
-pub(super) async fn answer(app: &App, caller: &KeyHolder, text: &[u8]) -> Option<Value> {
+/// Answers a text of JSON-RPC; `None` where nothing is to be answered. The headers have the caller's key.
+pub(super) async fn answer(app: &App, caller: &KeyHolder, headers: &HeaderMap, text: &[u8]) -> Option<Value> {
     match serde_json::from_slice(text) {
         Err(_) => Some(failed(&Value::Null, &ToolError::new(code::PARSE, "the body is no JSON"))),
         Ok(Value::Array(calls)) if calls.is_empty() || calls.len() > BATCH_MAX => {
@@ -24,17 +33,53 @@ pub(super) async fn answer(app: &App, caller: &KeyHolder, text: &[u8]) -> Option
             Some(failed(&Value::Null, &error))
         }
         Ok(Value::Array(calls)) => {
-            let mut answers = Vec::with_capacity(calls.len());
-            for call in calls {
-                answers.extend(one(app, caller, call).await);
-            }
+            let answers = several(app, caller, headers, calls).await;
             (!answers.is_empty()).then_some(Value::Array(answers))
         }
-        Ok(call) => one(app, caller, call).await,
+        Ok(call) => one(app, Ok(caller), call).await,
     }
 }
 
-async fn one(app: &App, caller: &KeyHolder, call: Value) -> Option<Value> {
+/// Carries out calls one after the other, each as if it came alone: a key that is withdrawn or has used up its budget
+/// meanwhile has the rest refused. The first was let in at the door.
+async fn several(app: &App, caller: &KeyHolder, headers: &HeaderMap, calls: Vec<Value>) -> Vec<Value> {
+    let (mut answers, until) = (Vec::with_capacity(calls.len()), Instant::now() + BATCH_WITHIN);
+    for (place, call) in calls.into_iter().enumerate() {
+        answers.extend(if place == 0 {
+            one(app, Ok(caller), call).await
+        } else {
+            match admitted(app, headers, until).await {
+                Ok(caller) => one(app, Ok(&caller), call).await,
+                Err(refused) => one(app, Err(refused), call).await,
+            }
+        });
+    }
+    answers
+}
+
+/// Whoever a further call of a batch is by, as things are now.
+async fn admitted(app: &App, headers: &HeaderMap, until: Instant) -> Result<KeyHolder, ToolError> {
+    let now = Instant::now();
+    if now >= until {
+        return Err(ToolError::new(code::SERVER, "the batch took too long, and this call was not begun"));
+    }
+    if let (Some(calls), Some(key)) = (&app.calls_by_key, input::api_key(headers)) {
+        calls.take(key, now).map_err(|exhausted| {
+            let seconds = exhausted.retry_in.as_secs() + 1;
+            ToolError::new(code::SERVER, format!("too many calls, try again in {seconds} s")).with(json!({"retryAfter": seconds}))
+        })?;
+    }
+    match authorization::holder(app, headers).await {
+        Ok(Some(caller)) => Ok(caller),
+        Err(problem) if problem.status != StatusCode::UNAUTHORIZED => {
+            Err(ToolError::new(code::SERVER, "whether the key is good cannot be found out; try again"))
+        }
+        Ok(None) | Err(_) => Err(ToolError::new(code::SERVER, "the key is no longer good")),
+    }
+}
+
+/// Answers one call of `caller`, or with why it is refused.
+async fn one(app: &App, caller: Result<&KeyHolder, ToolError>, call: Value) -> Option<Value> {
     let Value::Object(mut fields) = call else {
         return Some(failed(&Value::Null, &ToolError::new(code::INVALID_REQUEST, "a call is an object")));
     };
@@ -54,9 +99,9 @@ async fn one(app: &App, caller: &KeyHolder, call: Value) -> Option<Value> {
     };
     // Notifications are taken and change nothing; a tool is called only by whoever reads its answer.
     let id = id?;
-    let done = match params {
-        Ok(params) => dispatch(app, caller, &method, params).await,
-        Err(error) => Err(error),
+    let done = match (caller, params) {
+        (Ok(caller), Ok(params)) => dispatch(app, caller, &method, params).await,
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
     Some(match done {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),

@@ -150,12 +150,14 @@ async fn list_resources(State(app): State<App>, Key(caller): Key, _: Body<Anythi
 }
 
 /// Read a resource.
+///
+/// Where a person has to approve it, it is read again once that is done, with `?approvalId=` and the id behind its address.
 #[utoipa::path(post, path = "/api/mcp-standard/read_resource", operation_id = "mcpReadResource", tag = "mcp", security(("agent" = [])),
     request_body = NameResource, responses(
     (status = 200, body = Reply<ResourceContents>),
     (status = 400, body = ProblemBody, description = "The body breaks a rule"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
-    (status = 403, body = ProblemBody, description = "A permission is missing, or an approval"),
+    (status = 403, body = ProblemBody, description = "A permission is missing, or an approval; `data` says which, and how to go on"),
     (status = 404, body = ProblemBody, description = "There is no such resource"),
 ))]
 async fn read_resource(
@@ -240,7 +242,11 @@ fn problem(error: ToolError) -> Problem {
         code::INTERNAL => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         _ => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
     };
-    Problem::new(status, name, error.message)
+    let problem = Problem::new(status, name, error.message);
+    match error.data {
+        Some(data) => problem.with(data),
+        None => problem,
+    }
 }
 
 /// Whoever an API key in `Authorization: Bearer` or `X-API-Key` speaks for.

@@ -56,7 +56,7 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
     };
     let version = parts.headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default().to_owned();
     if parts.method == Method::POST && body.trim_ascii_start().starts_with(b"[") && version.as_str() < NO_BATCHES_SINCE {
-        return answered(Box::pin(rpc::answer(&app, &caller, &body)).await);
+        return answered(Box::pin(rpc::answer(&app, &caller, &parts.headers, &body)).await);
     }
     accept_both(&mut parts.headers);
     let lack = (version.as_str() >= SCOPES_SINCE).then(Lack::default);
@@ -89,7 +89,7 @@ pub(super) async fn plain(State(app): State<App>, OriginalUri(uri): OriginalUri,
         Err(refused) => return refused,
     };
     match buffered(request).await {
-        Ok((_, body)) => answered(rpc::answer(&app, &caller, &body).await),
+        Ok((parts, body)) => answered(rpc::answer(&app, &caller, &parts.headers, &body).await),
         Err(refused) => refused,
     }
 }

@@ -46,7 +46,7 @@ impl ToolApprovalPolicy {
 /// Methods that a switch of the workspace lets agents call without asking, by the switch (REST contract §5.6).
 const SWITCHES: [(&str, &[&str]); 4] = [
     ("allowTaskWrites", &["task.create", "task.update"]),
-    ("allowPageWrites", &["page.create"]),
+    ("allowPageWrites", &["page.create", "project.createPage"]),
     ("allowProjectWrites", &["project.create"]),
     ("allowResearchWrites", &["research.create"]),
 ];
@@ -131,7 +131,7 @@ mod tests {
     fn a_policy_is_read_in_its_order() {
         let operators = ToolApprovalPolicy { enabled: true, methods: vec!["page.delete".to_owned()] };
         let verdict = |agent: Value, method: &str| WorkspacePolicy::read(&agent).verdict(&operators, &[method]);
-        for covered in ["task.create", "task.update", "page.create", "project.create"] {
+        for covered in ["task.create", "task.update", "page.create", "project.createPage", "project.create"] {
             assert!(asks(&verdict(json!({}), covered)), "{covered}: a switch that nobody set is off");
         }
         for other in ["page.update", "page.get", "comment.create"] {

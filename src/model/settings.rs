@@ -29,11 +29,14 @@ pub const RUNTIME_KEY: &str = "runtimeApiKey";
 
 /// Rules of one workspace.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that admins set by itself")]
 pub struct WorkspaceRules {
     /// Whether agents may come in at all.
     pub agents_enabled: bool,
     /// Whether agents may ask for access without the webhook secret (D-18).
     pub public_registration: bool,
+    /// Whether people may approve what their own keys asked for (D-09).
+    pub own_approval: bool,
     /// `None` leaves it to the operator.
     pub agents_max: Option<u32>,
     pub agents_per_project_max: u32,
@@ -56,6 +59,7 @@ impl WorkspaceRules {
         Self {
             agents_enabled: flag("/parallax/enabled", true),
             public_registration: flag("/agent/allowPublicAgentRegistration", false),
+            own_approval: flag("/agent/allowOwnApproval", false),
             agents_max: count("/parallax/maxAgents").filter(|max| *max > 0),
             agents_per_project_max: count("/parallax/maxAgentsPerProject").unwrap_or(AGENTS_PER_PROJECT_MAX),
             default_permissions: permissions.and_then(|names| PermissionSet::parse(&names).ok()).unwrap_or_else(PermissionSet::defaults),
@@ -174,7 +178,7 @@ mod tests {
     fn what_is_absent_or_of_the_wrong_type_has_its_default() {
         for settings in [json!({}), json!(null), json!({"parallax": {"maxAgents": "many", "enabled": 1}, "agent": []})] {
             let rules = WorkspaceRules::read(&settings);
-            assert!(rules.agents_enabled && !rules.public_registration && !rules.sends_key_to_control_plane);
+            assert!(rules.agents_enabled && !rules.public_registration && !rules.own_approval && !rules.sends_key_to_control_plane);
             assert_eq!((rules.agents_max, rules.agents_per_project_max), (None, AGENTS_PER_PROJECT_MAX));
             assert_eq!(rules.default_permissions, PermissionSet::defaults());
         }

@@ -13,6 +13,8 @@ const TEXT_CHARS_MAX: usize = 200;
 const ARGUMENTS_MAX: usize = 30;
 /// Stands for what is not kept.
 const REMOVED: &str = "[redacted]";
+/// Stands for a NUL character.
+const NUL_SHOWN: &str = "\u{fffd}";
 
 /// A call that was carried out, or refused, with whoever called.
 #[derive(Clone, Debug)]
@@ -53,13 +55,15 @@ fn redacted(name: &str, value: &Value) -> Value {
     }
 }
 
-/// The beginning of a text, for people who look at what an agent does.
+/// The beginning of a text, for people who look at what an agent does. Whatever a caller sent can be kept so: of a NUL
+/// character, which Postgres takes in no text, only the place is.
 #[must_use]
 pub fn shorten(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
+    let kept = match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
-    }
+    };
+    if kept.contains('\0') { kept.replace('\0', NUL_SHOWN) } else { kept }
 }
 
 /// What a result is, in a few words: its fields or its length, never its values.
@@ -98,6 +102,13 @@ mod tests {
         assert_eq!(rest, json!({"deep": "[object]", "list": "[array of 2]", "limit": 5, "on": true}));
         let many: Map<String, Value> = (0..100).map(|number| (number.to_string(), json!(1))).collect();
         assert_eq!(redact(&many).as_object().unwrap().len(), ARGUMENTS_MAX);
+    }
+
+    #[test]
+    fn no_nul_is_kept_wherever_it_was() {
+        let arguments = json!({"a\u{0}b": "c\u{0}", "deep": {"x\u{0}": 1}, "list": ["\u{0}"]});
+        let kept = redact(arguments.as_object().unwrap());
+        assert_eq!(kept, json!({"a\u{fffd}b": "c\u{fffd}", "deep": "[object]", "list": "[array of 1]"}));
     }
 
     #[test]

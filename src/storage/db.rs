@@ -9,9 +9,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::outbox;
-use crate::model::clock::Clock;
-use crate::model::event::Entry;
+use super::{keys, outbox, tool_approvals};
+use crate::model::{clock::Clock, event::Entry, ids::ApprovalId};
 
 /// A connection, with or without a transaction around it.
 pub type Conn = sqlx::PgConnection;
@@ -29,6 +28,12 @@ pub enum StorageError {
     Unavailable(#[source] sqlx::Error),
     #[error("a query failed")]
     Query(#[source] sqlx::Error),
+    /// The key behind the transaction was withdrawn before its commit.
+    #[error("the key is no longer good")]
+    KeyWithdrawn,
+    /// The approval behind the transaction was used up, withdrawn or too old at its commit.
+    #[error("the approval was used already, or has ended")]
+    ApprovalEnded,
     /// A row holds what our own constraints forbid.
     #[error("{table}.{column} of row {id} cannot be read")]
     Corrupt { table: &'static str, column: &'static str, id: String },
@@ -40,7 +45,7 @@ impl StorageError {
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Query(sqlx::Error::Database(error)) => error.constraint(),
-            Self::Query(_) | Self::Unavailable(_) | Self::Corrupt { .. } => None,
+            Self::Query(_) | Self::Unavailable(_) | Self::KeyWithdrawn | Self::ApprovalEnded | Self::Corrupt { .. } => None,
         }
     }
 }
@@ -53,7 +58,7 @@ impl StorageError {
             Self::Unavailable(_) => true,
             // Serialization failure and deadlock (PostgreSQL, appendix A).
             Self::Query(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code == "40001" || code == "40P01"),
-            Self::Query(_) | Self::Corrupt { .. } => false,
+            Self::Query(_) | Self::KeyWithdrawn | Self::ApprovalEnded | Self::Corrupt { .. } => false,
         }
     }
 }
@@ -129,13 +134,21 @@ pub struct Tx {
     inner: Transaction<'static, Postgres>,
     now: DateTime<Utc>,
     events: Vec<Entry>,
+    proviso: Option<Proviso>,
+}
+
+/// What has to hold for what somebody did with a key, to the moment at which it counts.
+pub struct Proviso {
+    pub key_id: String,
+    /// The approval that is used up by it.
+    pub approval: Option<ApprovalId>,
 }
 
 impl Tx {
     pub async fn begin(pool: &PgPool, clock: &Clock) -> Result<Self, StorageError> {
         let mut inner = pool.begin().await?;
         let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *inner).await?;
-        Ok(Self { inner, now: clock.at(now), events: Vec::new() })
+        Ok(Self { inner, now: clock.at(now), events: Vec::new(), proviso: None })
     }
 
     /// The time of this transaction, from the database's clock.
@@ -154,9 +167,28 @@ impl Tx {
         self.events.push(entry);
     }
 
+    /// Has the commit depend on a key, and on an approval if one is named.
+    pub fn provided(&mut self, proviso: Proviso) {
+        self.proviso = Some(proviso);
+    }
+
+    /// Errors: `KeyWithdrawn` and `ApprovalEnded` where there is a [`Proviso`], and what storage says. Nothing was done then.
     pub async fn commit(mut self) -> Result<(), StorageError> {
+        let now = self.now;
+        // Last of all rows, as where an agent's access ends, and before the lock under which nobody waits for one.
+        if let Some(approval) = self.proviso.as_ref().and_then(|proviso| proviso.approval)
+            && !tool_approvals::consume(&mut self.inner, approval, now).await?
+        {
+            return Err(StorageError::ApprovalEnded);
+        }
         if !self.events.is_empty() {
             outbox::append(&mut self.inner, &self.events).await?;
+            // Whoever withdraws a key tells of it, so has committed by now and is seen, or commits after this.
+            if let Some(proviso) = &self.proviso
+                && !keys::is_good(&mut self.inner, &proviso.key_id, now).await?
+            {
+                return Err(StorageError::KeyWithdrawn);
+            }
         }
         Ok(self.inner.commit().await?)
     }

@@ -139,6 +139,24 @@ pub async fn is_live(conn: &mut Conn, id: &str) -> Result<bool, StorageError> {
     Ok(live)
 }
 
+/// Whether a key is good at `now`, as [`verify`] has it.
+pub(super) async fn is_good(conn: &mut Conn, id: &str, now: DateTime<Utc>) -> Result<bool, StorageError> {
+    let good = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM mcp_api_keys k
+               JOIN users u ON u.id = k.user_id AND u.workspace_id = k.workspace_id AND u.deleted_at IS NULL AND u.deactivated_at IS NULL
+               LEFT JOIN parallax_agents a ON a.workspace_id = k.workspace_id AND a.id = k.agent_id AND a.status = 'approved'
+               WHERE k.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR $2 < k.expires_at)
+                 AND (k.kind <> 'agent' OR a.id IS NOT NULL)
+           ) AS "good!""#,
+        id,
+        now
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(good)
+}
+
 /// Notes that a key was used, at most once a minute however often it is. `false` when it was revoked
 /// while this waited for its row.
 pub async fn touch(conn: &mut Conn, key_id: &str) -> Result<bool, StorageError> {

@@ -29,4 +29,4 @@ pub mod users;
 pub mod webhooks;
 pub mod workspaces;
 
-pub use db::{Conn, StorageError, Tx};
+pub use db::{Conn, Proviso, StorageError, Tx};

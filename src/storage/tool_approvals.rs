@@ -8,7 +8,7 @@ use super::{Conn, StorageError};
 use crate::model::{
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
     permission::PermissionSet,
-    tool_approval::{ApprovalKind, ApprovalStatus, ToolApproval},
+    tool_approval::{ApprovalCursor, ApprovalKind, ApprovalStatus, ToolApproval},
 };
 
 struct Row {
@@ -71,11 +71,12 @@ pub async fn insert(conn: &mut Conn, approval: &ToolApproval, token_hash: &str) 
     Ok(())
 }
 
-/// Approvals that wait and have not expired, those that expire first first; of one requester if given.
+/// Approvals that wait and have not expired, those that expire first first; of one requester if given, and behind a place.
 pub async fn waiting(
     conn: &mut Conn,
     workspace: WorkspaceId,
     requester: Option<UserId>,
+    after: Option<ApprovalCursor>,
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<ToolApproval>, StorageError> {
@@ -83,11 +84,14 @@ pub async fn waiting(
         Row,
         "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
          WHERE workspace_id = $1 AND status = 'pending' AND $3 < expires_at AND ($2::uuid IS NULL OR (requested_by = $2 AND agent_id IS NULL))
+           AND ($5::timestamptz IS NULL OR (expires_at, id) > ($5, $6::uuid))
          ORDER BY expires_at, id LIMIT $4",
         workspace.0,
         requester.map(|user| user.0),
         now,
-        limit
+        limit,
+        after.map(|place| place.expires_at),
+        after.map(|place| place.id.0)
     )
     .fetch_all(conn)
     .await?;
@@ -146,25 +150,24 @@ pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Re
     row.map(TryInto::try_into).transpose()
 }
 
-/// Moves an approval on; `by` is the person who decided it.
-pub async fn set_status(
-    conn: &mut Conn,
-    id: ApprovalId,
-    status: ApprovalStatus,
-    by: Option<UserId>,
-    at: DateTime<Utc>,
-) -> Result<(), StorageError> {
-    sqlx::query!(
-        "UPDATE mcp_approvals SET status = $2, decided_by = coalesce($3, decided_by), decided_at = CASE WHEN $3::uuid IS NULL THEN decided_at ELSE $4 END
-         WHERE id = $1",
+/// Notes what a person, `by`, decided of a call.
+pub async fn decide(conn: &mut Conn, id: ApprovalId, status: ApprovalStatus, by: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!("UPDATE mcp_approvals SET status = $2, decided_by = $3, decided_at = $4 WHERE id = $1", id.0, status.as_str(), by.0, at)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Uses an approval up; `false` when it is not good for a call at `now`, or another call was faster.
+pub async fn consume(conn: &mut Conn, id: ApprovalId, now: DateTime<Utc>) -> Result<bool, StorageError> {
+    let consumed = sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'consumed' WHERE id = $1 AND kind = 'call' AND status = 'approved' AND $2 < expires_at",
         id.0,
-        status.as_str(),
-        by.map(|user| user.0),
-        at
+        now
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(consumed.rows_affected() == 1)
 }
 
 /// Grants a permission that was asked for until `expires_at`; `by` is the person who did.

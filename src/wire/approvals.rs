@@ -1,15 +1,78 @@
 //! Tool calls that wait for a person's approval (REST contract §2.7).
 
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use validator::Validate;
 
-use super::time::Timestamp;
+use super::{input, problem::Problem, time::Timestamp};
 use crate::model::{
+    activity::NoCursor,
     ids::{AgentId, ApprovalId, UserId},
-    tool_approval::ToolApproval as Row,
+    tool_approval::{ApprovalCursor, ToolApproval as Row},
 };
+
+/// Approvals listed when the caller does not say: as many as may be.
+const LIMIT: u64 = 200;
+
+/// Which part of what waits is wanted.
+#[derive(Debug, Default, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"limit": 200}))]
+pub struct ListApprovals {
+    /// 1 to 200.
+    #[schema(minimum = 1, maximum = 200)]
+    pub limit: Option<i64>,
+    /// `nextCursor` of an earlier answer: what expires after its last.
+    pub cursor: Option<String>,
+}
+
+impl ListApprovals {
+    /// The limit and the place.
+    ///
+    /// Errors: a field that breaks a rule.
+    pub fn read(self) -> Result<(u64, Option<ApprovalCursor>), Problem> {
+        let limit = input::limit(self.limit, LIMIT)?;
+        let after = self.cursor.map(|text| text.parse()).transpose();
+        let after = after.map_err(|error: NoCursor| Problem::invalid("cursor", &error.to_string()))?;
+        Ok((limit, after))
+    }
+}
+
+/// One page of what waits in its envelope, with the cursor beside it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"data": [{"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}], "success": true, "status": 200, "nextCursor": null}))]
+pub struct ApprovalsPage {
+    pub data: Vec<ToolApproval>,
+    pub success: bool,
+    pub status: u16,
+    /// For what expires after these; null when there is nothing more.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+impl ApprovalsPage {
+    /// What was asked for with one more than `limit`, to know whether there is more.
+    #[must_use]
+    pub fn of(mut rows: Vec<Row>, limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = rows.last().filter(|_| more).map(|row| row.cursor().to_string());
+        Self { data: rows.into_iter().map(Into::into).collect(), success: true, status: 200, next_cursor }
+    }
+}
+
+impl IntoResponse for ApprovalsPage {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
 
 /// A call, or a permission that an agent asks for, that waits.
 #[derive(Debug, Serialize, ToSchema)]

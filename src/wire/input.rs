@@ -79,17 +79,19 @@ pub fn named_workspace(body: &[u8], headers: &HeaderMap) -> Option<WorkspaceId> 
 
 /// Whether the JSON text holds a NUL character, written out or escaped.
 fn holds_nul(text: &[u8]) -> bool {
-    fn in_value(value: &serde_json::Value) -> bool {
-        match value {
-            serde_json::Value::String(text) => text.contains('\0'),
-            serde_json::Value::Array(items) => items.iter().any(in_value),
-            serde_json::Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || in_value(value)),
-            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
-        }
-    }
     // Only a text with the escape can hold one: JSON has no raw control characters.
-    text.windows(6).any(|window| window.eq_ignore_ascii_case(b"\\u0000"))
-        && serde_json::from_slice(text).is_ok_and(|value| in_value(&value))
+    text.windows(6).any(|window| window.eq_ignore_ascii_case(b"\\u0000")) && serde_json::from_slice(text).is_ok_and(|value| has_nul(&value))
+}
+
+/// Whether a NUL character is in a value or in a name inside it. Postgres takes none in a text.
+#[must_use]
+pub fn has_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(items) => items.iter().any(has_nul),
+        serde_json::Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+    }
 }
 
 fn bad_json(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {

@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::{IntoResponses, ToSchema};
 
 /// What went wrong with one field of the input.
@@ -49,6 +50,10 @@ pub struct ProblemBody {
     pub request_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
+    /// What a program needs to go on, where it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Value>,
 }
 
 /// An error on its way out. A layer of the router adds path, time and request id.
@@ -58,13 +63,15 @@ pub struct Problem {
     pub code: &'static str,
     pub message: Message,
     pub errors: Vec<FieldProblem>,
+    /// Boxed, since few have it: every handler's answer has room for a problem.
+    pub data: Option<Box<Value>>,
     /// Seconds after which the caller may try again, told as `Retry-After`.
     pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: Message::One(message.into()), errors: Vec::new(), retry_after_s: None }
+        Self { status, code, message: Message::One(message.into()), errors: Vec::new(), data: None, retry_after_s: None }
     }
 
     /// No credential, or one that is not good. Says no more than the original does.
@@ -88,7 +95,13 @@ impl Problem {
     #[must_use]
     pub fn invalid_fields(errors: Vec<FieldProblem>) -> Self {
         let texts = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
-        Self { status: StatusCode::BAD_REQUEST, code: "VALIDATION_FAILED", message: Message::Many(texts), errors, retry_after_s: None }
+        Self { errors, message: Message::Many(texts), ..Self::new(StatusCode::BAD_REQUEST, "VALIDATION_FAILED", "") }
+    }
+
+    /// Tells the caller's program what it needs to go on.
+    #[must_use]
+    pub fn with(self, data: Value) -> Self {
+        Self { data: Some(Box::new(data)), ..self }
     }
 
     /// Tells the caller when to try again.
@@ -116,6 +129,7 @@ impl Problem {
             code: self.code,
             request_id: request_id.to_owned(),
             errors: self.errors.clone(),
+            data: self.data.as_deref().cloned(),
         }
     }
 }

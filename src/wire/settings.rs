@@ -192,7 +192,7 @@ macro_rules! agent_settings {
             "enableActivityTracking": true, "enableGoalAutoLink": true, "enablePlannerLoop": true, "enableProactiveQuestions": true,
             "enableAutonomousLoop": false, "enableMemoryInsights": true, "allowAgentChat": true, "allowTaskWrites": false,
             "allowPageWrites": false, "allowProjectWrites": false, "allowGoalWrites": false, "allowResearchWrites": false,
-            "allowPublicAgentRegistration": false, "chatDraftLimit": 300, "swarmPermissionLevel": "standard", "hostingMode": "local",
+            "allowPublicAgentRegistration": false, "allowOwnApproval": false, "chatDraftLimit": 300, "swarmPermissionLevel": "standard", "hostingMode": "local",
             "runtimeAuthType": "none", "terminalReaders": "members", "terminalWriters": "spawner", "policy": {"allowAutoApply": [], "requireApproval": [], "deny": []},
             "autonomySchedule": {"dailyEnabled": true, "dailyHour": 7, "weeklyEnabled": true, "weeklyDay": 1, "monthlyEnabled": true,
                                  "monthlyDay": 1, "timezone": "UTC"},
@@ -286,6 +286,8 @@ agent_settings! {
     allow_research_writes: bool = false,;
     /// Whether agents may ask for access without the webhook secret (D-18).
     allow_public_agent_registration: bool = false,;
+    /// Whether people may approve tool calls of their own keys; else another owner or admin does (D-09).
+    allow_own_approval: bool = false,;
     chat_draft_limit: u32 = 300, #[validate(range(min = 50, max = 2000, message = "must be a whole number from 50 to 2000"))] #[schema(minimum = 50, maximum = 2000)];
     swarm_permission_level: SwarmPermissionLevel = SwarmPermissionLevel::default(),;
     hosting_mode: HostingMode = HostingMode::default(),;

@@ -17,6 +17,8 @@ use crate::{
 const BATCH: usize = 100;
 /// How long a call waits for others: watchers see it within a second still.
 const WAIT: Duration = Duration::from_millis(250);
+/// How often what waits at the end of the service is tried: it does not wait for a database that is away.
+const LAST_ATTEMPTS: usize = 2;
 
 /// Writes until the service ends, and then what still waits. Later calls find the queue closed and write themselves.
 pub(super) async fn run(app: App, mut called: mpsc::Receiver<ToolCall>) {
@@ -28,18 +30,20 @@ pub(super) async fn run(app: App, mut called: mpsc::Receiver<ToolCall>) {
             () = app.shutdown.cancelled() => break,
             () = fill(&mut called, &mut batch) => {}
         }
-        if write(&app, &batch).await {
-            batch.clear();
-        } else {
+        write(&app, &mut batch).await;
+        if !batch.is_empty() {
             tokio::time::sleep(super::RETRY).await;
         }
     }
     called.close();
     while !batch.is_empty() || called.recv_many(&mut batch, BATCH).await > 0 {
-        if !write(&app, &batch).await {
-            tracing::error!(calls = batch.len(), "the last tool calls could not be put on record");
+        for _ in 0..LAST_ATTEMPTS {
+            write(&app, &mut batch).await;
         }
-        batch.clear();
+        if !batch.is_empty() {
+            tracing::error!(calls = batch.len(), "the last tool calls could not be put on record");
+            batch.clear();
+        }
     }
 }
 
@@ -58,23 +62,31 @@ async fn fill(called: &mut mpsc::Receiver<ToolCall>, batch: &mut Vec<ToolCall>) 
     }
 }
 
-/// Writes a batch; `false` when the database could not be reached and it is worth another try. What the database
-/// never takes is written call by call, so that one does not cost the others.
-async fn write(app: &App, batch: &[ToolCall]) -> bool {
-    match record(app, batch.to_vec()).await {
-        Ok(()) => return true,
-        Err(error) if error.is_transient() => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "tool calls could not be put on record, trying again");
-            return false;
-        }
+/// Writes a batch. What could not be written for now is left in it: the database is away, and it is worth another try. Where
+/// one call is never taken, all are written one by one, so that it does not cost the others.
+async fn write(app: &App, batch: &mut Vec<ToolCall>) {
+    if batch.is_empty() {
+        return;
+    }
+    match record(app, batch.clone()).await {
+        Ok(()) => return batch.clear(),
+        Err(error) if error.is_transient() => return try_later(&error),
         Err(_) => {}
     }
-    for call in batch {
-        if let Err(error) = record(app, vec![call.clone()]).await {
-            tracing::error!(error = &error as &dyn std::error::Error, tool = call.tool, user = %call.user, "a tool call could not be put on record");
+    while let Some(call) = batch.first() {
+        match record(app, vec![call.clone()]).await {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => return try_later(&error),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, tool = call.tool, user = %call.user, "a tool call could not be put on record");
+            }
         }
+        batch.remove(0);
     }
-    true
+}
+
+fn try_later(error: &StorageError) {
+    tracing::warn!(error = error as &dyn std::error::Error, "tool calls could not be put on record, trying again");
 }
 
 async fn record(app: &App, calls: Vec<ToolCall>) -> Result<(), StorageError> {

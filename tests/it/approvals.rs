@@ -70,6 +70,80 @@ async fn an_approval_serves_one_of_two_calls_at_once(pool: PgPool) {
     world.end().await;
 }
 
+/// A world in which agents' changes of pages wait for approval, with a page and an agent that may change it.
+async fn with_page(pool: PgPool) -> (World, String, uuid::Uuid) {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["page.update".to_owned()];
+    let world = World::with_config(pool, settings, None).await;
+    let key = world.agent_with_key("scout", &["read:pages", "write:pages"]).await;
+    let page = world.page_in(world.first_space().await, "Minutes").await;
+    (world, key, page)
+}
+
+/// Waits until a statement waits for somebody else's row.
+async fn until_one_waits(world: &World) {
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waits = || async { (sqlx::query_scalar::<_, i64>(query).fetch_one(&world.pool).await.unwrap() == 1).then_some(()) };
+    world.until("a statement waits for a row", waits).await;
+}
+
+async fn title_of(world: &World, page: uuid::Uuid) -> String {
+    sqlx::query_scalar("SELECT title FROM pages WHERE id = $1").bind(page).fetch_one(&world.pool).await.unwrap()
+}
+
+#[sqlx::test]
+async fn a_call_that_changes_nothing_leaves_its_approval_and_one_of_two_at_once_uses_it(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let agent = world.with_key(&key);
+    let change = json!({"pageId": page, "title": "Minutes of May"});
+    let id = waits(agent.tool("page_update", change.clone()).await);
+    confirm(&world.owner().await, &id).await.expect(StatusCode::OK);
+    let mut approved = change;
+    approved["approvalId"] = json!(id);
+    world.keep_from_agents("pages", page).await;
+    assert_eq!(agent.tool("page_update", approved.clone()).await.tool_text()["code"], -32001, "there is nothing to change");
+    let status = agent.tool("approval_status", json!({"id": id})).await.tool_text();
+    assert_eq!(status["status"], "approved", "{status}");
+
+    sqlx::query("UPDATE pages SET agent_accessible = true WHERE id = $1").bind(page).execute(&world.pool).await.unwrap();
+    let (a, b) = tokio::join!(agent.tool("page_update", approved.clone()), agent.tool("page_update", approved.clone()));
+    let told = [a.tool_text(), b.tool_text()];
+    assert_eq!(told.iter().filter(|told| told["title"] == "Minutes of May").count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|told| told["code"] == -32002).count(), 1, "{told:?}");
+    assert_eq!(world.activities("page_updated", Some("scout")).await, 1);
+    assert_eq!(agent.tool("page_update", approved).await.tool_text()["code"], -32002);
+    world.end().await;
+}
+
+/// D-07: what a revocation finds on its way does not count after it.
+#[sqlx::test]
+async fn a_call_that_a_revocation_overtakes_changes_nothing(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let owner = world.owner().await;
+    let page = world.page_in(world.first_space().await, "Minutes").await;
+    for (id, whole) in [("scout", true), ("other", false)] {
+        let agent = world.agent_with(id, &["read:pages", "write:pages"]).await;
+        let mut holder = world.pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 FROM pages WHERE id = $1 FOR UPDATE").bind(page).execute(&mut *holder).await.unwrap();
+        let (answer, ()) = tokio::join!(agent.tool("page_update", json!({"pageId": page, "title": "mine"})), async {
+            until_one_waits(&world).await;
+            if whole {
+                owner.revoke(id).await.expect(StatusCode::OK);
+            } else {
+                let key = sqlx::query_scalar::<_, String>("SELECT id FROM mcp_api_keys WHERE agent_id = $1").bind(id);
+                let key = key.fetch_one(&world.pool).await.unwrap();
+                owner.delete(&format!("/parallax-agents/{id}/keys/{key}")).await.expect(StatusCode::OK);
+            }
+            holder.rollback().await.unwrap();
+        });
+        let refused = answer.tool_text();
+        assert_eq!((&refused["code"], &refused["message"]), (&json!(-32002), &json!("the key is no longer good")), "{refused}");
+        assert_eq!((title_of(&world, page).await.as_str(), world.activities("page_updated", None).await), ("Minutes", 0));
+        agent.tool("page_get", json!({"pageId": page})).await.expect(StatusCode::UNAUTHORIZED);
+    }
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn a_call_that_is_rejected_or_too_old_is_not_carried_out(pool: PgPool) {
     let world = careful(pool).await;
@@ -108,6 +182,205 @@ async fn members_and_other_workspaces_see_and_decide_nothing_of_agents(pool: PgP
     }
     let listed: Value = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK);
     assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    world.end().await;
+}
+
+/// D-09: nobody approves what they asked for, unless the workspace leaves it to them. Taking it back is always theirs.
+#[sqlx::test]
+async fn a_call_of_ones_own_key_is_approved_by_somebody_else_unless_the_workspace_allows_it(pool: PgPool) {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["tool.categories".to_owned()];
+    let world = World::with_config(pool, settings, None).await;
+    let (owner, ada) = (world.owner().await, world.admin("ada").await);
+    let made = ada.post("/api-keys", json!({"name": "Laptop"})).await.expect(StatusCode::CREATED);
+    let laptop = world.with_key(made["data"]["key"].as_str().unwrap());
+    let scout = world.with_key(&world.approved_agent("scout").await);
+    let ask = async |caller: &Caller<'_>| waits(caller.tool("tool_categories", json!({})).await);
+
+    let id = ask(&laptop).await;
+    let refused = confirm(&ada, &id).await.expect_problem(StatusCode::FORBIDDEN, "OWN_APPROVAL");
+    assert!(refused["detail"].as_str().unwrap().contains("allowOwnApproval"), "{refused}");
+    confirm(&ada, &ask(&scout).await).await.expect(StatusCode::OK);
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    let id = ask(&laptop).await;
+    ada.post("/approvals/reject", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+
+    owner.patch_settings(json!({"allowOwnApproval": true})).await.expect(StatusCode::OK);
+    let id = ask(&laptop).await;
+    confirm(&ada, &id).await.expect(StatusCode::OK);
+    assert!(laptop.tool("tool_categories", json!({"approvalId": id})).await.tool_text()["categories"].is_array());
+    confirm(&ada, &ask(&scout).await).await.expect(StatusCode::OK);
+    // Of somebody who was an admin when they made the key, and is none any more.
+    sqlx::query("UPDATE users SET role = 'member' WHERE name = 'ada'").execute(&world.pool).await.unwrap();
+    confirm(&ada, &ask(&laptop).await).await.expect(StatusCode::OK);
+    owner.patch_settings(json!({"allowOwnApproval": false})).await.expect(StatusCode::OK);
+    confirm(&ada, &ask(&laptop).await).await.expect_problem(StatusCode::FORBIDDEN, "OWN_APPROVAL");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn what_waits_is_listed_page_by_page(pool: PgPool) {
+    let world = careful(pool).await;
+    let agent = world.with_key(&world.approved_agent("scout").await);
+    let mut asked = Vec::new();
+    for number in 0..5 {
+        asked.push(waits(agent.tool("agent_profile", json!({"note": number})).await));
+    }
+    let owner = world.owner().await;
+    let (mut listed, mut cursor) = (Vec::new(), Value::Null);
+    for left in [3, 1, 0] {
+        let page = owner.post("/approvals/list", json!({"limit": 2, "cursor": cursor})).await.expect(StatusCode::OK);
+        listed.extend(page["data"].as_array().unwrap().iter().map(|row| row["token"].as_str().unwrap().to_owned()));
+        cursor = page["nextCursor"].clone();
+        assert_eq!(cursor.is_null(), left == 0, "{page}");
+    }
+    assert_eq!(listed, asked);
+    for bad in [json!({"cursor": "x"}), json!({"limit": 201})] {
+        owner.post("/approvals/list", bad).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn of_two_people_who_decide_at_once_one_does(pool: PgPool) {
+    let world = careful(pool).await;
+    let agent = world.with_key(&world.approved_agent("scout").await);
+    let (owner, ada) = (world.owner().await, world.admin("ada").await);
+    for attempt in 0..5 {
+        let id = waits(agent.tool("agent_profile", json!({"note": attempt})).await);
+        let (yes, no) = tokio::join!(confirm(&owner, &id), ada.post("/approvals/reject", json!({"approvalToken": id})));
+        let mut statuses = [yes.status.as_u16(), no.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        let done = agent.tool("agent_profile", json!({"note": attempt, "approvalId": id})).await.tool_text();
+        assert_eq!(done["id"] == "scout", yes.status == StatusCode::OK, "what was answered counts: {done}");
+    }
+    let counts = (world.activities("approval_granted", None).await, world.activities("approval_rejected", None).await);
+    assert_eq!(counts.0 + counts.1, 5);
+    world.end().await;
+}
+
+/// Whichever comes first, nothing that was approved or claimed is left of a revoked agent.
+#[sqlx::test]
+async fn a_revocation_leaves_nothing_of_an_approval_or_a_claim_at_the_same_time(pool: PgPool) {
+    let world = careful(pool).await;
+    let owner = world.owner().await;
+    for number in 0..4 {
+        let name = format!("scout{number}");
+        let agent = world.agent_with(&name, &["write:tasks"]).await;
+        let task = world.task("Write").await;
+        sqlx::query("UPDATE tasks SET agent_live = true WHERE id = $1").bind(task).execute(&world.pool).await.unwrap();
+        let id = waits(agent.tool("agent_profile", json!({})).await);
+        let claim = agent.tool("agent_claim_task", json!({"taskId": task}));
+        let (decided, revoked, claimed) = tokio::join!(confirm(&owner, &id), owner.revoke(&name), claim);
+        revoked.expect(StatusCode::OK);
+        assert!([StatusCode::OK, StatusCode::CONFLICT].contains(&decided.status), "{}", decided.body);
+        assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&claimed.status), "{}", claimed.body);
+        let left: (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM mcp_approvals WHERE agent_id = $1 AND status IN ('pending', 'approved')),
+                    (SELECT count(*) FROM parallax_agent_assignments WHERE agent_id = $1 AND unassigned_at IS NULL)",
+        )
+        .bind(&name)
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(left, (0, 0), "{name}");
+    }
+    world.end().await;
+}
+
+/// What is withdrawn while a call waits for a row is not changed by it.
+#[sqlx::test]
+async fn a_page_that_is_kept_from_an_agent_while_its_call_waits_is_not_changed(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let space = world.first_space().await;
+    let agent = world.agent_with("scout", &["read:pages", "write:pages"]).await;
+    for withdrawal in
+        ["UPDATE pages SET agent_accessible = false WHERE id = $1", "UPDATE space_members SET deleted_at = now() WHERE $1 = $1"]
+    {
+        let page = world.page_in(space, "Minutes").await;
+        let mut holder = world.pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 FROM pages WHERE id = $1 FOR UPDATE").bind(page).execute(&mut *holder).await.unwrap();
+        let (answer, ()) = tokio::join!(agent.tool("page_update", json!({"pageId": page, "title": "mine"})), async {
+            until_one_waits(&world).await;
+            sqlx::query(withdrawal).bind(page).execute(&mut *holder).await.unwrap();
+            holder.commit().await.unwrap();
+        });
+        assert_eq!(answer.tool_text()["code"], -32001, "{withdrawal}");
+        assert_eq!(title_of(&world, page).await, "Minutes", "{withdrawal}");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn an_agent_hears_with_its_key_what_was_decided_and_another_does_not(pool: PgPool) {
+    let world = careful(pool).await;
+    let (key, other) = (world.approved_agent("scout").await, world.approved_agent("other").await);
+    let (agent, other) = (world.with_key(&key), world.with_key(&other));
+    let mut stream = agent.stream("", None).await.begun().await;
+    let mut others = other.stream("", None).await.begun().await;
+    let owner = world.owner().await;
+    let (id, their) = (waits(agent.tool("agent_profile", json!({})).await), waits(other.tool("agent_profile", json!({})).await));
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    owner.post("/approvals/reject", json!({"approvalToken": their})).await.expect(StatusCode::OK);
+    for (stream, id, approved) in [(&mut stream, &id, true), (&mut others, &their, false)] {
+        let heard = stream.until("approval.decided").await;
+        let decided: Vec<&Value> = heard.iter().filter(|event| event.name == "approval.decided").map(|event| &event.data).collect();
+        assert_eq!(decided.len(), 1);
+        let text = decided[0].to_string();
+        assert!(text.contains(id.as_str()) && text.contains(&format!("\"approved\":{approved}")), "{text}");
+    }
+    world.end().await;
+}
+
+/// A resource is a tool's answer, and waits as the tool does.
+#[sqlx::test]
+async fn a_resource_that_needs_an_approval_is_read_with_it(pool: PgPool) {
+    let world = careful(pool).await;
+    let agent = world.with_key(&world.approved_agent("scout").await);
+    let owner = world.owner().await;
+    let call = |uri: &str| json!({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": uri}});
+    for path in ["/mcp", "/mcp-standard"] {
+        let waiting = agent.post(path, call("ravendocs://agent")).await.body;
+        assert_eq!(waiting["error"]["code"], -32005, "{waiting}");
+        let (id, uri) = (&waiting["error"]["data"]["approvalId"], waiting["error"]["data"]["uri"].as_str().unwrap());
+        confirm(&owner, id.as_str().unwrap()).await.expect(StatusCode::OK);
+        let read = agent.post(path, call(uri)).await.expect(StatusCode::OK);
+        assert!(read["result"]["contents"][0]["text"].as_str().is_some_and(|text| text.contains("scout")), "{read}");
+        assert_eq!(agent.post(path, call(uri)).await.body["error"]["code"], -32002, "it counts once");
+    }
+    let waiting = agent.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://agent"})).await.expect(StatusCode::FORBIDDEN);
+    confirm(&owner, waiting["data"]["approvalId"].as_str().unwrap()).await.expect(StatusCode::OK);
+    let read = agent.post("/mcp-standard/read_resource", json!({"uri": waiting["data"]["uri"]})).await.expect(StatusCode::OK);
+    assert_eq!(read["contents"][0]["uri"], "ravendocs://agent");
+    let refused = agent.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://users"})).await.expect(StatusCode::FORBIDDEN);
+    assert_eq!(refused["data"]["requiredPermissions"], json!(["read:users"]));
+    world.end().await;
+}
+
+/// Decision 0038: what a spawned agent was granted ends with its run.
+#[sqlx::test]
+async fn what_a_spawned_agent_was_granted_ends_with_its_process(pool: PgPool) {
+    let world = World::with_runtime(pool).await;
+    let owner = world.owner().await;
+    let id = owner.spawn_shell().await;
+    owner.until_run_is(&id, "ready").await;
+    let rotate = format!("/parallax-agents/{id}/keys/rotate");
+    let key = owner.post(&rotate, json!({"graceSeconds": 60})).await.expect(StatusCode::OK)["data"]["mcpApiKey"].clone();
+    let agent = world.with_key(key.as_str().unwrap());
+    let asked = async |permission: &str| {
+        agent.tool("approval_request", json!({"permission": permission})).await.tool_text()["approvalId"].as_str().unwrap().to_owned()
+    };
+    confirm(&owner, &asked("write:tasks").await).await.expect(StatusCode::OK);
+    let waiting = asked("write:pages").await;
+    owner.post(&format!("/parallax-agents/{id}/stop"), json!({})).await.expect(StatusCode::OK);
+    owner.until_run_is(&id, "stopped").await;
+    assert_eq!(owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"], json!([]));
+    confirm(&owner, &waiting).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+    let key = owner.post(&rotate, json!({})).await.expect(StatusCode::OK)["data"]["mcpApiKey"].clone();
+    let again = world.with_key(key.as_str().unwrap());
+    let refused = again.tool("task_complete", json!({"taskId": uuid::Uuid::now_v7()})).await.tool_text();
+    assert_eq!(refused["data"]["requiredPermissions"], json!(["write:tasks"]), "{refused}");
     world.end().await;
 }
 

@@ -222,6 +222,24 @@ async fn each_key_has_its_own_budget_of_tool_calls(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn calls_that_come_at_once_are_counted_one_by_one(pool: PgPool) {
+    let world = limited(pool, RateLimits { calls_by_key: once(4), ..RateLimits::DEFAULT }).await;
+    for (path, id) in [("/mcp", "scout"), ("/mcp-standard", "other")] {
+        let agent = world.with_key(&world.approved_agent(id).await);
+        let batch: Vec<Value> = (0..6).map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "agent.profile"})).collect();
+        let answers = agent.post(path, json!(batch)).await.expect(StatusCode::OK);
+        let answers = answers.as_array().unwrap();
+        assert!(answers[..4].iter().all(|answer| answer["result"]["id"] == id), "{answers:?}");
+        for answer in &answers[4..] {
+            assert_eq!(answer["error"]["code"], -32000, "{answer}");
+            assert!(answer["error"]["data"]["retryAfter"].as_u64().is_some_and(|seconds| (1..=61).contains(&seconds)), "{answer}");
+        }
+        expect_limited(agent.tool("agent_profile", json!({})).await);
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn one_address_has_one_budget_for_all_of_the_api_but_not_for_the_console(pool: PgPool) {
     let world = limited(pool, RateLimits { api_by_address: once(3), ..RateLimits::DEFAULT }).await;
     let owner = world.owner().await;

@@ -146,6 +146,34 @@ async fn dotted_methods_and_batches_are_plain_json_rpc(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn json_that_is_nested_without_end_is_refused_and_ends_nothing(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let http = reqwest::Client::new();
+    let nested = |depth: usize, open: &str, close: &str| {
+        let deep = format!("{}0{}", open.repeat(depth), close.repeat(depth));
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"agent.profile","params":{{"x":{deep}}}}}"#)
+    };
+    for path in ["/mcp", "/mcp-standard"] {
+        let send = async |body: String| {
+            let request = http.post(format!("{}/api{path}", world.base)).bearer_auth(&key).header("content-type", "application/json");
+            let answer = request.body(body).send().await.unwrap();
+            (answer.status(), answer.text().await.unwrap())
+        };
+        for body in
+            [nested(100_000, "[", "]"), nested(100_000, r#"{"a":"#, "}"), format!("[{}]", nested(100_000, "[", "]")), "[".repeat(500_000)]
+        {
+            let (status, text) = send(body).await;
+            let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
+            assert!(status.is_client_error() || told["error"]["code"] == -32700, "{path}: {status} {text}");
+        }
+        let (status, text) = send(nested(100, "[", "]")).await;
+        assert!(status == StatusCode::OK && text.contains("scout"), "{path}: {text}");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn resources_and_prompts_are_those_that_the_caller_may_have(pool: PgPool) {
     let world = World::new(pool).await;
     let key = world.approved_agent("scout").await;

@@ -186,6 +186,42 @@ async fn a_permission_that_a_person_grants_counts_for_its_time_and_ends_with_the
     world.end().await;
 }
 
+/// A permission that only one way of calling a tool needs.
+#[sqlx::test]
+async fn a_permission_that_a_person_grants_counts_wherever_one_is_asked_for(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, owner) = (world.agent_with("scout", &["read:pages", "write:tasks"]).await, world.owner().await);
+    let permitted = async |permission: &str| {
+        let id = ask_for(&scout, permission, 30).await;
+        owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
+    };
+    let (space, (_, mel)) = (world.first_space().await, world.member_with_id("mel").await);
+    world.join(space, mel.0, "writer").await;
+    let given = json!({"spaceId": space, "title": "Write", "assigneeId": mel});
+    let refused = scout.tool("task_create", given.clone()).await.tool_text();
+    assert_eq!((&refused["code"], &refused["data"]["requiredPermissions"]), (&json!(-32002), &json!(["assign:tasks"])));
+    permitted("assign:tasks").await;
+    let task = scout.tool("task_create", given).await.tool_text();
+    assert_eq!(task["assigneeId"], json!(mel), "{task}");
+    let nobody = scout.tool("task_update", json!({"taskId": task["id"], "assigneeId": null})).await.tool_text();
+    assert_eq!(nobody["assigneeId"], Value::Null, "{nobody}");
+
+    let suggested = async || scout.tool("search_suggest", json!({"query": "Write"})).await.tool_text()["suggestions"].clone();
+    assert_eq!(suggested().await, json!([]));
+    permitted("read:tasks").await;
+    assert_eq!(suggested().await[0]["type"], "task");
+
+    permitted("read:spaces").await;
+    let members = async || scout.tool("space_members", json!({"spaceId": space, "query": "mel"})).await.tool_text()["members"].clone();
+    assert_eq!(members().await[0]["email"], Value::Null);
+    permitted("read:users").await;
+    assert_eq!(members().await[0]["email"], "mel@acme.example");
+    world.clock.advance(TimeDelta::minutes(31));
+    let again = scout.tool("task_update", json!({"taskId": task["id"], "assigneeId": mel})).await.tool_text();
+    assert_eq!(again["code"], -32002, "its time is over: {again}");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn nobody_learns_of_what_another_asked_for(pool: PgPool) {
     let world = World::new(pool).await;
@@ -224,6 +260,67 @@ async fn a_workspaces_policy_asks_or_denies_and_a_change_counts_at_once(pool: Pg
     assert_eq!(again["code"], -32002);
     owner.patch_settings(policy(&["agent.listWorkspace"], &["agent.listWorkspace"])).await.expect(StatusCode::OK);
     world.until("the policy denies", || async { (code().await == -32002).then_some(()) }).await;
+    world.end().await;
+}
+
+/// Another way to a page is no way around what is decided about pages.
+#[sqlx::test]
+async fn a_policy_about_making_pages_holds_for_those_of_projects(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (scout, owner) = (world.agent_with("scout", &["write:pages"]).await, world.owner().await);
+    let project = world.project_in(world.first_space().await, "Minutes").await;
+    let make = async || scout.tool("project_create_page", json!({"projectId": project})).await.tool_text();
+    let waits = make().await;
+    assert_eq!(waits["code"], -32005);
+    assert!(waits["data"]["reason"].as_str().unwrap().contains("allowPageWrites"), "{waits}");
+    for name in ["page.create", "page_create", "project.createPage"] {
+        let denied = json!({"allowPageWrites": true, "policy": {"allowAutoApply": [], "requireApproval": [], "deny": [name]}});
+        owner.patch_settings(denied).await.expect(StatusCode::OK);
+        world.until("the policy denies", || async { (make().await["code"] == -32002).then_some(()) }).await;
+        let none = json!({"policy": {"allowAutoApply": [], "requireApproval": [name], "deny": []}});
+        owner.patch_settings(none).await.expect(StatusCode::OK);
+        world.until("the policy asks", || async { (make().await["code"] == -32005).then_some(()) }).await;
+    }
+    owner.patch_settings(json!({"policy": {"allowAutoApply": [], "requireApproval": [], "deny": []}})).await.expect(StatusCode::OK);
+    world.until("the page is made", || async { (make().await["title"] == "Minutes").then_some(()) }).await;
+    world.end().await;
+}
+
+/// D-32: one schema says what is published and what is understood.
+#[sqlx::test]
+async fn nobody_is_asked_in_vain_and_what_is_told_is_what_was_asked(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (scout, owner) = (world.agent_with("scout", &["read:tasks"]).await, world.owner().await);
+    let ask = async |arguments: Value| scout.tool("approval_request", arguments).await.tool_text();
+    let waiting = async || owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    let task = uuid::Uuid::now_v7();
+    let lacks = ask(json!({"method": "task_delete", "params": {"taskId": task}})).await;
+    assert_eq!(lacks["data"]["requiredPermissions"], json!(["delete:tasks"]), "{lacks}");
+    let foreign = ask(json!({"method": "task_get", "params": {"taskId": task, "workspaceId": task}})).await;
+    assert_eq!(foreign["code"], -32002, "{foreign}");
+    let has = ask(json!({"permission": "read:tasks"})).await;
+    assert_eq!(has, json!({"permission": "read:tasks", "status": "approved"}));
+    let deny = json!({"policy": {"allowAutoApply": [], "requireApproval": [], "deny": ["task.get"]}});
+    owner.patch_settings(deny).await.expect(StatusCode::OK);
+    let denied = async || (ask(json!({"method": "task.get", "params": {"taskId": task}})).await["code"] == -32002).then_some(());
+    world.until("the policy denies", denied).await;
+    assert_eq!(waiting().await.as_array().unwrap().iter().filter(|row| row["kind"] == "permission").count(), 0);
+
+    let first = ask(json!({"permission": "write:tasks", "minutes": 30.0})).await;
+    assert_eq!(first["minutes"], 30, "{first}");
+    let again = ask(json!({"permission": "write:tasks", "minutes": 600})).await;
+    assert_eq!((&again["approvalId"], &again["minutes"]), (&first["approvalId"], &json!(30)), "{again}");
+    for name in ["id", "approvalId"] {
+        let mut arguments = json!({});
+        arguments[name] = first["approvalId"].clone();
+        assert_eq!(scout.tool("approval_status", arguments).await.tool_text()["status"], "pending", "{name}");
+    }
+    assert_eq!(scout.tool("approval_status", json!({})).await.tool_text()["data"]["errors"][0]["field"], "id");
+    let other = json!({"action": "task.list", "message": "to see them", "resourceType": "task", "params": {"limit": 5}});
+    assert_eq!(ask(other).await["method"], "task.list");
+    let listed = waiting().await;
+    let row = listed.as_array().unwrap().iter().find(|row| row["method"] == "task.list").unwrap();
+    assert_eq!(row["reason"], "to see them (task)");
     world.end().await;
 }
 
@@ -285,6 +382,95 @@ async fn every_call_leaves_a_row_without_secrets_and_a_busy_agent_costs_few_comm
     world.end().await;
 }
 
+/// D-41: what the database would not take is refused before anything runs, and is on record as every refusal is.
+#[sqlx::test]
+async fn a_nul_in_the_arguments_is_refused_at_every_door_and_evades_no_record(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let scout = world.agent_with("scout", &["read:tasks", "write:tasks"]).await;
+    let space = world.first_space().await;
+    let calls = [
+        ("agent_profile", "agent.profile", json!({"x": "\u{0}"}), "x"),
+        ("agent_profile", "agent.profile", json!({"x\u{0}": 1}), "arguments"),
+        ("agent_log_activity", "agent.logActivity", json!({"actionType": "noted", "details": {"a": ["\u{0}"]}}), "details"),
+        ("task_create", "task.create", json!({"spaceId": space, "title": "a\u{0}"}), "title"),
+    ];
+    let mut refused = Vec::new();
+    for (tool, method, arguments, field) in &calls {
+        let called = rpc("tools/call", json!({"name": tool, "arguments": arguments}));
+        for path in ["/mcp", "/mcp-standard"] {
+            let text = scout.post(path, called.clone()).await.expect(StatusCode::OK)["result"]["content"][0]["text"].clone();
+            refused.push((serde_json::from_str(text.as_str().unwrap()).unwrap(), *field));
+            refused.push((scout.post(path, rpc(method, arguments.clone())).await.body["error"].clone(), *field));
+            let batch = scout.post(path, json!([rpc(method, arguments.clone())])).await.expect(StatusCode::OK);
+            refused.push((batch[0]["error"].clone(), *field));
+        }
+        // The operations of REST refuse the body as such: there is no call yet.
+        scout.tool(tool, arguments.clone()).await.expect_problem(StatusCode::BAD_REQUEST, "VALIDATION_FAILED");
+    }
+    let told = |told: &Value| (told["code"].clone(), told["data"]["errors"][0]["field"].clone());
+    let told: Vec<_> = refused.iter().map(|(error, field): &(Value, &str)| (told(error), (json!(-32602), json!(field)))).collect();
+    assert!(told.iter().all(|(told, expected)| told == expected), "{refused:?}");
+    let unknown = scout.post("/mcp-standard", rpc("tools/call", json!({"name": "no\u{0}such", "arguments": {"x": "\u{0}"}}))).await;
+    assert_eq!(unknown.expect(StatusCode::OK)["result"]["isError"], true);
+
+    let all = i64::try_from(refused.len() + 1).unwrap();
+    let recorded = || async { (world.activities("tool_executed", Some("scout")).await == all).then_some(()) };
+    world.until("every refusal has a row", recorded).await;
+    let rows: Vec<Value> = sqlx::query_scalar("SELECT metadata FROM parallax_agent_activity WHERE activity_type = 'tool_executed'")
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
+    assert!(rows.iter().all(|row| row["success"] == false), "{rows:?}");
+    assert!(rows.iter().any(|row| row["tool"] == "no\u{fffd}such" && row["params"]["x"] == "\u{fffd}"), "{rows:?}");
+    let tasks: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks").fetch_one(&world.pool).await.unwrap();
+    assert_eq!((world.activities("noted", None).await, tasks), (0, 0), "nothing ran");
+    world.end().await;
+}
+
+/// One that is never taken does not cost the others, and of those that the database refuses for now none is lost.
+#[sqlx::test]
+async fn calls_that_the_database_refuses_for_now_are_written_later(pool: PgPool) {
+    let world = World::new(pool).await;
+    world.approved_agent("scout").await;
+    sqlx::raw_sql(
+        "CREATE TABLE refused_for_now (tool text);
+         INSERT INTO refused_for_now VALUES ('later');
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.metadata ->> 'tool' = 'never' THEN RAISE 'never'; END IF;
+             IF NEW.metadata ->> 'tool' IN (SELECT tool FROM refused_for_now) THEN
+                 RAISE 'not now' USING ERRCODE = '40001';
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON parallax_agent_activity FOR EACH ROW EXECUTE FUNCTION refuse();",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let call = |tool: &str, user| ToolCall {
+        workspace: world.workspace,
+        agent: Some("scout".parse().unwrap()),
+        user: UserId(user),
+        at: chrono::Utc::now(),
+        tool: tool.to_owned(),
+        params: json!({}),
+        duration_ms: 1,
+        outcome: Ok("nothing".to_owned()),
+    };
+    let user = world.account_of("scout").await;
+    for tool in ["at once", "never", "later", "last"] {
+        world.app().tool_calls.try_send(call(tool, user)).unwrap();
+    }
+    let written = |count: i64| {
+        let world = &world;
+        move || async move { (world.activities("tool_executed", Some("scout")).await == count).then_some(()) }
+    };
+    world.until("what comes before is written", written(1)).await;
+    sqlx::query("DELETE FROM refused_for_now").execute(&world.pool).await.unwrap();
+    world.until("the rest is written", written(3)).await;
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn calls_that_wait_to_be_written_are_written_when_the_service_ends(pool: PgPool) {
     let world = World::new(pool).await;
@@ -319,25 +505,15 @@ async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lo
         duration_ms: 1,
         outcome: Ok("categories: 1".to_owned()),
     };
-    let waiting = |count: i64| {
-        let pool = world.pool.clone();
-        move || {
-            let pool = pool.clone();
-            async move {
-                let query = "SELECT count(*) FROM pg_locks WHERE relation = 'parallax_agent_activity'::regclass AND NOT granted";
-                let found: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
-                (found == count).then_some(())
-            }
-        }
-    };
+    let waiting = |count: i64| waiting_for(&world, "parallax_agent_activity", count);
     queue.try_send(call.clone()).unwrap();
-    world.until("the worker waits for the table", waiting(1)).await;
+    world.until("the worker waits for the table", || waiting(1)).await;
     let mut calls = 1;
     while queue.try_send(call.clone()).is_ok() {
         calls += 1;
     }
     let (answers, ()) = tokio::join!(futures_util::future::join_all((0..3).map(|_| scout.tool("tool_categories", json!({})))), async {
-        world.until("three calls write themselves", waiting(4)).await;
+        world.until("three calls write themselves", || waiting(4)).await;
         holder.rollback().await.unwrap();
     });
     for answer in answers {
@@ -346,6 +522,39 @@ async fn calls_that_find_the_queue_full_are_written_by_themselves_and_none_is_lo
     let all = || async { (world.activities("tool_executed", Some("scout")).await == calls + 3).then_some(()) };
     world.until("every call has a row", all).await;
     world.end().await;
+}
+
+/// D-07.
+#[sqlx::test]
+async fn a_key_that_is_revoked_amid_a_batch_has_the_rest_of_it_refused(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let owner = world.owner().await;
+    for (path, id) in [("/mcp", "scout"), ("/mcp-standard", "other")] {
+        let agent = world.agent_with(id, &["read:memory"]).await;
+        let mut holder = world.pool.begin().await.unwrap();
+        sqlx::query("LOCK TABLE agent_memories IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+        let batch = json!([rpc("memory.days", json!({})), rpc("agent.profile", json!({})), rpc("ping", json!({}))]);
+        let (answers, ()) = tokio::join!(agent.post(path, batch), async {
+            world.until("the first call waits for the table", || waiting_for(&world, "agent_memories", 1)).await;
+            owner.revoke(id).await.expect(StatusCode::OK);
+            holder.rollback().await.unwrap();
+        });
+        let answers = answers.expect(StatusCode::OK);
+        assert!(answers[0]["result"].is_array(), "let in before: {answers}");
+        for answer in [&answers[1], &answers[2]] {
+            assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32000), &json!(1)), "{answer}");
+        }
+        let row = || async { (world.activities("tool_executed", Some(id)).await == 1).then_some(()) };
+        world.until("what was carried out has a row", row).await;
+    }
+    world.end().await;
+}
+
+/// Whether `count` statements wait for a table that is locked.
+async fn waiting_for(world: &World, table: &str, count: i64) -> Option<()> {
+    let query = "SELECT count(*) FROM pg_locks WHERE relation = $1::text::regclass AND NOT granted";
+    let found: i64 = sqlx::query_scalar(query).bind(table).fetch_one(&world.pool).await.unwrap();
+    (found == count).then_some(())
 }
 
 #[sqlx::test]

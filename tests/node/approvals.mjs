@@ -11,6 +11,7 @@ main(90_000, async () => {
     await approvesOneCall(page);
     await deniesAnother(page);
     await grantsAPermission(page);
+    await leavesOnesOwnToOthers(page);
     await switchesWritesOn(page);
     await showsConfiguration(page);
   } finally {
@@ -29,11 +30,11 @@ async function open(browser) {
   return page;
 }
 
-/** Calls a tool as the agent; answers what its text says. */
-async function tool(name, toolArguments) {
+/** Calls a tool as the agent, or with another key; answers what its text says. */
+async function tool(name, toolArguments, presented = key) {
   const response = await fetch(new URL('/api/mcp-standard/call_tool', baseUrl), {
     method: 'POST',
-    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${presented}`, 'content-type': 'application/json' },
     body: JSON.stringify({ name, arguments: toolArguments }),
     signal: AbortSignal.timeout(WAIT_MS),
   });
@@ -81,6 +82,23 @@ async function grantsAPermission(page) {
   await page.getByText('The agent has read:projects for 30 minutes.').waitFor();
   assert(Array.isArray((await tool('project_list', { spaceId })).projects), 'the permission was not granted');
   ok('a permission that an agent asks for is granted for a while');
+}
+
+async function leavesOnesOwnToOthers(page) {
+  const made = await fetch(new URL('/api/api-keys', baseUrl), {
+    method: 'POST',
+    headers: { cookie: ownerCookie, 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'Own' }),
+    signal: AbortSignal.timeout(WAIT_MS),
+  });
+  const own = (await made.json()).data.key;
+  assertEqual((await tool('task_delete', { taskId: crypto.randomUUID() }, own)).code, -32005, 'a call of ones own that waits');
+  const card = page.getByRole('article', { name: 'task.delete' });
+  await card.getByText('another owner or admin approves it').waitFor();
+  assertEqual(await card.getByRole('button', { name: 'Approve' }).count(), 0, 'buttons to approve ones own call');
+  await card.getByRole('button', { name: 'Deny' }).click();
+  await card.waitFor({ state: 'hidden' });
+  ok('a call of ones own key is for others to approve, and ones own to take back');
 }
 
 async function switchesWritesOn(page) {

@@ -4,7 +4,10 @@
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 
-use super::super::catalogue::{self, Annotations, Call, Category, Need, Tool, ToolError};
+use super::super::{
+    catalogue::{self, Annotations, Call, Category, Need, Tool, ToolError},
+    pipeline,
+};
 use crate::{
     domain::tool_approvals::{self, Gate},
     model::{
@@ -36,10 +39,14 @@ pub(super) const TOOLS: &[Tool] = &[
                 "minutes": {"type": ["integer", "null"], "minimum": 1, "maximum": GRANT_MINUTES_MAX, "default": GRANT_MINUTES,
                             "description": "How long the permission is to last."},
                 "method": {"type": ["string", "null"], "maxLength": 100, "description": "Name of the tool that is to be called."},
+                "action": {"type": ["string", "null"], "maxLength": 100, "description": "The same as method."},
                 "params": {"type": ["object", "null"], "description": "The arguments with which it is to be called."},
                 "ttlSeconds": {"type": ["integer", "null"], "minimum": 30, "maximum": LIFETIME.num_seconds(), "default": TTL_SECONDS},
                 "reason": {"type": ["string", "null"], "maxLength": 1000, "description": "What it is for, for the person who decides."},
-            }, "anyOf": [{"required": ["permission"]}, {"required": ["method"]}]})
+                "message": {"type": ["string", "null"], "maxLength": 1000, "description": "The same as reason."},
+                "resourceType": {"type": ["string", "null"], "maxLength": 100, "description": "What kind of thing it is about, for the person."},
+                "resourceId": {"type": ["string", "null"], "maxLength": 100, "description": "Which one it is about, for the person."},
+            }, "anyOf": [{"required": ["permission"]}, {"required": ["method"]}, {"required": ["action"]}]})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(request(call)),
@@ -53,48 +60,85 @@ pub(super) const TOOLS: &[Tool] = &[
         title: "What became of a request",
         description: "Says whether something that the caller asked people for is pending, approved, rejected, consumed or expired.",
         need: Need::Nothing,
-        input: || json!({"properties": {"id": {"type": "string", "description": "The approvalId that was told."}}, "required": ["id"]}),
+        input: || {
+            let id = json!({"type": ["string", "null"], "description": "The approvalId that was told, which may also be given under that name."});
+            json!({"properties": {"id": id}})
+        },
         annotations: Annotations::Reads,
         run: |call| Box::pin(status(call)),
     },
 ];
 
 async fn request(call: &Call<'_>) -> Result<Value, ToolError> {
-    let reason = call.text("reason").map(str::to_owned);
+    match call.text("permission") {
+        Some(permission) => request_permission(call, permission).await,
+        None => request_call(call).await,
+    }
+}
+
+async fn request_permission(call: &Call<'_>, permission: &str) -> Result<Value, ToolError> {
+    let agent = call.agent()?;
+    let known = PermissionSet::parse(&[permission]).map_err(|error| ToolError::invalid("permission", &error.to_string()))?;
+    let permission = known.to_strings().pop().unwrap_or_default();
+    if agent.permissions.contains(&permission) {
+        return Ok(json!({"permission": permission, "status": "approved"}));
+    }
+    let minutes = call.whole("minutes").and_then(|minutes| u32::try_from(minutes).ok()).unwrap_or(GRANT_MINUTES);
     let mut tx = call.begin().await?;
-    let (gate, asked_for) = if let Some(permission) = call.text("permission") {
-        call.agent()?;
-        let known = PermissionSet::parse(&[permission]).map_err(|error| ToolError::invalid("permission", &error.to_string()))?;
-        let permission = known.to_strings().pop().unwrap_or_default();
-        let minutes = call.whole("minutes").and_then(|minutes| u32::try_from(minutes).ok()).unwrap_or(GRANT_MINUTES);
-        let gate = tool_approvals::request_permission(&mut tx, call.caller, &permission, minutes, reason).await?;
-        (gate, json!({"permission": permission, "minutes": minutes}))
-    } else {
-        let name = call.text("method").ok_or_else(|| ToolError::invalid("method", "is missing"))?;
-        let entry = catalogue::find(name).ok_or_else(|| ToolError::invalid("method", "must be the name of a tool"))?;
-        let arguments = call.arguments.get("params").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
-        entry.check(&arguments)?;
-        let lasts = TimeDelta::seconds(call.whole("ttlSeconds").unwrap_or(TTL_SECONDS));
-        let gate = tool_approvals::request_call(&mut tx, call.caller, entry.tool.method, &arguments, reason, lasts).await?;
-        (gate, json!({"method": entry.tool.method}))
-    };
+    let gate = tool_approvals::request_permission(&mut tx, call.caller, &permission, minutes, reason(call)).await?;
     tx.commit().await?;
+    told(&gate, json!({"permission": permission}))
+}
+
+async fn request_call(call: &Call<'_>) -> Result<Value, ToolError> {
+    let name = call.text("method").or_else(|| call.text("action")).ok_or_else(|| ToolError::invalid("method", "is missing"))?;
+    let entry = catalogue::find(name).ok_or_else(|| ToolError::invalid("method", "must be the name of a tool"))?;
+    let arguments = call.arguments.get("params").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
+    entry.check(&arguments)?;
+    pipeline::may_be_approved(call.app, call.caller, entry, &arguments).await?;
+    let lasts = TimeDelta::seconds(call.whole("ttlSeconds").unwrap_or(TTL_SECONDS));
+    let mut tx = call.begin().await?;
+    let gate = tool_approvals::request_call(&mut tx, call.caller, entry.tool.method, &arguments, reason(call), lasts).await?;
+    tx.commit().await?;
+    told(&gate, json!({"method": entry.tool.method}))
+}
+
+/// What it is for, and what it is about, in one text for the person who decides.
+fn reason(call: &Call<'_>) -> Option<String> {
+    let about: Vec<&str> = ["resourceType", "resourceId"].into_iter().filter_map(|name| call.text(name)).collect();
+    let reason = call.text("reason").or_else(|| call.text("message"));
+    match (reason, about.is_empty()) {
+        (reason, true) => reason.map(str::to_owned),
+        (None, false) => Some(about.join(" ")),
+        (Some(reason), false) => Some(format!("{reason} ({})", about.join(" "))),
+    }
+}
+
+/// What became of a request, as its caller is told: of a permission also for how long it is asked for.
+fn told(gate: &Gate, mut asked: Value) -> Result<Value, ToolError> {
     match gate {
-        Gate::Waits { id, expires_at } => {
-            let mut told = json!({"approvalId": id, "status": "pending", "expiresAt": Timestamp(expires_at)});
-            if let (Some(told), Some(asked_for)) = (told.as_object_mut(), asked_for.as_object()) {
-                told.extend(asked_for.clone());
+        Gate::Waits { id, expires_at, lasts } => {
+            asked["approvalId"] = json!(id);
+            asked["status"] = json!("pending");
+            asked["expiresAt"] = json!(Timestamp(*expires_at));
+            if let Some(lasts) = lasts {
+                asked["minutes"] = json!(lasts.num_minutes());
             }
-            Ok(told)
+            Ok(asked)
         }
         Gate::TooMany { limit } => Err(ToolError::denied(format!("{limit} requests of yours wait already"))),
-        Gate::Refused(why) => Err(ToolError::denied(why)),
-        Gate::Open => Ok(json!({"status": "approved"})),
+        Gate::Refused(why) => Err(ToolError::denied(*why)),
+        Gate::Open(id) => {
+            asked["approvalId"] = json!(id);
+            asked["status"] = json!("approved");
+            Ok(asked)
+        }
     }
 }
 
 async fn status(call: &Call<'_>) -> Result<Value, ToolError> {
-    let id: ApprovalId = call.required_id("id")?;
+    let named = call.text("id").or(call.named_approval).ok_or_else(|| ToolError::invalid("id", "is missing"))?;
+    let id: ApprovalId = named.parse().map_err(|_| ToolError::invalid("id", "must be an id"))?;
     let mut tx = call.begin().await?;
     let found = tool_approvals::status(&mut tx, call.caller, id).await?;
     let (approval, status) = found.ok_or_else(|| ToolError::not_found("approval not found"))?;

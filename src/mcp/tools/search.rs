@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError},
+    super::{
+        catalogue::{Annotations, Call, Category, Need, Tool, ToolError},
+        pipeline,
+    },
     fields, pages as page_tools,
 };
 use crate::{
@@ -72,7 +75,8 @@ async fn query(call: &Call<'_>) -> Result<Value, ToolError> {
 async fn suggest(call: &Call<'_>) -> Result<Value, ToolError> {
     let text = fields::required(call, "query")?;
     let limit = fields::limit(call, SUGGESTIONS);
-    let found = search::suggest(&mut *call.read().await?, &Account::from(call.caller), &text, call.id("spaceId")?, limit).await?;
+    let account = pipeline::account(call, &search::SUGGESTED).await?;
+    let found = search::suggest(&mut *call.read().await?, &account, &text, call.id("spaceId")?, limit).await?;
     Ok(json!({"suggestions": found.iter().map(suggestion).collect::<Vec<_>>()}))
 }
 

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError},
+    super::{
+        catalogue::{Annotations, Call, Category, Need, Tool, ToolError},
+        pipeline,
+    },
     fields, users,
 };
 use crate::{
@@ -91,7 +94,7 @@ async fn get(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn members(call: &Call<'_>) -> Result<Value, ToolError> {
-    let (account, request) = (Account::from(call.caller), fields::request(call, LIMIT));
+    let (account, request) = (pipeline::account(call, &[users::READ_USERS]).await?, fields::request(call, LIMIT));
     let found = spaces::members(&mut *call.read().await?, &account, space_id(call)?, &request).await?;
     Ok(fields::listed("members", &found, &request, |member| {
         let mut told = users::told(&account, &member.user);

@@ -358,8 +358,8 @@ fn statuses(call: &Call<'_>) -> Result<Vec<TaskStatus>, ToolError> {
 
 #[expect(clippy::option_option, reason = "left out, taken away and given are three things")]
 fn minutes(call: &Call<'_>) -> Option<Option<i32>> {
-    let value = call.arguments.get("estimatedTime")?;
-    Some(value.as_i64().and_then(|minutes| i32::try_from(minutes).ok()))
+    call.arguments.get("estimatedTime")?;
+    Some(call.whole("estimatedTime").and_then(|minutes| i32::try_from(minutes).ok()))
 }
 
 /// A task as tools tell it. The host has no table of labels that this service knows of.

@@ -15,7 +15,7 @@ use crate::{
 /// Items of a list when the caller does not say.
 const LIMIT: i64 = 50;
 /// What it takes to be told addresses of people.
-const READ_USERS: &str = "read:users";
+pub(super) const READ_USERS: &str = "read:users";
 
 pub(super) const TOOLS: &[Tool] = &[
     Tool {

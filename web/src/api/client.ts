@@ -162,7 +162,7 @@ export const api = {
   revokeKey: (keyId: string) =>
     fetchData(http.DELETE('/api/api-keys/{keyId}', { params: { path: { keyId } } })),
 
-  approvals: () => fetchData(http.POST('/api/approvals/list')),
+  approvals: (cursor?: string) => send(http.POST('/api/approvals/list', { body: { cursor } })),
   approveCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/confirm', { body: { approvalToken } })),
   denyCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/reject', { body: { approvalToken } })),
 

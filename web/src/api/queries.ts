@@ -1,5 +1,5 @@
 /** What the console reads and keeps fresh. Live data sits under one key; an agent's event refreshes what it concerns. */
-import { keepPreviousData, MutationCache, type Query, QueryCache, QueryClient, useQuery } from '@tanstack/react-query';
+import { keepPreviousData, MutationCache, type Query, QueryCache, QueryClient, useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { type ActivityFilter, api, ApiError } from './client';
 
 const ME = ['me'];
@@ -157,9 +157,16 @@ export function useOwnKeys() {
   return useQuery({ queryKey: [...LIVE, 'own-keys'], queryFn: api.ownKeys });
 }
 
-/** Tool calls that the person may decide about. No event tells when one expires. */
-export function useApprovals({ enabled = true } = {}) {
-  return useQuery({ queryKey: [...LIVE, 'approvals'], queryFn: api.approvals, refetchInterval: REFRESH_MS, enabled });
+/** Tool calls that the person may decide about, as far as they were asked for. No event tells when one expires. */
+export function useApprovals() {
+  return useInfiniteQuery({
+    queryKey: [...LIVE, 'approvals'],
+    queryFn: ({ pageParam }) => api.approvals(pageParam),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: ({ nextCursor }) => nextCursor ?? undefined,
+    select: ({ pages }) => pages.flatMap(({ data }) => data),
+    refetchInterval: REFRESH_MS,
+  });
 }
 
 /** Rows per page of a feed. */

@@ -119,7 +119,8 @@ export interface paths {
         put?: never;
         /**
          * Approve a tool call.
-         * @description The caller may then repeat exactly this call, once.
+         * @description The caller may then repeat exactly this call, once. What a person's own key asked for is approved by another owner or
+         *     admin, unless the setting `allowOwnApproval` is on (`OWN_APPROVAL`).
          */
         post: operations["confirmApproval"];
         delete?: never;
@@ -140,7 +141,7 @@ export interface paths {
         /**
          * List tool calls that wait for approval.
          * @description For owners and admins those of the whole workspace, for others those of their own keys. What
-         *     expires first comes first.
+         *     expires first comes first; `nextCursor` leads to what expires later.
          */
         post: operations["listApprovals"];
         delete?: never;
@@ -572,7 +573,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Read a resource. */
+        /**
+         * Read a resource.
+         * @description Where a person has to approve it, it is read again once that is done, with `?approvalId=` and the id behind its address.
+         */
         post: operations["mcpReadResource"];
         delete?: never;
         options?: never;
@@ -2294,6 +2298,7 @@ export interface components {
          * @example {
          *       "allowAgentChat": true,
          *       "allowGoalWrites": false,
+         *       "allowOwnApproval": false,
          *       "allowPageWrites": false,
          *       "allowProjectWrites": false,
          *       "allowPublicAgentRegistration": false,
@@ -2359,6 +2364,8 @@ export interface components {
         AgentSettings: {
             allowAgentChat: boolean;
             allowGoalWrites: boolean;
+            /** @description Whether people may approve tool calls of their own keys; else another owner or admin does (D-09). */
+            allowOwnApproval: boolean;
             allowPageWrites: boolean;
             allowProjectWrites: boolean;
             /** @description Whether agents may ask for access without the webhook secret (D-18). */
@@ -2483,6 +2490,37 @@ export interface components {
          * @description A tool call that waits for a person's approval.
          */
         ApprovalId: string;
+        /**
+         * @description One page of what waits in its envelope, with the cursor beside it.
+         * @example {
+         *       "data": [
+         *         {
+         *           "agentId": "scout",
+         *           "createdAt": "2030-01-01T09:00:00.000Z",
+         *           "expiresAt": "2030-01-01T09:00:00.000Z",
+         *           "kind": "call",
+         *           "method": "page.delete",
+         *           "params": {
+         *             "pageId": "019a0000-0000-7000-8000-000000000008"
+         *           },
+         *           "reason": "it takes away what others made",
+         *           "requestedBy": "019a0000-0000-7000-8000-000000000002",
+         *           "token": "019a0000-0000-7000-8000-000000000005"
+         *         }
+         *       ],
+         *       "nextCursor": null,
+         *       "status": 200,
+         *       "success": true
+         *     }
+         */
+        ApprovalsPage: {
+            data: components["schemas"]["ToolApproval"][];
+            /** @description For what expires after these; null when there is nothing more. */
+            nextCursor: string | null;
+            /** Format: int32 */
+            status: number;
+            success: boolean;
+        };
         /**
          * @description Body of an approval.
          * @example {
@@ -3107,6 +3145,7 @@ export interface components {
              * @example {
              *       "allowAgentChat": true,
              *       "allowGoalWrites": false,
+             *       "allowOwnApproval": false,
              *       "allowPageWrites": false,
              *       "allowProjectWrites": false,
              *       "allowPublicAgentRegistration": false,
@@ -3172,6 +3211,8 @@ export interface components {
             data: {
                 allowAgentChat: boolean;
                 allowGoalWrites: boolean;
+                /** @description Whether people may approve tool calls of their own keys; else another owner or admin does (D-09). */
+                allowOwnApproval: boolean;
                 allowPageWrites: boolean;
                 allowProjectWrites: boolean;
                 /** @description Whether agents may ask for access without the webhook secret (D-18). */
@@ -4828,39 +4869,6 @@ export interface components {
             success: boolean;
         };
         /** @description `{"data": …, "success": true, "status": 200}`. */
-        Envelope_Vec_ToolApproval: {
-            data: {
-                agentId: components["schemas"]["AgentId"] | null;
-                createdAt: components["schemas"]["Timestamp"];
-                expiresAt: components["schemas"]["Timestamp"];
-                /**
-                 * @description `call`, or `permission` for a permission that the agent is to have for a while.
-                 * @example call
-                 */
-                kind: string;
-                /** @description Dotted name of the call; `permission.grant` for a permission. */
-                method: string;
-                /** @description Arguments of the call; for a permission `permission` and `minutes`. */
-                params: unknown;
-                /** @description Why it waits, or what the agent says that it is for. */
-                reason: string | null;
-                requestedBy: components["schemas"]["UserId"] | null;
-                /** @description Names the approval; by itself it permits nothing. */
-                token: components["schemas"]["ApprovalId"];
-            }[];
-            /**
-             * Format: int32
-             * @description The HTTP status.
-             * @example 200
-             */
-            status: number;
-            /**
-             * @description Always `true`: errors have another shape.
-             * @example true
-             */
-            success: boolean;
-        };
-        /** @description `{"data": …, "success": true, "status": 200}`. */
         Envelope_Version: {
             /**
              * @description The version that runs. We never call out, so the latest is not known.
@@ -5169,6 +5177,21 @@ export interface components {
          */
         KeyKind: "user" | "agent" | "swarm";
         /**
+         * @description Which part of what waits is wanted.
+         * @example {
+         *       "limit": 200
+         *     }
+         */
+        ListApprovals: {
+            /** @description `nextCursor` of an earlier answer: what expires after its last. */
+            cursor?: string | null;
+            /**
+             * Format: int64
+             * @description 1 to 200.
+             */
+            limit?: number | null;
+        };
+        /**
          * @description Where a page stands.
          * @example {
          *       "hasNextPage": false,
@@ -5390,6 +5413,8 @@ export interface components {
              * @example AGENT_NOT_FOUND
              */
             code: string;
+            /** @description What a program needs to go on, where it can. */
+            data?: Record<string, never> | null;
             detail: string;
             errors?: components["schemas"]["FieldProblem"][];
             message: components["schemas"]["Message"];
@@ -7079,6 +7104,7 @@ export interface components {
         UpdateAgentSettings: {
             allowAgentChat?: boolean | null;
             allowGoalWrites?: boolean | null;
+            allowOwnApproval?: boolean | null;
             allowPageWrites?: boolean | null;
             allowProjectWrites?: boolean | null;
             allowPublicAgentRegistration?: boolean | null;
@@ -8038,7 +8064,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ListApprovals"] | null;
+            };
+        };
         responses: {
             /** @description OK */
             200: {
@@ -8046,7 +8076,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Envelope_Vec_ToolApproval"];
+                    "application/json": components["schemas"]["ApprovalsPage"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */
@@ -9619,7 +9649,7 @@ export interface operations {
                     "application/json": components["schemas"]["ProblemBody"];
                 };
             };
-            /** @description A permission is missing, or an approval */
+            /** @description A permission is missing, or an approval; `data` says which, and how to go on */
             403: {
                 headers: {
                     [name: string]: unknown;

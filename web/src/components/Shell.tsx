@@ -44,11 +44,12 @@ export function Shell({ me, children }: { me: Me; children: ReactNode }) {
 
 /** How many tool calls wait for a decision. */
 function WaitingBadge() {
-  const count = useApprovals().data?.length ?? 0;
+  const approvals = useApprovals();
+  const count = approvals.data?.length ?? 0;
   if (count === 0) return null;
   return (
-    <Badge ml={6} size="sm" circle color="orange" autoContrast>
-      {count}
+    <Badge ml={6} size="sm" circle={count < 100} color="orange" autoContrast>
+      {approvals.hasNextPage ? `${count}+` : count}
       <VisuallyHidden> waiting</VisuallyHidden>
     </Badge>
   );

@@ -3,12 +3,19 @@ import { useState } from 'react';
 import { type AgentSettings, fieldError, type UpdateSettings } from '../api/client';
 import { SettingsForm, useSaveSettings } from './SettingsForm';
 
-type Draft = Pick<UpdateSettings, 'allowTaskWrites' | 'allowPageWrites' | 'allowProjectWrites' | 'policy'>;
+type Draft = Pick<UpdateSettings, 'allowTaskWrites' | 'allowPageWrites' | 'allowProjectWrites' | 'allowOwnApproval' | 'policy'>;
+
+const ASKS = 'An agent needs the permission too. Switched off, each call waits until an owner or admin approves it.';
 
 const SWITCHES = [
-  { name: 'allowTaskWrites', label: 'Agents create and change tasks without asking' },
-  { name: 'allowPageWrites', label: 'Agents create pages without asking' },
-  { name: 'allowProjectWrites', label: 'Agents create projects without asking' },
+  { name: 'allowTaskWrites', label: 'Agents create and change tasks without asking', description: ASKS },
+  { name: 'allowPageWrites', label: 'Agents create pages without asking', description: ASKS },
+  { name: 'allowProjectWrites', label: 'Agents create projects without asking', description: ASKS },
+  {
+    name: 'allowOwnApproval',
+    label: 'People approve calls of their own keys',
+    description: 'Switched off, another owner or admin has to. Calls of agents are not concerned.',
+  },
 ] as const;
 
 const LISTS = [
@@ -32,11 +39,11 @@ export function ToolSettings({ settings, readOnly }: { settings: AgentSettings; 
       onSubmit={() => save.mutate(draft)}
       onReset={() => setDraft({})}
     >
-      {SWITCHES.map(({ name, label }) => (
+      {SWITCHES.map(({ name, label, description }) => (
         <Switch
           key={name}
           label={label}
-          description="An agent needs the permission too. Switched off, each call waits until an owner or admin approves it."
+          description={description}
           disabled={readOnly}
           checked={draft[name] ?? settings[name]}
           onChange={(event) => change({ [name]: event.currentTarget.checked })}

@@ -2,13 +2,20 @@ import { Anchor, Box, Button, Group, Paper, Stack, Text, Title } from '@mantine/
 import { useMutation } from '@tanstack/react-query';
 import { Link } from 'react-router';
 import { api, type ToolApproval } from '../api/client';
-import { refreshLive, useApprovals, useIsAdmin, usePersonName } from '../api/queries';
+import { refreshLive, useApprovals, useIsAdmin, useMe, usePersonName, useSettings } from '../api/queries';
 import { CallParams } from '../components/CallParams';
 import { EmptyState } from '../components/EmptyState';
 import { ErrorNote } from '../components/ErrorNote';
 import { Loading } from '../components/Loading';
 import { Time } from '../components/Time';
 import { announce } from '../notify';
+
+/** Whether the person's own key asked, and somebody else has to approve. The service checks it again. */
+function useIsAnothersToApprove({ agentId, requestedBy }: ToolApproval) {
+  const me = useMe().data?.user.id;
+  const isAllowed = useSettings().data?.allowOwnApproval;
+  return !agentId && requestedBy === me && !isAllowed;
+}
 
 /** Tool calls and permissions that wait for a decision, the one that expires first on top. */
 export function ApprovalsPage() {
@@ -22,7 +29,7 @@ export function ApprovalsPage() {
       <Text size="sm" c="dimmed">
         {isAdmin
           ? 'Tool calls of agents and people that an owner or admin has to approve, and permissions that agents ask for.'
-          : 'Tool calls that your own keys asked for. Owners and admins decide about those of agents.'}
+          : 'Tool calls that your own keys asked for. Owners and admins decide about them, and about those of agents.'}
       </Text>
       <ErrorNote error={approvals.error} onRetry={() => void approvals.refetch()} />
       {approvals.isPending && <Loading what="approvals" />}
@@ -30,6 +37,11 @@ export function ApprovalsPage() {
         <EmptyState title="Nothing waits">Sensitive tool calls appear here until somebody decides or they expire.</EmptyState>
       )}
       {approvals.data?.map((approval) => <ApprovalCard key={approval.token} approval={approval} />)}
+      {approvals.hasNextPage && (
+        <Button variant="default" loading={approvals.isFetchingNextPage} onClick={() => void approvals.fetchNextPage()}>
+          Show more
+        </Button>
+      )}
     </Stack>
   );
 }
@@ -38,6 +50,7 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
   const { token, kind, params, reason, expiresAt, createdAt } = approval;
   const asked = params as { permission?: string; minutes?: number };
   const method = kind === 'permission' ? `${asked.permission} for ${asked.minutes} minutes` : approval.method;
+  const isAnothers = useIsAnothersToApprove(approval);
   const decide = useMutation({
     mutationFn: async (approve: boolean) => void (await (approve ? api.approveCall(token) : api.denyCall(token))),
     onSuccess: (_, approve) =>
@@ -65,17 +78,22 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
               {reason}
             </Text>
           )}
+          {isAnothers && (
+            <Text size="sm">Your own key asked: another owner or admin approves it, unless Settings, Tools lets people do so.</Text>
+          )}
         </Box>
         <Group gap="xs">
-          <Button
-            size="xs"
-            aria-label={`Approve ${method}`}
-            loading={decide.isPending && decide.variables}
-            disabled={decide.isPending}
-            onClick={() => decide.mutate(true)}
-          >
-            Approve
-          </Button>
+          {!isAnothers && (
+            <Button
+              size="xs"
+              aria-label={`Approve ${method}`}
+              loading={decide.isPending && decide.variables}
+              disabled={decide.isPending}
+              onClick={() => decide.mutate(true)}
+            >
+              Approve
+            </Button>
+          )}
           <Button
             size="xs"
             variant="default"
