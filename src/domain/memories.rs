@@ -23,10 +23,14 @@ const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// Keeps a memory.
 ///
-/// Records [`EventKind::ContentChanged`]. Errors: `NotFound` (the space), `ReadOnly`, `Invalid` (of the future), `Storage`.
+/// Records [`EventKind::ContentChanged`]. Errors: `NotFound` (the space), `ReadOnly`, `Invalid` (too long, or of the
+/// future), `Storage`.
 pub async fn ingest(tx: &mut Tx, account: &Account, new: NewMemory) -> Result<Memory, ContentError> {
     if let Some(space) = new.space {
         may_write(pages::role_in(tx.conn(), account, space).await?)?;
+    }
+    if new.content.to_string().len() > memory::CONTENT_BYTES_MAX {
+        return Err(ContentError::Invalid { field: "content", reason: "must be at most 64 KiB of JSON, with metadata and entities" });
     }
     let now = tx.now();
     if new.at.is_some_and(|at| at > now + AHEAD_MAX) {

@@ -12,6 +12,8 @@ pub const TAGS_MAX: usize = 32;
 pub const TAG_CHARS_MAX: usize = 64;
 /// Length of a summary in characters at the most.
 pub const SUMMARY_CHARS_MAX: usize = 1000;
+/// Length of what one memory says in bytes of JSON at the most: some 25 printed sheets. Its words are gathered with every search.
+pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Where a memory came from, when nobody says.
 pub const DEFAULT_SOURCE: &str = "agent";
 

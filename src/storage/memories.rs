@@ -13,6 +13,16 @@ use crate::model::{
 
 /// Memories that one search reads at the most, the latest first: their text is in no index.
 const SEARCHED_MAX: i64 = 5000;
+/// Bytes of JSON up to which a memory is searched and told as it is: twice what is taken, as Postgres writes it with
+/// spaces. Of what is longer, which only Raven Docs wrote, the beginning is told as text. Postgres makes no `tsvector` of
+/// more than 1 MiB, and of a text one of up to six times its size.
+const TOLD_BYTES_MAX: i32 = 128 * 1024;
+/// Characters of that beginning; each has up to four bytes.
+const BEGINNING_CHARS: i32 = 16 * 1024;
+/// Characters of a summary, and of where a memory comes from, that are searched and told.
+const SUMMARY_CHARS_MAX: i32 = 1000;
+/// Bytes of JSON up to which a memory's tags are searched and told.
+const TAGS_BYTES_MAX: i32 = 16 * 1024;
 
 /// Adds a memory.
 pub async fn insert(conn: &mut Conn, account: &Account, memory: &Memory, now: DateTime<Utc>) -> Result<(), StorageError> {
@@ -44,14 +54,18 @@ pub async fn search(
     limit: i64,
 ) -> Result<Vec<MemoryHit>, StorageError> {
     let rows = sqlx::query!(
-        r#"SELECT m.id, m.space_id, m.creator_id, m.source, m.summary, m.content, m.tags, m.created_at, m.score AS "score!"
+        r#"SELECT m.id, m.space_id, m.creator_id, left(m.source, $13) AS source, left(m.summary, $13) AS summary, m.told AS content,
+                  m.told_tags AS tags, m.created_at, m.score AS "score!"
            FROM (
-               SELECT f.*, ts_rank(setweight(to_tsvector('english', coalesce(f.summary, '')), 'A')
-                                   || setweight(jsonb_to_tsvector('english', coalesce(f.tags, '[]'), '["string"]'), 'B')
-                                   || setweight(jsonb_to_tsvector('english', coalesce(f.content, '{}'), '["string"]'), 'C'),
-                                   to_tsquery('english', $3)) AS score
+               SELECT f.*, CASE WHEN $3::text = '' THEN 0::real ELSE
+                           ts_rank(setweight(to_tsvector('english', left(coalesce(f.summary, ''), $13)), 'A')
+                                   || setweight(jsonb_to_tsvector('english', f.told_tags, '["string"]'), 'B')
+                                   || setweight(jsonb_to_tsvector('english', coalesce(f.told, '{}'), '["string"]'), 'C'),
+                                   to_tsquery('english', $3)) END AS score
                FROM (
-                   SELECT * FROM agent_memories m
+                   SELECT m.*, CASE WHEN octet_length(m.content::text) <= $11 THEN m.content ELSE to_jsonb(left(m.content::text, $12)) END AS told,
+                          CASE WHEN octet_length(m.tags::text) <= $14 THEN m.tags ELSE '[]'::jsonb END AS told_tags
+                   FROM agent_memories m
                    WHERE m.workspace_id = $1 AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
                      AND ($4::uuid IS NULL OR m.space_id = $4)
                      AND (cardinality($5::text[]) = 0 OR m.tags @> to_jsonb($5::text[]))
@@ -71,7 +85,11 @@ pub async fn search(
         filter.to,
         filter.own,
         SEARCHED_MAX,
-        limit
+        limit,
+        TOLD_BYTES_MAX,
+        BEGINNING_CHARS,
+        SUMMARY_CHARS_MAX,
+        TAGS_BYTES_MAX
     )
     .fetch_all(conn)
     .await?;

@@ -18,6 +18,11 @@ use crate::model::{
 const DEPTH_MAX: i32 = 64;
 /// Characters of a page among which a snippet is looked for.
 const SNIPPET_CHARS_MAX: i32 = 50_000;
+/// Bytes of a page's text that are searched. Postgres makes no `tsvector` of more than 1 MiB, and of a text one of up to six
+/// times its size: of compounds it keeps the whole and each part, and beside each word where it stands.
+const SEARCHED_BYTES_MAX: usize = 160_000;
+/// Characters that are searched of a page that has no vector; each has up to four bytes.
+const SEARCHED_CHARS_MAX: i32 = 40_000;
 
 struct SummaryRow {
     id: Uuid,
@@ -237,14 +242,14 @@ pub async fn search(
                               'StartSel="", StopSel="", MaxWords=30, MinWords=12') AS snippet
            FROM (
                SELECT p.id, p.updated_at,
-                      (ts_rank(coalesce(p.tsv, to_tsvector('english', coalesce(p.title, '') || ' ' || coalesce(p.text_content, ''))), q)
+                      (ts_rank(coalesce(p.tsv, to_tsvector('english', left(concat(p.title, ' ', p.text_content), $10))), q)
                        + CASE WHEN lower(p.title) = lower($5) THEN 2 WHEN starts_with(lower(p.title), lower($5)) THEN 1
                               WHEN position(lower($5) in lower(p.title)) > 0 THEN 0.5 ELSE 0 END)::real AS rank
                FROM pages p, to_tsquery('english', $4) q
                WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND p.space_id IN (SELECT space_id FROM account_spaces($2))
                  AND (NOT $3 OR p.agent_accessible IS NOT FALSE) AND ($6::uuid IS NULL OR p.space_id = $6)
                  AND (p.tsv @@ q
-                      OR (p.tsv IS NULL AND to_tsvector('english', coalesce(p.title, '') || ' ' || coalesce(p.text_content, '')) @@ q)
+                      OR (p.tsv IS NULL AND to_tsvector('english', left(concat(p.title, ' ', p.text_content), $10)) @@ q)
                       OR ($5 <> '' AND position(lower($5) in lower(p.title)) > 0))
                ORDER BY rank DESC, p.updated_at DESC, p.id DESC LIMIT $7 OFFSET $8
            ) f JOIN pages p ON p.id = f.id JOIN spaces s ON s.id = p.space_id
@@ -257,7 +262,8 @@ pub async fn search(
         space.map(|space| space.0),
         page.limit + 1,
         page.offset(),
-        SNIPPET_CHARS_MAX
+        SNIPPET_CHARS_MAX,
+        SEARCHED_CHARS_MAX
     )
     .fetch_all(conn)
     .await?;
@@ -371,7 +377,7 @@ pub async fn insert(
         "INSERT INTO pages (id, slug_id, title, icon, position, content, text_content, tsv, parent_page_id, creator_id, last_updated_by_id,
                             space_id, workspace_id, contributor_ids, created_at, updated_at)
          VALUES ($1, $2, $3::text, $4, $5, $6, $7::text, setweight(to_tsvector('english', $3::text), 'A')
-                 || setweight(to_tsvector('english', left($7::text, 200000)), 'B'),
+                 || setweight(to_tsvector('english', $13::text), 'B'),
                  $8, $9, $9, $10, $11, ARRAY[$9::uuid], $12, $12)",
         id.0,
         slug_id,
@@ -384,7 +390,8 @@ pub async fn insert(
         account.user.0,
         page.space.0,
         account.workspace.0,
-        at
+        at,
+        searched(page.content.text())
     )
     .execute(conn)
     .await?;
@@ -405,7 +412,7 @@ pub struct PageUpdate<'a> {
 }
 
 /// Changes a page that this transaction has locked. With new content the editor's own state is dropped, which the
-/// editor makes again from the content.
+/// editor makes again from the content. A new title leaves the words of the text in the vector as they are.
 pub async fn update(
     conn: &mut Conn,
     account: &Account,
@@ -419,7 +426,8 @@ pub async fn update(
              text_content = n.text_content, ydoc = CASE WHEN $6::jsonb IS NULL THEN p.ydoc END,
              tsv = CASE WHEN $3::text IS NULL AND $6::jsonb IS NULL THEN p.tsv ELSE
                    setweight(to_tsvector('english', coalesce(n.title, '')), 'A')
-                   || setweight(to_tsvector('english', left(coalesce(n.text_content, ''), 200000)), 'B') END,
+                   || CASE WHEN $6::jsonb IS NULL THEN ts_filter(p.tsv, '{b,c,d}') ELSE setweight(to_tsvector('english', $14::text), 'B') END
+                   END,
              parent_page_id = CASE WHEN $8 THEN $9 ELSE p.parent_page_id END, position = coalesce($10, p.position),
              agent_accessible = coalesce($11, p.agent_accessible), last_updated_by_id = $12,
              contributor_ids = CASE WHEN $12 = ANY (coalesce(p.contributor_ids, '{}')) THEN p.contributor_ids
@@ -439,11 +447,17 @@ pub async fn update(
         change.position,
         change.agent_accessible,
         account.user.0,
-        at
+        at,
+        change.content.map(|content| searched(content.text()))
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// As much of a text as is searched.
+fn searched(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SEARCHED_BYTES_MAX)]
 }
 
 /// What a page carries with it when it is moved or deleted.

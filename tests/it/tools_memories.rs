@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::{World, content::each};
+use crate::support::{
+    World,
+    content::{compounds, each},
+};
 
 const ALL: [&str; 2] = ["read:memory", "write:memory"];
 
@@ -72,5 +75,35 @@ async fn memories_of_a_space_are_for_those_who_belong_to_it(pool: PgPool) {
         let refused = scout.refused(tool, arguments.clone()).await;
         assert_eq!(refused["data"]["errors"][0]["field"], field, "{tool} {arguments}: {refused}");
     }
+    world.end().await;
+}
+
+/// Postgres makes no vector of more than 1 MiB; one memory keeps nobody from the others, and no answer is without a bound.
+#[sqlx::test]
+async fn a_memory_is_bounded_and_a_longer_one_of_old_is_told_from_its_beginning(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let scout = world.agent_with("scout", &ALL).await;
+    let long = compounds(64 * 1024);
+    for arguments in [json!({"content": long}), json!({"content": "x", "metadata": {"all": long}}), json!({"content": [{"deep": [long]}]})]
+    {
+        let refused = scout.refused("memory_ingest", arguments).await;
+        assert_eq!((&refused["code"], &refused["data"]["errors"][0]["field"]), (&json!(-32003), &json!("content")));
+    }
+    let kept = scout.does("memory_ingest", json!({"content": compounds(64 * 1024 - 20), "summary": "newest", "tags": ["deploy"]})).await;
+    let old = "INSERT INTO agent_memories (workspace_id, creator_id, summary, content, tags, created_at)
+               SELECT $1, $2, 'oldest ' || $3, jsonb_build_object('said', 'deployment ' || $3), jsonb_build_array('deploy', $3), now() - n * interval '1 second'
+               FROM generate_series(1, 30) n";
+    let insert = sqlx::query(old).bind(world.workspace.0).bind(world.account_of("scout").await).bind(compounds(2_000_000));
+    insert.execute(&world.pool).await.unwrap();
+
+    let found = scout.does("memory_query", json!({"query": "deployment", "limit": 100})).await;
+    let told = found.as_array().unwrap();
+    assert!((2..31).contains(&told.len()), "{} of 31 fit into an answer", told.len());
+    assert!(told.iter().any(|memory| memory["content"].as_str().is_some_and(|text| text.starts_with("{\"said\": \"deployment ab0"))));
+    assert!(found.to_string().len() < 2 * 1024 * 1024);
+    assert_eq!(scout.does("memory_query", json!({"query": "newest"})).await.as_array().unwrap().len(), 1);
+    let day = &kept["timestamp"].as_str().unwrap()[..10];
+    assert_eq!(scout.does("memory_daily", json!({"date": day, "tags": ["deploy"]})).await[0]["summary"], "newest");
+    assert!(scout.does("memory_days", json!({})).await[0]["count"].as_i64() > Some(0));
     world.end().await;
 }

@@ -23,6 +23,8 @@ const LIMIT: i64 = 20;
 const DAYS: i64 = 30;
 /// Memories of one day, or days, that one answer has at the most.
 const LIMIT_MAX: i64 = 100;
+/// Bytes of JSON that the memories of one answer have at the most: what a model can read at once is less.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Length of where a memory comes from in characters at the most.
 const SOURCE_CHARS_MAX: usize = 200;
 /// Entities of one memory at the most.
@@ -41,7 +43,7 @@ pub(super) const TOOLS: &[Tool] = &[
         input: || {
             json!({"properties": {
                 "content": {"type": ["string", "object", "array"], "minLength": 1, "minProperties": 1, "minItems": 1,
-                            "description": "What is to be kept: a text, or any JSON."},
+                            "description": "What is to be kept: a text, or any JSON, up to 64 KiB."},
                 "source": fields::optional_text(SOURCE_CHARS_MAX, "Where it comes from; the agent if left out."),
                 "summary": fields::optional_text(SUMMARY_CHARS_MAX, "It in a sentence; its first line if left out."),
                 "tags": tags("Words under which it is found."),
@@ -61,7 +63,8 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "search", "recall"],
         title: "Look for memories",
-        description: "Finds memories that hold any of the words, those with the most of them first; * or nothing finds the latest.",
+        description: "Finds memories that hold any of the words, those with the most of them first; * or nothing finds the latest. \
+            Of long ones fewer are told than asked for.",
         need: Need::Permission("read:memory"),
         input: || {
             json!({"properties": narrowed(json!({"query": {"type": "string", "maxLength": 500, "description": "Words to look for."}})),
@@ -155,7 +158,7 @@ async fn query(call: &Call<'_>) -> Result<Value, ToolError> {
         own: fields::flag(call, "own").unwrap_or(false),
     };
     let found = memories::query(&mut *call.read().await?, &Account::from(call.caller), &words, &filter, fields::limit(call, LIMIT)).await?;
-    Ok(Value::Array(found.iter().map(hit).collect()))
+    Ok(as_many_as_fit(found.iter().map(hit)))
 }
 
 async fn daily(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -175,7 +178,7 @@ async fn daily(call: &Call<'_>) -> Result<Value, ToolError> {
     let words = SearchWords::parse("");
     let found = memories::query(tx.conn(), &Account::from(call.caller), &words, &filter, fields::limit(call, LIMIT_MAX)).await?;
     tx.commit().await?;
-    Ok(Value::Array(found.iter().map(|found| told(&found.memory)).collect()))
+    Ok(as_many_as_fit(found.iter().map(|found| told(&found.memory))))
 }
 
 async fn days(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -187,6 +190,17 @@ async fn days(call: &Call<'_>) -> Result<Value, ToolError> {
 
 fn owned(tags: Vec<&str>) -> Vec<String> {
     tags.into_iter().map(str::to_owned).collect()
+}
+
+/// A list up to the length that an answer may have; the first one is always in it.
+fn as_many_as_fit(memories: impl Iterator<Item = Value>) -> Value {
+    let mut bytes = 0;
+    let fits = |memory: &Value| {
+        let before = bytes;
+        bytes += memory.to_string().len();
+        before == 0 || bytes <= ANSWER_BYTES_MAX
+    };
+    Value::Array(memories.take_while(fits).collect())
 }
 
 fn hit(hit: &MemoryHit) -> Value {

@@ -141,6 +141,18 @@ impl Caller<'_> {
     }
 }
 
+/// Text of at least so many bytes that is all different words, in compounds: of each an index keeps the whole and its parts.
+pub(crate) fn compounds(bytes: usize) -> String {
+    let mut text = String::with_capacity(bytes + 16);
+    for number in 0u32.. {
+        if text.len() >= bytes {
+            break;
+        }
+        text.push_str(&format!("ab{number:x}{}", if number % 200 == 0 { ' ' } else { '-' }));
+    }
+    text
+}
+
 /// The titles, names or ids of a list.
 pub(crate) fn each<'v>(list: &'v Value, field: &str) -> Vec<&'v str> {
     list.as_array().unwrap().iter().map(|item| item[field].as_str().unwrap()).collect()
