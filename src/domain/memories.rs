@@ -1,4 +1,4 @@
-//! What agents noted for later, for everybody in the workspace or for one space.
+//! What agents noted for later. Nobody reads what another noted (D-54).
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -48,10 +48,11 @@ pub async fn ingest(tx: &mut Tx, account: &Account, new: NewMemory) -> Result<Me
         at: new.at.unwrap_or(now),
     };
     storage::memories::insert(tx.conn(), account, &memory, now).await?;
+    // What a memory says is in no event: others hear of it.
     let content = ContentBrief {
         kind: "memory".to_owned(),
         id: memory.id,
-        title: memory.summary.clone().unwrap_or_default(),
+        title: String::new(),
         space_id: memory.space,
         project_id: None,
         task_id: None,
@@ -61,7 +62,7 @@ pub async fn ingest(tx: &mut Tx, account: &Account, new: NewMemory) -> Result<Me
     Ok(memory)
 }
 
-/// Memories that fit, those with the most of the words first, and of those the latest.
+/// Memories of the account that fit, those with the most of the words first, and of those the latest.
 ///
 /// Errors: `NotFound` (the space), `Storage`.
 pub async fn query(
@@ -75,7 +76,7 @@ pub async fn query(
     Ok(storage::memories::search(conn, account, words, filter, limit).await?)
 }
 
-/// Days (UTC) that have memories, the latest first.
+/// Days (UTC) that have memories of the account, the latest first.
 ///
 /// Errors: `NotFound` (the space), `Storage`.
 pub async fn days(conn: &mut Conn, account: &Account, filter: &MemoryFilter, limit: i64) -> Result<Vec<MemoryDay>, ContentError> {

@@ -43,7 +43,7 @@ pub struct NewMemory {
     pub at: Option<DateTime<Utc>>,
 }
 
-/// Which memories are wanted.
+/// Which of an account's memories are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryFilter {
     pub space: Option<SpaceId>,
@@ -52,8 +52,6 @@ pub struct MemoryFilter {
     pub from: Option<DateTime<Utc>>,
     /// Before this instant.
     pub to: Option<DateTime<Utc>>,
-    /// Only those of the account that asks.
-    pub own: bool,
 }
 
 /// A memory that was found, with how well it fits.

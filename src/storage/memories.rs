@@ -1,4 +1,5 @@
-//! Rows of `agent_memories`: those of the workspace as a whole, and those of spaces that the account belongs to.
+//! Rows of `agent_memories`. Every query is limited to what the account itself kept and, of that, to what is in no space
+//! or in one that it belongs to still (D-54).
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -54,28 +55,28 @@ pub async fn search(
     limit: i64,
 ) -> Result<Vec<MemoryHit>, StorageError> {
     let rows = sqlx::query!(
-        r#"SELECT m.id, m.space_id, m.creator_id, left(m.source, $13) AS source, left(m.summary, $13) AS summary, m.told AS content,
+        r#"SELECT m.id, m.space_id, m.creator_id, left(m.source, $12) AS source, left(m.summary, $12) AS summary, m.told AS content,
                   m.told_tags AS tags, m.created_at, m.score AS "score!"
            FROM (
                SELECT f.*, CASE WHEN $3::text = '' THEN 0::real ELSE
-                           ts_rank(setweight(to_tsvector('english', left(coalesce(f.summary, ''), $13)), 'A')
+                           ts_rank(setweight(to_tsvector('english', left(coalesce(f.summary, ''), $12)), 'A')
                                    || setweight(jsonb_to_tsvector('english', f.told_tags, '["string"]'), 'B')
                                    || setweight(jsonb_to_tsvector('english', coalesce(f.told, '{}'), '["string"]'), 'C'),
                                    to_tsquery('english', $3)) END AS score
                FROM (
-                   SELECT m.*, CASE WHEN octet_length(m.content::text) <= $11 THEN m.content ELSE to_jsonb(left(m.content::text, $12)) END AS told,
-                          CASE WHEN octet_length(m.tags::text) <= $14 THEN m.tags ELSE '[]'::jsonb END AS told_tags
+                   SELECT m.*, CASE WHEN octet_length(m.content::text) <= $10 THEN m.content ELSE to_jsonb(left(m.content::text, $11)) END AS told,
+                          CASE WHEN octet_length(m.tags::text) <= $13 THEN m.tags ELSE '[]'::jsonb END AS told_tags
                    FROM agent_memories m
-                   WHERE m.workspace_id = $1 AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
+                   WHERE m.workspace_id = $1 AND m.creator_id = $2
+                     AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
                      AND ($4::uuid IS NULL OR m.space_id = $4)
                      AND (cardinality($5::text[]) = 0 OR m.tags @> to_jsonb($5::text[]))
                      AND ($6::timestamptz IS NULL OR m.created_at >= $6) AND ($7::timestamptz IS NULL OR m.created_at < $7)
-                     AND (NOT $8 OR m.creator_id = $2)
-                   ORDER BY m.created_at DESC, m.id DESC LIMIT $9
+                   ORDER BY m.created_at DESC, m.id DESC LIMIT $8
                ) f
            ) m
            WHERE $3::text = '' OR m.score > 0
-           ORDER BY m.score DESC, m.created_at DESC, m.id DESC LIMIT $10"#,
+           ORDER BY m.score DESC, m.created_at DESC, m.id DESC LIMIT $9"#,
         account.workspace.0,
         account.user.0,
         words.any(),
@@ -83,7 +84,6 @@ pub async fn search(
         &filter.tags,
         filter.from,
         filter.to,
-        filter.own,
         SEARCHED_MAX,
         limit,
         TOLD_BYTES_MAX,
@@ -116,18 +116,17 @@ pub async fn days(conn: &mut Conn, account: &Account, filter: &MemoryFilter, lim
         MemoryDay,
         r#"SELECT (m.created_at AT TIME ZONE 'UTC')::date AS "date!", count(*) AS "count!"
            FROM agent_memories m
-           WHERE m.workspace_id = $1 AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
+           WHERE m.workspace_id = $1 AND m.creator_id = $2
+             AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
              AND ($3::uuid IS NULL OR m.space_id = $3) AND (cardinality($4::text[]) = 0 OR m.tags @> to_jsonb($4::text[]))
              AND ($5::timestamptz IS NULL OR m.created_at >= $5) AND ($6::timestamptz IS NULL OR m.created_at < $6)
-             AND (NOT $7 OR m.creator_id = $2)
-           GROUP BY 1 ORDER BY 1 DESC LIMIT $8"#,
+           GROUP BY 1 ORDER BY 1 DESC LIMIT $7"#,
         account.workspace.0,
         account.user.0,
         filter.space.map(|space| space.0),
         &filter.tags,
         filter.from,
         filter.to,
-        filter.own,
         limit
     )
     .fetch_all(conn)

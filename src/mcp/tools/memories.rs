@@ -38,7 +38,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "write", "remember"],
         title: "Keep a memory",
-        description: "Keeps something for later: for everybody in the workspace, or for one space.",
+        description: "Keeps something for later. Only the caller reads it again.",
         need: Need::Permission("write:memory"),
         input: || {
             json!({"properties": {
@@ -47,7 +47,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "source": fields::optional_text(SOURCE_CHARS_MAX, "Where it comes from; the agent if left out."),
                 "summary": fields::optional_text(SUMMARY_CHARS_MAX, "It in a sentence; its first line if left out."),
                 "tags": tags("Words under which it is found."),
-                "spaceId": fields::optional_id("Id of the space that it is for; without it the whole workspace."),
+                "spaceId": fields::optional_id("Id of the space that it is about: it is read for as long as the caller belongs to that."),
                 "timestamp": fields::optional_instant("When it happened; now if left out."),
                 "metadata": {"type": ["object", "null"], "description": "Anything to be kept beside it."},
                 "entities": {"type": ["array", "null"], "maxItems": ENTITIES_MAX, "description": "Whom or what it is about."},
@@ -63,7 +63,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "search", "recall"],
         title: "Look for memories",
-        description: "Finds memories that hold any of the words, those with the most of them first; * or nothing finds the latest. \
+        description: "Finds the caller's own memories that hold any of the words, those with the most of them first; * or nothing finds the latest. \
             Of long ones fewer are told than asked for.",
         need: Need::Permission("read:memory"),
         input: || {
@@ -80,7 +80,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "day"],
         title: "Read the memories of a day",
-        description: "Lists the memories of one day (UTC), the latest first; of today if no day is given.",
+        description: "Lists the caller's own memories of one day (UTC), the latest first; of today if no day is given.",
         need: Need::Permission("read:memory"),
         input: || {
             let date =
@@ -97,7 +97,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "overview"],
         title: "List days with memories",
-        description: "Lists the days (UTC) that have memories, the latest first, with how many each has.",
+        description: "Lists the days (UTC) that have memories of the caller, the latest first, with how many each has.",
         need: Need::Permission("read:memory"),
         input: || {
             let days = json!({"type": ["integer", "null"], "minimum": 1, "maximum": LIMIT_MAX, "description": "How many days are wanted at the most."});
@@ -122,7 +122,7 @@ fn narrowed(mut properties: Value) -> Value {
     properties["tags"] = tags("Only memories with all of these.");
     properties["from"] = fields::optional_instant("Only memories from then on.");
     properties["to"] = fields::optional_instant("Only memories before then.");
-    properties["own"] = fields::optional_flag("Only what the caller itself kept.");
+    properties["own"] = fields::optional_flag("Whatever it says: only what the caller itself kept is found.");
     properties["limit"] = limit();
     properties
 }
@@ -155,7 +155,6 @@ async fn query(call: &Call<'_>) -> Result<Value, ToolError> {
         tags: owned(call.texts("tags")),
         from: fields::instant(call, "from")?,
         to: fields::instant(call, "to")?,
-        own: fields::flag(call, "own").unwrap_or(false),
     };
     let found = memories::query(&mut *call.read().await?, &Account::from(call.caller), &words, &filter, fields::limit(call, LIMIT)).await?;
     Ok(as_many_as_fit(found.iter().map(hit)))
@@ -168,13 +167,8 @@ async fn daily(call: &Call<'_>) -> Result<Value, ToolError> {
         Some(text) => text.parse::<NaiveDate>().map_err(|_| ToolError::invalid("date", "must be a day such as 2030-01-31"))?,
     };
     let from: DateTime<Utc> = date.and_time(NaiveTime::MIN).and_utc();
-    let filter = MemoryFilter {
-        space: call.id("spaceId")?,
-        tags: owned(call.texts("tags")),
-        from: Some(from),
-        to: Some(from + TimeDelta::days(1)),
-        own: false,
-    };
+    let filter =
+        MemoryFilter { space: call.id("spaceId")?, tags: owned(call.texts("tags")), from: Some(from), to: Some(from + TimeDelta::days(1)) };
     let words = SearchWords::parse("");
     let found = memories::query(tx.conn(), &Account::from(call.caller), &words, &filter, fields::limit(call, LIMIT_MAX)).await?;
     tx.commit().await?;
