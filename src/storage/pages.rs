@@ -56,11 +56,21 @@ impl From<SummaryRow> for PageSummary {
     }
 }
 
-/// Finds a page and keeps everyone else from changing it until the transaction ends; with what the account may do
-/// in its space.
-pub async fn lock(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<Option<(PageId, SpaceRole)>, StorageError> {
+/// A page that this transaction keeps everyone else from changing.
+#[derive(Debug)]
+pub struct Locked {
+    pub id: PageId,
+    pub space: SpaceId,
+    /// Also one that the account must not know of.
+    pub parent: Option<PageId>,
+    /// What the account may do in its space.
+    pub role: SpaceRole,
+}
+
+/// Finds a page and keeps everyone else from changing it until the transaction ends.
+pub async fn lock(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<Option<Locked>, StorageError> {
     let row = sqlx::query!(
-        r#"SELECT p.id, a.role AS "role!" FROM pages p JOIN account_spaces($2) a ON a.space_id = p.space_id
+        r#"SELECT p.id, p.space_id, p.parent_page_id, a.role AS "role!" FROM pages p JOIN account_spaces($2) a ON a.space_id = p.space_id
            WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND (NOT $3 OR p.agent_accessible IS NOT FALSE)
              AND (p.id = $4 OR p.slug_id = $5) FOR NO KEY UPDATE OF p"#,
         account.workspace.0,
@@ -71,7 +81,12 @@ pub async fn lock(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| (PageId(row.id), SpaceRole::from_column(&row.role))))
+    Ok(row.map(|row| Locked {
+        id: PageId(row.id),
+        space: SpaceId(row.space_id),
+        parent: row.parent_page_id.map(PageId),
+        role: SpaceRole::from_column(&row.role),
+    }))
 }
 
 /// As [`lock`], for a page that was deleted; with when it was.
@@ -98,7 +113,8 @@ pub async fn lock_deleted(
 /// A page with what is written on it.
 pub async fn find(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<Option<Page>, StorageError> {
     let row = sqlx::query!(
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.space_id, p.content, p.is_locked,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.space_id, p.content, p.is_locked,
                   (p.agent_accessible IS NOT FALSE) AS "agent_accessible!", p.created_at, p.updated_at,
                   s.name AS space_name, s.slug AS space_slug,
                   c.id AS "creator_id?", c.name AS creator_name, c.avatar_url AS creator_avatar,
@@ -150,7 +166,8 @@ pub async fn list(
 ) -> Result<Vec<PageSummary>, StorageError> {
     let rows = sqlx::query_as!(
         SummaryRow,
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!"
            FROM pages p
@@ -179,7 +196,8 @@ pub async fn children(
 ) -> Result<Vec<PageSummary>, StorageError> {
     let rows = sqlx::query_as!(
         SummaryRow,
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!"
            FROM pages p
@@ -207,7 +225,8 @@ pub async fn path(conn: &mut Conn, account: &Account, page: PageId) -> Result<Ve
                SELECT id, parent_page_id, 0 AS depth FROM pages WHERE workspace_id = $1 AND id = $4
                UNION ALL
                SELECT x.id, x.parent_page_id, a.depth + 1 FROM pages x JOIN above a ON x.id = a.parent_page_id WHERE a.depth < $5)
-           SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+           SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!"
            FROM above a JOIN pages p ON p.id = a.id
@@ -236,7 +255,8 @@ pub async fn search(
 ) -> Result<Vec<PageHit>, StorageError> {
     // Rows of Raven Docs have a vector by its trigger; a row without one is read as a whole.
     let rows = sqlx::query!(
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   s.name AS space_name, s.slug AS space_slug, f.rank AS "rank!",
                   ts_headline('english', left(coalesce(p.text_content, ''), $9), to_tsquery('english', $4),
                               'StartSel="", StopSel="", MaxWords=30, MinWords=12') AS snippet

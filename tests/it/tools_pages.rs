@@ -164,9 +164,53 @@ async fn an_agent_takes_nothing_away_that_is_kept_from_it(pool: PgPool) {
 
     assert_eq!(scout.does("page_get", json!({"pageId": top})).await["hasChildren"], false);
     assert_eq!(scout.refused("page_delete", json!({"pageId": top})).await["code"], -32002);
+    let (other, archive) = (world.page_in(space, "Other").await, world.closed_space("archive").await);
+    world.join(archive, world.account_of("scout").await, "writer").await;
+    for (tool, arguments) in [
+        ("page_move", json!({"pageId": top, "parentId": other})),
+        ("page_update", json!({"pageId": top, "parentId": other})),
+        ("page_move_to_space", json!({"pageId": top, "spaceId": archive})),
+    ] {
+        assert_eq!(scout.refused(tool, arguments).await["code"], -32002, "{tool}");
+    }
+    scout.does("page_move", json!({"pageId": top, "parentId": null, "position": "b0"})).await;
+    let deleted = "UPDATE pages SET deleted_at = $2 WHERE id = ANY ($1)";
+    let set_deleted = async |at: Option<chrono::DateTime<chrono::Utc>>| {
+        sqlx::query(deleted).bind([top, below].as_slice()).bind(at).execute(&world.pool).await.unwrap();
+    };
+    set_deleted(chrono::DateTime::from_timestamp(1_600_000_000, 0)).await;
+    assert_eq!(scout.refused("page_restore", json!({"pageId": top})).await["code"], -32002);
+    set_deleted(None).await;
     assert_eq!(scout.refused("page_update", json!({"pageId": top, "agentAccessible": false})).await["code"], -32002);
     sqlx::query("UPDATE pages SET is_locked = true WHERE id = $1").bind(top).execute(&world.pool).await.unwrap();
     assert_eq!(scout.refused("page_update", json!({"pageId": top, "title": "x"})).await["code"], -32002);
+    world.end().await;
+}
+
+/// D-40.
+#[sqlx::test]
+async fn a_page_below_one_that_is_kept_from_agents_does_not_tell_of_it(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let (above, page) = (world.page_in(space, "Hidden").await, world.page_in(space, "Salaries").await);
+    sqlx::query("UPDATE pages SET parent_page_id = $1 WHERE id = $2").bind(above).bind(page).execute(&world.pool).await.unwrap();
+    world.keep_from_agents("pages", above).await;
+    for (tool, arguments) in [
+        ("page_get", json!({"pageId": page})),
+        ("page_list", json!({"spaceId": space})),
+        ("page_recent", json!({})),
+        ("page_search", json!({"query": "salaries"})),
+        ("search_query", json!({"query": "salaries"})),
+        ("page_breadcrumbs", json!({"pageId": page})),
+        ("page_update", json!({"pageId": page, "icon": "x"})),
+        ("page_move", json!({"pageId": page, "position": "b0"})),
+    ] {
+        let told = scout.does(tool, arguments).await.to_string();
+        assert!(told.contains(&page.to_string()) && !told.contains(&above.to_string()), "{tool}: {told}");
+    }
+    let kept: Option<Uuid> =
+        sqlx::query_scalar("SELECT parent_page_id FROM pages WHERE id = $1").bind(page).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(kept, Some(above), "a change leaves alone what the agent does not know");
     world.end().await;
 }
 

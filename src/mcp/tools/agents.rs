@@ -189,7 +189,7 @@ async fn my_assignments(call: &Call<'_>) -> Result<Value, ToolError> {
     let caller = call.agent()?;
     let mut conn = call.read().await?;
     let agent = agents::find(&mut conn, caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
-    let mut found = assignments::active(&mut conn, caller.workspace, &caller.agent).await?;
+    let mut found = assignments::own(&mut conn, caller).await?;
     if let Some(wanted) = call.text("status") {
         found.retain(|assignment| matches!(assignment.target, Target::Project(_)) || task_status(assignment) == wanted);
     }

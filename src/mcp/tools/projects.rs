@@ -129,7 +129,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Project,
         tags: &["projects", "delete"],
         title: "Delete a project",
-        description: "Deletes a project with its tasks.",
+        description: "Deletes a project with its tasks; where it has some, that needs delete:tasks.",
         need: Need::Permission("write:projects"),
         input: || json!({"properties": {"projectId": fields::id(PROJECT_ID)}, "required": ["projectId"]}),
         annotations: Annotations::Destroys,
