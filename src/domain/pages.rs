@@ -13,7 +13,7 @@ use crate::{
         account::Account,
         event::{EventKind, PageBrief},
         ids::{EventId, PageId, SpaceId},
-        page::{NewPage, Page, PageChange, PageHit, PageRef, PageSummary, Revision, SearchWords},
+        page::{DEPTH_MAX, NewPage, Page, PageChange, PageHit, PageRef, PageSummary, Revision, SearchWords},
         position,
         space::{PageRequest, SpaceRole},
     },
@@ -98,11 +98,13 @@ pub async fn revision(conn: &mut Conn, account: &Account, id: EventId) -> Result
 
 /// Makes a page at the end of those beside it.
 ///
-/// Records [`EventKind::PageCreated`]. Errors: `NotFound` (space or parent), `ReadOnly`, `Storage`.
+/// Records [`EventKind::PageCreated`]. Errors: `NotFound` (space or parent), `ReadOnly`, `Invalid` (too deep), `Storage`.
 pub async fn create(tx: &mut Tx, account: &Account, page: &NewPage) -> Result<Page, ContentError> {
     may_write(role_in(tx.conn(), account, page.space).await?)?;
     if let Some(parent) = page.parent {
+        storage::pages::lock_trees(tx.conn(), account).await?;
         parent_in(tx.conn(), account, parent, page.space).await?;
+        fits_below(tx.conn(), account, parent, &[], 1).await?;
     }
     let last = storage::pages::last_position(tx.conn(), page.space, page.parent).await?;
     let (id, now) = (PageId::generate(), tx.now());
@@ -116,8 +118,12 @@ pub async fn create(tx: &mut Tx, account: &Account, page: &NewPage) -> Result<Pa
 /// Changes a page, or moves it within its space.
 ///
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (page or parent), `ReadOnly`, `Refused` (locked, or only for
-/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (below itself), `Storage`.
+/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (below itself, or too deep),
+/// `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &PageChange) -> Result<Page, ContentError> {
+    if change.parent.is_some() {
+        storage::pages::lock_trees(tx.conn(), account).await?;
+    }
     let Locked { id, space, parent: before, .. } = lock_for_change(tx, account, page).await?;
     decided_by_people(account, change.agent_accessible.is_some())?;
     let found = find(tx.conn(), account, &PageRef::Id(id)).await?;
@@ -128,7 +134,7 @@ pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &Pag
         let tree = whole_tree(tx.conn(), account, id, None).await?;
         if let Some(parent) = parent {
             parent_in(tx.conn(), account, parent, space).await?;
-            not_below_itself(&tree, parent)?;
+            fits_below(tx.conn(), account, parent, &tree.pages, tree.levels).await?;
         }
     }
     let position = match (&change.position, change.parent) {
@@ -158,6 +164,7 @@ pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &Pag
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (page or space), `ReadOnly`, `Refused` (pages below it are
 /// kept from agents), `Storage`.
 pub async fn move_to_space(tx: &mut Tx, account: &Account, page: &PageRef, space: SpaceId) -> Result<Page, ContentError> {
+    storage::pages::lock_trees(tx.conn(), account).await?;
     let id = lock_for_change(tx, account, page).await?.id;
     may_write(role_in(tx.conn(), account, space).await?)?;
     let tree = whole_tree(tx.conn(), account, id, None).await?;
@@ -175,6 +182,7 @@ pub async fn move_to_space(tx: &mut Tx, account: &Account, page: &PageRef, space
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound`, `ReadOnly`, `Refused` (pages below it are kept from agents),
 /// `Storage`.
 pub async fn delete(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<(), ContentError> {
+    storage::pages::lock_trees(tx.conn(), account).await?;
     let id = lock_for_change(tx, account, page).await?.id;
     let tree = whole_tree(tx.conn(), account, id, None).await?;
     let found = find(tx.conn(), account, &PageRef::Id(id)).await?;
@@ -190,6 +198,7 @@ pub async fn delete(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<()
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (also when it is not deleted), `ReadOnly`, `Refused` (pages that
 /// were deleted with it are kept from agents), `Storage`.
 pub async fn restore(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<Page, ContentError> {
+    storage::pages::lock_trees(tx.conn(), account).await?;
     let (id, role, deleted_at) = storage::pages::lock_deleted(tx.conn(), account, page).await?.ok_or(NOT_FOUND)?;
     may_write(role)?;
     let tree = whole_tree(tx.conn(), account, id, Some(deleted_at)).await?;
@@ -226,9 +235,15 @@ async fn parent_in(conn: &mut Conn, account: &Account, parent: PageId, space: Sp
     }
 }
 
-fn not_below_itself(tree: &Subtree, parent: PageId) -> Result<(), ContentError> {
-    if tree.pages.contains(&parent.0) {
-        return Err(ContentError::Invalid { field: "parentPageId", reason: "must not be the page itself or one below it" });
+/// Whether a tree of pages can come below another page: that one is none of them, and the whole does not become too deep.
+async fn fits_below(conn: &mut Conn, account: &Account, parent: PageId, tree: &[Uuid], levels: usize) -> Result<(), ContentError> {
+    let invalid = |reason| Err(ContentError::Invalid { field: "parentPageId", reason });
+    let above = storage::pages::above(conn, account, parent).await?;
+    if above.iter().any(|page| tree.contains(page)) {
+        return invalid("must not be the page itself or one below it");
+    }
+    if above.len() + levels > DEPTH_MAX {
+        return invalid("must not be so deep that pages come to be below more than 63 others");
     }
     Ok(())
 }

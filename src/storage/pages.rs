@@ -1,6 +1,8 @@
 //! Rows of `pages`. Every query is limited to the account's workspace, its spaces and, for agents, to what is
 //! not kept from them (D-40).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -14,8 +16,8 @@ use crate::model::{
     space::{PageRequest, SpaceRole},
 };
 
-/// Depth to which a tree is followed, in pages: what lies deeper was not made with the editor.
-const DEPTH_MAX: i32 = 64;
+/// First half of the lock that everyone holds who changes where pages hang; the second is the workspace's.
+const TREES_LOCK: i32 = 0x7061_6765;
 /// Characters of a page among which a snippet is looked for.
 const SNIPPET_CHARS_MAX: i32 = 50_000;
 /// Bytes of a page's text that are searched. Postgres makes no `tsvector` of more than 1 MiB, and of a text one of up to six
@@ -480,33 +482,75 @@ fn searched(text: &str) -> &str {
     &text[..text.floor_char_boundary(SEARCHED_BYTES_MAX)]
 }
 
+/// Makes everyone who is about to change where pages of the workspace hang wait for each other: two who moved pages below
+/// each other at once would make a ring of them. It is had before any page is locked, so that nobody waits for ever.
+pub async fn lock_trees(conn: &mut Conn, account: &Account) -> Result<(), StorageError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1, hashtext($2))", TREES_LOCK, account.workspace.to_string()).execute(conn).await?;
+    Ok(())
+}
+
 /// What a page carries with it when it is moved or deleted.
 #[derive(Debug, Default)]
 pub struct Subtree {
     /// The page itself is one of them.
     pub pages: Vec<Uuid>,
+    /// How deep the tree is, in pages: 1 is the page by itself.
+    pub levels: usize,
     /// Whether pages are among them that are kept from agents.
     pub hidden: bool,
 }
 
-/// A page and all below it that are not deleted, or that were deleted at the instant that is given.
+/// A page and all below it that are not deleted, or that were deleted at the instant that is given. However deep the tree is:
+/// none of it is left behind.
 pub async fn subtree(conn: &mut Conn, account: &Account, root: PageId, deleted_at: Option<DateTime<Utc>>) -> Result<Subtree, StorageError> {
+    // UNION finds no page twice, so that it ends also where pages of old form a ring.
     let rows = sqlx::query!(
         r#"WITH RECURSIVE below AS (
-               SELECT id, agent_accessible, 0 AS depth FROM pages WHERE workspace_id = $1 AND id = $2
-               UNION ALL
-               SELECT x.id, x.agent_accessible, b.depth + 1 FROM pages x JOIN below b ON x.parent_page_id = b.id
-               WHERE x.workspace_id = $1 AND x.deleted_at IS NOT DISTINCT FROM $3 AND b.depth < $4)
-           SELECT id AS "id!", (agent_accessible IS FALSE) AS "hidden!" FROM below"#,
+               SELECT id, parent_page_id, agent_accessible FROM pages WHERE workspace_id = $1 AND id = $2
+               UNION
+               SELECT x.id, x.parent_page_id, x.agent_accessible FROM pages x JOIN below b ON x.parent_page_id = b.id
+               WHERE x.workspace_id = $1 AND x.deleted_at IS NOT DISTINCT FROM $3)
+           SELECT id AS "id!", parent_page_id, (agent_accessible IS FALSE) AS "hidden!" FROM below"#,
         account.workspace.0,
         root.0,
-        deleted_at,
-        DEPTH_MAX
+        deleted_at
     )
     .fetch_all(conn)
     .await?;
     let hidden = rows.iter().any(|row| row.hidden);
-    Ok(Subtree { pages: rows.into_iter().map(|row| row.id).collect(), hidden })
+    let mut children: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+    for row in &rows {
+        if let Some(parent) = row.parent_page_id {
+            children.entry(parent).or_default().push(row.id);
+        }
+    }
+    Ok(Subtree { levels: levels(root, children), pages: rows.into_iter().map(|row| row.id).collect(), hidden })
+}
+
+/// How deep a tree is. Each page's children are taken once, so that it ends also for a ring.
+fn levels(root: PageId, mut children: HashMap<Uuid, Vec<Uuid>>) -> usize {
+    let (mut level, mut count) = (vec![root.0], 0);
+    while !level.is_empty() {
+        level = level.iter().filter_map(|page| children.remove(page)).flatten().collect();
+        count += 1;
+    }
+    count
+}
+
+/// A page and all above it, in no order.
+pub async fn above(conn: &mut Conn, account: &Account, page: PageId) -> Result<Vec<Uuid>, StorageError> {
+    let pages = sqlx::query_scalar!(
+        r#"WITH RECURSIVE above AS (
+               SELECT id, parent_page_id FROM pages WHERE workspace_id = $1 AND id = $2
+               UNION
+               SELECT x.id, x.parent_page_id FROM pages x JOIN above a ON x.id = a.parent_page_id)
+           SELECT id AS "id!" FROM above"#,
+        account.workspace.0,
+        page.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(pages)
 }
 
 /// Puts pages into another space.

@@ -274,3 +274,65 @@ async fn two_agents_that_write_at_once_both_find_their_place(pool: PgPool) {
     assert_eq!((&now["title"], &now["icon"]), (&json!("by a"), &json!("b")), "neither undoes the other");
     world.end().await;
 }
+
+/// Each of two moves is fine by itself; both would leave a ring that no list shows.
+#[sqlx::test]
+async fn of_two_pages_that_are_moved_below_each_other_at_once_one_stays_where_it_is(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (a, b, space) = (world.agent_with("a", &ALL).await, world.agent_with("b", &ALL).await, world.first_space().await);
+    let (one, two) = (world.page_in(space, "one").await, world.page_in(space, "two").await);
+    for round in 0..30 {
+        let (first, second) = tokio::join!(
+            a.tool("page_move", json!({"pageId": one, "parentId": two})),
+            b.tool("page_move", json!({"pageId": two, "parentId": one}))
+        );
+        let codes = [first.tool_text()["code"].clone(), second.tool_text()["code"].clone()];
+        assert!(codes.contains(&Value::Null) && codes.contains(&json!(-32003)), "round {round}: {codes:?}");
+        let top: i64 = sqlx::query_scalar("SELECT count(*) FROM pages WHERE parent_page_id IS NULL").fetch_one(&world.pool).await.unwrap();
+        assert_eq!(top, 1, "round {round}");
+        for page in [one, two] {
+            a.does("page_move", json!({"pageId": page, "parentId": null})).await;
+        }
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_tree_has_an_end_and_a_deeper_one_of_old_stays_whole(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let mut chain = Vec::new();
+    for level in 0..80 {
+        let page = world.page_in(space, &format!("level {level}")).await;
+        let below = sqlx::query("UPDATE pages SET parent_page_id = $1 WHERE id = $2").bind(chain.last().copied()).bind(page);
+        below.execute(&world.pool).await.unwrap();
+        chain.push(page);
+    }
+    let field = async |tool: &'static str, arguments: Value| {
+        scout.refused(tool, arguments).await["data"]["errors"][0]["field"].as_str().unwrap().to_owned()
+    };
+    for parent in [chain[0], chain[70], chain[79]] {
+        assert_eq!(field("page_move", json!({"pageId": chain[0], "parentId": parent})).await, "parentPageId");
+    }
+    let new = |parent: Uuid| json!({"title": "new", "content": "x", "spaceId": space, "parentId": parent});
+    let last = scout.does("page_create", new(chain[62])).await;
+    assert_eq!(field("page_create", new(chain[63])).await, "parentPageId");
+    let pair = world.page_in(space, "pair").await;
+    scout.does("page_create", new(pair)).await;
+    assert_eq!(field("page_move", json!({"pageId": pair, "parentId": chain[62]})).await, "parentPageId");
+    scout.does("page_move", json!({"pageId": last["id"], "parentId": null})).await;
+
+    let archive = world.closed_space("archive").await;
+    world.join(archive, world.account_of("scout").await, "writer").await;
+    let count = async |condition: &str| -> i64 {
+        let query = format!("SELECT count(*) FROM pages WHERE title LIKE 'level %' AND {condition}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(archive).fetch_one(&world.pool).await.unwrap()
+    };
+    scout.does("page_move_to_space", json!({"pageId": chain[0], "spaceId": archive})).await;
+    assert_eq!(count("space_id = $1").await, 80);
+    scout.does("page_delete", json!({"pageId": chain[0]})).await;
+    assert_eq!(count("space_id = $1 AND deleted_at IS NULL").await, 0);
+    scout.does("page_restore", json!({"pageId": chain[0]})).await;
+    assert_eq!(count("space_id = $1 AND deleted_at IS NULL").await, 80);
+    world.end().await;
+}

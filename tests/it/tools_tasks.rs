@@ -103,7 +103,7 @@ async fn an_assignment_is_told_for_as_long_as_the_agent_may_know_of_it(pool: PgP
     for task in tasks {
         scout.does("agent_claim_task", json!({"taskId": task})).await;
     }
-    world.owner().await.assign("scout", project).await.expect(StatusCode::OK);
+    world.owner().await.assign("scout", project).await.expect(StatusCode::CREATED);
     let totals = async || {
         let own = scout.does("agent_my_assignments", json!({})).await;
         let resource = scout.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://assignments"})).await.expect(StatusCode::OK);
