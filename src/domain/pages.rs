@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    content::{ContentError, decided_by_people, may_write},
+    content::{ContentError, changes_something, decided_by_people, may_write},
     events,
     spaces::Page as Slice,
 };
@@ -118,9 +118,10 @@ pub async fn create(tx: &mut Tx, account: &Account, page: &NewPage) -> Result<Pa
 /// Changes a page, or moves it within its space.
 ///
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (page or parent), `ReadOnly`, `Refused` (locked, or only for
-/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (below itself, or too deep),
-/// `Storage`.
+/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (nothing to
+/// change, below itself, or too deep), `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &PageChange) -> Result<Page, ContentError> {
+    changes_something(change)?;
     if change.parent.is_some() {
         storage::pages::lock_trees(tx.conn(), account).await?;
     }

@@ -1,7 +1,7 @@
 //! Projects of the knowledge base, as agents and people's keys read and write them.
 
 use super::{
-    content::{ContentError, decided_by_people, may_write},
+    content::{ContentError, changes_something, decided_by_people, may_write},
     events, pages,
     spaces::Page as Slice,
 };
@@ -70,6 +70,7 @@ pub async fn create(tx: &mut Tx, account: &Account, new: &NewProject) -> Result<
 /// Records [`EventKind::ContentChanged`]. Errors: `NotFound`, `ReadOnly`, `Refused` (only for people to decide),
 /// `Invalid` (it would end before it starts), `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, id: ProjectId, change: &ProjectChange) -> Result<Project, ContentError> {
+    changes_something(change)?;
     decided_by_people(account, change.agent_live.is_some())?;
     let mut project = lock_for_change(tx, account, id).await?;
     let was_archived = project.is_archived;

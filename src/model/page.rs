@@ -81,7 +81,7 @@ pub struct NewPage {
 }
 
 /// What is to change on a page; the rest stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PageChange {
     pub title: Option<String>,
     pub icon: Option<Option<String>>,

@@ -336,3 +336,76 @@ async fn a_tree_has_an_end_and_a_deeper_one_of_old_stays_whole(pool: PgPool) {
     assert_eq!(count("space_id = $1 AND deleted_at IS NULL").await, 80);
     world.end().await;
 }
+
+/// To write is not to read: what was there before is told to those only who may read it.
+#[sqlx::test]
+async fn who_may_only_write_reads_nothing_by_writing(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let writes = ["write:pages", "write:tasks", "write:projects", "write:comments", "assign:tasks"];
+    let (writer, space) = (world.agent_with("writer", &writes).await, world.first_space().await);
+    let page = world.page_in(space, "Plan").await;
+    let (task, project) = (world.task_in(space, "Do").await, world.project_in(space, "Docs").await);
+    sqlx::query("UPDATE pages SET content = '{\"type\": \"doc\", \"content\": [{\"type\": \"text\", \"text\": \"the formula\"}]}'")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    for table in ["tasks", "projects"] {
+        let update = format!("UPDATE {table} SET description = 'the formula'");
+        sqlx::query(sqlx::AssertSqlSafe(update)).execute(&world.pool).await.unwrap();
+    }
+    let comment: Uuid = sqlx::query_scalar(
+        "INSERT INTO comments (page_id, workspace_id, selection, content)
+         SELECT id, workspace_id, 'the formula', '{\"type\": \"doc\", \"content\": [{\"type\": \"text\", \"text\": \"the formula\"}]}'
+         FROM pages RETURNING id",
+    )
+    .fetch_one(&world.pool)
+    .await
+    .unwrap();
+    let other = world.closed_space("lab").await;
+    world.join(other, world.account_of("writer").await, "writer").await;
+
+    let reader = world.agent_with("reader", &[&writes[..], &["read:pages", "read:tasks", "read:projects"]].concat()).await;
+    world.join(other, world.account_of("reader").await, "writer").await;
+    for (tool, arguments) in [
+        ("page_update", json!({"pageId": page, "icon": "x"})),
+        ("page_move", json!({"pageId": page, "position": "b0"})),
+        ("page_move_to_space", json!({"pageId": page, "spaceId": space})),
+        ("task_update", json!({"taskId": task, "priority": "high"})),
+        ("task_complete", json!({"taskId": task})),
+        ("task_bucket_set", json!({"taskId": task, "bucket": "inbox"})),
+        ("task_bucket_clear", json!({"taskId": task})),
+        ("task_assign", json!({"taskId": task, "assigneeId": null})),
+        ("task_move_to_project", json!({"taskId": task, "projectId": null})),
+        ("project_update", json!({"projectId": project, "color": "teal"})),
+        ("project_archive", json!({"projectId": project})),
+        ("comment_resolve", json!({"commentId": comment})),
+    ] {
+        let told = writer.does(tool, arguments.clone()).await;
+        assert!(told["id"].is_string() && !told.to_string().contains("formula"), "{tool}: {told}");
+        let told = reader.does(tool, arguments).await;
+        assert!(told.to_string().contains("formula"), "{tool}: {told}");
+    }
+    let own = writer.does("page_create", json!({"title": "Own", "content": "own words", "spaceId": space})).await;
+    assert!(own.to_string().contains("own words"), "{own}");
+
+    let updated = "SELECT (SELECT max(updated_at) FROM pages), (SELECT count(*) FROM outbox)";
+    let before: (chrono::DateTime<chrono::Utc>, i64) = sqlx::query_as(updated).fetch_one(&world.pool).await.unwrap();
+    for (tool, arguments) in [
+        ("page_update", json!({"pageId": page})),
+        ("page_update", json!({"pageId": page, "agentAccessible": null})),
+        ("page_update", json!({"pageId": page, "colour": "red"})),
+        ("page_move", json!({"pageId": page, "position": null})),
+        ("task_update", json!({"taskId": task})),
+        ("task_update", json!({"taskId": task, "status": null})),
+        ("project_update", json!({"projectId": project, "workspaceId": world.workspace})),
+    ] {
+        let refused = writer.refused(tool, arguments.clone()).await;
+        assert!([-32602, -32003].contains(&refused["code"].as_i64().unwrap()), "{tool} {arguments}: {refused}");
+        assert_eq!(refused["data"]["errors"][0]["field"], "arguments", "{tool} {arguments}: {refused}");
+    }
+    let count = "SELECT count(*) FROM outbox WHERE name <> 'tool.executed' AND created_at > $1";
+    let events: i64 = sqlx::query_scalar(count).bind(before.0).fetch_one(&world.pool).await.unwrap();
+    let after: (chrono::DateTime<chrono::Utc>, i64) = sqlx::query_as(updated).fetch_one(&world.pool).await.unwrap();
+    assert_eq!((after.0, events), (before.0, 0), "what names no change leaves none");
+    world.end().await;
+}

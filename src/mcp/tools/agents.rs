@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError};
+use super::{
+    super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError},
+    fields,
+};
 use crate::{
     domain::{
         activity::{self, LogError, Note},
@@ -78,7 +81,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "details": {"type": ["object", "null"], "maxProperties": 50},
                 "metadata": {"type": ["object", "null"], "maxProperties": 50},
                 "projectId": id, "taskId": id, "relatedTaskId": id, "pageId": id, "relatedPageId": id,
-            }, "anyOf": [{"required": ["actionType"]}, {"required": ["activityType"]}]})
+            }, "not": fields::none_of(&["actionType", "activityType"])})
         },
         annotations: Annotations::Writes,
         run: |call| Box::pin(log_activity(call)),
@@ -130,7 +133,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "targetAgentId": {"type": ["string", "null"], "description": "The same as toAgentId."},
                 "fromAgentId": {"type": ["string", "null"], "description": "The caller's own id. May be left out: the key says it."},
                 "reason": {"type": ["string", "null"], "maxLength": 1000},
-            }, "required": ["taskId"], "anyOf": [{"required": ["toAgentId"]}, {"required": ["targetAgentId"]}]})
+            }, "required": ["taskId"], "not": fields::none_of(&["toAgentId", "targetAgentId"])})
         },
         annotations: Annotations::Writes,
         run: |call| Box::pin(delegate_task(call)),

@@ -4,7 +4,10 @@
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 
-use super::super::catalogue::{self, Annotations, Call, Category, Need, Tool, ToolError};
+use super::{
+    super::catalogue::{self, Annotations, Call, Category, Need, Tool, ToolError},
+    fields,
+};
 use crate::{
     domain::tool_approvals::{self, Gate},
     model::{
@@ -39,7 +42,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "params": {"type": ["object", "null"], "description": "The arguments with which it is to be called."},
                 "ttlSeconds": {"type": ["integer", "null"], "minimum": 30, "maximum": LIFETIME.num_seconds(), "default": TTL_SECONDS},
                 "reason": {"type": ["string", "null"], "maxLength": 1000, "description": "What it is for, for the person who decides."},
-            }, "anyOf": [{"required": ["permission"]}, {"required": ["method"]}]})
+            }, "not": fields::none_of(&["permission", "method"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(request(call)),

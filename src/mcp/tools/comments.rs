@@ -21,7 +21,8 @@ use crate::{
 /// Items of a list when the caller does not say.
 const LIMIT: i64 = 50;
 /// Whoever reads pages reads what is said about them.
-const READ: Need = Need::Any(&["read:comments", "read:pages"]);
+const READS: &[&str] = &["read:comments", "read:pages"];
+const READ: Need = Need::Any(READS);
 const WRITE: Need = Need::Permission("write:comments");
 
 const PAGE_ID: &str = "Id of the page, or the short id of its address.";
@@ -154,7 +155,7 @@ async fn resolve(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = comments::resolve(&mut tx, &Account::from(call.caller), comment_id(call)?, resolved).await?;
     tx.commit().await?;
-    Ok(told(&changed))
+    Ok(fields::without_unread(call, READS, told(&changed), &["content", "text", "selection"]))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {

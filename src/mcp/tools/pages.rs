@@ -179,7 +179,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "parentId": fields::optional_id("Id of the page that it is to be below; null for the top of its space."),
                 "parentPageId": fields::optional_id("The same as parentId."),
                 "agentAccessible": fields::optional_flag("Whether agents may know of the page; for people to decide."),
-            }, "required": ["pageId"]})
+            }, "required": ["pageId"], "not": fields::none_of(&["title", "content", "icon", "parentId", "parentPageId", "agentAccessible"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(update(call)),
@@ -199,7 +199,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "parentId": fields::optional_id("Id of the page that it is to be below; null for the top of its space."),
                 "parentPageId": fields::optional_id("The same as parentId."),
                 "position": fields::optional_text(POSITION_CHARS_MAX, "Where among those beside it, as other pages' positions say; without it at the end."),
-            }, "required": ["pageId"], "anyOf": [{"required": ["parentId"]}, {"required": ["parentPageId"]}, {"required": ["position"]}]})
+            }, "required": ["pageId"], "not": fields::none_of(&["parentId", "parentPageId", "position"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(move_within_space(call)),
@@ -331,7 +331,7 @@ async fn change_to(call: &Call<'_>, change: &PageChange) -> Result<Value, ToolEr
     let mut tx = call.begin().await?;
     let changed = pages::update(&mut tx, &Account::from(call.caller), &page_id(call)?, change).await?;
     tx.commit().await?;
-    Ok(whole(call, &changed))
+    Ok(after_change(call, &changed))
 }
 
 async fn move_to_space(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -339,14 +339,14 @@ async fn move_to_space(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let moved = pages::move_to_space(&mut tx, &Account::from(call.caller), &page_id(call)?, space).await?;
     tx.commit().await?;
-    Ok(whole(call, &moved))
+    Ok(after_change(call, &moved))
 }
 
 async fn restore(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let restored = pages::restore(&mut tx, &Account::from(call.caller), &page_id(call)?).await?;
     tx.commit().await?;
-    Ok(whole(call, &restored))
+    Ok(after_change(call, &restored))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -376,6 +376,11 @@ pub(super) fn whole(call: &Call<'_>, page: &Page) -> Value {
     told["isLocked"] = json!(page.is_locked);
     told["agentAccessible"] = json!(page.agent_accessible);
     told
+}
+
+/// A page that was there before, as who changed it is told of it.
+fn after_change(call: &Call<'_>, page: &Page) -> Value {
+    fields::without_unread(call, &["read:pages"], whole(call, page), &["content"])
 }
 
 fn summary(page: &PageSummary) -> Value {
