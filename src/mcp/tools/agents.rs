@@ -326,6 +326,7 @@ impl From<LogError> for ToolError {
             LogError::Storage(storage) => storage.into(),
             LogError::NotFound(_) | LogError::AgentNotFound => Self::not_found(error.to_string()),
             LogError::Reserved => Self::invalid("actionType", &error.to_string()),
+            LogError::TooLong => Self::invalid("details", &error.to_string()),
         }
     }
 }
