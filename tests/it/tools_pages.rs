@@ -409,3 +409,31 @@ async fn who_may_only_write_reads_nothing_by_writing(pool: PgPool) {
     assert_eq!((after.0, events), (before.0, 0), "what names no change leaves none");
     world.end().await;
 }
+
+/// Two names of one argument: null takes nothing back, and two values are no choice.
+#[sqlx::test]
+async fn an_argument_under_two_names_says_one_thing(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let (above, other, page) =
+        (world.page_in(space, "Above").await, world.page_in(space, "Other").await, world.page_in(space, "Page").await);
+    let new = json!({"title": "x", "content": "x", "spaceId": space});
+    for (one, two) in [("parentId", "parentPageId"), ("parentPageId", "parentId")] {
+        for (tool, rest) in [("page_create", new.clone()), ("page_update", json!({"pageId": page})), ("page_move", json!({"pageId": page}))]
+        {
+            let with = |second: Value| {
+                let mut arguments = rest.clone();
+                arguments[one] = json!(above);
+                arguments[two] = second;
+                arguments
+            };
+            for second in [Value::Null, json!(above)] {
+                assert_eq!(scout.does(tool, with(second)).await["parentPageId"], json!(above), "{tool} {one}");
+            }
+            assert_eq!(scout.refused(tool, with(json!(other))).await["code"], -32003, "{tool} {one}");
+        }
+        let up = json!({"pageId": page, (one): null, (two): null});
+        assert_eq!(scout.does("page_move", up).await["parentPageId"], Value::Null);
+    }
+    world.end().await;
+}

@@ -226,8 +226,8 @@ async fn update_status(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn log_activity(call: &Call<'_>) -> Result<Value, ToolError> {
-    let either = |one: &str, other: &str| call.text(one).or_else(|| call.text(other));
-    let activity_type = either("actionType", "activityType").ok_or_else(|| ToolError::invalid("actionType", "is missing"))?.to_owned();
+    let kind = fields::either(call, ["actionType", "activityType"])?;
+    let activity_type = call.text(kind).ok_or_else(|| ToolError::invalid(kind, "is missing"))?.to_owned();
     let object = |name: &str| call.arguments.get(name).and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
     let mut details = object("details");
     details.extend(object("metadata"));
@@ -236,8 +236,8 @@ async fn log_activity(call: &Call<'_>) -> Result<Value, ToolError> {
         activity_type,
         details: Value::Object(details),
         project: call.id("projectId")?,
-        task: call.id(if call.text("taskId").is_some() { "taskId" } else { "relatedTaskId" })?,
-        page: call.id(if call.text("pageId").is_some() { "pageId" } else { "relatedPageId" })?,
+        task: call.id(fields::either(call, ["taskId", "relatedTaskId"])?)?,
+        page: call.id(fields::either(call, ["pageId", "relatedPageId"])?)?,
     };
     let mut tx = call.begin().await?;
     let (id, at) = activity::log(&mut tx, call.agent()?, note).await?;
@@ -276,8 +276,7 @@ async fn delegate_task(call: &Call<'_>) -> Result<Value, ToolError> {
     if from.is_some_and(|from| from != caller.agent.as_str()) {
         return Err(ToolError::denied("fromAgentId must be the caller's own"));
     }
-    let named = if call.text("toAgentId").is_some() { "toAgentId" } else { "targetAgentId" };
-    let to: AgentId = call.required_id(named)?;
+    let to: AgentId = call.required_id(fields::either(call, ["toAgentId", "targetAgentId"])?)?;
     let reason = call.text("reason").map(str::to_owned);
     let task = call.required_id("taskId")?;
     let mut tx = call.begin().await?;

@@ -134,8 +134,8 @@ async fn get(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn create(call: &Call<'_>) -> Result<Value, ToolError> {
-    let parent = if call.arguments.contains_key("parentCommentId") { "parentCommentId" } else { "parentId" };
-    let (page, parent, text) = (page_id(call)?, call.id(parent)?, said(call)?);
+    let parent = call.id(fields::either(call, ["parentId", "parentCommentId"])?)?;
+    let (page, text) = (page_id(call)?, said(call)?);
     let mut tx = call.begin().await?;
     let made = comments::create(&mut tx, &Account::from(call.caller), &page, parent, &text).await?;
     tx.commit().await?;

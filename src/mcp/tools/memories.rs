@@ -176,7 +176,7 @@ async fn daily(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn days(call: &Call<'_>) -> Result<Value, ToolError> {
-    let wanted = call.whole("days").or_else(|| call.whole("limit")).unwrap_or(DAYS);
+    let wanted = call.whole(fields::either(call, ["days", "limit"])?).unwrap_or(DAYS);
     let filter = MemoryFilter { space: call.id("spaceId")?, ..MemoryFilter::default() };
     let found = memories::days(&mut *call.read().await?, &Account::from(call.caller), &filter, wanted).await?;
     Ok(Value::Array(found.iter().map(|day| json!({"date": day.date, "count": day.count})).collect()))

@@ -301,7 +301,7 @@ async fn create(call: &Call<'_>) -> Result<Value, ToolError> {
         content: fields::document_in(call, "content")?.ok_or_else(|| ToolError::invalid("content", "is missing"))?,
         icon: fields::text_change(call, "icon").flatten(),
         space: call.required_id("spaceId")?,
-        parent: call.id(parent_field(call))?,
+        parent: call.id(parent_field(call)?)?,
     };
     let mut tx = call.begin().await?;
     let made = pages::create(&mut tx, &Account::from(call.caller), &page).await?;
@@ -314,7 +314,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
         title: call.text("title").map(|_| fields::required(call, "title")).transpose()?,
         icon: fields::text_change(call, "icon"),
         content: fields::document_in(call, "content")?,
-        parent: fields::id_change(call, parent_field(call))?,
+        parent: fields::id_change(call, parent_field(call)?)?,
         position: None,
         agent_accessible: fields::flag(call, "agentAccessible"),
     };
@@ -323,7 +323,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
 
 async fn move_within_space(call: &Call<'_>) -> Result<Value, ToolError> {
     let position = fields::position(call)?;
-    let parent = fields::id_change(call, parent_field(call))?;
+    let parent = fields::id_change(call, parent_field(call)?)?;
     change_to(call, &PageChange { parent, position, ..PageChange::default() }).await
 }
 
@@ -361,8 +361,8 @@ fn page_id(call: &Call<'_>) -> Result<PageRef, ToolError> {
 }
 
 /// The schema of the original says `parentId`, its handler `parentPageId` (D-32).
-fn parent_field(call: &Call<'_>) -> &'static str {
-    if call.arguments.contains_key("parentPageId") { "parentPageId" } else { "parentId" }
+fn parent_field(call: &Call<'_>) -> Result<&'static str, ToolError> {
+    fields::either(call, ["parentId", "parentPageId"])
 }
 
 /// A page as tools tell it.
@@ -401,21 +401,11 @@ fn summary(page: &PageSummary) -> Value {
 
 /// What a search tells of a page.
 pub(super) fn hit(hit: &PageHit) -> Value {
-    let page = &hit.page;
-    json!({
-        "id": page.id,
-        "slugId": page.slug_id,
-        "title": page.title,
-        "icon": page.icon,
-        "parentPageId": page.parent,
-        "creatorId": page.creator,
-        "spaceId": page.space,
-        "space": {"id": page.space, "name": hit.space_name, "slug": hit.space_slug},
-        "snippet": hit.snippet,
-        "rank": hit.rank,
-        "createdAt": Timestamp(page.created_at),
-        "updatedAt": Timestamp(page.updated_at),
-    })
+    let mut told = summary(&hit.page);
+    told["space"] = json!({"id": hit.page.space, "name": hit.space_name, "slug": hit.space_slug});
+    told["snippet"] = json!(hit.snippet);
+    told["rank"] = json!(hit.rank);
+    told
 }
 
 fn revision(revision: &Revision) -> Value {
