@@ -259,6 +259,8 @@ pub async fn search(
     let rows = sqlx::query!(
         r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+                  EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!",
                   s.name AS space_name, s.slug AS space_slug, f.rank AS "rank!",
                   ts_headline('english', left(coalesce(p.text_content, ''), $9), to_tsquery('english', $4),
                               'StartSel="", StopSel="", MaxWords=30, MinWords=12') AS snippet
@@ -299,7 +301,7 @@ pub async fn search(
             parent: row.parent_page_id.map(PageId),
             creator: row.creator_id.map(UserId),
             space: SpaceId(row.space_id),
-            has_children: false,
+            has_children: row.has_children,
             created_at: row.created_at,
             updated_at: row.updated_at,
         },

@@ -128,7 +128,7 @@ async fn a_tool_is_called_with_its_permission_and_refused_with_any_other_at_ever
     world.end().await;
 }
 
-/// D-25, D-29: what is in no catalogue is nobody's.
+/// D-25, D-29: what is in no catalogue is nobody's. Tools for swarms come later (decision 0040).
 #[sqlx::test]
 async fn what_is_no_tool_is_refused_and_decisions_are_no_tools(pool: PgPool) {
     let world = World::new(pool).await;
@@ -170,6 +170,8 @@ async fn a_permission_that_a_person_grants_counts_for_its_time_and_ends_with_the
     owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
     let status = scout.tool("approval_status", json!({"id": id})).await.tool_text();
     assert_eq!((&status["status"], &status["permission"]), (&json!("approved"), &json!("write:tasks")));
+    let profile = scout.tool("agent_profile", json!({})).await.tool_text();
+    assert!(profile["grantedPermissions"].as_array().unwrap().contains(&json!("write:tasks")), "{profile}");
     assert_eq!(claim().await, -32001, "it gets as far as looking for the task");
     let listed = scout.post("/mcp", rpc("tools/list", json!({}))).await.expect(StatusCode::OK);
     assert!(listed["result"]["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "agent_claim_task"));
@@ -417,6 +419,16 @@ async fn an_agent_tells_how_it_stands_and_what_it_did_and_forges_no_decisions(po
     let listed = scout.tool("agent_list_workspace", json!({"status": "working"})).await.tool_text();
     assert_eq!((&listed["total"], &listed["agents"][0]["workingStatus"]), (&json!(1), &json!("working")));
     assert_eq!(scout.tool("agent_update_status", json!({"status": "asleep"})).await.tool_text()["code"], -32602);
+    for (arguments, rows) in [
+        (json!({"status": "paused", "reason": "lunch"}), 2),
+        (json!({"status": "paused", "reason": "lunch"}), 2),
+        (json!({"status": "paused", "reason": "a long lunch"}), 3),
+        (json!({"status": "paused"}), 3),
+        (json!({"status": "paused", "message": "back soon"}), 4),
+    ] {
+        assert_eq!(scout.tool("agent_update_status", arguments.clone()).await.tool_text()["status"], "paused");
+        assert_eq!(world.activities("status_change", Some("scout")).await, rows, "after {arguments}");
+    }
 
     let task = world.task("Write").await;
     let noted = scout
@@ -424,10 +436,18 @@ async fn an_agent_tells_how_it_stands_and_what_it_did_and_forges_no_decisions(po
         .await
         .tool_text();
     assert_eq!(noted["success"], true, "{noted}");
-    for forged in ["access_approved", "tool_executed", "Approval_granted", "task_claimed"] {
+    for forged in ["access_approved", "tool_executed", "Approval_granted", "task_claimed", "message_sent", "page_updated"] {
         let refused = scout.tool("agent_log_activity", json!({"actionType": forged})).await.tool_text();
         assert_eq!(refused["code"], -32003, "{forged}: {refused}");
     }
+    for own in ["run_tests", "user_story_done", "key_insight", "message_written", "tool_x"] {
+        assert_eq!(scout.tool("agent_log_activity", json!({"actionType": own})).await.tool_text()["success"], true, "{own}");
+    }
+    let long =
+        scout.tool("agent_log_activity", json!({"actionType": "noted", "details": {"all": "x".repeat(16 * 1024)}})).await.tool_text();
+    assert_eq!((&long["code"], &long["data"]["errors"][0]["field"]), (&json!(-32003), &json!("details")));
+    let both = json!({"actionType": "noted", "activityType": "done"});
+    assert_eq!(scout.tool("agent_log_activity", both).await.tool_text()["data"]["errors"][0]["field"], "activityType");
     let own = scout.tool("agent_activity", json!({"limit": 10})).await.tool_text();
     let row = own["activities"].as_array().unwrap().iter().find(|row| row["activityType"] == "task_completed").cloned().unwrap();
     assert_eq!((&row["description"], &row["taskId"]), (&json!("It is written"), &json!(task)));

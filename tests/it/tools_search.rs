@@ -27,6 +27,7 @@ async fn search_ranks_titles_before_texts_and_shows_the_place(pool: PgPool) {
     assert_eq!(found["hits"][0]["space"]["slug"], "general");
     let prefix = scout.does("page_search", json!({"query": "deplo"})).await;
     assert_eq!(each(&prefix["pages"], "title"), ["Runbook"]);
+    assert!(prefix["pages"][0]["position"].is_string() && prefix["pages"][0]["hasChildren"] == false, "{prefix}");
     let title = scout.does("page_search", json!({"query": "es of ol", "spaceId": space})).await;
     assert_eq!(each(&title["pages"], "title"), ["Releases of old"]);
     let first = scout.does("page_search", json!({"query": "rel", "limit": 1})).await;

@@ -24,7 +24,7 @@ async fn an_agent_makes_a_task_works_on_it_and_completes_it_once(pool: PgPool) {
     assert_eq!((&made["spaceId"], &made["project"]["name"], &made["status"]), (&json!(space), &json!("Docs"), &json!("todo")));
     assert_eq!((&made["dueDate"], &made["estimatedTime"]), (&json!("2030-01-31T00:00:00.000Z"), &json!(90)));
     let part = scout.does("task_create", json!({"title": "A part", "spaceId": space, "parentTaskId": made["id"]})).await;
-    assert_eq!(part["parentTask"]["title"], "Write it");
+    assert_eq!(part["parent"]["title"], "Write it");
 
     let task = json!({"taskId": made["id"]});
     let begun =

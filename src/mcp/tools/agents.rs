@@ -11,6 +11,7 @@ use crate::{
         activity::{self, LogError, Note},
         agents::{self, OwnStatus},
         assignments::{self, AssignmentError},
+        tool_approvals,
     },
     model::{
         agent::{Agent, AgentState},
@@ -24,6 +25,9 @@ use crate::{
 const ACTIVITIES_MAX: i64 = 200;
 /// Rows of the feed when the caller does not say.
 const ACTIVITIES: i64 = 50;
+
+/// How an agent may say that it stands (REST contract §4.3).
+const WORKING_STATUSES: [&str; 4] = ["idle", "working", "paused", "error"];
 
 pub(super) const TOOLS: &[Tool] = &[
     Tool {
@@ -50,11 +54,11 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Agent,
         tags: &["status", "report"],
         title: "Say how one stands",
-        description: "Tells the workspace whether the calling agent is idle, working or stuck, and what it works on.",
+        description: "Tells the workspace whether the calling agent is idle, working, paused or stuck, and what it works on.",
         need: Need::Own,
         input: || {
             json!({"properties": {
-                "status": {"enum": ["idle", "working", "error"]},
+                "status": {"enum": WORKING_STATUSES},
                 "currentTask": {"type": ["string", "null"], "maxLength": 500, "description": "What the agent works on."},
                 "message": {"type": ["string", "null"], "maxLength": 1000},
                 "reason": {"type": ["string", "null"], "maxLength": 1000},
@@ -98,7 +102,7 @@ pub(super) const TOOLS: &[Tool] = &[
         input: || {
             json!({"properties": {
                 "capabilities": {"type": ["array", "null"], "items": {"type": "string", "maxLength": 100}, "maxItems": 50},
-                "status": {"enum": ["idle", "working", "error", null]},
+                "status": fields::optional_word(&WORKING_STATUSES, "Only agents that say so."),
             }})
         },
         annotations: Annotations::Reads,
@@ -158,7 +162,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Agent,
         tags: &["identity", "permission"],
         title: "Own profile",
-        description: "Tells what the service knows of the calling agent: its name, capabilities and what it may do.",
+        description: "Tells what the service knows of the calling agent: its name, capabilities and what it may do, also what it was granted for a while.",
         need: Need::Own,
         input: || json!({"properties": {}}),
         annotations: Annotations::Reads,
@@ -168,7 +172,10 @@ pub(super) const TOOLS: &[Tool] = &[
 
 async fn profile(call: &Call<'_>) -> Result<Value, ToolError> {
     let caller = call.agent()?;
-    let agent = agents::find(&mut *call.read().await?, caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
+    let mut tx = call.begin().await?;
+    let agent = agents::find(tx.conn(), caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
+    let granted = tool_approvals::with_grants(&mut tx, caller).await?;
+    tx.commit().await?;
     let (resolved_at, resolved_by) = match &agent.state {
         AgentState::Approved { by, at, .. } => (Some(Timestamp(*at)), *by),
         AgentState::Pending | AgentState::Denied { .. } | AgentState::Revoked { .. } => (None, None),
@@ -178,7 +185,7 @@ async fn profile(call: &Call<'_>) -> Result<Value, ToolError> {
         "name": agent.profile.name,
         "capabilities": agent.profile.capabilities,
         "requestedPermissions": agent.profile.requested.to_strings(),
-        "grantedPermissions": agent.granted().to_strings(),
+        "grantedPermissions": granted.to_strings(),
         "status": agent.state.status().as_str(),
         "metadata": agent.profile.metadata,
         "endpoint": agent.profile.endpoint,

@@ -400,7 +400,7 @@ fn task(call: &Call<'_>, task: &Task) -> Value {
         "projectId": task.project,
         "project": task.project.map(|id| json!({"id": id, "name": task.project_name})),
         "parentTaskId": task.parent,
-        "parentTask": task.parent.map(|id| json!({"id": id, "title": task.parent_title})),
+        "parent": task.parent.map(|id| json!({"id": id, "title": task.parent_title})),
         "pageId": task.page,
         "spaceId": task.space,
         "workspaceId": call.workspace(),
