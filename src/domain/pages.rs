@@ -118,8 +118,8 @@ pub async fn create(tx: &mut Tx, account: &Account, page: &NewPage) -> Result<Pa
 /// Changes a page, or moves it within its space.
 ///
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (page or parent), `ReadOnly`, `Refused` (locked, or only for
-/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (nothing to
-/// change, below itself, or too deep), `Storage`.
+/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (nothing to change, below itself,
+/// or too deep), `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &PageChange) -> Result<Page, ContentError> {
     changes_something(change)?;
     if change.parent.is_some() {
@@ -131,10 +131,12 @@ pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &Pag
     if found.is_locked && (change.title.is_some() || change.content.is_some()) {
         return Err(ContentError::Refused("the page is locked"));
     }
+    if let Some(Some(parent)) = change.parent {
+        parent_in(tx.conn(), account, parent, space).await?;
+    }
     if let Some(parent) = change.parent.filter(|parent| *parent != before) {
         let tree = whole_tree(tx.conn(), account, id, None).await?;
         if let Some(parent) = parent {
-            parent_in(tx.conn(), account, parent, space).await?;
             fits_below(tx.conn(), account, parent, &tree.pages, tree.levels).await?;
         }
     }

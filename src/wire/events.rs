@@ -573,7 +573,7 @@ fn of_content<'a>(
         _ => ("updated", "update"),
     };
     Row {
-        // A memory that is in no space is for the whole workspace.
+        // That a memory was kept, which is in no space, is for the whole workspace; what it says is not told.
         people: space.map_or(People::Everyone, People::Readers),
         user: None,
         agent: true,

@@ -208,6 +208,7 @@ async fn a_page_below_one_that_is_kept_from_agents_does_not_tell_of_it(pool: PgP
         let told = scout.does(tool, arguments).await.to_string();
         assert!(told.contains(&page.to_string()) && !told.contains(&above.to_string()), "{tool}: {told}");
     }
+    scout.finds_none("page_update", "parentId", &[above, Uuid::new_v4()], json!({"pageId": page})).await;
     let kept: Option<Uuid> =
         sqlx::query_scalar("SELECT parent_page_id FROM pages WHERE id = $1").bind(page).fetch_one(&world.pool).await.unwrap();
     assert_eq!(kept, Some(above), "a change leaves alone what the agent does not know");

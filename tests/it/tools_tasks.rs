@@ -109,7 +109,8 @@ async fn an_assignment_is_told_for_as_long_as_the_agent_may_know_of_it(pool: PgP
         let resource = scout.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://assignments"})).await.expect(StatusCode::OK);
         let read: Value = serde_json::from_str(resource["contents"][0]["text"].as_str().unwrap()).unwrap();
         assert_eq!(read, own);
-        [own["totalTasks"].as_i64().unwrap(), own["totalProjects"].as_i64().unwrap(), own["assignments"].as_array().unwrap().len() as i64]
+        [own["totalTasks"].as_u64(), own["totalProjects"].as_u64(), u64::try_from(own["assignments"].as_array().unwrap().len()).ok()]
+            .map(Option::unwrap)
     };
     assert_eq!(totals().await, [3, 1, 4]);
     world.keep_from_agents("tasks", tasks[0]).await;

@@ -144,11 +144,11 @@ impl Caller<'_> {
 /// Text of at least so many bytes that is all different words, in compounds: of each an index keeps the whole and its parts.
 pub(crate) fn compounds(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 16);
-    for number in 0u32.. {
-        if text.len() >= bytes {
-            break;
-        }
-        text.push_str(&format!("ab{number:x}{}", if number % 200 == 0 { ' ' } else { '-' }));
+    let mut number = 0;
+    while text.len() < bytes {
+        let after = if number % 200 == 0 { ' ' } else { '-' };
+        text.extend([format!("ab{number:x}"), after.to_string()]);
+        number += 1;
     }
     text
 }
