@@ -13,7 +13,7 @@ use crate::{
         activity::{Activity, DailyActivity},
         actor::{Admin, AgentCaller, Person},
         assignment::Target,
-        event::{AgentBrief, Event, EventKind, LoggedActivity},
+        event::{AgentBrief, Event, EventKind, LoggedActivity, OWN_ACTIVITY_TYPES},
         ids::{AgentId, EventId, PageId, ProjectId, TaskId},
         shown,
         terminal_rights::Readable,
@@ -40,39 +40,16 @@ pub async fn own(conn: &mut Conn, by: &AgentCaller, limit: u64) -> Result<Vec<Ac
     Ok(rows.into_iter().map(shown::activity_without).collect())
 }
 
-/// Beginnings of the types of rows that only the service writes: an agent that wrote them would tell of decisions
-/// that nobody took.
-const OWN_TYPES: [&str; 23] = [
-    "access_",
-    "agent_",
-    "agents_",
-    "approval_",
-    "assigned_",
-    "invite_",
-    "key_",
-    "keys_",
-    "message_",
-    "notification_",
-    "permissions_",
-    "recording_",
-    "run_",
-    "runtime_",
-    "secret_",
-    "settings_",
-    "spawn_",
-    "status_change",
-    "stop_",
-    "terminal_",
-    "tool_",
-    "unassigned",
-    "user_",
-];
+/// Length of the details of a row in bytes of JSON at the most: rows are read in lists.
+pub const DETAILS_BYTES_MAX: usize = 16 * 1024;
 
 /// Why an agent could not write into the feed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("rows of this type are written by the service")]
     Reserved,
+    #[error("must be at most 16 KiB of JSON")]
+    TooLong,
     /// Also for what is in another workspace, and for what the agent cannot see.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -94,11 +71,13 @@ pub struct Note {
 
 /// Writes what the agent that calls says it did into the feed. Returns the row's id and time.
 ///
-/// Records [`EventKind::ActivityLogged`].
+/// Records [`EventKind::ActivityLogged`]. Errors: `Reserved`, `TooLong` (the details), `NotFound`, `AgentNotFound`, `Storage`.
 pub async fn log(tx: &mut Tx, by: &AgentCaller, note: Note) -> Result<(EventId, DateTime<Utc>), LogError> {
-    let kind = note.activity_type.to_lowercase();
-    if OWN_TYPES.iter().any(|own| kind.starts_with(own)) || ["task_claimed", "task_delegated", "task_received"].contains(&kind.as_str()) {
+    if OWN_ACTIVITY_TYPES.contains(&note.activity_type.to_lowercase().as_str()) {
         return Err(LogError::Reserved);
+    }
+    if note.details.to_string().len() > DETAILS_BYTES_MAX {
+        return Err(LogError::TooLong);
     }
     let agent = storage::agents::get(tx.conn(), by.workspace, &by.agent).await?.ok_or(LogError::AgentNotFound)?;
     let missing = storage::activity::missing_subject(tx.conn(), by.workspace, by.user, note.project, note.task, note.page).await?;

@@ -267,6 +267,11 @@ pub async fn active(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) ->
     storage::assignments::active_of_agent(conn, workspace, agent, LISTED_MAX).await
 }
 
+/// What the agent that calls is assigned to, newest first, as far as it may know of it.
+pub async fn own(conn: &mut Conn, by: &AgentCaller) -> Result<Vec<Assignment>, StorageError> {
+    storage::assignments::active_of_caller(conn, by, LISTED_MAX).await
+}
+
 /// Approved agents that work on a project or task, newest assignment first, for whoever sees its space.
 ///
 /// Errors: `TargetNotFound` (also in another workspace, D-03), `Storage`.

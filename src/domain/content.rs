@@ -47,3 +47,11 @@ pub(super) fn decided_by_people(account: &Account, asked: bool) -> Result<(), Co
     }
     Ok(())
 }
+
+/// A change that names nothing is refused: it would leave an event, and its answer would be a way to read.
+pub(super) fn changes_something<T: Default + PartialEq>(change: &T) -> Result<(), ContentError> {
+    if *change == T::default() {
+        return Err(ContentError::Invalid { field: "arguments", reason: "must name something that is to change" });
+    }
+    Ok(())
+}

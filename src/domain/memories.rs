@@ -1,4 +1,4 @@
-//! What agents noted for later, for everybody in the workspace or for one space.
+//! What agents noted for later. Nobody reads what another noted (D-54).
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -23,10 +23,14 @@ const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// Keeps a memory.
 ///
-/// Records [`EventKind::ContentChanged`]. Errors: `NotFound` (the space), `ReadOnly`, `Invalid` (of the future), `Storage`.
+/// Records [`EventKind::ContentChanged`]. Errors: `NotFound` (the space), `ReadOnly`, `Invalid` (too long, or of the
+/// future), `Storage`.
 pub async fn ingest(tx: &mut Tx, account: &Account, new: NewMemory) -> Result<Memory, ContentError> {
     if let Some(space) = new.space {
         may_write(pages::role_in(tx.conn(), account, space).await?)?;
+    }
+    if new.content.to_string().len() > memory::CONTENT_BYTES_MAX {
+        return Err(ContentError::Invalid { field: "content", reason: "must be at most 64 KiB of JSON, with metadata and entities" });
     }
     let now = tx.now();
     if new.at.is_some_and(|at| at > now + AHEAD_MAX) {
@@ -44,10 +48,11 @@ pub async fn ingest(tx: &mut Tx, account: &Account, new: NewMemory) -> Result<Me
         at: new.at.unwrap_or(now),
     };
     storage::memories::insert(tx.conn(), account, &memory, now).await?;
+    // What a memory says is in no event: others hear of it.
     let content = ContentBrief {
         kind: "memory".to_owned(),
         id: memory.id,
-        title: memory.summary.clone().unwrap_or_default(),
+        title: String::new(),
         space_id: memory.space,
         project_id: None,
         task_id: None,
@@ -57,7 +62,7 @@ pub async fn ingest(tx: &mut Tx, account: &Account, new: NewMemory) -> Result<Me
     Ok(memory)
 }
 
-/// Memories that fit, those with the most of the words first, and of those the latest.
+/// Memories of the account that fit, those with the most of the words first, and of those the latest.
 ///
 /// Errors: `NotFound` (the space), `Storage`.
 pub async fn query(
@@ -71,7 +76,7 @@ pub async fn query(
     Ok(storage::memories::search(conn, account, words, filter, limit).await?)
 }
 
-/// Days (UTC) that have memories, the latest first.
+/// Days (UTC) that have memories of the account, the latest first.
 ///
 /// Errors: `NotFound` (the space), `Storage`.
 pub async fn days(conn: &mut Conn, account: &Account, filter: &MemoryFilter, limit: i64) -> Result<Vec<MemoryDay>, ContentError> {

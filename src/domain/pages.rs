@@ -1,9 +1,10 @@
 //! Pages of the knowledge base, as agents and people's keys read and write them.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    content::{ContentError, decided_by_people, may_write},
+    content::{ContentError, changes_something, decided_by_people, may_write},
     events,
     spaces::Page as Slice,
 };
@@ -12,13 +13,13 @@ use crate::{
         account::Account,
         event::{EventKind, PageBrief},
         ids::{EventId, PageId, SpaceId},
-        page::{NewPage, Page, PageChange, PageHit, PageRef, PageSummary, Revision, SearchWords},
+        page::{DEPTH_MAX, NewPage, Page, PageChange, PageHit, PageRef, PageSummary, Revision, SearchWords},
         position,
         space::{PageRequest, SpaceRole},
     },
     storage::{
         self, Conn, StorageError, Tx,
-        pages::{PageUpdate, Subtree},
+        pages::{Locked, PageUpdate, Subtree},
     },
 };
 
@@ -97,11 +98,13 @@ pub async fn revision(conn: &mut Conn, account: &Account, id: EventId) -> Result
 
 /// Makes a page at the end of those beside it.
 ///
-/// Records [`EventKind::PageCreated`]. Errors: `NotFound` (space or parent), `ReadOnly`, `Storage`.
+/// Records [`EventKind::PageCreated`]. Errors: `NotFound` (space or parent), `ReadOnly`, `Invalid` (too deep), `Storage`.
 pub async fn create(tx: &mut Tx, account: &Account, page: &NewPage) -> Result<Page, ContentError> {
     may_write(role_in(tx.conn(), account, page.space).await?)?;
     if let Some(parent) = page.parent {
+        storage::pages::lock_trees(tx.conn(), account).await?;
         parent_in(tx.conn(), account, parent, page.space).await?;
+        fits_below(tx.conn(), account, parent, &[], 1).await?;
     }
     let last = storage::pages::last_position(tx.conn(), page.space, page.parent).await?;
     let (id, now) = (PageId::generate(), tx.now());
@@ -115,22 +118,32 @@ pub async fn create(tx: &mut Tx, account: &Account, page: &NewPage) -> Result<Pa
 /// Changes a page, or moves it within its space.
 ///
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (page or parent), `ReadOnly`, `Refused` (locked, or only for
-/// people to decide), `Invalid` (below itself), `Storage`.
+/// people to decide, or to be moved since pages below it are kept from agents), `Invalid` (nothing to change, below itself,
+/// or too deep), `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &PageChange) -> Result<Page, ContentError> {
-    let id = lock_for_change(tx, account, page).await?;
+    changes_something(change)?;
+    if change.parent.is_some() {
+        storage::pages::lock_trees(tx.conn(), account).await?;
+    }
+    let Locked { id, space, parent: before, .. } = lock_for_change(tx, account, page).await?;
     decided_by_people(account, change.agent_accessible.is_some())?;
     let found = find(tx.conn(), account, &PageRef::Id(id)).await?;
     if found.is_locked && (change.title.is_some() || change.content.is_some()) {
         return Err(ContentError::Refused("the page is locked"));
     }
     if let Some(Some(parent)) = change.parent {
-        parent_in(tx.conn(), account, parent, found.summary.space).await?;
-        not_below_itself(&storage::pages::subtree(tx.conn(), account, id, None).await?, parent)?;
+        parent_in(tx.conn(), account, parent, space).await?;
+    }
+    if let Some(parent) = change.parent.filter(|parent| *parent != before) {
+        let tree = whole_tree(tx.conn(), account, id, None).await?;
+        if let Some(parent) = parent {
+            fits_below(tx.conn(), account, parent, &tree.pages, tree.levels).await?;
+        }
     }
     let position = match (&change.position, change.parent) {
         (Some(position), _) => Some(position.clone()),
-        (None, Some(parent)) if parent != found.summary.parent => {
-            let last = storage::pages::last_position(tx.conn(), found.summary.space, parent).await?;
+        (None, Some(parent)) if parent != before => {
+            let last = storage::pages::last_position(tx.conn(), space, parent).await?;
             Some(position::after(last.as_deref(), Uuid::new_v4()))
         }
         (None, _) => None,
@@ -154,9 +167,10 @@ pub async fn update(tx: &mut Tx, account: &Account, page: &PageRef, change: &Pag
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (page or space), `ReadOnly`, `Refused` (pages below it are
 /// kept from agents), `Storage`.
 pub async fn move_to_space(tx: &mut Tx, account: &Account, page: &PageRef, space: SpaceId) -> Result<Page, ContentError> {
-    let id = lock_for_change(tx, account, page).await?;
+    storage::pages::lock_trees(tx.conn(), account).await?;
+    let id = lock_for_change(tx, account, page).await?.id;
     may_write(role_in(tx.conn(), account, space).await?)?;
-    let tree = whole_tree(tx.conn(), account, id).await?;
+    let tree = whole_tree(tx.conn(), account, id, None).await?;
     let last = storage::pages::last_position(tx.conn(), space, None).await?;
     let position = position::after(last.as_deref(), Uuid::new_v4());
     let now = tx.now();
@@ -171,8 +185,9 @@ pub async fn move_to_space(tx: &mut Tx, account: &Account, page: &PageRef, space
 /// Records [`EventKind::PageUpdated`]. Errors: `NotFound`, `ReadOnly`, `Refused` (pages below it are kept from agents),
 /// `Storage`.
 pub async fn delete(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<(), ContentError> {
-    let id = lock_for_change(tx, account, page).await?;
-    let tree = whole_tree(tx.conn(), account, id).await?;
+    storage::pages::lock_trees(tx.conn(), account).await?;
+    let id = lock_for_change(tx, account, page).await?.id;
+    let tree = whole_tree(tx.conn(), account, id, None).await?;
     let found = find(tx.conn(), account, &PageRef::Id(id)).await?;
     let now = tx.now();
     storage::pages::delete(tx.conn(), account, &tree.pages, now).await?;
@@ -183,11 +198,13 @@ pub async fn delete(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<()
 
 /// Brings a deleted page back, with what was deleted with it.
 ///
-/// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (also when it is not deleted), `ReadOnly`, `Storage`.
+/// Records [`EventKind::PageUpdated`]. Errors: `NotFound` (also when it is not deleted), `ReadOnly`, `Refused` (pages that
+/// were deleted with it are kept from agents), `Storage`.
 pub async fn restore(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<Page, ContentError> {
+    storage::pages::lock_trees(tx.conn(), account).await?;
     let (id, role, deleted_at) = storage::pages::lock_deleted(tx.conn(), account, page).await?.ok_or(NOT_FOUND)?;
     may_write(role)?;
-    let tree = storage::pages::subtree(tx.conn(), account, id, Some(deleted_at)).await?;
+    let tree = whole_tree(tx.conn(), account, id, Some(deleted_at)).await?;
     let now = tx.now();
     storage::pages::restore(tx.conn(), account, &tree.pages, now).await?;
     changed(tx, account, id, "restored").await
@@ -206,10 +223,10 @@ pub(super) async fn is_there(conn: &mut Conn, account: &Account, page: PageId) -
     Ok(storage::pages::find(conn, account, &PageRef::Id(page)).await?.is_some())
 }
 
-async fn lock_for_change(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<PageId, ContentError> {
-    let (id, role) = storage::pages::lock(tx.conn(), account, page).await?.ok_or(NOT_FOUND)?;
-    may_write(role)?;
-    Ok(id)
+async fn lock_for_change(tx: &mut Tx, account: &Account, page: &PageRef) -> Result<Locked, ContentError> {
+    let locked = storage::pages::lock(tx.conn(), account, page).await?.ok_or(NOT_FOUND)?;
+    may_write(locked.role)?;
+    Ok(locked)
 }
 
 /// Whether a page can have another one of a space below it.
@@ -221,18 +238,24 @@ async fn parent_in(conn: &mut Conn, account: &Account, parent: PageId, space: Sp
     }
 }
 
-fn not_below_itself(tree: &Subtree, parent: PageId) -> Result<(), ContentError> {
-    if tree.pages.contains(&parent.0) {
-        return Err(ContentError::Invalid { field: "parentPageId", reason: "must not be the page itself or one below it" });
+/// Whether a tree of pages can come below another page: that one is none of them, and the whole does not become too deep.
+async fn fits_below(conn: &mut Conn, account: &Account, parent: PageId, tree: &[Uuid], levels: usize) -> Result<(), ContentError> {
+    let invalid = |reason| Err(ContentError::Invalid { field: "parentPageId", reason });
+    let above = storage::pages::above(conn, account, parent).await?;
+    if above.iter().any(|page| tree.contains(page)) {
+        return invalid("must not be the page itself or one below it");
+    }
+    if above.len() + levels > DEPTH_MAX {
+        return invalid("must not be so deep that pages come to be below more than 63 others");
     }
     Ok(())
 }
 
-/// A page and all below it, for an account that may take all of it away.
-async fn whole_tree(conn: &mut Conn, account: &Account, root: PageId) -> Result<Subtree, ContentError> {
-    let tree = storage::pages::subtree(conn, account, root, None).await?;
+/// A page and all below it, or all that was deleted with it, for an account that may take all of it along.
+async fn whole_tree(conn: &mut Conn, account: &Account, root: PageId, deleted_at: Option<DateTime<Utc>>) -> Result<Subtree, ContentError> {
+    let tree = storage::pages::subtree(conn, account, root, deleted_at).await?;
     if tree.hidden && account.is_agent() {
-        return Err(ContentError::Refused("below the page is what only people may move or delete"));
+        return Err(ContentError::Refused("below the page is what only people may move, delete or restore"));
     }
     Ok(tree)
 }

@@ -1,7 +1,7 @@
 //! Projects of the knowledge base, as agents and people's keys read and write them.
 
 use super::{
-    content::{ContentError, decided_by_people, may_write},
+    content::{ContentError, changes_something, decided_by_people, may_write},
     events, pages,
     spaces::Page as Slice,
 };
@@ -19,6 +19,9 @@ use crate::{
 };
 
 const NOT_FOUND: ContentError = ContentError::NotFound("project");
+
+/// What it takes to delete a project that has tasks: they are gone with it.
+const DELETE_TASKS: &str = "delete:tasks";
 
 /// A project.
 pub async fn find(conn: &mut Conn, account: &Account, id: ProjectId) -> Result<Project, ContentError> {
@@ -67,6 +70,7 @@ pub async fn create(tx: &mut Tx, account: &Account, new: &NewProject) -> Result<
 /// Records [`EventKind::ContentChanged`]. Errors: `NotFound`, `ReadOnly`, `Refused` (only for people to decide),
 /// `Invalid` (it would end before it starts), `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, id: ProjectId, change: &ProjectChange) -> Result<Project, ContentError> {
+    changes_something(change)?;
     decided_by_people(account, change.agent_live.is_some())?;
     let mut project = lock_for_change(tx, account, id).await?;
     let was_archived = project.is_archived;
@@ -94,9 +98,17 @@ pub async fn update(tx: &mut Tx, account: &Account, id: ProjectId, change: &Proj
 
 /// Deletes a project with its tasks, softly.
 ///
-/// Records [`EventKind::ContentChanged`]. Errors: `NotFound`, `ReadOnly`, `Storage`.
+/// Records [`EventKind::ContentChanged`]. Errors: `NotFound`, `ReadOnly`, `Refused` (tasks of it are kept from agents),
+/// `NotPermitted` (to delete its tasks), `Storage`.
 pub async fn delete(tx: &mut Tx, account: &Account, id: ProjectId) -> Result<(), ContentError> {
     let project = lock_for_change(tx, account, id).await?;
+    let (any, hidden) = storage::projects::tasks(tx.conn(), account, id).await?;
+    if hidden && account.is_agent() {
+        return Err(ContentError::Refused("the project has tasks that only people may delete"));
+    }
+    if any && !account.may(DELETE_TASKS) {
+        return Err(ContentError::NotPermitted(DELETE_TASKS));
+    }
     let now = tx.now();
     storage::projects::delete(tx.conn(), account, id, now).await?;
     record(tx, account, &project, "deleted").await?;

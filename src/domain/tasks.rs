@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{
-    content::{ContentError, decided_by_people, may, may_write},
+    content::{ContentError, changes_something, decided_by_people, may, may_write},
     events, pages, projects,
 };
 use crate::{
@@ -107,6 +107,7 @@ pub async fn create(tx: &mut Tx, account: &Account, new: &NewTask) -> Result<Tas
 /// say so, else [`EventKind::ContentChanged`]. Errors: `NotFound`, `ReadOnly`, `NotPermitted` (to give it to somebody
 /// else), `Refused` (only for people to decide), `Invalid`, `Storage`.
 pub async fn update(tx: &mut Tx, account: &Account, id: TaskId, change: &TaskChange) -> Result<Task, ContentError> {
+    changes_something(change)?;
     decided_by_people(account, change.agent_live.is_some() || change.agent_accessible.is_some())?;
     let mut task = lock_for_change(tx, account, id).await?;
     let now = tx.now();

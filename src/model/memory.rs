@@ -12,6 +12,8 @@ pub const TAGS_MAX: usize = 32;
 pub const TAG_CHARS_MAX: usize = 64;
 /// Length of a summary in characters at the most.
 pub const SUMMARY_CHARS_MAX: usize = 1000;
+/// Length of what one memory says in bytes of JSON at the most: some 25 printed sheets. Its words are gathered with every search.
+pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Where a memory came from, when nobody says.
 pub const DEFAULT_SOURCE: &str = "agent";
 
@@ -41,7 +43,7 @@ pub struct NewMemory {
     pub at: Option<DateTime<Utc>>,
 }
 
-/// Which memories are wanted.
+/// Which of an account's memories are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryFilter {
     pub space: Option<SpaceId>,
@@ -50,8 +52,6 @@ pub struct MemoryFilter {
     pub from: Option<DateTime<Utc>>,
     /// Before this instant.
     pub to: Option<DateTime<Utc>>,
-    /// Only those of the account that asks.
-    pub own: bool,
 }
 
 /// A memory that was found, with how well it fits.

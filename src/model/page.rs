@@ -12,7 +12,9 @@ use super::{
 
 /// Length of a title in characters at the most.
 pub const TITLE_CHARS_MAX: usize = 500;
-/// Pages above a page that are told at the most; a deeper tree is nobody's.
+/// How deep a tree may become with these tools, in pages: nobody finds anything in a deeper one.
+pub const DEPTH_MAX: usize = 64;
+/// Pages above a page that are told at the most.
 pub const ANCESTORS_MAX: i32 = 64;
 
 /// How callers name a page: by its id, or by the short one that addresses have.
@@ -79,7 +81,7 @@ pub struct NewPage {
 }
 
 /// What is to change on a page; the rest stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PageChange {
     pub title: Option<String>,
     pub icon: Option<Option<String>>,

@@ -43,7 +43,7 @@ pub struct NewProject {
 }
 
 /// What is to change on a project; the rest stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProjectChange {
     pub name: Option<String>,
     pub description: Option<Option<String>>,

@@ -112,7 +112,7 @@ pub struct NewTask {
 }
 
 /// What is to change on a task; the rest stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskChange {
     pub title: Option<String>,
     pub description: Option<Option<String>>,

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
+    actor::AgentCaller,
     assignment::{Assignment, AssignmentRole, OpenTask, Place, Target},
     ids::{AgentId, AssignmentId, ProjectId, SpaceId, TaskId, UserId, WorkspaceId},
 };
@@ -62,6 +63,29 @@ pub async fn active_of_agent(
            ORDER BY x.assigned_at DESC, x.id DESC LIMIT $3"#,
         workspace.0,
         agent.as_str(),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// As [`active_of_agent`], as far as the agent's own account knows of what it is assigned to: what is deleted, in a space
+/// without it or kept from agents is left out (D-40).
+pub async fn active_of_caller(conn: &mut Conn, by: &AgentCaller, limit: i64) -> Result<Vec<Assignment>, StorageError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT x.id, x.workspace_id, x.agent_id, x.project_id, x.task_id, x.role, x.assigned_at, x.assigned_by, x.unassigned_at,
+                  t.status::text AS task_status
+           FROM parallax_agent_assignments x LEFT JOIN tasks t ON t.id = x.task_id
+           LEFT JOIN projects p ON p.id = coalesce(x.project_id, t.project_id)
+           WHERE x.workspace_id = $1 AND x.agent_id = $2 AND x.unassigned_at IS NULL
+             AND t.deleted_at IS NULL AND p.deleted_at IS NULL AND t.agent_accessible IS NOT FALSE
+             AND coalesce(t.space_id, p.space_id) IN (SELECT space_id FROM account_spaces($3))
+           ORDER BY x.assigned_at DESC, x.id DESC LIMIT $4"#,
+        by.workspace.0,
+        by.agent.as_str(),
+        by.user.0,
         limit
     )
     .fetch_all(conn)

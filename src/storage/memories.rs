@@ -1,4 +1,5 @@
-//! Rows of `agent_memories`: those of the workspace as a whole, and those of spaces that the account belongs to.
+//! Rows of `agent_memories`. Every query is limited to what the account itself kept and, of that, to what is in no space
+//! or in one that it belongs to still (D-54).
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -13,6 +14,16 @@ use crate::model::{
 
 /// Memories that one search reads at the most, the latest first: their text is in no index.
 const SEARCHED_MAX: i64 = 5000;
+/// Bytes of JSON up to which a memory is searched and told as it is: twice what is taken, as Postgres writes it with
+/// spaces. Of what is longer, which only Raven Docs wrote, the beginning is told as text. Postgres makes no `tsvector` of
+/// more than 1 MiB, and of a text one of up to six times its size.
+const TOLD_BYTES_MAX: i32 = 128 * 1024;
+/// Characters of that beginning; each has up to four bytes.
+const BEGINNING_CHARS: i32 = 16 * 1024;
+/// Characters of a summary, and of where a memory comes from, that are searched and told.
+const SUMMARY_CHARS_MAX: i32 = 1000;
+/// Bytes of JSON up to which a memory's tags are searched and told.
+const TAGS_BYTES_MAX: i32 = 16 * 1024;
 
 /// Adds a memory.
 pub async fn insert(conn: &mut Conn, account: &Account, memory: &Memory, now: DateTime<Utc>) -> Result<(), StorageError> {
@@ -44,24 +55,28 @@ pub async fn search(
     limit: i64,
 ) -> Result<Vec<MemoryHit>, StorageError> {
     let rows = sqlx::query!(
-        r#"SELECT m.id, m.space_id, m.creator_id, m.source, m.summary, m.content, m.tags, m.created_at, m.score AS "score!"
+        r#"SELECT m.id, m.space_id, m.creator_id, left(m.source, $12) AS source, left(m.summary, $12) AS summary, m.told AS content,
+                  m.told_tags AS tags, m.created_at, m.score AS "score!"
            FROM (
-               SELECT f.*, ts_rank(setweight(to_tsvector('english', coalesce(f.summary, '')), 'A')
-                                   || setweight(jsonb_to_tsvector('english', coalesce(f.tags, '[]'), '["string"]'), 'B')
-                                   || setweight(jsonb_to_tsvector('english', coalesce(f.content, '{}'), '["string"]'), 'C'),
-                                   to_tsquery('english', $3)) AS score
+               SELECT f.*, CASE WHEN $3::text = '' THEN 0::real ELSE
+                           ts_rank(setweight(to_tsvector('english', left(coalesce(f.summary, ''), $12)), 'A')
+                                   || setweight(jsonb_to_tsvector('english', f.told_tags, '["string"]'), 'B')
+                                   || setweight(jsonb_to_tsvector('english', coalesce(f.told, '{}'), '["string"]'), 'C'),
+                                   to_tsquery('english', $3)) END AS score
                FROM (
-                   SELECT * FROM agent_memories m
-                   WHERE m.workspace_id = $1 AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
+                   SELECT m.*, CASE WHEN octet_length(m.content::text) <= $10 THEN m.content ELSE to_jsonb(left(m.content::text, $11)) END AS told,
+                          CASE WHEN octet_length(m.tags::text) <= $13 THEN m.tags ELSE '[]'::jsonb END AS told_tags
+                   FROM agent_memories m
+                   WHERE m.workspace_id = $1 AND m.creator_id = $2
+                     AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
                      AND ($4::uuid IS NULL OR m.space_id = $4)
                      AND (cardinality($5::text[]) = 0 OR m.tags @> to_jsonb($5::text[]))
                      AND ($6::timestamptz IS NULL OR m.created_at >= $6) AND ($7::timestamptz IS NULL OR m.created_at < $7)
-                     AND (NOT $8 OR m.creator_id = $2)
-                   ORDER BY m.created_at DESC, m.id DESC LIMIT $9
+                   ORDER BY m.created_at DESC, m.id DESC LIMIT $8
                ) f
            ) m
            WHERE $3::text = '' OR m.score > 0
-           ORDER BY m.score DESC, m.created_at DESC, m.id DESC LIMIT $10"#,
+           ORDER BY m.score DESC, m.created_at DESC, m.id DESC LIMIT $9"#,
         account.workspace.0,
         account.user.0,
         words.any(),
@@ -69,9 +84,12 @@ pub async fn search(
         &filter.tags,
         filter.from,
         filter.to,
-        filter.own,
         SEARCHED_MAX,
-        limit
+        limit,
+        TOLD_BYTES_MAX,
+        BEGINNING_CHARS,
+        SUMMARY_CHARS_MAX,
+        TAGS_BYTES_MAX
     )
     .fetch_all(conn)
     .await?;
@@ -98,18 +116,17 @@ pub async fn days(conn: &mut Conn, account: &Account, filter: &MemoryFilter, lim
         MemoryDay,
         r#"SELECT (m.created_at AT TIME ZONE 'UTC')::date AS "date!", count(*) AS "count!"
            FROM agent_memories m
-           WHERE m.workspace_id = $1 AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
+           WHERE m.workspace_id = $1 AND m.creator_id = $2
+             AND (m.space_id IS NULL OR m.space_id IN (SELECT space_id FROM account_spaces($2)))
              AND ($3::uuid IS NULL OR m.space_id = $3) AND (cardinality($4::text[]) = 0 OR m.tags @> to_jsonb($4::text[]))
              AND ($5::timestamptz IS NULL OR m.created_at >= $5) AND ($6::timestamptz IS NULL OR m.created_at < $6)
-             AND (NOT $7 OR m.creator_id = $2)
-           GROUP BY 1 ORDER BY 1 DESC LIMIT $8"#,
+           GROUP BY 1 ORDER BY 1 DESC LIMIT $7"#,
         account.workspace.0,
         account.user.0,
         filter.space.map(|space| space.0),
         &filter.tags,
         filter.from,
         filter.to,
-        filter.own,
         limit
     )
     .fetch_all(conn)

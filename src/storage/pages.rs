@@ -1,6 +1,8 @@
 //! Rows of `pages`. Every query is limited to the account's workspace, its spaces and, for agents, to what is
 //! not kept from them (D-40).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -14,10 +16,15 @@ use crate::model::{
     space::{PageRequest, SpaceRole},
 };
 
-/// Depth to which a tree is followed, in pages: what lies deeper was not made with the editor.
-const DEPTH_MAX: i32 = 64;
+/// First half of the lock that everyone holds who changes where pages hang; the second is the workspace's.
+const TREES_LOCK: i32 = 0x7061_6765;
 /// Characters of a page among which a snippet is looked for.
 const SNIPPET_CHARS_MAX: i32 = 50_000;
+/// Bytes of a page's text that are searched. Postgres makes no `tsvector` of more than 1 MiB, and of a text one of up to six
+/// times its size: of compounds it keeps the whole and each part, and beside each word where it stands.
+const SEARCHED_BYTES_MAX: usize = 160_000;
+/// Characters that are searched of a page that has no vector; each has up to four bytes.
+const SEARCHED_CHARS_MAX: i32 = 40_000;
 
 struct SummaryRow {
     id: Uuid,
@@ -51,11 +58,21 @@ impl From<SummaryRow> for PageSummary {
     }
 }
 
-/// Finds a page and keeps everyone else from changing it until the transaction ends; with what the account may do
-/// in its space.
-pub async fn lock(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<Option<(PageId, SpaceRole)>, StorageError> {
+/// A page that this transaction keeps everyone else from changing.
+#[derive(Debug)]
+pub struct Locked {
+    pub id: PageId,
+    pub space: SpaceId,
+    /// Also one that the account must not know of.
+    pub parent: Option<PageId>,
+    /// What the account may do in its space.
+    pub role: SpaceRole,
+}
+
+/// Finds a page and keeps everyone else from changing it until the transaction ends.
+pub async fn lock(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<Option<Locked>, StorageError> {
     let row = sqlx::query!(
-        r#"SELECT p.id, a.role AS "role!" FROM pages p JOIN account_spaces($2) a ON a.space_id = p.space_id
+        r#"SELECT p.id, p.space_id, p.parent_page_id, a.role AS "role!" FROM pages p JOIN account_spaces($2) a ON a.space_id = p.space_id
            WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND (NOT $3 OR p.agent_accessible IS NOT FALSE)
              AND (p.id = $4 OR p.slug_id = $5) FOR NO KEY UPDATE OF p"#,
         account.workspace.0,
@@ -66,7 +83,12 @@ pub async fn lock(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| (PageId(row.id), SpaceRole::from_column(&row.role))))
+    Ok(row.map(|row| Locked {
+        id: PageId(row.id),
+        space: SpaceId(row.space_id),
+        parent: row.parent_page_id.map(PageId),
+        role: SpaceRole::from_column(&row.role),
+    }))
 }
 
 /// As [`lock`], for a page that was deleted; with when it was.
@@ -93,7 +115,8 @@ pub async fn lock_deleted(
 /// A page with what is written on it.
 pub async fn find(conn: &mut Conn, account: &Account, page: &PageRef) -> Result<Option<Page>, StorageError> {
     let row = sqlx::query!(
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.space_id, p.content, p.is_locked,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.space_id, p.content, p.is_locked,
                   (p.agent_accessible IS NOT FALSE) AS "agent_accessible!", p.created_at, p.updated_at,
                   s.name AS space_name, s.slug AS space_slug,
                   c.id AS "creator_id?", c.name AS creator_name, c.avatar_url AS creator_avatar,
@@ -145,7 +168,8 @@ pub async fn list(
 ) -> Result<Vec<PageSummary>, StorageError> {
     let rows = sqlx::query_as!(
         SummaryRow,
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!"
            FROM pages p
@@ -174,7 +198,8 @@ pub async fn children(
 ) -> Result<Vec<PageSummary>, StorageError> {
     let rows = sqlx::query_as!(
         SummaryRow,
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!"
            FROM pages p
@@ -202,7 +227,8 @@ pub async fn path(conn: &mut Conn, account: &Account, page: PageId) -> Result<Ve
                SELECT id, parent_page_id, 0 AS depth FROM pages WHERE workspace_id = $1 AND id = $4
                UNION ALL
                SELECT x.id, x.parent_page_id, a.depth + 1 FROM pages x JOIN above a ON x.id = a.parent_page_id WHERE a.depth < $5)
-           SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+           SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
                   EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
                             AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!"
            FROM above a JOIN pages p ON p.id = a.id
@@ -231,20 +257,23 @@ pub async fn search(
 ) -> Result<Vec<PageHit>, StorageError> {
     // Rows of Raven Docs have a vector by its trigger; a row without one is read as a whole.
     let rows = sqlx::query!(
-        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, p.parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+        r#"SELECT p.id, p.slug_id, p.title, p.icon, p.position, (SELECT x.id FROM pages x WHERE x.id = p.parent_page_id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS parent_page_id, p.creator_id, p.space_id, p.created_at, p.updated_at,
+                  EXISTS (SELECT 1 FROM pages x WHERE x.parent_page_id = p.id AND x.deleted_at IS NULL
+                            AND (NOT $3 OR x.agent_accessible IS NOT FALSE)) AS "has_children!",
                   s.name AS space_name, s.slug AS space_slug, f.rank AS "rank!",
                   ts_headline('english', left(coalesce(p.text_content, ''), $9), to_tsquery('english', $4),
                               'StartSel="", StopSel="", MaxWords=30, MinWords=12') AS snippet
            FROM (
                SELECT p.id, p.updated_at,
-                      (ts_rank(coalesce(p.tsv, to_tsvector('english', coalesce(p.title, '') || ' ' || coalesce(p.text_content, ''))), q)
+                      (ts_rank(coalesce(p.tsv, to_tsvector('english', left(concat(p.title, ' ', p.text_content), $10))), q)
                        + CASE WHEN lower(p.title) = lower($5) THEN 2 WHEN starts_with(lower(p.title), lower($5)) THEN 1
                               WHEN position(lower($5) in lower(p.title)) > 0 THEN 0.5 ELSE 0 END)::real AS rank
                FROM pages p, to_tsquery('english', $4) q
                WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND p.space_id IN (SELECT space_id FROM account_spaces($2))
                  AND (NOT $3 OR p.agent_accessible IS NOT FALSE) AND ($6::uuid IS NULL OR p.space_id = $6)
                  AND (p.tsv @@ q
-                      OR (p.tsv IS NULL AND to_tsvector('english', coalesce(p.title, '') || ' ' || coalesce(p.text_content, '')) @@ q)
+                      OR (p.tsv IS NULL AND to_tsvector('english', left(concat(p.title, ' ', p.text_content), $10)) @@ q)
                       OR ($5 <> '' AND position(lower($5) in lower(p.title)) > 0))
                ORDER BY rank DESC, p.updated_at DESC, p.id DESC LIMIT $7 OFFSET $8
            ) f JOIN pages p ON p.id = f.id JOIN spaces s ON s.id = p.space_id
@@ -257,7 +286,8 @@ pub async fn search(
         space.map(|space| space.0),
         page.limit + 1,
         page.offset(),
-        SNIPPET_CHARS_MAX
+        SNIPPET_CHARS_MAX,
+        SEARCHED_CHARS_MAX
     )
     .fetch_all(conn)
     .await?;
@@ -271,7 +301,7 @@ pub async fn search(
             parent: row.parent_page_id.map(PageId),
             creator: row.creator_id.map(UserId),
             space: SpaceId(row.space_id),
-            has_children: false,
+            has_children: row.has_children,
             created_at: row.created_at,
             updated_at: row.updated_at,
         },
@@ -371,7 +401,7 @@ pub async fn insert(
         "INSERT INTO pages (id, slug_id, title, icon, position, content, text_content, tsv, parent_page_id, creator_id, last_updated_by_id,
                             space_id, workspace_id, contributor_ids, created_at, updated_at)
          VALUES ($1, $2, $3::text, $4, $5, $6, $7::text, setweight(to_tsvector('english', $3::text), 'A')
-                 || setweight(to_tsvector('english', left($7::text, 200000)), 'B'),
+                 || setweight(to_tsvector('english', $13::text), 'B'),
                  $8, $9, $9, $10, $11, ARRAY[$9::uuid], $12, $12)",
         id.0,
         slug_id,
@@ -384,7 +414,8 @@ pub async fn insert(
         account.user.0,
         page.space.0,
         account.workspace.0,
-        at
+        at,
+        searched(page.content.text())
     )
     .execute(conn)
     .await?;
@@ -405,7 +436,7 @@ pub struct PageUpdate<'a> {
 }
 
 /// Changes a page that this transaction has locked. With new content the editor's own state is dropped, which the
-/// editor makes again from the content.
+/// editor makes again from the content. A new title leaves the words of the text in the vector as they are.
 pub async fn update(
     conn: &mut Conn,
     account: &Account,
@@ -419,7 +450,8 @@ pub async fn update(
              text_content = n.text_content, ydoc = CASE WHEN $6::jsonb IS NULL THEN p.ydoc END,
              tsv = CASE WHEN $3::text IS NULL AND $6::jsonb IS NULL THEN p.tsv ELSE
                    setweight(to_tsvector('english', coalesce(n.title, '')), 'A')
-                   || setweight(to_tsvector('english', left(coalesce(n.text_content, ''), 200000)), 'B') END,
+                   || CASE WHEN $6::jsonb IS NULL THEN ts_filter(p.tsv, '{b,c,d}') ELSE setweight(to_tsvector('english', $14::text), 'B') END
+                   END,
              parent_page_id = CASE WHEN $8 THEN $9 ELSE p.parent_page_id END, position = coalesce($10, p.position),
              agent_accessible = coalesce($11, p.agent_accessible), last_updated_by_id = $12,
              contributor_ids = CASE WHEN $12 = ANY (coalesce(p.contributor_ids, '{}')) THEN p.contributor_ids
@@ -439,10 +471,23 @@ pub async fn update(
         change.position,
         change.agent_accessible,
         account.user.0,
-        at
+        at,
+        change.content.map(|content| searched(content.text()))
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// As much of a text as is searched.
+fn searched(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SEARCHED_BYTES_MAX)]
+}
+
+/// Makes everyone who is about to change where pages of the workspace hang wait for each other: two who moved pages below
+/// each other at once would make a ring of them. It is had before any page is locked, so that nobody waits for ever.
+pub async fn lock_trees(conn: &mut Conn, account: &Account) -> Result<(), StorageError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1, hashtext($2))", TREES_LOCK, account.workspace.to_string()).execute(conn).await?;
     Ok(())
 }
 
@@ -451,28 +496,63 @@ pub async fn update(
 pub struct Subtree {
     /// The page itself is one of them.
     pub pages: Vec<Uuid>,
+    /// How deep the tree is, in pages: 1 is the page by itself.
+    pub levels: usize,
     /// Whether pages are among them that are kept from agents.
     pub hidden: bool,
 }
 
-/// A page and all below it that are not deleted, or that were deleted at the instant that is given.
+/// A page and all below it that are not deleted, or that were deleted at the instant that is given. However deep the tree is:
+/// none of it is left behind.
 pub async fn subtree(conn: &mut Conn, account: &Account, root: PageId, deleted_at: Option<DateTime<Utc>>) -> Result<Subtree, StorageError> {
+    // UNION finds no page twice, so that it ends also where pages of old form a ring.
     let rows = sqlx::query!(
         r#"WITH RECURSIVE below AS (
-               SELECT id, agent_accessible, 0 AS depth FROM pages WHERE workspace_id = $1 AND id = $2
-               UNION ALL
-               SELECT x.id, x.agent_accessible, b.depth + 1 FROM pages x JOIN below b ON x.parent_page_id = b.id
-               WHERE x.workspace_id = $1 AND x.deleted_at IS NOT DISTINCT FROM $3 AND b.depth < $4)
-           SELECT id AS "id!", (agent_accessible IS FALSE) AS "hidden!" FROM below"#,
+               SELECT id, parent_page_id, agent_accessible FROM pages WHERE workspace_id = $1 AND id = $2
+               UNION
+               SELECT x.id, x.parent_page_id, x.agent_accessible FROM pages x JOIN below b ON x.parent_page_id = b.id
+               WHERE x.workspace_id = $1 AND x.deleted_at IS NOT DISTINCT FROM $3)
+           SELECT id AS "id!", parent_page_id, (agent_accessible IS FALSE) AS "hidden!" FROM below"#,
         account.workspace.0,
         root.0,
-        deleted_at,
-        DEPTH_MAX
+        deleted_at
     )
     .fetch_all(conn)
     .await?;
     let hidden = rows.iter().any(|row| row.hidden);
-    Ok(Subtree { pages: rows.into_iter().map(|row| row.id).collect(), hidden })
+    let mut children: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+    for row in &rows {
+        if let Some(parent) = row.parent_page_id {
+            children.entry(parent).or_default().push(row.id);
+        }
+    }
+    Ok(Subtree { levels: levels(root, children), pages: rows.into_iter().map(|row| row.id).collect(), hidden })
+}
+
+/// How deep a tree is. Each page's children are taken once, so that it ends also for a ring.
+fn levels(root: PageId, mut children: HashMap<Uuid, Vec<Uuid>>) -> usize {
+    let (mut level, mut count) = (vec![root.0], 0);
+    while !level.is_empty() {
+        level = level.iter().filter_map(|page| children.remove(page)).flatten().collect();
+        count += 1;
+    }
+    count
+}
+
+/// A page and all above it, in no order.
+pub async fn above(conn: &mut Conn, account: &Account, page: PageId) -> Result<Vec<Uuid>, StorageError> {
+    let pages = sqlx::query_scalar!(
+        r#"WITH RECURSIVE above AS (
+               SELECT id, parent_page_id FROM pages WHERE workspace_id = $1 AND id = $2
+               UNION
+               SELECT x.id, x.parent_page_id FROM pages x JOIN above a ON x.id = a.parent_page_id)
+           SELECT id AS "id!" FROM above"#,
+        account.workspace.0,
+        page.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(pages)
 }
 
 /// Puts pages into another space.

@@ -177,6 +177,19 @@ pub async fn set_home_page(conn: &mut Conn, account: &Account, id: ProjectId, pa
     Ok(())
 }
 
+/// Whether a project has tasks, and whether some of them are kept from agents.
+pub async fn tasks(conn: &mut Conn, account: &Account, id: ProjectId) -> Result<(bool, bool), StorageError> {
+    let row = sqlx::query!(
+        r#"SELECT count(*) > 0 AS "any!", count(*) FILTER (WHERE agent_accessible IS FALSE) > 0 AS "hidden!"
+           FROM tasks WHERE workspace_id = $1 AND project_id = $2 AND deleted_at IS NULL"#,
+        account.workspace.0,
+        id.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.any, row.hidden))
+}
+
 /// Deletes a project, softly; its tasks are gone with it.
 pub async fn delete(conn: &mut Conn, account: &Account, id: ProjectId, at: DateTime<Utc>) -> Result<(), StorageError> {
     sqlx::query!("UPDATE projects SET deleted_at = $3, updated_at = $3 WHERE workspace_id = $1 AND id = $2", account.workspace.0, id.0, at)

@@ -573,7 +573,7 @@ fn of_content<'a>(
         _ => ("updated", "update"),
     };
     Row {
-        // A memory that is in no space is for the whole workspace.
+        // That a memory was kept, which is in no space, is for the whole workspace; what it says is not told.
         people: space.map_or(People::Everyone, People::Readers),
         user: None,
         agent: true,
@@ -655,7 +655,7 @@ mod tests {
     use super::*;
     use crate::model::{
         actor::Person,
-        event::{AssignmentBrief, ContentBrief, LoggedActivity, PageBrief},
+        event::{AssignmentBrief, ContentBrief, LoggedActivity, OWN_ACTIVITY_TYPES, PageBrief},
         ids::{ApprovalId, AssignmentId, EventId, InviteId, ProjectId, SessionId, TaskId, WorkspaceId},
         login::Login,
         workspace::Role,
@@ -1024,6 +1024,16 @@ mod tests {
     }
 
     /// What a terminal shows goes to nobody who may not watch it.
+    #[test]
+    fn what_the_service_writes_into_the_feed_no_agent_writes_but_what_it_did_with_a_task() {
+        for (kind, ..) in table() {
+            let own = kind.activity(None).filter(|_| !matches!(kind, EventKind::ActivityLogged(_)));
+            let Some(activity_type) = own.map(|note| note.activity_type) else { continue };
+            let of_a_task = ["task_started", "task_completed", "task_failed"].contains(&activity_type.as_ref());
+            assert_ne!(OWN_ACTIVITY_TYPES.contains(&activity_type.as_ref()), of_a_task, "{activity_type}");
+        }
+    }
+
     #[test]
     fn only_viewers_of_the_terminal_hear_what_it_shows() {
         let spawner = UserId::generate();

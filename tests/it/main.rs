@@ -49,6 +49,7 @@ mod terminal_rights;
 mod terminals_under_load;
 mod tools_as_people;
 mod tools_comments;
+mod tools_hostile;
 mod tools_memories;
 mod tools_pages;
 mod tools_people;

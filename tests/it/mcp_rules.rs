@@ -81,18 +81,63 @@ async fn refusals(caller: &Caller<'_>, tool: &str) -> Vec<(&'static str, Option<
     let called = rpc("tools/call", json!({"name": tool, "arguments": {}}));
     let streamable = caller.post("/mcp", called.clone()).await.body;
     let plain = caller.post("/mcp-standard", called).await.body;
-    let dotted = tool.replacen('_', ".", 1);
-    let native = caller.post("/mcp-standard", rpc(&dotted, json!({}))).await.body;
-    let mut found = vec![
+    let native = caller.post("/mcp-standard", rpc(&dotted(tool), json!({}))).await.body;
+    assert_ne!(native["error"]["code"], -32601, "{tool} is not called by {}", dotted(tool));
+    vec![
         ("call_tool", lacks(text(&standard))),
         ("streamable", lacks(text(&streamable["result"]))),
         ("json-rpc", lacks(text(&plain["result"]))),
-    ];
-    // Not every dotted name is the tool's with its first underscore as a dot.
-    if native["error"]["code"] != -32601 {
-        found.push(("native", lacks(native["error"].clone())));
+        ("native", lacks(native["error"].clone())),
+    ]
+}
+
+/// The dotted name of a tool: `page.moveToSpace` for `page_move_to_space`.
+fn dotted(tool: &str) -> String {
+    let (category, operation) = tool.split_once('_').unwrap();
+    let mut words = operation.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    let rest = words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]));
+    format!("{category}.{first}{}", rest.collect::<String>())
+}
+
+/// The permission that each resource needs; `None` where it is the caller's own.
+const RESOURCES: [(&str, Option<&str>); 7] = [
+    ("ravendocs://spaces", Some("read:spaces")),
+    ("ravendocs://pages", Some("read:pages")),
+    ("ravendocs://projects", Some("read:projects")),
+    ("ravendocs://tasks", Some("read:tasks")),
+    ("ravendocs://users", Some("read:users")),
+    ("ravendocs://agent", None),
+    ("ravendocs://assignments", None),
+];
+
+/// D-29: every resource with every permission, read and listed at every door.
+#[sqlx::test]
+async fn a_resource_is_read_with_its_permission_and_refused_with_any_other_at_every_door(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    for permission in permission::CATALOGUE.iter().map(|permission| permission.id) {
+        grant(&world, &[permission]).await;
+        let listed = scout.post("/mcp", rpc("resources/list", json!({}))).await.expect(StatusCode::OK);
+        let listed = listed["result"]["resources"].as_array().unwrap().clone();
+        for (uri, needed) in RESOURCES {
+            let allowed = needed.is_none_or(|needed| needed == permission);
+            assert_eq!(listed.iter().any(|resource| resource["uri"] == uri), allowed, "{uri} in the list of a key with {permission}");
+            for door in ["/mcp", "/mcp-standard"] {
+                let read = scout.post(door, rpc("resources/read", json!({"uri": uri}))).await.body;
+                assert_eq!(read["result"]["contents"][0]["uri"] == uri, allowed, "{uri} with {permission} by {door}: {read}");
+                assert!(
+                    allowed || read["error"]["data"]["requiredPermissions"] == json!([needed]),
+                    "{uri} with {permission} by {door}: {read}"
+                );
+            }
+            let read = scout.post("/mcp-standard/read_resource", json!({"uri": uri})).await;
+            assert_eq!(read.status == StatusCode::OK, allowed, "{uri} with {permission}: {}", read.body);
+        }
+        assert!(listed.len() <= RESOURCES.len() && listed.iter().all(|listed| RESOURCES.iter().any(|(uri, _)| listed["uri"] == *uri)));
     }
-    found
+    world.end().await;
 }
 
 /// From now on the agent has exactly these permissions.
@@ -128,7 +173,7 @@ async fn a_tool_is_called_with_its_permission_and_refused_with_any_other_at_ever
     world.end().await;
 }
 
-/// D-25, D-29: what is in no catalogue is nobody's.
+/// D-25, D-29: what is in no catalogue is nobody's. Tools for swarms come later (decision 0040).
 #[sqlx::test]
 async fn what_is_no_tool_is_refused_and_decisions_are_no_tools(pool: PgPool) {
     let world = World::new(pool).await;
@@ -170,6 +215,8 @@ async fn a_permission_that_a_person_grants_counts_for_its_time_and_ends_with_the
     owner.post("/approvals/confirm", json!({"approvalToken": id})).await.expect(StatusCode::OK);
     let status = scout.tool("approval_status", json!({"id": id})).await.tool_text();
     assert_eq!((&status["status"], &status["permission"]), (&json!("approved"), &json!("write:tasks")));
+    let profile = scout.tool("agent_profile", json!({})).await.tool_text();
+    assert!(profile["grantedPermissions"].as_array().unwrap().contains(&json!("write:tasks")), "{profile}");
     assert_eq!(claim().await, -32001, "it gets as far as looking for the task");
     let listed = scout.post("/mcp", rpc("tools/list", json!({}))).await.expect(StatusCode::OK);
     assert!(listed["result"]["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "agent_claim_task"));
@@ -626,6 +673,16 @@ async fn an_agent_tells_how_it_stands_and_what_it_did_and_forges_no_decisions(po
     let listed = scout.tool("agent_list_workspace", json!({"status": "working"})).await.tool_text();
     assert_eq!((&listed["total"], &listed["agents"][0]["workingStatus"]), (&json!(1), &json!("working")));
     assert_eq!(scout.tool("agent_update_status", json!({"status": "asleep"})).await.tool_text()["code"], -32602);
+    for (arguments, rows) in [
+        (json!({"status": "paused", "reason": "lunch"}), 2),
+        (json!({"status": "paused", "reason": "lunch"}), 2),
+        (json!({"status": "paused", "reason": "a long lunch"}), 3),
+        (json!({"status": "paused"}), 3),
+        (json!({"status": "paused", "message": "back soon"}), 4),
+    ] {
+        assert_eq!(scout.tool("agent_update_status", arguments.clone()).await.tool_text()["status"], "paused");
+        assert_eq!(world.activities("status_change", Some("scout")).await, rows, "after {arguments}");
+    }
 
     let task = world.task("Write").await;
     let noted = scout
@@ -633,90 +690,204 @@ async fn an_agent_tells_how_it_stands_and_what_it_did_and_forges_no_decisions(po
         .await
         .tool_text();
     assert_eq!(noted["success"], true, "{noted}");
-    for forged in ["access_approved", "tool_executed", "Approval_granted", "task_claimed"] {
+    for forged in ["access_approved", "tool_executed", "Approval_granted", "task_claimed", "message_sent", "page_updated"] {
         let refused = scout.tool("agent_log_activity", json!({"actionType": forged})).await.tool_text();
         assert_eq!(refused["code"], -32003, "{forged}: {refused}");
     }
+    for own in ["run_tests", "user_story_done", "key_insight", "message_written", "tool_x"] {
+        assert_eq!(scout.tool("agent_log_activity", json!({"actionType": own})).await.tool_text()["success"], true, "{own}");
+    }
+    let long =
+        scout.tool("agent_log_activity", json!({"actionType": "noted", "details": {"all": "x".repeat(16 * 1024)}})).await.tool_text();
+    assert_eq!((&long["code"], &long["data"]["errors"][0]["field"]), (&json!(-32003), &json!("details")));
+    let both = json!({"actionType": "noted", "activityType": "done"});
+    assert_eq!(scout.tool("agent_log_activity", both).await.tool_text()["data"]["errors"][0]["field"], "activityType");
     let own = scout.tool("agent_activity", json!({"limit": 10})).await.tool_text();
     let row = own["activities"].as_array().unwrap().iter().find(|row| row["activityType"] == "task_completed").cloned().unwrap();
     assert_eq!((&row["description"], &row["taskId"]), (&json!("It is written"), &json!(task)));
     world.end().await;
 }
 
-/// D-03, D-28: two workspaces with an agent each, and every tool with everything of the other.
-#[sqlx::test]
-async fn nothing_crosses_from_one_workspace_to_another(pool: PgPool) {
-    let world = World::new(pool).await;
-    let key = world.approved_agent("scout").await;
-    let all: Vec<&str> = permission::CATALOGUE.iter().map(|permission| permission.id).collect();
-    grant(&world, &all).await;
-    let scout = world.with_key(&key);
-    let outsider = world.outsider().await;
-    let (workspace, space): (uuid::Uuid, uuid::Uuid) =
-        sqlx::query_as("SELECT id, default_space_id FROM workspaces WHERE name = 'Other'").fetch_one(&world.pool).await.unwrap();
-    let foreign: Value = sqlx::query_scalar(
-        "WITH project AS (INSERT INTO projects (name, workspace_id, space_id, agent_live) VALUES ('Foreign secret', $1, $2, true) RETURNING id),
-              task AS (INSERT INTO tasks (title, workspace_id, space_id, agent_live) VALUES ('Foreign secret', $1, $2, true) RETURNING id),
-              page AS (INSERT INTO pages (slug_id, title, workspace_id, space_id, content)
-                       VALUES ('foreign1', 'Foreign secret', $1, $2, '{\"type\": \"doc\", \"content\": []}') RETURNING id),
-              comment AS (INSERT INTO comments (page_id, workspace_id, content) SELECT id, $1, '{}' FROM page RETURNING id)
-         SELECT jsonb_build_object('projectId', project.id, 'taskId', task.id, 'pageId', page.id, 'commentId', comment.id)
-         FROM project, task, page, comment",
-    )
-    .bind(workspace)
-    .bind(space)
-    .fetch_one(&world.pool)
-    .await
-    .unwrap();
-    let before = contents(&world, workspace).await;
-    let owner_there: uuid::Uuid =
-        sqlx::query_scalar("SELECT id FROM users WHERE workspace_id = $1").bind(workspace).fetch_one(&world.pool).await.unwrap();
+/// One side of the wall between two workspaces: an agent that may do everything, and something of every kind that is its own.
+struct Side<'w> {
+    agent: Caller<'w>,
+    workspace: uuid::Uuid,
+    /// What every text of this side holds.
+    marker: &'static str,
+    /// For each name of an argument what it is on this side.
+    own: serde_json::Map<String, Value>,
+}
 
-    let listed = world.anonymous().post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
-    for tool in listed["tools"].as_array().unwrap() {
-        let (name, properties) = (tool["name"].as_str().unwrap(), tool["inputSchema"]["properties"].as_object().unwrap());
-        let given = |property: &str| -> Option<Value> {
-            Some(match property {
-                "spaceId" | "targetSpaceId" => json!(space),
-                "parentPageId" | "parentId" | "relatedPageId" => foreign["pageId"].clone(),
-                "parentTaskId" | "relatedTaskId" => foreign["taskId"].clone(),
-                "userId" | "assigneeId" => json!(owner_there),
-                "toAgentId" | "targetAgentId" => json!("stranger"),
-                "title" | "name" | "query" | "text" | "source" | "description" => json!("Foreign secret"),
+impl<'w> Side<'w> {
+    async fn of(world: &'w World, owner: &Caller<'w>, workspace: uuid::Uuid, names: [&str; 2], marker: &'static str) -> Self {
+        let all: Vec<&str> = permission::CATALOGUE.iter().map(|permission| permission.id).collect();
+        let mut keys = Vec::new();
+        for name in names {
+            let mut request = world.access_request(name);
+            request["workspaceId"] = json!(workspace);
+            request["requestedPermissions"] = json!(all);
+            world.control_plane().post("/parallax-agents/access-request", request).await.expect(StatusCode::CREATED);
+            let approved = owner.approve(name, &all).await.expect(StatusCode::OK);
+            keys.push(approved["data"]["mcpApiKey"].as_str().unwrap().to_owned());
+        }
+        let agent = world.with_key(&keys[0]);
+        let one =
+            async |query: &'static str| -> uuid::Uuid { sqlx::query_scalar(query).bind(workspace).fetch_one(&world.pool).await.unwrap() };
+        let space = one("SELECT default_space_id FROM workspaces WHERE id = $1").await;
+        let account = sqlx::query_scalar("SELECT id FROM users WHERE workspace_id = $1 AND agent_id = $2").bind(workspace).bind(names[0]);
+        let account: uuid::Uuid = account.fetch_one(&world.pool).await.unwrap();
+        let page = agent.does("page_create", json!({"title": marker, "content": marker, "spaceId": space})).await;
+        let deleted = agent.does("page_create", json!({"title": marker, "content": marker, "spaceId": space})).await;
+        agent.does("page_delete", json!({"pageId": deleted["id"]})).await;
+        let history = agent.does("page_get_history", json!({"pageId": page["id"]})).await;
+        let project = agent.does("project_create", json!({"name": marker, "spaceId": space})).await;
+        let task = agent.does("task_create", json!({"title": marker, "description": marker, "projectId": project["id"]})).await;
+        sqlx::query("UPDATE tasks SET agent_live = true WHERE workspace_id = $1").bind(workspace).execute(&world.pool).await.unwrap();
+        agent.does("agent_claim_task", json!({"taskId": task["id"]})).await;
+        let comment = agent.does("comment_create", json!({"pageId": page["id"], "text": marker})).await;
+        agent.does("memory_ingest", json!({"content": marker, "tags": [marker], "spaceId": space})).await;
+        agent.does("memory_ingest", json!({"content": marker})).await;
+        let asked =
+            agent.does("approval_request", json!({"method": "page_delete", "params": {"pageId": page["id"]}, "reason": marker})).await;
+        let own = json!({
+            "spaceId": space, "pageId": page["id"], "slugId": page["slugId"], "deletedPageId": deleted["id"], "historyId": history["history"][0]["id"],
+            "projectId": project["id"], "taskId": task["id"], "commentId": comment["id"], "id": asked["approvalId"],
+            "userId": account, "colleague": names[1],
+        });
+        let Value::Object(own) = own else { unreachable!("it was made as an object") };
+        Self { agent, workspace, marker, own }
+    }
+
+    /// What an argument of a tool is on this side; `None` for one that names nothing.
+    fn named(&self, tool: &str, argument: &str) -> Option<Value> {
+        let kind = match argument {
+            "pageId" if tool == "page_restore" => "deletedPageId",
+            "parentId" if tool == "comment_create" => "commentId",
+            "parentCommentId" => "commentId",
+            "parentPageId" | "parentId" | "relatedPageId" => "pageId",
+            "parentTaskId" | "relatedTaskId" => "taskId",
+            "assigneeId" => "userId",
+            "toAgentId" | "targetAgentId" => "colleague",
+            other => other,
+        };
+        self.own.get(kind).cloned()
+    }
+
+    /// What a call needs beside the argument that is tried: this side's own.
+    fn beside(&self, tool: &Value, tried: &str) -> serde_json::Map<String, Value> {
+        let (name, schema) = (tool["name"].as_str().unwrap(), &tool["inputSchema"]);
+        let mut arguments = serde_json::Map::new();
+        for property in schema["properties"].as_object().unwrap().keys().map(String::as_str) {
+            let is_required = schema["required"].as_array().is_some_and(|required| required.contains(&json!(property)));
+            let needed = is_required
+                || (name == "task_create" && property == "spaceId" && tried != "projectId")
+                || (name == "agent_delegate_task" && property == "toAgentId" && tried != "targetAgentId");
+            let value = match property {
+                "title" | "name" | "text" | "query" | "icon" | "reason" | "method" | "source" => json!("words"),
+                "position" => json!("b0"),
+                "bucket" => json!("inbox"),
+                "permission" => json!("write:tasks"),
                 "status" if name == "agent_update_status" => json!("idle"),
                 "actionType" => json!("noted"),
-                "isCompleted" => json!(true),
                 "content" => json!({"type": "doc", "content": []}),
-                "permission" => json!("write:tasks"),
-                "id" => json!(uuid::Uuid::now_v7()),
-                other => foreign.get(other)?.clone(),
-            })
-        };
-        let arguments: serde_json::Map<String, Value> =
-            properties.keys().filter_map(|property| given(property).map(|value| (property.clone(), value))).collect();
-        let told = scout.tool(name, json!(arguments)).await.body.to_string();
-        let echoes =
-            ["search_query", "memory", "agent_activity", "agent_log_activity", "tool_search"].iter().any(|echo| name.starts_with(echo));
-        assert!(echoes || !told.contains("Foreign secret"), "{name} tells of another workspace: {told}");
-        let mut named = arguments.clone();
-        named.insert("workspaceId".to_owned(), json!(workspace));
-        let refused = scout.tool(name, json!(named)).await.tool_text();
-        assert_eq!(refused["code"], -32002, "{name} in another workspace: {refused}");
+                _ if needed => match self.named(name, property) {
+                    Some(own) => own,
+                    None => continue,
+                },
+                _ => continue,
+            };
+            arguments.insert(property.to_owned(), value);
+        }
+        arguments
     }
-    assert_eq!(contents(&world, workspace).await, before, "nothing of the other workspace was changed");
-    drop(outsider);
+
+    /// Calls every tool with everything of the other side, which is answered as if it were not there.
+    async fn tries(&self, tools: &[Value], other: &Side<'_>) -> usize {
+        let mut tried = 0;
+        for tool in tools {
+            let name = tool["name"].as_str().unwrap();
+            for property in tool["inputSchema"]["properties"].as_object().unwrap().keys() {
+                let Some(theirs) = other.named(name, property) else { continue };
+                let nothing = if theirs == other.own["colleague"] { json!("nobody") } else { json!(uuid::Uuid::new_v4()) };
+                let mut pairs = vec![(theirs.clone(), nothing)];
+                if theirs == other.own["pageId"]
+                    && !property.starts_with("parent")
+                    && !name.starts_with("task_")
+                    && name != "agent_log_activity"
+                {
+                    pairs.push((other.own["slugId"].clone(), json!("nosuchslug")));
+                }
+                for (theirs, nothing) in pairs {
+                    let with = |value: Value| {
+                        let mut arguments = self.beside(tool, property);
+                        arguments.insert(property.clone(), value);
+                        json!(arguments)
+                    };
+                    let told = self.agent.tool(name, with(theirs)).await.tool_text();
+                    let none = self.agent.tool(name, with(nothing)).await.tool_text();
+                    assert_eq!(told, none, "{name} with another workspace's {property}, and with none");
+                    assert_ne!(told["code"], -32602, "{name} {property}: the call did not get as far as looking for it: {told}");
+                    assert_ne!(told["code"], -32005, "{name}");
+                    tried += 1;
+                }
+            }
+            for (argument, theirs) in [("workspaceId", json!(other.workspace)), ("agentId", json!("nobody"))] {
+                let mut arguments = self.beside(tool, "");
+                arguments.insert(argument.to_owned(), theirs);
+                let refused = self.agent.tool(name, json!(arguments)).await.tool_text();
+                assert_eq!(refused["code"], -32002, "{name} with another's {argument}: {refused}");
+            }
+        }
+        tried
+    }
+
+    /// Calls every tool that reads, about this side; nothing of the other one is in any answer.
+    async fn looks_around(&self, tools: &[Value], other: &Side<'_>) {
+        for tool in tools.iter().filter(|tool| tool["annotations"]["readOnlyHint"] == true) {
+            let told = self.agent.tool(tool["name"].as_str().unwrap(), json!(self.beside(tool, ""))).await.body.to_string();
+            let theirs = other.own.values().filter_map(Value::as_str).chain([other.marker]);
+            for text in theirs {
+                assert!(!told.contains(text), "{} tells of {text}: {told}", tool["name"]);
+            }
+        }
+    }
+}
+
+/// D-03, D-28: two workspaces with agents that may do everything, and every tool with everything of the other side, both ways.
+#[sqlx::test]
+async fn nothing_crosses_from_one_workspace_to_another(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (owner, outsider) = (world.owner().await, world.outsider().await);
+    let there: uuid::Uuid = sqlx::query_scalar("SELECT id FROM workspaces WHERE name = 'Other'").fetch_one(&world.pool).await.unwrap();
+    let one = Side::of(&world, &owner, world.workspace.0, ["scout", "scout-mate"], "scoutsecret").await;
+    let two = Side::of(&world, &outsider, there, ["raider", "raider-mate"], "raidersecret").await;
+    let listed = world.anonymous().post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
+    let tools = listed["tools"].as_array().unwrap();
+    for (side, other) in [(&one, &two), (&two, &one)] {
+        let before = contents(&world, other.workspace).await;
+        assert!(before.to_string().matches(other.marker).count() > 8, "there is something of every kind: {before}");
+        // First of all: later the feed has the arguments that were tried.
+        side.looks_around(tools, other).await;
+        let tried = side.tries(tools, other).await;
+        assert!(tried > 80, "{tried} arguments were tried");
+        assert_eq!(contents(&world, other.workspace).await, before, "nothing of the other workspace was changed");
+    }
     world.end().await;
 }
 
-/// Everything of a workspace that tools could change, as one text.
+/// Everything of a workspace that tools could change. Rows of calls are written later than the calls.
 async fn contents(world: &World, workspace: uuid::Uuid) -> Value {
     sqlx::query_scalar(
         "SELECT jsonb_build_object(
-            'projects', (SELECT jsonb_agg(to_jsonb(p)) FROM projects p WHERE workspace_id = $1),
-            'tasks', (SELECT jsonb_agg(to_jsonb(t)) FROM tasks t WHERE workspace_id = $1),
-            'pages', (SELECT jsonb_agg(to_jsonb(p) - 'ydoc' - 'tsv') FROM pages p WHERE workspace_id = $1),
-            'comments', (SELECT jsonb_agg(to_jsonb(c)) FROM comments c WHERE workspace_id = $1),
-            'activity', (SELECT count(*) FROM parallax_agent_activity WHERE workspace_id = $1))",
+            'projects', (SELECT jsonb_agg(to_jsonb(p) ORDER BY id) FROM projects p WHERE workspace_id = $1),
+            'tasks', (SELECT jsonb_agg(to_jsonb(t) ORDER BY id) FROM tasks t WHERE workspace_id = $1),
+            'pages', (SELECT jsonb_agg(to_jsonb(p) - 'ydoc' - 'tsv' ORDER BY id) FROM pages p WHERE workspace_id = $1),
+            'comments', (SELECT jsonb_agg(to_jsonb(c) ORDER BY id) FROM comments c WHERE workspace_id = $1),
+            'memories', (SELECT jsonb_agg(to_jsonb(m) ORDER BY id) FROM agent_memories m WHERE workspace_id = $1),
+            'assignments', (SELECT jsonb_agg(to_jsonb(a) ORDER BY id) FROM parallax_agent_assignments a WHERE workspace_id = $1),
+            'agents', (SELECT jsonb_agg(to_jsonb(a) ORDER BY id) FROM parallax_agents a WHERE workspace_id = $1),
+            'approvals', (SELECT jsonb_agg(to_jsonb(a) ORDER BY id) FROM mcp_approvals a WHERE workspace_id = $1),
+            'activity', (SELECT count(*) FROM parallax_agent_activity WHERE workspace_id = $1 AND activity_type <> 'tool_executed'))",
     )
     .bind(workspace)
     .fetch_one(&world.pool)

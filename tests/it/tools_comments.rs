@@ -19,8 +19,12 @@ async fn an_agent_comments_answers_settles_and_deletes(pool: PgPool) {
     let answer = other.does("comment_create", json!({"pageId": page, "text": "Because", "parentId": made["id"]})).await;
     let second = scout.does("comment_create", json!({"pageId": page, "text": "I see", "parentCommentId": answer["id"]})).await;
     assert_eq!((&answer["parentCommentId"], &second["parentCommentId"]), (&made["id"], &made["id"]));
+    let third = json!({"pageId": page, "text": "Well", "parentId": made["id"], "parentCommentId": null});
+    assert_eq!(scout.does("comment_create", third).await["parentCommentId"], made["id"]);
+    let two = json!({"pageId": page, "text": "Well", "parentId": made["id"], "parentCommentId": answer["id"]});
+    assert_eq!(scout.refused("comment_create", two).await["code"], -32003, "two names that say two things");
     let list = scout.does("comment_list", json!({"pageId": page})).await;
-    assert_eq!(each(&list["comments"], "text"), ["Why?\nReally", "Because", "I see"]);
+    assert_eq!(each(&list["comments"], "text"), ["Why?\nReally", "Because", "I see", "Well"]);
 
     for tool in ["comment_update", "comment_delete"] {
         let refused = scout.refused(tool, json!({"commentId": answer["id"], "text": "mine"})).await;

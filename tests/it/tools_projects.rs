@@ -40,7 +40,13 @@ async fn an_agent_makes_changes_archives_and_deletes_a_project(pool: PgPool) {
     let all = scout.does("project_list", json!({"includeArchived": true, "searchTerm": "doc"})).await;
     assert_eq!(each(&all["projects"], "name"), ["Docs"]);
 
-    scout.does("project_delete", project.clone()).await;
+    let refused = scout.refused("project_delete", project.clone()).await;
+    assert_eq!((&refused["code"], &refused["data"]["requiredPermissions"]), (&json!(-32002), &json!(["delete:tasks"])));
+    let sweeper = world.agent_with("sweeper", &["write:projects", "delete:tasks"]).await;
+    world.keep_from_agents("tasks", task).await;
+    assert_eq!(sweeper.refused("project_delete", project.clone()).await["code"], -32002, "D-40: a task is kept from agents");
+    sqlx::query("UPDATE tasks SET agent_accessible = NULL").execute(&world.pool).await.unwrap();
+    sweeper.does("project_delete", project.clone()).await;
     assert_eq!(scout.refused("project_get", project).await["code"], -32001);
     assert_eq!(scout.refused("task_get", json!({"taskId": task})).await["code"], -32001, "its tasks are gone with it");
     world.end().await;

@@ -1,5 +1,6 @@
 //! What an agent does with tasks.
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -23,7 +24,7 @@ async fn an_agent_makes_a_task_works_on_it_and_completes_it_once(pool: PgPool) {
     assert_eq!((&made["spaceId"], &made["project"]["name"], &made["status"]), (&json!(space), &json!("Docs"), &json!("todo")));
     assert_eq!((&made["dueDate"], &made["estimatedTime"]), (&json!("2030-01-31T00:00:00.000Z"), &json!(90)));
     let part = scout.does("task_create", json!({"title": "A part", "spaceId": space, "parentTaskId": made["id"]})).await;
-    assert_eq!(part["parentTask"]["title"], "Write it");
+    assert_eq!(part["parent"]["title"], "Write it");
 
     let task = json!({"taskId": made["id"]});
     let begun =
@@ -88,6 +89,39 @@ async fn a_task_that_an_agent_must_not_see_is_nowhere_and_cannot_be_touched(pool
     assert_eq!(changed["pageId"], Value::Null);
     let kept: Option<Uuid> = sqlx::query_scalar("SELECT page_id FROM tasks WHERE id = $1").bind(open).fetch_one(&world.pool).await.unwrap();
     assert_eq!(kept, Some(page), "a change leaves alone what the agent does not know");
+    world.end().await;
+}
+
+/// D-40: what an agent works on and must not know of any more is in none of its lists.
+#[sqlx::test]
+async fn an_assignment_is_told_for_as_long_as_the_agent_may_know_of_it(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (scout, space) = (world.agent_with("scout", &ALL).await, world.first_space().await);
+    let project = world.project_in(space, "Docs").await;
+    let tasks = [world.task_in(space, "hidden").await, world.task_in(space, "deleted").await, world.task_in(space, "moved").await];
+    sqlx::query("UPDATE tasks SET agent_live = true").execute(&world.pool).await.unwrap();
+    for task in tasks {
+        scout.does("agent_claim_task", json!({"taskId": task})).await;
+    }
+    world.owner().await.assign("scout", project).await.expect(StatusCode::CREATED);
+    let totals = async || {
+        let own = scout.does("agent_my_assignments", json!({})).await;
+        let resource = scout.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://assignments"})).await.expect(StatusCode::OK);
+        let read: Value = serde_json::from_str(resource["contents"][0]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(read, own);
+        [own["totalTasks"].as_u64(), own["totalProjects"].as_u64(), u64::try_from(own["assignments"].as_array().unwrap().len()).ok()]
+            .map(Option::unwrap)
+    };
+    assert_eq!(totals().await, [3, 1, 4]);
+    world.keep_from_agents("tasks", tasks[0]).await;
+    assert_eq!(totals().await, [2, 1, 3]);
+    sqlx::query("UPDATE tasks SET deleted_at = now() WHERE id = $1").bind(tasks[1]).execute(&world.pool).await.unwrap();
+    assert_eq!(totals().await, [1, 1, 2]);
+    let closed = world.closed_space("board").await;
+    sqlx::query("UPDATE tasks SET space_id = $2 WHERE id = $1").bind(tasks[2]).bind(closed).execute(&world.pool).await.unwrap();
+    assert_eq!(totals().await, [0, 1, 1]);
+    sqlx::query("UPDATE projects SET deleted_at = now()").execute(&world.pool).await.unwrap();
+    assert_eq!(totals().await, [0, 0, 0]);
     world.end().await;
 }
 

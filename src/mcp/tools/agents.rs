@@ -2,12 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError};
+use super::{
+    super::catalogue::{Annotations, Call, Category, Need, Tool, ToolError},
+    fields,
+};
 use crate::{
     domain::{
         activity::{self, LogError, Note},
         agents::{self, OwnStatus},
         assignments::{self, AssignmentError},
+        tool_approvals,
     },
     model::{
         agent::{Agent, AgentState},
@@ -21,6 +25,9 @@ use crate::{
 const ACTIVITIES_MAX: i64 = 200;
 /// Rows of the feed when the caller does not say.
 const ACTIVITIES: i64 = 50;
+
+/// How an agent may say that it stands (REST contract §4.3).
+const WORKING_STATUSES: [&str; 4] = ["idle", "working", "paused", "error"];
 
 pub(super) const TOOLS: &[Tool] = &[
     Tool {
@@ -47,11 +54,11 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Agent,
         tags: &["status", "report"],
         title: "Say how one stands",
-        description: "Tells the workspace whether the calling agent is idle, working or stuck, and what it works on.",
+        description: "Tells the workspace whether the calling agent is idle, working, paused or stuck, and what it works on.",
         need: Need::Own,
         input: || {
             json!({"properties": {
-                "status": {"enum": ["idle", "working", "error"]},
+                "status": {"enum": WORKING_STATUSES},
                 "currentTask": {"type": ["string", "null"], "maxLength": 500, "description": "What the agent works on."},
                 "message": {"type": ["string", "null"], "maxLength": 1000},
                 "reason": {"type": ["string", "null"], "maxLength": 1000},
@@ -78,7 +85,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "details": {"type": ["object", "null"], "maxProperties": 50},
                 "metadata": {"type": ["object", "null"], "maxProperties": 50},
                 "projectId": id, "taskId": id, "relatedTaskId": id, "pageId": id, "relatedPageId": id,
-            }, "anyOf": [{"required": ["actionType"]}, {"required": ["activityType"]}]})
+            }, "not": fields::none_of(&["actionType", "activityType"])})
         },
         annotations: Annotations::Writes,
         run: |call| Box::pin(log_activity(call)),
@@ -95,7 +102,7 @@ pub(super) const TOOLS: &[Tool] = &[
         input: || {
             json!({"properties": {
                 "capabilities": {"type": ["array", "null"], "items": {"type": "string", "maxLength": 100}, "maxItems": 50},
-                "status": {"enum": ["idle", "working", "error", null]},
+                "status": fields::optional_word(&WORKING_STATUSES, "Only agents that say so."),
             }})
         },
         annotations: Annotations::Reads,
@@ -130,7 +137,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "targetAgentId": {"type": ["string", "null"], "description": "The same as toAgentId."},
                 "fromAgentId": {"type": ["string", "null"], "description": "The caller's own id. May be left out: the key says it."},
                 "reason": {"type": ["string", "null"], "maxLength": 1000},
-            }, "required": ["taskId"], "anyOf": [{"required": ["toAgentId"]}, {"required": ["targetAgentId"]}]})
+            }, "required": ["taskId"], "not": fields::none_of(&["toAgentId", "targetAgentId"])})
         },
         annotations: Annotations::Writes,
         run: |call| Box::pin(delegate_task(call)),
@@ -155,7 +162,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Agent,
         tags: &["identity", "permission"],
         title: "Own profile",
-        description: "Tells what the service knows of the calling agent: its name, capabilities and what it may do.",
+        description: "Tells what the service knows of the calling agent: its name, capabilities and what it may do, also what it was granted for a while.",
         need: Need::Own,
         input: || json!({"properties": {}}),
         annotations: Annotations::Reads,
@@ -165,7 +172,10 @@ pub(super) const TOOLS: &[Tool] = &[
 
 async fn profile(call: &Call<'_>) -> Result<Value, ToolError> {
     let caller = call.agent()?;
-    let agent = agents::find(&mut *call.read().await?, caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
+    let mut tx = call.begin().await?;
+    let agent = agents::find(tx.conn(), caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
+    let granted = tool_approvals::with_grants(&mut tx, caller).await?;
+    tx.commit().await?;
     let (resolved_at, resolved_by) = match &agent.state {
         AgentState::Approved { by, at, .. } => (Some(Timestamp(*at)), *by),
         AgentState::Pending | AgentState::Denied { .. } | AgentState::Revoked { .. } => (None, None),
@@ -175,7 +185,7 @@ async fn profile(call: &Call<'_>) -> Result<Value, ToolError> {
         "name": agent.profile.name,
         "capabilities": agent.profile.capabilities,
         "requestedPermissions": agent.profile.requested.to_strings(),
-        "grantedPermissions": agent.granted().to_strings(),
+        "grantedPermissions": granted.to_strings(),
         "status": agent.state.status().as_str(),
         "metadata": agent.profile.metadata,
         "endpoint": agent.profile.endpoint,
@@ -189,7 +199,7 @@ async fn my_assignments(call: &Call<'_>) -> Result<Value, ToolError> {
     let caller = call.agent()?;
     let mut conn = call.read().await?;
     let agent = agents::find(&mut conn, caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
-    let mut found = assignments::active(&mut conn, caller.workspace, &caller.agent).await?;
+    let mut found = assignments::own(&mut conn, caller).await?;
     if let Some(wanted) = call.text("status") {
         found.retain(|assignment| matches!(assignment.target, Target::Project(_)) || task_status(assignment) == wanted);
     }
@@ -223,8 +233,8 @@ async fn update_status(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn log_activity(call: &Call<'_>) -> Result<Value, ToolError> {
-    let either = |one: &str, other: &str| call.text(one).or_else(|| call.text(other));
-    let activity_type = either("actionType", "activityType").ok_or_else(|| ToolError::invalid("actionType", "is missing"))?.to_owned();
+    let kind = fields::either(call, ["actionType", "activityType"])?;
+    let activity_type = call.text(kind).ok_or_else(|| ToolError::invalid(kind, "is missing"))?.to_owned();
     let object = |name: &str| call.arguments.get(name).and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
     let mut details = object("details");
     details.extend(object("metadata"));
@@ -233,8 +243,8 @@ async fn log_activity(call: &Call<'_>) -> Result<Value, ToolError> {
         activity_type,
         details: Value::Object(details),
         project: call.id("projectId")?,
-        task: call.id(if call.text("taskId").is_some() { "taskId" } else { "relatedTaskId" })?,
-        page: call.id(if call.text("pageId").is_some() { "pageId" } else { "relatedPageId" })?,
+        task: call.id(fields::either(call, ["taskId", "relatedTaskId"])?)?,
+        page: call.id(fields::either(call, ["pageId", "relatedPageId"])?)?,
     };
     let mut tx = call.begin().await?;
     let (id, at) = activity::log(&mut tx, call.agent()?, note).await?;
@@ -273,8 +283,7 @@ async fn delegate_task(call: &Call<'_>) -> Result<Value, ToolError> {
     if from.is_some_and(|from| from != caller.agent.as_str()) {
         return Err(ToolError::denied("fromAgentId must be the caller's own"));
     }
-    let named = if call.text("toAgentId").is_some() { "toAgentId" } else { "targetAgentId" };
-    let to: AgentId = call.required_id(named)?;
+    let to: AgentId = call.required_id(fields::either(call, ["toAgentId", "targetAgentId"])?)?;
     let reason = call.text("reason").map(str::to_owned);
     let task = call.required_id("taskId")?;
     let mut tx = call.begin().await?;
@@ -323,6 +332,7 @@ impl From<LogError> for ToolError {
             LogError::Storage(storage) => storage.into(),
             LogError::NotFound(_) | LogError::AgentNotFound => Self::not_found(error.to_string()),
             LogError::Reserved => Self::invalid("actionType", &error.to_string()),
+            LogError::TooLong => Self::invalid("details", &error.to_string()),
         }
     }
 }

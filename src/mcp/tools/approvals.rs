@@ -4,9 +4,12 @@
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 
-use super::super::{
-    catalogue::{self, Annotations, Call, Category, Need, Tool, ToolError},
-    pipeline,
+use super::{
+    super::{
+        catalogue::{self, Annotations, Call, Category, Need, Tool, ToolError},
+        pipeline,
+    },
+    fields,
 };
 use crate::{
     domain::tool_approvals::{self, Gate},
@@ -46,7 +49,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "message": {"type": ["string", "null"], "maxLength": 1000, "description": "The same as reason."},
                 "resourceType": {"type": ["string", "null"], "maxLength": 100, "description": "What kind of thing it is about, for the person."},
                 "resourceId": {"type": ["string", "null"], "maxLength": 100, "description": "Which one it is about, for the person."},
-            }, "anyOf": [{"required": ["permission"]}, {"required": ["method"]}, {"required": ["action"]}]})
+            }, "not": fields::none_of(&["permission", "method", "action"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(request(call)),

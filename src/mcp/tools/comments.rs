@@ -21,7 +21,8 @@ use crate::{
 /// Items of a list when the caller does not say.
 const LIMIT: i64 = 50;
 /// Whoever reads pages reads what is said about them.
-const READ: Need = Need::Any(&["read:comments", "read:pages"]);
+const READS: &[&str] = &["read:comments", "read:pages"];
+const READ: Need = Need::Any(READS);
 const WRITE: Need = Need::Permission("write:comments");
 
 const PAGE_ID: &str = "Id of the page, or the short id of its address.";
@@ -133,8 +134,8 @@ async fn get(call: &Call<'_>) -> Result<Value, ToolError> {
 }
 
 async fn create(call: &Call<'_>) -> Result<Value, ToolError> {
-    let parent = if call.arguments.contains_key("parentCommentId") { "parentCommentId" } else { "parentId" };
-    let (page, parent, text) = (page_id(call)?, call.id(parent)?, said(call)?);
+    let parent = call.id(fields::either(call, ["parentId", "parentCommentId"])?)?;
+    let (page, text) = (page_id(call)?, said(call)?);
     let mut tx = call.begin().await?;
     let made = comments::create(&mut tx, &Account::from(call.caller), &page, parent, &text).await?;
     tx.commit().await?;
@@ -154,7 +155,7 @@ async fn resolve(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = comments::resolve(&mut tx, &Account::from(call.caller), comment_id(call)?, resolved).await?;
     tx.commit().await?;
-    Ok(told(&changed))
+    Ok(fields::without_unread(call, READS, told(&changed), &["content", "text", "selection"]))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {

@@ -6,7 +6,12 @@ use serde_json::{Map, Value, json};
 use super::super::catalogue::{Call, ToolError};
 use crate::{
     domain::{content::ContentError, spaces::Page},
-    model::{account::Author, document::Document, position::is_position, space::PageRequest},
+    model::{
+        account::{Account, Author},
+        document::Document,
+        position::is_position,
+        space::PageRequest,
+    },
     wire::time::Timestamp,
 };
 
@@ -61,6 +66,13 @@ pub(super) fn document(description: &str) -> Value {
     })
 }
 
+/// What a schema says under `not` where at least one of these arguments has to be there. The same under `anyOf` would keep
+/// models from the tool: their interfaces take no schema that has it at its top.
+pub(super) fn none_of(names: &[&str]) -> Value {
+    let absent: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), Value::Bool(false))).collect();
+    json!({"properties": absent})
+}
+
 /// Adds the fields by which a list is leafed through.
 pub(super) fn leafed(mut properties: Value, limit: i64) -> Value {
     properties["page"] = json!({"type": ["integer", "null"], "minimum": 1, "maximum": PAGE_MAX, "default": 1, "description": "Which page of the list, from 1."});
@@ -89,6 +101,31 @@ pub(super) fn flag(call: &Call<'_>, name: &str) -> Option<bool> {
 pub(super) fn required(call: &Call<'_>, name: &str) -> Result<String, ToolError> {
     let text = call.text(name).map(str::trim).filter(|text| !text.is_empty());
     text.map(str::to_owned).ok_or_else(|| ToolError::invalid(name, "is missing"))
+}
+
+/// Which of two names of one argument counts: null counts only where the other is not given either.
+///
+/// Errors: both are given and differ.
+pub(super) fn either(call: &Call<'_>, names: [&'static str; 2]) -> Result<&'static str, ToolError> {
+    let [one, other] = names;
+    let given = |name: &str| call.arguments.get(name).filter(|value| !value.is_null());
+    match (given(one), given(other)) {
+        (Some(first), Some(second)) if first != second => Err(ToolError::invalid(other, &format!("must be the same as {one}"))),
+        (Some(_), _) => Ok(one),
+        (None, Some(_)) => Ok(other),
+        (None, None) => Ok(if call.arguments.contains_key(other) { other } else { one }),
+    }
+}
+
+/// An answer to a change, without the texts that only readers are told: who may write may not read for that.
+pub(super) fn without_unread(call: &Call<'_>, reads: &[&str], mut told: Value, texts: &[&str]) -> Value {
+    let account = Account::from(call.caller);
+    if !reads.iter().any(|permission| account.may(permission))
+        && let Some(fields) = told.as_object_mut()
+    {
+        fields.retain(|name, _| !texts.contains(&name.as_str()));
+    }
+    told
 }
 
 /// A change of something that may be taken away: by null, or by a text that says nothing.

@@ -23,6 +23,8 @@ const LIMIT: i64 = 20;
 const DAYS: i64 = 30;
 /// Memories of one day, or days, that one answer has at the most.
 const LIMIT_MAX: i64 = 100;
+/// Bytes of JSON that the memories of one answer have at the most: what a model can read at once is less.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Length of where a memory comes from in characters at the most.
 const SOURCE_CHARS_MAX: usize = 200;
 /// Entities of one memory at the most.
@@ -36,16 +38,16 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "write", "remember"],
         title: "Keep a memory",
-        description: "Keeps something for later: for everybody in the workspace, or for one space.",
+        description: "Keeps something for later. Only the caller reads it again.",
         need: Need::Permission("write:memory"),
         input: || {
             json!({"properties": {
                 "content": {"type": ["string", "object", "array"], "minLength": 1, "minProperties": 1, "minItems": 1,
-                            "description": "What is to be kept: a text, or any JSON."},
+                            "description": "What is to be kept: a text, or any JSON, up to 64 KiB."},
                 "source": fields::optional_text(SOURCE_CHARS_MAX, "Where it comes from; the agent if left out."),
                 "summary": fields::optional_text(SUMMARY_CHARS_MAX, "It in a sentence; its first line if left out."),
                 "tags": tags("Words under which it is found."),
-                "spaceId": fields::optional_id("Id of the space that it is for; without it the whole workspace."),
+                "spaceId": fields::optional_id("Id of the space that it is about: it is read for as long as the caller belongs to that."),
                 "timestamp": fields::optional_instant("When it happened; now if left out."),
                 "metadata": {"type": ["object", "null"], "description": "Anything to be kept beside it."},
                 "entities": {"type": ["array", "null"], "maxItems": ENTITIES_MAX, "description": "Whom or what it is about."},
@@ -61,7 +63,8 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "search", "recall"],
         title: "Look for memories",
-        description: "Finds memories that hold any of the words, those with the most of them first; * or nothing finds the latest.",
+        description: "Finds the caller's own memories that hold any of the words, those with the most of them first; * or nothing finds the latest. \
+            Of long ones fewer are told than asked for.",
         need: Need::Permission("read:memory"),
         input: || {
             json!({"properties": narrowed(json!({"query": {"type": "string", "maxLength": 500, "description": "Words to look for."}})),
@@ -77,7 +80,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "day"],
         title: "Read the memories of a day",
-        description: "Lists the memories of one day (UTC), the latest first; of today if no day is given.",
+        description: "Lists the caller's own memories of one day (UTC), the latest first; of today if no day is given.",
         need: Need::Permission("read:memory"),
         input: || {
             let date =
@@ -94,7 +97,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Memory,
         tags: &["memory", "overview"],
         title: "List days with memories",
-        description: "Lists the days (UTC) that have memories, the latest first, with how many each has.",
+        description: "Lists the days (UTC) that have memories of the caller, the latest first, with how many each has.",
         need: Need::Permission("read:memory"),
         input: || {
             let days = json!({"type": ["integer", "null"], "minimum": 1, "maximum": LIMIT_MAX, "description": "How many days are wanted at the most."});
@@ -119,7 +122,7 @@ fn narrowed(mut properties: Value) -> Value {
     properties["tags"] = tags("Only memories with all of these.");
     properties["from"] = fields::optional_instant("Only memories from then on.");
     properties["to"] = fields::optional_instant("Only memories before then.");
-    properties["own"] = fields::optional_flag("Only what the caller itself kept.");
+    properties["own"] = fields::optional_flag("Whatever it says: only what the caller itself kept is found.");
     properties["limit"] = limit();
     properties
 }
@@ -152,10 +155,9 @@ async fn query(call: &Call<'_>) -> Result<Value, ToolError> {
         tags: owned(call.texts("tags")),
         from: fields::instant(call, "from")?,
         to: fields::instant(call, "to")?,
-        own: fields::flag(call, "own").unwrap_or(false),
     };
     let found = memories::query(&mut *call.read().await?, &Account::from(call.caller), &words, &filter, fields::limit(call, LIMIT)).await?;
-    Ok(Value::Array(found.iter().map(hit).collect()))
+    Ok(as_many_as_fit(found.iter().map(hit)))
 }
 
 async fn daily(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -165,21 +167,16 @@ async fn daily(call: &Call<'_>) -> Result<Value, ToolError> {
         Some(text) => text.parse::<NaiveDate>().map_err(|_| ToolError::invalid("date", "must be a day such as 2030-01-31"))?,
     };
     let from: DateTime<Utc> = date.and_time(NaiveTime::MIN).and_utc();
-    let filter = MemoryFilter {
-        space: call.id("spaceId")?,
-        tags: owned(call.texts("tags")),
-        from: Some(from),
-        to: Some(from + TimeDelta::days(1)),
-        own: false,
-    };
+    let filter =
+        MemoryFilter { space: call.id("spaceId")?, tags: owned(call.texts("tags")), from: Some(from), to: Some(from + TimeDelta::days(1)) };
     let words = SearchWords::parse("");
     let found = memories::query(tx.conn(), &Account::from(call.caller), &words, &filter, fields::limit(call, LIMIT_MAX)).await?;
     tx.commit().await?;
-    Ok(Value::Array(found.iter().map(|found| told(&found.memory)).collect()))
+    Ok(as_many_as_fit(found.iter().map(|found| told(&found.memory))))
 }
 
 async fn days(call: &Call<'_>) -> Result<Value, ToolError> {
-    let wanted = call.whole("days").or_else(|| call.whole("limit")).unwrap_or(DAYS);
+    let wanted = call.whole(fields::either(call, ["days", "limit"])?).unwrap_or(DAYS);
     let filter = MemoryFilter { space: call.id("spaceId")?, ..MemoryFilter::default() };
     let found = memories::days(&mut *call.read().await?, &Account::from(call.caller), &filter, wanted).await?;
     Ok(Value::Array(found.iter().map(|day| json!({"date": day.date, "count": day.count})).collect()))
@@ -187,6 +184,17 @@ async fn days(call: &Call<'_>) -> Result<Value, ToolError> {
 
 fn owned(tags: Vec<&str>) -> Vec<String> {
     tags.into_iter().map(str::to_owned).collect()
+}
+
+/// A list up to the length that an answer may have; the first one is always in it.
+fn as_many_as_fit(memories: impl Iterator<Item = Value>) -> Value {
+    let mut bytes = 0;
+    let fits = |memory: &Value| {
+        let before = bytes;
+        bytes += memory.to_string().len();
+        before == 0 || bytes <= ANSWER_BYTES_MAX
+    };
+    Value::Array(memories.take_while(fits).collect())
 }
 
 fn hit(hit: &MemoryHit) -> Value {

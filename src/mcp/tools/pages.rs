@@ -179,7 +179,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "parentId": fields::optional_id("Id of the page that it is to be below; null for the top of its space."),
                 "parentPageId": fields::optional_id("The same as parentId."),
                 "agentAccessible": fields::optional_flag("Whether agents may know of the page; for people to decide."),
-            }, "required": ["pageId"]})
+            }, "required": ["pageId"], "not": fields::none_of(&["title", "content", "icon", "parentId", "parentPageId", "agentAccessible"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(update(call)),
@@ -199,7 +199,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "parentId": fields::optional_id("Id of the page that it is to be below; null for the top of its space."),
                 "parentPageId": fields::optional_id("The same as parentId."),
                 "position": fields::optional_text(POSITION_CHARS_MAX, "Where among those beside it, as other pages' positions say; without it at the end."),
-            }, "required": ["pageId"], "anyOf": [{"required": ["parentId"]}, {"required": ["parentPageId"]}, {"required": ["position"]}]})
+            }, "required": ["pageId"], "not": fields::none_of(&["parentId", "parentPageId", "position"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(move_within_space(call)),
@@ -301,7 +301,7 @@ async fn create(call: &Call<'_>) -> Result<Value, ToolError> {
         content: fields::document_in(call, "content")?.ok_or_else(|| ToolError::invalid("content", "is missing"))?,
         icon: fields::text_change(call, "icon").flatten(),
         space: call.required_id("spaceId")?,
-        parent: call.id(parent_field(call))?,
+        parent: call.id(parent_field(call)?)?,
     };
     let mut tx = call.begin().await?;
     let made = pages::create(&mut tx, &Account::from(call.caller), &page).await?;
@@ -314,7 +314,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
         title: call.text("title").map(|_| fields::required(call, "title")).transpose()?,
         icon: fields::text_change(call, "icon"),
         content: fields::document_in(call, "content")?,
-        parent: fields::id_change(call, parent_field(call))?,
+        parent: fields::id_change(call, parent_field(call)?)?,
         position: None,
         agent_accessible: fields::flag(call, "agentAccessible"),
     };
@@ -323,7 +323,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
 
 async fn move_within_space(call: &Call<'_>) -> Result<Value, ToolError> {
     let position = fields::position(call)?;
-    let parent = fields::id_change(call, parent_field(call))?;
+    let parent = fields::id_change(call, parent_field(call)?)?;
     change_to(call, &PageChange { parent, position, ..PageChange::default() }).await
 }
 
@@ -331,7 +331,7 @@ async fn change_to(call: &Call<'_>, change: &PageChange) -> Result<Value, ToolEr
     let mut tx = call.begin().await?;
     let changed = pages::update(&mut tx, &Account::from(call.caller), &page_id(call)?, change).await?;
     tx.commit().await?;
-    Ok(whole(call, &changed))
+    Ok(after_change(call, &changed))
 }
 
 async fn move_to_space(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -339,14 +339,14 @@ async fn move_to_space(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let moved = pages::move_to_space(&mut tx, &Account::from(call.caller), &page_id(call)?, space).await?;
     tx.commit().await?;
-    Ok(whole(call, &moved))
+    Ok(after_change(call, &moved))
 }
 
 async fn restore(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let restored = pages::restore(&mut tx, &Account::from(call.caller), &page_id(call)?).await?;
     tx.commit().await?;
-    Ok(whole(call, &restored))
+    Ok(after_change(call, &restored))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -361,8 +361,8 @@ fn page_id(call: &Call<'_>) -> Result<PageRef, ToolError> {
 }
 
 /// The schema of the original says `parentId`, its handler `parentPageId` (D-32).
-fn parent_field(call: &Call<'_>) -> &'static str {
-    if call.arguments.contains_key("parentPageId") { "parentPageId" } else { "parentId" }
+fn parent_field(call: &Call<'_>) -> Result<&'static str, ToolError> {
+    fields::either(call, ["parentId", "parentPageId"])
 }
 
 /// A page as tools tell it.
@@ -376,6 +376,11 @@ pub(super) fn whole(call: &Call<'_>, page: &Page) -> Value {
     told["isLocked"] = json!(page.is_locked);
     told["agentAccessible"] = json!(page.agent_accessible);
     told
+}
+
+/// A page that was there before, as who changed it is told of it.
+fn after_change(call: &Call<'_>, page: &Page) -> Value {
+    fields::without_unread(call, &["read:pages"], whole(call, page), &["content"])
 }
 
 fn summary(page: &PageSummary) -> Value {
@@ -396,21 +401,11 @@ fn summary(page: &PageSummary) -> Value {
 
 /// What a search tells of a page.
 pub(super) fn hit(hit: &PageHit) -> Value {
-    let page = &hit.page;
-    json!({
-        "id": page.id,
-        "slugId": page.slug_id,
-        "title": page.title,
-        "icon": page.icon,
-        "parentPageId": page.parent,
-        "creatorId": page.creator,
-        "spaceId": page.space,
-        "space": {"id": page.space, "name": hit.space_name, "slug": hit.space_slug},
-        "snippet": hit.snippet,
-        "rank": hit.rank,
-        "createdAt": Timestamp(page.created_at),
-        "updatedAt": Timestamp(page.updated_at),
-    })
+    let mut told = summary(&hit.page);
+    told["space"] = json!({"id": hit.page.space, "name": hit.space_name, "slug": hit.space_slug});
+    told["snippet"] = json!(hit.snippet);
+    told["rank"] = json!(hit.rank);
+    told
 }
 
 fn revision(revision: &Revision) -> Value {

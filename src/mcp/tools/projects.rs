@@ -101,7 +101,8 @@ pub(super) const TOOLS: &[Tool] = &[
                 "startDate": fields::optional_instant("When it begins; null for no such time."),
                 "endDate": fields::optional_instant("When it ends; null for no such time."),
                 "agentLive": fields::optional_flag("Whether agents may take up its tasks. For people to decide."),
-            }, "required": ["projectId"]})
+            }, "required": ["projectId"],
+               "not": fields::none_of(&["name", "description", "icon", "color", "startDate", "endDate", "agentLive"])})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(update(call)),
@@ -129,7 +130,7 @@ pub(super) const TOOLS: &[Tool] = &[
         category: Category::Project,
         tags: &["projects", "delete"],
         title: "Delete a project",
-        description: "Deletes a project with its tasks.",
+        description: "Deletes a project with its tasks; where it has some, that needs delete:tasks.",
         need: Need::Permission("write:projects"),
         input: || json!({"properties": {"projectId": fields::id(PROJECT_ID)}, "required": ["projectId"]}),
         annotations: Annotations::Destroys,
@@ -207,7 +208,7 @@ async fn change_to(call: &Call<'_>, change: &ProjectChange) -> Result<Value, Too
     let mut tx = call.begin().await?;
     let changed = projects::update(&mut tx, &Account::from(call.caller), project_id(call)?, change).await?;
     tx.commit().await?;
-    Ok(project(call, &changed))
+    Ok(fields::without_unread(call, &["read:projects"], project(call, &changed), &["description"]))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {

@@ -24,6 +24,22 @@ const LIMIT: i64 = 20;
 const TASK_ID: &str = "Id of the task.";
 const ASSIGNEE_ID: &str = "Id of the account that is to do it. Anybody but oneself needs assign:tasks.";
 
+/// What a change of a task may name.
+const CHANGES: &[&str] = &[
+    "title",
+    "description",
+    "status",
+    "priority",
+    "bucket",
+    "dueDate",
+    "assigneeId",
+    "pageId",
+    "estimatedTime",
+    "position",
+    "agentLive",
+    "agentAccessible",
+];
+
 pub(super) const TOOLS: &[Tool] = &[
     Tool {
         name: "task_list",
@@ -99,7 +115,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "parentTaskId": fields::optional_id("Id of the task that it is a part of."),
                 "pageId": fields::optional_id("Id of the page that it comes from."),
                 "estimatedTime": estimate(),
-            }, "required": ["title"], "anyOf": [{"required": ["spaceId"]}, {"required": ["projectId"]}]})
+            }, "required": ["title"], "not": fields::none_of(&["spaceId", "projectId"])})
         },
         annotations: Annotations::Writes,
         run: |call| Box::pin(create(call)),
@@ -128,7 +144,7 @@ pub(super) const TOOLS: &[Tool] = &[
                 "position": fields::optional_text(POSITION_CHARS_MAX, "Where among other tasks, as their positions say."),
                 "agentLive": fields::optional_flag("Whether agents may take it up; null is as its project says. For people to decide."),
                 "agentAccessible": fields::optional_flag("Whether agents may know of it. For people to decide."),
-            }, "required": ["taskId"]})
+            }, "required": ["taskId"], "not": fields::none_of(CHANGES)})
         },
         annotations: Annotations::Sets,
         run: |call| Box::pin(update(call)),
@@ -298,7 +314,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::update(&mut tx, &Account::from(call.caller), task_id(call)?, &change).await?;
     tx.commit().await?;
-    Ok(task(call, &changed))
+    Ok(after_change(call, &changed))
 }
 
 async fn complete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -306,7 +322,7 @@ async fn complete(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::complete(&mut tx, &Account::from(call.caller), task_id(call)?, done).await?;
     tx.commit().await?;
-    Ok(task(call, &changed))
+    Ok(after_change(call, &changed))
 }
 
 async fn move_to_project(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -314,7 +330,7 @@ async fn move_to_project(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let moved = tasks::move_to_project(&mut tx, &Account::from(call.caller), task_id(call)?, project).await?;
     tx.commit().await?;
-    Ok(task(call, &moved))
+    Ok(after_change(call, &moved))
 }
 
 async fn set_bucket(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -325,7 +341,7 @@ async fn put_into(call: &Call<'_>, bucket: TaskBucket) -> Result<Value, ToolErro
     let mut tx = call.begin().await?;
     let changed = tasks::set_bucket(&mut tx, &Account::from(call.caller), task_id(call)?, bucket).await?;
     tx.commit().await?;
-    Ok(task(call, &changed))
+    Ok(after_change(call, &changed))
 }
 
 async fn assign(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -333,7 +349,7 @@ async fn assign(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::assign(&mut tx, &Account::from(call.caller), task_id(call)?, assignee).await?;
     tx.commit().await?;
-    Ok(task(call, &changed))
+    Ok(after_change(call, &changed))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -362,6 +378,11 @@ fn minutes(call: &Call<'_>) -> Option<Option<i32>> {
     Some(call.whole("estimatedTime").and_then(|minutes| i32::try_from(minutes).ok()))
 }
 
+/// A task that was there before, as who changed it is told of it.
+fn after_change(call: &Call<'_>, changed: &Task) -> Value {
+    fields::without_unread(call, &["read:tasks"], task(call, changed), &["description"])
+}
+
 /// A task as tools tell it. The host has no table of labels that this service knows of.
 fn task(call: &Call<'_>, task: &Task) -> Value {
     json!({
@@ -379,7 +400,7 @@ fn task(call: &Call<'_>, task: &Task) -> Value {
         "projectId": task.project,
         "project": task.project.map(|id| json!({"id": id, "name": task.project_name})),
         "parentTaskId": task.parent,
-        "parentTask": task.parent.map(|id| json!({"id": id, "title": task.parent_title})),
+        "parent": task.parent.map(|id| json!({"id": id, "title": task.parent_title})),
         "pageId": task.page,
         "spaceId": task.space,
         "workspaceId": call.workspace(),

@@ -141,6 +141,18 @@ impl Caller<'_> {
     }
 }
 
+/// Text of at least so many bytes that is all different words, in compounds: of each an index keeps the whole and its parts.
+pub(crate) fn compounds(bytes: usize) -> String {
+    let mut text = String::with_capacity(bytes + 16);
+    let mut number = 0;
+    while text.len() < bytes {
+        let after = if number % 200 == 0 { ' ' } else { '-' };
+        text.extend([format!("ab{number:x}"), after.to_string()]);
+        number += 1;
+    }
+    text
+}
+
 /// The titles, names or ids of a list.
 pub(crate) fn each<'v>(list: &'v Value, field: &str) -> Vec<&'v str> {
     list.as_array().unwrap().iter().map(|item| item[field].as_str().unwrap()).collect()
