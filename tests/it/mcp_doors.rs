@@ -3,8 +3,13 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
-use crate::support::{Answer, Caller, World};
+use crate::support::{
+    APP_SECRET, Answer, Caller, DEADLINE, World,
+    program::{Folder, Program, database_url, free_port, raven_agents, set_up},
+    terminal::Socket,
+};
 
 /// A request of JSON-RPC.
 fn rpc(method: &str, params: Value) -> Value {
@@ -15,6 +20,25 @@ fn rpc(method: &str, params: Value) -> Value {
 
 fn greeting(version: &str) -> Value {
     rpc("initialize", json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}))
+}
+
+/// What a request of 2026-07-28 says of itself.
+fn meta() -> Value {
+    json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+           "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"}})
+}
+
+/// Sends a request as clients of this version do.
+async fn in_version(caller: &Caller<'_>, version: &str, method: &'static str, mut params: Value) -> Answer {
+    let mut caller = caller.clone().with_header("mcp-protocol-version", version);
+    if version >= "2026-07-28" {
+        caller = caller.with_header("mcp-method", method);
+        if let Some(name) = params.get("name").or(params.get("uri")).and_then(Value::as_str) {
+            caller = caller.with_header("mcp-name", name);
+        }
+        params["_meta"] = meta();
+    }
+    caller.post("/mcp", rpc(method, params)).await
 }
 
 async fn call(caller: &Caller<'_>, tool: &str, arguments: Value) -> Answer {
@@ -37,10 +61,7 @@ async fn versions_are_negotiated_and_every_one_gets_tools(pool: PgPool) {
         let profile = listed["result"]["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == "agent_profile").cloned().unwrap();
         assert_eq!((&profile["inputSchema"]["type"], &profile["annotations"]["readOnlyHint"]), (&json!("object"), &json!(true)));
     }
-    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-                      "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"}});
-    let newest = scout.clone().with_header("mcp-protocol-version", "2026-07-28").with_header("mcp-method", "server/discover");
-    let discovered = newest.post("/mcp", rpc("server/discover", json!({"_meta": meta}))).await.expect(StatusCode::OK);
+    let discovered = in_version(&scout, "2026-07-28", "server/discover", json!({})).await.expect(StatusCode::OK);
     assert_eq!(discovered["result"]["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]), "{discovered}");
     world.end().await;
 }
@@ -233,4 +254,55 @@ async fn what_makes_a_client_know_the_service_is_shown_without_a_key(pool: PgPoo
     let ids: Vec<&str> = shown["data"]["clients"].as_array().unwrap().iter().map(|client| client["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["claude-code", "codex", "gemini", "generic"]);
     world.end().await;
+}
+
+/// D-50.
+#[sqlx::test]
+async fn no_argument_no_page_and_no_credential_is_logged_at_any_level(pool: PgPool) {
+    let (folder, port) = (Folder::new(), free_port());
+    let (log, base) = (folder.path().join("log"), format!("http://127.0.0.1:{port}"));
+    let (url, port) = (database_url(&pool), port.to_string());
+    let settings = [("DATABASE_URL", url.as_str()), ("PORT", &port), ("APP_SECRET", APP_SECRET), ("LOG_LEVEL", "trace")];
+    let mut command = raven_agents(&["serve"], &settings);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let program = Program::start(command);
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let http = reqwest::Client::new();
+    let ready = async { while http.get(format!("{base}/api/health")).send().await.is_err() {} };
+    timeout(DEADLINE, ready).await.expect("the service did not start");
+
+    let token = set_up(&http, &format!("{base}/api")).await;
+    let post = async |path: &str, credential: &str, body: Value| {
+        let answer = http.post(format!("{base}/api{path}")).bearer_auth(credential).json(&body).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()
+    };
+    let made = post("/api-keys", &token, json!({"name": "laptop"})).await;
+    let key = made["data"]["key"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let argument = json!({"query": "a-secret-argument", "content": "a-secret-argument"});
+    let calls = [
+        ("/mcp", rpc("tools/call", json!({"name": "page_search", "arguments": argument}))),
+        ("/mcp", rpc("tools/call", json!({"name": "a-secret-argument", "arguments": argument}))),
+        ("/mcp", rpc("page.search", argument.clone())),
+        ("/mcp", rpc("tools/call", json!({"name": 7, "arguments": "a-secret-argument"}))),
+        ("/mcp", json!([rpc("tools/call", json!({"name": "page_search", "arguments": argument}))])),
+        ("/mcp-standard", rpc("page.search", argument.clone())),
+        ("/mcp-standard/call_tool", json!({"name": "page_search", "arguments": argument})),
+        ("/mcp-standard/call_tool?key=a-secret-argument", json!({"name": "page_search", "arguments": argument})),
+        ("/mcp?apiKey=a-secret-argument", rpc("resources/read", json!({"uri": "a-secret-argument"}))),
+    ];
+    for (path, call) in calls {
+        post(path, &key, call).await;
+    }
+    let mut socket = Socket::connect_with_key(&base, &key).await;
+    socket.emit("a-secret-argument", argument).await;
+    socket.ask("agent:subscribe", json!({"agentId": "a-secret-argument"})).await;
+    program.signal(libc::SIGTERM);
+    assert!(program.ended().await.0);
+
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("raven-agents is ready") && log.contains("TRACE"), "{log}");
+    for secret in ["a-secret-argument", key.as_str(), &key[..20], token.as_str(), APP_SECRET] {
+        let told: Vec<&str> = log.lines().filter(|line| line.contains(secret)).take(5).collect();
+        assert!(told.is_empty(), "{secret} is logged: {told:#?}");
+    }
 }
