@@ -64,11 +64,12 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
     if let Some(lack) = &lack {
         parts.extensions.insert(lack.clone());
     }
+    // It is not told of the service's end: nothing streams, and a call that has begun is answered within the drain. Its
+    // client would else take for undone what was done.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_sse_keep_alive(None)
-        .with_cancellation_token(app.shutdown.clone())
         .with_max_request_body_bytes(BODY_BYTES_MAX)
         // Origins are checked above. A key is in no browser, so there is no other name to be led to.
         .disable_allowed_hosts();

@@ -306,3 +306,33 @@ async fn no_argument_no_page_and_no_credential_is_logged_at_any_level(pool: PgPo
         assert!(told.is_empty(), "{secret} is logged: {told:#?}");
     }
 }
+
+#[sqlx::test]
+async fn a_call_that_takes_effect_during_a_stop_is_answered(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let key = world.approved_agent("scout").await;
+    for version in ["2025-11-25", "2026-07-28"] {
+        let world = World::taken_over(pool.clone(), world.workspace).await;
+        let mut held = pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 FROM parallax_agents FOR UPDATE").execute(&mut *held).await.unwrap();
+        let scout = world.with_key(&key);
+        let params = json!({"name": "agent_update_status", "arguments": {"status": "working"}});
+        let asked = in_version(&scout, version, "tools/call", params);
+        let stopped = async {
+            world.until("the call waits for the row", || async { (waiting(&pool).await > 0).then_some(()) }).await;
+            world.app().shutdown.cancel();
+            held.rollback().await.unwrap();
+        };
+        let (answer, ()) = timeout(DEADLINE, async { tokio::join!(asked, stopped) }).await.unwrap();
+        let answer = answer.expect(StatusCode::OK);
+        assert_ne!(answer["result"]["isError"], true, "{version}: {answer}");
+        world.end().await;
+    }
+    world.end().await;
+}
+
+/// Statements of the test's database that wait for a row.
+async fn waiting(pool: &PgPool) -> i64 {
+    let found = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    sqlx::query_scalar(found).fetch_one(pool).await.unwrap()
+}
