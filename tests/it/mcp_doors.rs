@@ -11,6 +11,9 @@ use crate::support::{
     terminal::Socket,
 };
 
+/// The versions that the door of the protocol speaks.
+const VERSIONS: [&str; 3] = ["2025-06-18", "2025-11-25", "2026-07-28"];
+
 /// A request of JSON-RPC.
 fn rpc(method: &str, params: Value) -> Value {
     let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": method});
@@ -109,10 +112,14 @@ async fn pages_of_other_sites_and_unknown_names_of_this_host_are_refused(pool: P
 async fn there_are_no_streams_to_open_and_no_sessions_to_end(pool: PgPool) {
     let world = World::new(pool).await;
     let key = world.approved_agent("scout").await;
-    for method in [Method::GET, Method::DELETE] {
+    for method in [Method::GET, Method::DELETE, Method::PUT] {
         let refused = world.with_key(&key).call(method, "/mcp", None).await;
-        assert_eq!((refused.status, refused.headers["allow"].to_str().unwrap()), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
+        assert_eq!(refused.headers["allow"], "POST");
+        refused.expect_problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED");
     }
+    let head = world.with_key(&key).call(Method::HEAD, "/mcp", None).await;
+    assert_eq!((head.status, head.body), (StatusCode::METHOD_NOT_ALLOWED, json!("")));
+    assert_eq!(world.anonymous().call(Method::HEAD, "/mcp", None).await.status, StatusCode::UNAUTHORIZED);
     world.end().await;
 }
 
@@ -121,16 +128,24 @@ async fn a_missing_permission_is_told_with_its_scope_where_the_protocol_has_it(p
     let world = World::new(pool).await;
     let key = world.approved_agent("scout").await;
     let task = json!({"taskId": world.task("Write").await});
-    let newer = world.with_key(&key).with_header("mcp-protocol-version", "2025-11-25");
-    let refused = call(&newer, "agent_claim_task", task.clone()).await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
-    let challenge = refused.headers["www-authenticate"].to_str().unwrap();
-    assert!(challenge.contains(r#"error="insufficient_scope", scope="write:tasks""#), "{challenge}");
-    let told = &refused.body["error"];
-    assert_eq!((&told["code"], &told["data"]["requiredPermissions"]), (&json!(-32002), &json!(["write:tasks"])));
+    let scout = world.with_key(&key);
+    let call = json!({"name": "agent_claim_task", "arguments": task});
+    for version in ["2025-11-25", "2026-07-28"] {
+        for (method, params) in
+            [("tools/call", &call), ("agent.claimTask", &task), ("resources/read", &json!({"uri": "ravendocs://users"}))]
+        {
+            let refused = in_version(&scout, version, method, params.clone()).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
+            let scope = if method == "resources/read" { "read:users" } else { "write:tasks" };
+            let challenge = refused.headers["www-authenticate"].to_str().unwrap();
+            assert!(challenge.contains(&format!(r#"error="insufficient_scope", scope="{scope}""#)), "{challenge}");
+            let told = &refused.body["error"];
+            assert_eq!((&refused.body["id"], &told["code"]), (&json!(1), &json!(-32002)), "{version} {method}: {told}");
+            assert_eq!(told["data"]["requiredPermissions"], json!([scope]));
+        }
+    }
 
-    let older = world.with_key(&key).with_header("mcp-protocol-version", "2025-06-18");
-    let refused = call(&older, "agent_claim_task", task).await.expect(StatusCode::OK);
+    let refused = in_version(&scout, "2025-06-18", "tools/call", call).await.expect(StatusCode::OK);
     assert_eq!(refused["result"]["isError"], true);
     world.end().await;
 }
@@ -166,6 +181,130 @@ async fn dotted_methods_and_batches_are_plain_json_rpc(pool: PgPool) {
     world.end().await;
 }
 
+/// Sends a text as it is; the answer's status and body.
+async fn raw(world: &World, key: &str, path: &str, headers: &[(&str, &str)], text: impl Into<reqwest::Body>) -> (StatusCode, Value) {
+    let request = reqwest::Client::new().post(format!("{}/api{path}", world.base)).bearer_auth(key);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let answer = request.body(text).send().await.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}")))
+}
+
+/// The type of what is sent.
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[sqlx::test]
+async fn what_is_no_call_is_told_by_the_codes_of_json_rpc(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let broken = [
+        ("{bad", -32700, json!(null)),
+        ("", -32700, json!(null)),
+        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"", -32700, json!(null)),
+        ("7", -32600, json!(null)),
+        (r#"{"jsonrpc":"2.0","id":1}"#, -32600, json!(1)),
+        (r#"{"jsonrpc":"1.0","id":"one","method":"ping"}"#, -32600, json!("one")),
+        (r#"{"jsonrpc":"2.0","id":2,"method":7}"#, -32600, json!(2)),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600, json!(null)),
+        (r#"{"jsonrpc":"2.0","id":3,"method":"agent.profile","params":[]}"#, -32602, json!(3)),
+        (r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":"x"}"#, -32602, json!(4)),
+    ];
+    for (text, code, id) in &broken {
+        let (status, told) = raw(&world, &key, "/mcp-standard", &[JSON], *text).await;
+        assert_eq!((status, &told["error"]["code"], &told["id"]), (StatusCode::OK, &json!(code), id), "{text}: {told}");
+        for version in [None, Some(("mcp-protocol-version", "2025-11-25"))] {
+            let headers: Vec<(&str, &str)> = [JSON].into_iter().chain(version).collect();
+            let (status, told) = raw(&world, &key, "/mcp", &headers, *text).await;
+            assert_eq!((status, &told["error"]["code"], &told["id"]), (StatusCode::BAD_REQUEST, &json!(code), id), "{text}: {told}");
+        }
+    }
+    // Ids that plain JSON-RPC has and the protocol has not.
+    for (id, told_id) in [("null", json!(null)), ("1.5", json!(1.5))] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        let (status, told) = raw(&world, &key, "/mcp", &[JSON], text.clone()).await;
+        assert_eq!((status, &told["error"]["code"], &told["id"]), (StatusCode::BAD_REQUEST, &json!(-32600), &told_id), "{told}");
+        assert_eq!(raw(&world, &key, "/mcp-standard", &[JSON], text).await.1["result"], json!({}));
+    }
+    for version in VERSIONS {
+        let headers = [JSON, ("mcp-protocol-version", version)];
+        let (status, told) = raw(&world, &key, "/mcp", &headers, json!([rpc("ping", json!({}))]).to_string()).await;
+        assert_eq!((status, &told["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32600)), "{version}: {told}");
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_parameter_that_does_not_fit_is_named(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let scout = world.with_key(&key);
+    let info = json!({"name": "test", "version": "1"});
+    let cases = [
+        ("tools/call", json!({"name": 7}), "name"),
+        ("tools/call", json!({}), "name"),
+        ("tools/call", json!({"name": "agent_profile", "arguments": [1]}), "arguments"),
+        ("prompts/get", json!({"arguments": {}}), "name"),
+        ("resources/read", json!({"uri": null}), "uri"),
+        ("tools/list", json!({"cursor": "7"}), "cursor"),
+        ("resources/list", json!({"cursor": "7"}), "cursor"),
+        ("resources/templates/list", json!({"cursor": ""}), "cursor"),
+        ("prompts/list", json!({"cursor": "next"}), "cursor"),
+    ];
+    let only_here = [
+        ("initialize", json!({"capabilities": {}, "clientInfo": info}), "protocolVersion"),
+        ("initialize", json!({"protocolVersion": "2025-11-25", "clientInfo": info}), "capabilities"),
+        ("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test"}}), "clientInfo.version"),
+    ];
+    for (method, params, field) in cases.iter().chain(&only_here) {
+        let told = scout.post("/mcp", rpc(method, params.clone())).await.expect(StatusCode::OK);
+        let error = &told["error"];
+        assert_eq!((&error["code"], &error["data"]["errors"][0]["field"]), (&json!(-32602), &json!(field)), "{method} {params}: {told}");
+    }
+    for (method, params, field) in cases {
+        let told = scout.post("/mcp-standard", rpc(method, params.clone())).await.expect(StatusCode::OK);
+        let error = &told["error"];
+        assert_eq!((&error["code"], &error["data"]["errors"][0]["field"]), (&json!(-32602), &json!(field)), "{method} {params}: {told}");
+        if params["name"] != 7 {
+            let newest = in_version(&scout, "2026-07-28", method, params).await;
+            assert_eq!((newest.status, &newest.body["error"]["code"]), (StatusCode::OK, &json!(-32602)), "{method}: {}", newest.body);
+        }
+    }
+    scout.post("/mcp", rpc("tools/list", json!({"cursor": null}))).await.expect(StatusCode::OK);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn what_the_protocol_demands_of_a_requests_head_is_told_in_the_shape_of_all_errors(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let ping = rpc("ping", json!({})).to_string();
+    for version in ["2024-11-05", "2025-03-26", "1999-01-01", "2025-12-01", "next"] {
+        for call in [ping.clone(), greeting(version).to_string().replace("initialize", "tools/list")] {
+            let (status, told) = raw(&world, &key, "/mcp", &[JSON, ("mcp-protocol-version", version)], call).await;
+            assert_eq!((status, &told["code"]), (StatusCode::BAD_REQUEST, &json!("UNSUPPORTED_PROTOCOL_VERSION")), "{told}");
+            assert!(told["message"].as_str().unwrap().contains("2025-06-18"), "{told}");
+        }
+    }
+    for accept in ["application/json", "*/*", "text/event-stream, application/json;q=0.5"] {
+        let (status, told) = raw(&world, &key, "/mcp", &[JSON, ("accept", accept)], ping.clone()).await;
+        assert_eq!((status, &told["result"]), (StatusCode::OK, &json!({})), "{accept}");
+    }
+    assert_eq!(raw(&world, &key, "/mcp", &[JSON], ping.clone()).await.0, StatusCode::OK, "no Accept at all");
+    for accept in ["text/event-stream", "text/html", "image/*"] {
+        let (status, told) = raw(&world, &key, "/mcp", &[JSON, ("accept", accept)], ping.clone()).await;
+        assert_eq!((status, &told["code"]), (StatusCode::NOT_ACCEPTABLE, &json!("NOT_ACCEPTABLE")), "{accept}: {told}");
+    }
+    for kind in [None, Some(("content-type", "text/plain"))] {
+        let headers: Vec<(&str, &str)> = kind.into_iter().collect();
+        let (status, told) = raw(&world, &key, "/mcp", &headers, ping.clone()).await;
+        assert_eq!((status, &told["code"]), (StatusCode::UNSUPPORTED_MEDIA_TYPE, &json!("CONTENT_TYPE")), "{told}");
+        assert_eq!(told["statusCode"], 415);
+        assert_eq!(raw(&world, &key, "/mcp-standard", &headers, ping.clone()).await.1["result"], json!({}));
+    }
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn resources_and_prompts_are_those_that_the_caller_may_have(pool: PgPool) {
     let world = World::new(pool).await;
@@ -183,8 +322,12 @@ async fn resources_and_prompts_are_those_that_the_caller_may_have(pool: PgPool) 
         assert_eq!(body["contents"][0]["mimeType"], "application/json");
         assert!(body["contents"][0]["text"].as_str().unwrap().contains("\"scout\""));
     }
-    let unknown = scout.post("/mcp", rpc("resources/read", json!({"uri": "ravendocs://secrets"}))).await.body;
-    assert!(unknown["error"]["code"].is_i64(), "{unknown}");
+    let unknown = json!({"uri": "ravendocs://secrets"});
+    for version in VERSIONS {
+        let refused = in_version(&scout, version, "resources/read", unknown.clone()).await.expect(StatusCode::OK);
+        assert_eq!((&refused["error"]["code"], &refused["error"]["data"]), (&json!(-32001), &unknown), "{version}");
+    }
+    assert_eq!(scout.post("/mcp-standard", rpc("resources/read", unknown)).await.body["error"]["code"], -32001);
     scout.post("/mcp-standard/read_resource", json!({"uri": "ravendocs://secrets"})).await.expect(StatusCode::NOT_FOUND);
     let prompt = scout.post("/mcp", rpc("prompts/get", json!({"name": "create_documentation", "arguments": {"topic": "Deployments"}})));
     assert!(prompt.await.expect(StatusCode::OK)["result"]["messages"][0]["content"]["text"].as_str().unwrap().contains("Deployments"));
