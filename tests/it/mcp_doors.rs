@@ -73,18 +73,33 @@ async fn versions_are_negotiated_and_every_one_gets_tools(pool: PgPool) {
 async fn a_stranger_is_told_where_to_learn_what_to_present(pool: PgPool) {
     let world = World::new(pool).await;
     let http = reqwest::Client::new();
-    for path in ["/api/mcp", "/mcp"] {
+    let paths = [
+        ("/api/mcp", "/api/mcp"),
+        ("/mcp", "/mcp"),
+        ("/mcp/", "/mcp"),
+        ("/api//mcp", "/api/mcp"),
+        ("/api/mcp/", "/api/mcp"),
+        ("/api/mcp-standard", "/api/mcp-standard"),
+        ("/api/mcp-standard/", "/api/mcp-standard"),
+    ];
+    for (path, resource) in paths {
         let refused = http.post(format!("{}{path}", world.base)).json(&greeting("2025-11-25")).send().await.unwrap();
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
         let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
-        let url = challenge.split('"').nth(1).unwrap();
-        assert!(
-            challenge.starts_with("Bearer resource_metadata=") && url.ends_with(&format!("/oauth-protected-resource{path}")),
-            "{challenge}"
-        );
-        let metadata: Value = http.get(url).send().await.unwrap().json().await.unwrap();
-        assert_eq!(metadata["resource"], format!("{}{path}", world.base));
+        assert!(challenge.starts_with("Bearer resource_metadata="), "{challenge}");
+        let told = http.get(challenge.split('"').nth(1).unwrap()).send().await.unwrap();
+        assert_eq!(told.status(), StatusCode::OK, "{path}: {challenge}");
+        let metadata: Value = told.json().await.unwrap();
+        assert_eq!(metadata["resource"], format!("{}{resource}", world.base));
         assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
+    }
+    // There is no authorization server, and no page in its place.
+    for name in
+        ["oauth-authorization-server", "oauth-authorization-server/api/mcp", "openid-configuration", "oauth-protected-resource/other"]
+    {
+        let none = http.get(format!("{}/.well-known/{name}", world.base)).send().await.unwrap();
+        assert_eq!(none.status(), StatusCode::NOT_FOUND, "{name}");
+        assert_eq!(none.json::<Value>().await.unwrap()["code"], "NOT_FOUND", "{name}");
     }
     let bare = http.get(format!("{}/.well-known/oauth-protected-resource", world.base)).send().await.unwrap();
     assert_eq!(bare.json::<Value>().await.unwrap()["resource"], format!("{}/api/mcp", world.base));
