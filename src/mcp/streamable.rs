@@ -7,8 +7,8 @@ use std::{
 
 use axum::{
     Json,
-    body::{Body, Bytes},
-    extract::{FromRequest as _, OriginalUri, Request, State},
+    body::Body,
+    extract::{OriginalUri, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
@@ -56,9 +56,9 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
         Ok(caller) => caller,
         Err(refused) => return refused,
     };
-    let (mut parts, body) = match buffered(request).await {
+    let (mut parts, body) = match input::taken(request).await {
         Ok(read) => read,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let version = parts.headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default().to_owned();
     if !version.is_empty() && version.as_str() < OLDEST {
@@ -105,9 +105,9 @@ pub(super) async fn plain(State(app): State<App>, OriginalUri(uri): OriginalUri,
         Ok(caller) => caller,
         Err(refused) => return refused,
     };
-    match buffered(request).await {
+    match input::taken(request).await {
         Ok((_, body)) => answered(rpc::answer(&app, &caller, &body).await),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
@@ -120,14 +120,6 @@ async fn holder(app: &App, path: &str, headers: &HeaderMap) -> Result<KeyHolder,
         Ok(None) => Err(authorization::unauthorized(app, path, false)),
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED => Err(authorization::unauthorized(app, path, true)),
         Err(problem) => Err(problem.into_response()),
-    }
-}
-
-async fn buffered(request: Request) -> Result<(Parts, Bytes), Response> {
-    let (parts, body) = request.into_parts();
-    match Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await {
-        Ok(body) => Ok((parts, body)),
-        Err(_) => Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is longer than 1 MiB").into_response()),
     }
 }
 
