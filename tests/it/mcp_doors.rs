@@ -369,6 +369,11 @@ async fn the_originals_bridge_reads_tools_results_and_errors(pool: PgPool) {
     assert_eq!(failed["isError"], true);
     let told: Value = serde_json::from_str(failed["content"][0]["text"].as_str().unwrap()).unwrap();
     assert_eq!((&told["code"], &told["data"]["errors"][0]["field"]), (&json!(-32602), &json!("id")));
+    // Null counts as absent.
+    let profile = world.with_key(&key).tool("agent_profile", Value::Null).await.expect(StatusCode::OK);
+    assert_eq!(profile.get("isError"), None, "{profile}");
+    let prompt = json!({"name": "start_work", "arguments": null});
+    world.with_key(&key).post("/mcp-standard/get_prompt", prompt).await.expect(StatusCode::OK);
     // Its own tools are operations of the same name.
     let found = world.anonymous().post("/mcp-standard/search_tools", json!({"query": "agent_profile"})).await.expect(StatusCode::OK);
     assert_eq!((&found["tools"][0]["tool"]["name"], &found["data"]["totalMatches"]), (&json!("agent_profile"), &found["totalMatches"]));
