@@ -16,7 +16,11 @@ use crate::wire::problem::Problem;
 #[allow_missing = true]
 struct Files;
 
-/// Serves what no route does: a file, the page, or 404 under `/api`.
+/// Where nothing is a page: a program that asks there would take the page for an answer, such as one that looks for an
+/// authorization server (RFC 8615).
+const FOR_PROGRAMS: [&str; 2] = ["api", ".well-known"];
+
+/// Serves what no route does: a file, the page, or 404 where only programs ask.
 pub(super) async fn serve(method: Method, uri: Uri, asked: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     if !is_for_pages(&method, path) {
@@ -30,7 +34,8 @@ pub(super) async fn serve(method: Method, uri: Uri, asked: HeaderMap) -> Respons
 
 /// Whether a request that no route takes may be one for a page or a file.
 pub(super) fn is_for_pages(method: &Method, path: &str) -> bool {
-    matches!(*method, Method::GET | Method::HEAD) && path != "api" && !path.starts_with("api/")
+    let first = path.split('/').next().unwrap_or_default();
+    matches!(*method, Method::GET | Method::HEAD) && !FOR_PROGRAMS.contains(&first)
 }
 
 /// A file of the build.

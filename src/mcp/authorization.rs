@@ -18,8 +18,8 @@ use crate::{
 
 /// Where RFC 9728 puts the metadata of a resource, before the resource's own path.
 const METADATA: &str = "/.well-known/oauth-protected-resource";
-/// Paths under which the streamable door is reached.
-const RESOURCES: [&str; 2] = ["/api/mcp", "/mcp"];
+/// Paths of the doors that name their metadata to whoever has no good key. The first is told where a request's is none.
+const RESOURCES: [&str; 3] = ["/api/mcp", "/mcp", "/api/mcp-standard"];
 
 /// The routes of the metadata.
 pub(super) fn routes() -> Router<App> {
@@ -31,9 +31,17 @@ async fn of_default(State(app): State<App>) -> Json<Value> {
 }
 
 async fn of_path(State(app): State<App>, Path(path): Path<String>) -> Result<Json<Value>, Problem> {
-    let known = RESOURCES.iter().find(|resource| resource[1..] == path);
-    let resource = known.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such resource"))?;
+    let resource = resource(&path).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such resource"))?;
     Ok(Json(metadata(&app, resource)))
+}
+
+/// The resource at a path, whose slashes at its end and twice mean nothing (REST contract §0.3).
+fn resource(path: &str) -> Option<&'static str> {
+    RESOURCES.into_iter().find(|resource| segments(resource).eq(segments(path)))
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
 }
 
 /// No authorization server is named, since there is none: an admin decides about an agent and it gets a key.
@@ -81,7 +89,8 @@ pub(super) fn insufficient_scope(app: &App, path: &str, scope: &str, mut respons
 }
 
 fn challenge(app: &App, path: &str, error: &str, response: &mut Response) {
-    let text = format!(r#"Bearer {error}resource_metadata="{}{METADATA}{path}""#, app.settings.app_url);
+    let resource = resource(path).unwrap_or(RESOURCES[0]);
+    let text = format!(r#"Bearer {error}resource_metadata="{}{METADATA}{resource}""#, app.settings.app_url);
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
     }

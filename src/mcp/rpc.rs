@@ -27,7 +27,7 @@ const BATCH_WITHIN: Duration = Duration::from_secs(30);
 /// Answers a text of JSON-RPC; `None` where nothing is to be answered. The headers have the caller's key.
 pub(super) async fn answer(app: &App, caller: &KeyHolder, headers: &HeaderMap, text: &[u8]) -> Option<Value> {
     match serde_json::from_slice(text) {
-        Err(_) => Some(failed(&Value::Null, &ToolError::new(code::PARSE, "the body is no JSON"))),
+        Err(_) => Some(failed(&Value::Null, &no_json())),
         Ok(Value::Array(calls)) if calls.is_empty() || calls.len() > BATCH_MAX => {
             let error = ToolError::new(code::INVALID_REQUEST, format!("a batch has 1 to {BATCH_MAX} calls"));
             Some(failed(&Value::Null, &error))
@@ -38,6 +38,85 @@ pub(super) async fn answer(app: &App, caller: &KeyHolder, headers: &HeaderMap, t
         }
         Ok(call) => one(app, Ok(caller), call).await,
     }
+}
+
+/// Calls a tool by its dotted name. Its answer is the result itself.
+pub(super) async fn native(app: &App, caller: &KeyHolder, method: &str, mut params: Map<String, Value>) -> Result<Value, ToolError> {
+    params.remove("_meta");
+    match catalogue::find(method) {
+        Some(_) if method.contains('.') => pipeline::call(app, caller, method, params).await,
+        Some(_) | None => Err(ToolError::new(code::METHOD_NOT_FOUND, "there is no such method")),
+    }
+}
+
+/// Why a text that was refused is no call of the streamable door, as its sender is told.
+pub(super) fn refusal(text: &[u8]) -> Value {
+    let call = match serde_json::from_slice(text) {
+        Err(_) => return failed(&Value::Null, &no_json()),
+        Ok(Value::Object(call)) => call,
+        Ok(Value::Array(_)) => {
+            let error = ToolError::new(code::INVALID_REQUEST, "calls are sent one by one in this version; several go to /api/mcp-standard");
+            return failed(&Value::Null, &error);
+        }
+        Ok(_) => return failed(&Value::Null, &ToolError::new(code::INVALID_REQUEST, "a call is an object")),
+    };
+    let id = call.get("id");
+    let is_call = call.get("jsonrpc").is_some_and(|version| version == "2.0")
+        && call.get("method").is_some_and(Value::is_string)
+        && id.is_none_or(|id| id.is_string() || id.is_i64())
+        && !call.contains_key("result")
+        && !call.contains_key("error");
+    let error = match params(call.get("params").cloned()) {
+        Err(error) if is_call => error,
+        Ok(_) | Err(_) => no_call(),
+    };
+    failed(readable(id), &error)
+}
+
+/// What is wrong with the parameters of a method of the protocol, where they could not be read; `None` for a method that
+/// is none of the protocol's.
+pub(super) fn misfit(method: &str, params: &Map<String, Value>) -> Option<ToolError> {
+    use Kind::{MaybeObject, Object, Text};
+    let fields: &[(&str, Kind)] = match method {
+        "initialize" => &[
+            ("protocolVersion", Text),
+            ("capabilities", Object),
+            ("clientInfo", Object),
+            ("clientInfo.name", Text),
+            ("clientInfo.version", Text),
+        ],
+        "tools/call" | "prompts/get" => &[("name", Text), ("arguments", MaybeObject)],
+        "resources/read" => &[("uri", Text)],
+        "completion/complete" => &[("ref", Object), ("argument", Object)],
+        "ping" | "server/discover" | "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => &[],
+        _ => return None,
+    };
+    let misfit = fields.iter().chain(&[("_meta", MaybeObject)]).find_map(|(field, kind)| {
+        let (outer, inner) = field.split_once('.').map_or((*field, None), |(outer, inner)| (outer, Some(inner)));
+        let found = params.get(outer);
+        let found = inner.map_or(found, |inner| found.and_then(|found| found.get(inner)));
+        kind.broken_by(found).map(|rule| wrong(field, rule))
+    });
+    Some(misfit.unwrap_or_else(|| ToolError::new(code::INVALID_PARAMS, "params do not fit the method")))
+}
+
+/// The parameters of a call, which come by name.
+pub(super) fn params(params: Option<Value>) -> Result<Map<String, Value>, ToolError> {
+    match params {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(params)) => Ok(params),
+        Some(_) => Err(ToolError::new(code::INVALID_PARAMS, "params must be an object")),
+    }
+}
+
+/// Every list has one page, so no cursor was ever given out.
+pub(super) fn no_such_page() -> ToolError {
+    wrong("cursor", "must be one that was given out")
+}
+
+/// The answer to a call that failed.
+pub(super) fn failed(id: &Value, error: &ToolError) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "error": answers::told(error)})
 }
 
 /// Carries out calls one after the other, each as if it came alone: a key that is withdrawn or has used up its budget
@@ -87,16 +166,9 @@ async fn one(app: &App, caller: Result<&KeyHolder, ToolError>, call: Value) -> O
     let is_named = id.as_ref().is_none_or(|id| id.is_string() || id.is_number() || id.is_null());
     let method = match (fields.get("jsonrpc").and_then(Value::as_str), fields.get("method").and_then(Value::as_str)) {
         (Some("2.0"), Some(method)) if is_named => method.to_owned(),
-        _ => {
-            let error = ToolError::new(code::INVALID_REQUEST, "a call has jsonrpc \"2.0\", a method, and an id that is a text or a number");
-            return Some(failed(&Value::Null, &error));
-        }
+        _ => return Some(failed(readable(id.as_ref()), &no_call())),
     };
-    let params = match fields.remove("params") {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(params)) => Ok(params),
-        Some(_) => Err(ToolError::new(code::INVALID_PARAMS, "params must be an object")),
-    };
+    let params = params(fields.remove("params"));
     // Notifications are taken and change nothing; a tool is called only by whoever reads its answer.
     let id = id?;
     let done = match (caller, params) {
@@ -110,49 +182,84 @@ async fn one(app: &App, caller: Result<&KeyHolder, ToolError>, call: Value) -> O
 }
 
 async fn dispatch(app: &App, caller: &KeyHolder, method: &str, mut params: Map<String, Value>) -> Result<Value, ToolError> {
-    let named = |params: &Map<String, Value>, field: &str| {
-        let text = params.get(field).and_then(Value::as_str).map(str::to_owned);
-        text.ok_or_else(|| ToolError::new(code::INVALID_PARAMS, format!("{field} must be a text")))
-    };
     match method {
         "initialize" => Ok(json!(answers::initialized(PROTOCOL_VERSION))),
         "ping" => Ok(json!({})),
         "tools/list" => {
+            first_page(&params)?;
             let tools = listing::allowed(app, Some(caller)).await?;
             Ok(json!({"tools": tools.into_iter().map(listing::describe).collect::<Vec<_>>()}))
         }
         "tools/call" => {
-            let name = named(&params, "name")?;
+            let name = text(&params, "name")?;
             let arguments = arguments(&mut params)?;
             Ok(json!(answers::tool_result(pipeline::call(app, caller, &name, arguments).await)))
         }
-        "resources/list" => Ok(json!({"resources": resources::list(app, caller).await?})),
-        "resources/templates/list" => Ok(json!({"resourceTemplates": []})),
-        "resources/read" => Ok(json!({"contents": [resources::read(app, caller, &named(&params, "uri")?).await?]})),
-        "prompts/list" => Ok(json!({"prompts": prompts::list()})),
-        "prompts/get" => Ok(json!(prompts::get(&named(&params, "name")?, &arguments(&mut params)?)?)),
+        "resources/list" => {
+            first_page(&params)?;
+            Ok(json!({"resources": resources::list(app, caller).await?}))
+        }
+        "resources/templates/list" => first_page(&params).map(|()| json!({"resourceTemplates": []})),
+        "resources/read" => Ok(json!({"contents": [resources::read(app, caller, &text(&params, "uri")?).await?]})),
+        "prompts/list" => first_page(&params).map(|()| json!({"prompts": prompts::list()})),
+        "prompts/get" => Ok(json!(prompts::get(&text(&params, "name")?, &arguments(&mut params)?)?)),
         "completion/complete" => Ok(json!(Completion::none())),
         _ => native(app, caller, method, params).await,
     }
 }
 
-/// Calls a tool by its dotted name. Its answer is the result itself.
-pub(super) async fn native(app: &App, caller: &KeyHolder, method: &str, mut params: Map<String, Value>) -> Result<Value, ToolError> {
-    params.remove("_meta");
-    match catalogue::find(method) {
-        Some(_) if method.contains('.') => pipeline::call(app, caller, method, params).await,
-        Some(_) | None => Err(ToolError::new(code::METHOD_NOT_FOUND, "there is no such method")),
+/// What a parameter must be.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Object,
+    MaybeObject,
+}
+
+impl Kind {
+    /// The rule that a value breaks.
+    fn broken_by(self, value: Option<&Value>) -> Option<&'static str> {
+        let is_left_out = value.is_none_or(Value::is_null);
+        match self {
+            Self::MaybeObject if is_left_out => None,
+            Self::Text => (!value.is_some_and(Value::is_string)).then_some("must be a text"),
+            Self::Object | Self::MaybeObject => (!value.is_some_and(Value::is_object)).then_some("must be an object"),
+        }
     }
+}
+
+fn text(params: &Map<String, Value>, field: &str) -> Result<String, ToolError> {
+    let text = params.get(field).and_then(Value::as_str).map(str::to_owned);
+    text.ok_or_else(|| wrong(field, "must be a text"))
 }
 
 fn arguments(params: &mut Map<String, Value>) -> Result<Map<String, Value>, ToolError> {
     match params.remove("arguments") {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(arguments)) => Ok(arguments),
-        Some(_) => Err(ToolError::new(code::INVALID_PARAMS, "arguments must be an object")),
+        Some(_) => Err(wrong("arguments", "must be an object")),
     }
 }
 
-fn failed(id: &Value, error: &ToolError) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "error": answers::told(error)})
+fn first_page(params: &Map<String, Value>) -> Result<(), ToolError> {
+    if params.get("cursor").is_none_or(Value::is_null) { Ok(()) } else { Err(no_such_page()) }
+}
+
+/// A parameter breaks a rule.
+fn wrong(field: &str, rule: &str) -> ToolError {
+    let data = json!({"errors": [{"field": field, "message": rule}]});
+    ToolError::new(code::INVALID_PARAMS, format!("{field} {rule}")).with(data)
+}
+
+fn no_json() -> ToolError {
+    ToolError::new(code::PARSE, "the body is no JSON")
+}
+
+fn no_call() -> ToolError {
+    ToolError::new(code::INVALID_REQUEST, "a call has jsonrpc \"2.0\", a method, and an id that is a text or a whole number")
+}
+
+/// The id of a call that is none, if it has one.
+fn readable(id: Option<&Value>) -> &Value {
+    id.filter(|id| id.is_string() || id.is_number()).unwrap_or(&Value::Null)
 }

@@ -1,18 +1,23 @@
 //! Reads what callers send, at whatever edge, and says which field is wrong when something is.
 
 use std::{
+    error::Error,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Once,
+    time::Duration,
 };
 
 use axum::{
-    body::Bytes,
+    RequestExt as _,
+    body::{Bytes, to_bytes},
     extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
     http::{Extensions, HeaderMap, StatusCode, header, request::Parts},
 };
+use http_body_util::LengthLimitError;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq as _;
+use tokio::time::timeout;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 use super::problem::{FieldProblem, Problem};
@@ -23,6 +28,10 @@ use crate::model::{
     permission::{PermissionSet, UnknownPermissions},
 };
 
+/// How long a request's body may take to arrive, so that nobody holds a connection with one that never ends: 1 MiB, which
+/// is the longest, needs 280 kbit/s for it.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
 /// A JSON body, deserialised and validated. A missing body counts as `{}` whatever its content type
 /// says (REST contract §0.3). Unknown fields are ignored.
 pub struct Body<T>(pub T);
@@ -30,8 +39,8 @@ pub struct Body<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = body_of(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (_, bytes) = taken(request).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         // Reading one as the fields in their order would go by an order that nobody documents.
         if text.trim_ascii_start().starts_with(b"[") {
@@ -49,18 +58,30 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> 
     }
 }
 
-async fn body_of<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is too long"),
-        _ => Problem::new(StatusCode::BAD_REQUEST, "BODY_UNREADABLE", "the body could not be read"),
-    })
-}
-
 /// Reads the body of a request for somebody on its way, and puts it back for the handler.
 pub async fn buffered(request: Request) -> Result<(Request, Bytes), Problem> {
-    let (parts, body) = request.into_parts();
-    let bytes = body_of(Request::from_parts(parts.clone(), body), &()).await?;
+    let (parts, bytes) = taken(request).await?;
     Ok((Request::from_parts(parts, bytes.clone().into()), bytes))
+}
+
+/// Takes a request apart into its head and its whole body, which is as long as its route allows and comes in time.
+pub async fn taken(request: Request) -> Result<(Parts, Bytes), Problem> {
+    taken_within(BODY_WITHIN, request).await
+}
+
+async fn taken_within(within: Duration, request: Request) -> Result<(Parts, Bytes), Problem> {
+    let (parts, body) = request.with_limited_body().into_parts();
+    match timeout(within, to_bytes(body, usize::MAX)).await {
+        Ok(Ok(bytes)) => Ok((parts, bytes)),
+        Ok(Err(error)) if is_too_long(&error) => Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is too long")),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "BODY_UNREADABLE", "the body could not be read")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "the body did not arrive in time")),
+    }
+}
+
+/// Whether a body could not be read because it is longer than its route allows.
+fn is_too_long(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<LengthLimitError>)
 }
 
 /// One text of a JSON object, for somebody on the way of the request. A body without it is the handler's
@@ -293,6 +314,18 @@ mod tests {
     fn escaped_nul_characters_are_found_and_escaped_backslashes_are_not() {
         assert!(holds_nul(br#"{"a":["x\u0000"]}"#));
         assert!(!holds_nul(br#"{"a":"\\u0000"}"#));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_in_time_or_at_all_is_given_up() {
+        let slow = Request::new(axum::body::Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>()));
+        assert_eq!(taken_within(Duration::from_millis(20), slow).await.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
+        let cut =
+            Request::new(axum::body::Body::from_stream(futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("")) })));
+        assert_eq!(taken(cut).await.unwrap_err().code, "BODY_UNREADABLE");
+        let long = Request::new(vec![b' '; 3 * 1024 * 1024].into());
+        assert_eq!(taken(long).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(taken(Request::new("{}".into())).await.unwrap().1, "{}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::Validate;
@@ -44,7 +44,7 @@ pub struct CallTool {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none_at_all")]
     pub arguments: Map<String, Value>,
 }
 
@@ -103,8 +103,13 @@ pub struct GetPrompt {
     #[validate(length(min = 1, max = 200, message = "must be 1 to 200 characters"))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none_at_all")]
     pub arguments: Map<String, Value>,
+}
+
+/// Null counts as absent (REST contract §0.3).
+fn or_none_at_all<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Body of what takes anything and needs nothing of it.
