@@ -1,6 +1,7 @@
 //! MCP as one REST operation per method, as Raven Docs and its bridge speak it (REST contract §5.1, §5.2).
 
 use axum::{extract::State, http::StatusCode};
+use serde_json::json;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -50,7 +51,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(post, path = "/api/mcp-standard/initialize", operation_id = "mcpInitialize", tag = "mcp", request_body = Option<Anything>,
     responses((status = 200, body = Reply<Initialized>), (status = 400, body = ProblemBody, description = "The body is no object")))]
 async fn initialize(_: Body<Anything>) -> Reply<Initialized> {
-    Reply::ok(answers::initialized(PROTOCOL_VERSION))
+    let mut greeting = answers::initialized(PROTOCOL_VERSION);
+    // As Raven Docs says of itself; no operation of either sets a level.
+    greeting.capabilities["logging"] = json!({});
+    Reply::ok(greeting)
 }
 
 /// List tools.

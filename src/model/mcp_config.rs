@@ -90,7 +90,21 @@ mod tests {
             let text = of(client, "https://agents.example.com").text;
             assert!(text.contains("https://agents.example.com/api/mcp") && text.contains(KEY_VARIABLE), "{}: {text}", client.id());
         }
-        let claude: serde_json::Value = serde_json::from_str(&of(Client::ClaudeCode, "http://localhost:3000").text).unwrap();
-        assert_eq!(claude["mcpServers"]["raven-agents"]["headers"]["Authorization"], "Bearer ${MCP_API_KEY}");
+    }
+
+    /// Each client reads its own names: a field of another one would be passed over.
+    #[test]
+    fn every_document_is_what_its_client_reads_and_nothing_else() {
+        let url = "http://localhost:3000/api/mcp";
+        let document = |client| serde_json::from_str::<serde_json::Value>(&of(client, "http://localhost:3000").text).unwrap();
+        let wanted = |server| json!({"mcpServers": {"raven-agents": server}});
+        let bearer = |key: &str| json!({"Authorization": format!("Bearer {key}")});
+        let claude = json!({"type": "http", "url": url, "headers": bearer("${MCP_API_KEY}")});
+        assert_eq!(document(Client::ClaudeCode), wanted(claude));
+        assert_eq!(document(Client::Gemini), wanted(json!({"httpUrl": url, "headers": bearer("$MCP_API_KEY")})));
+        let generic = json!({"type": "streamable-http", "url": url, "headers": bearer("<MCP_API_KEY>")});
+        assert_eq!(document(Client::Generic), wanted(generic));
+        let codex = "[mcp_servers.raven-agents]\nurl = \"http://localhost:3000/api/mcp\"\nbearer_token_env_var = \"MCP_API_KEY\"\n";
+        assert_eq!(of(Client::Codex, "http://localhost:3000").text, codex);
     }
 }

@@ -413,8 +413,57 @@ async fn the_originals_bridge_reads_tools_results_and_errors(pool: PgPool) {
     world.anonymous().post("/mcp-standard/get_tools_by_category", json!({"category": "none"})).await.expect(StatusCode::BAD_REQUEST);
     let greeted = world.anonymous().post("/mcp-standard/initialize", json!({"anything": 1})).await.expect(StatusCode::OK);
     assert_eq!((&greeted["protocolVersion"], &greeted["data"]["capabilities"]["tools"]), (&json!("2024-11-05"), &json!({})));
+    let capabilities = json!({"tools": {}, "resources": {"subscribe": false, "listChanged": false}, "prompts": {}, "logging": {}});
+    assert_eq!(greeted["capabilities"], capabilities);
     let subscribed = world.with_key(&key).post("/mcp-standard/subscribe", json!({"uri": "ravendocs://agent"})).await.expect(StatusCode::OK);
     assert_eq!((&subscribed["subscribed"], &subscribed["data"]["subscribed"]), (&json!(true), &json!(true)));
+    world.end().await;
+}
+
+/// A harmless request of every door.
+fn every_door() -> [(&'static str, Value); 5] {
+    [
+        ("/mcp", rpc("tools/call", json!({"name": "agent_profile"}))),
+        ("/mcp-standard", rpc("agent.profile", json!({}))),
+        ("/mcp-standard/call_tool", json!({"name": "agent_profile"})),
+        ("/mcp-standard/list_resources", json!({})),
+        ("/mcp-standard/read_resource", json!({"uri": "ravendocs://agent"})),
+    ]
+}
+
+#[sqlx::test]
+async fn a_key_counts_in_a_header_and_nowhere_else(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    let cookie = world.owner().await.cookie();
+    for (path, body) in every_door() {
+        world.anonymous().with_header("x-api-key", &key).post(path, body.clone()).await.expect(StatusCode::OK);
+        for name in ["key", "apiKey", "api_key", "access_token"] {
+            let asked = world.anonymous().post(&format!("{path}?{name}={key}"), body.clone()).await;
+            asked.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+        }
+        for cookie in [cookie.clone(), format!("authToken={key}"), format!("{cookie}; x-api-key={key}")] {
+            let page = world.anonymous().with_header("cookie", &cookie).with_header("origin", &world.base);
+            page.post(path, body.clone()).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+        }
+    }
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_body_may_have_one_mebibyte_and_no_byte_more(pool: PgPool) {
+    let world = World::new(pool).await;
+    let key = world.approved_agent("scout").await;
+    for (path, body) in every_door() {
+        let body = body.to_string();
+        let of_bytes = |bytes: usize| body.clone() + &" ".repeat(bytes - body.len());
+        for bytes in [64 * 1024 + 1, 1024 * 1024] {
+            let (status, told) = raw(&world, &key, path, &[JSON], of_bytes(bytes)).await;
+            assert_eq!(status, StatusCode::OK, "{path} {bytes}: {told}");
+        }
+        let (status, told) = raw(&world, &key, path, &[JSON], of_bytes(1024 * 1024 + 1)).await;
+        assert_eq!((status, &told["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("BODY_TOO_LARGE")), "{path}: {told}");
+    }
     world.end().await;
 }
 

@@ -67,16 +67,60 @@ async def tries(mode, version):
             ok(f"{version}: resources and prompts")
 
 
+def connection(mode, statuses):
+    """A connection of a client of its own, and the client; the status of every answer is added to `statuses`."""
+
+    async def note(response):
+        statuses.append(response.status_code)
+
+    http = httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, timeout=20, event_hooks={"response": [note]})
+    return http, Client(streamable_http_client(f"{BASE}/mcp", http_client=http), mode=mode, read_timeout_seconds=20)
+
+
+async def calls_on(client):
+    """Calls on and on until a call fails; what it failed with."""
+    while True:
+        try:
+            await client.call_tool("agent_profile", {})
+        except Exception as error:
+            return error
+
+
+async def connects(mode, statuses):
+    http, client = connection(mode, statuses)
+    async with http, client:
+        await client.list_tools()
+
+
+async def is_refused_once_revoked():
+    statuses = []
+    http, client = connection("legacy", statuses)
+    async with http, client:
+        streams = [asyncio.create_task(calls_on(client)) for _ in range(4)]
+        while statuses.count(200) < 20:  # The script's own deadline bounds it.
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(admin, "/parallax-agents/scout/revoke", {"reason": "the test"})
+        later = len(statuses)
+        await asyncio.gather(*streams)
+        # Calls that were under way may still have been answered. That nothing but 401 ended them tells a refusal from a
+        # wait that ended and from a lost connection, for which the SDK raises the same.
+        assert statuses[later:].count(200) <= len(streams) and statuses.count(401) == len(streams), statuses
+        assert set(statuses) <= {200, 202, 401}, statuses
+        statuses.clear()
+        await fails(client.call_tool("agent_profile", {}))
+        assert statuses == [401], statuses
+        ok("calls that are under way at the revocation are the last, on the connection that is open")
+    for mode in ("legacy", "auto"):
+        statuses.clear()
+        await fails(connects(mode, statuses))
+        assert set(statuses) == {401}, (mode, statuses)
+    ok("a client of a revoked agent that connects again is refused")
+
+
 async def main():
     await tries("legacy", "2025-11-25")
     await tries("auto", "2026-07-28")
-    headers = {"authorization": f"Bearer {KEY}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
-        async with Client(streamable_http_client(f"{BASE}/mcp", http_client=http), mode="legacy", read_timeout_seconds=20) as client:
-            await client.call_tool("agent_profile", {})
-            admin("/parallax-agents/scout/revoke", {"reason": "the test"})
-            await fails(client.call_tool("agent_profile", {}))
-            ok("the first call after the revocation is refused, on the connection that is open")
+    await is_refused_once_revoked()
 
 
 asyncio.run(asyncio.wait_for(main(), DEADLINE_S))

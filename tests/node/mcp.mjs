@@ -1,7 +1,7 @@
 /** The official TypeScript client of MCP, as an agent uses it. */
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { args, assert, assertEqual, call, main, ok } from './lib.mjs';
+import { args, assert, assertEqual, call, main, ok, until } from './lib.mjs';
 
 const [baseUrl, key, cookie] = args('base-url', 'key', 'cookie');
 
@@ -37,19 +37,57 @@ main(60_000, async () => {
   assertEqual(read(await again.callTool({ name: 'agent_profile', arguments: {} })).id, 'scout', 'the profile after a reconnect');
   ok('many calls at once, and a reconnect by the other path');
 
-  await failure(connect('/api/mcp', `mcp_agent_${'0'.repeat(64)}`));
+  const older = await connect('/api/mcp', key, asOlder);
+  assertEqual(older.transport.protocolVersion, '2025-06-18', 'the version that was agreed upon');
+  assert((await older.listTools()).tools.length > 0, 'there are no tools in 2025-06-18');
+  const lacking = await older.callTool({ name: 'agent_claim_task', arguments: { taskId: 'x' } });
+  assert(lacking.isError && read(lacking).code === -32002, JSON.stringify(lacking));
+  assertEqual(read(await older.callTool({ name: 'agent_profile', arguments: {} })).id, 'scout', 'the profile in 2025-06-18');
+  ok('2025-06-18: greeted, tools, results, and a missing permission as a result');
+
+  isRefusal(await failure(connect('/api/mcp', `mcp_agent_${'0'.repeat(64)}`)));
+  const clients = [again, older, await connect('/api/mcp', key)];
+  const streams = [...clients, ...clients].map(callOn);
+  await until('every client to be at work', () => streams.every(({ done }) => done > 0));
   await call(baseUrl, cookie, 'POST', '/api/parallax-agents/scout/revoke', { reason: 'the test' });
-  const late = await failure(again.callTool({ name: 'agent_profile', arguments: {} }));
-  assert(`${late.code} ${late.message}`.includes('401'), `${late}`);
-  await failure(connect('/api/mcp', key));
-  ok('wrong keys are refused, and a revoked one on the connection that is open');
+  const doneBefore = streams.map(({ done }) => done);
+  for (const client of clients) isRefusal(await failure(client.callTool({ name: 'agent_profile', arguments: {} })));
+  for (const { ended } of streams) isRefusal(await ended);
+  // A call that was under way may still have been answered, and none that began later.
+  assert(streams.every(({ done }, at) => done <= doneBefore[at] + 1), 'a call went through after the revocation');
+  for (const path of ['/api/mcp', '/mcp']) for (const fetch of [undefined, asOlder]) isRefusal(await failure(connect(path, key, fetch)));
+  ok('wrong keys are refused, and a revoked one while its calls are under way and when its client connects again');
 });
 
+/** Calls on and on until a call fails; `ended` is what it failed with. */
+function callOn(client) {
+  const stream = { done: 0 };
+  stream.ended = (async () => {
+    for (;;) {
+      try {
+        await client.callTool({ name: 'agent_profile', arguments: {} });
+      } catch (error) {
+        return error;
+      }
+      stream.done += 1;
+    }
+  })();
+  return stream;
+}
+
+/** Fails unless it is the answer to a key that is not good, and not a wait that ended or a lost connection. */
+function isRefusal(error) {
+  assertEqual(error.code, 401, `the status of: ${error}`);
+}
+
+/** Asks for the oldest version that the service speaks: the client has no option for it. */
+const asOlder = (url, init) => fetch(url, { ...init, body: init.body?.replace('"protocolVersion":"2025-11-25"', '"protocolVersion":"2025-06-18"') });
+
 /** A client that has been greeted. */
-async function connect(path, apiKey) {
+async function connect(path, apiKey, fetch) {
   const client = new Client({ name: 'raven-agents-tests', version: '1.0.0' });
   const requestInit = { headers: { authorization: `Bearer ${apiKey}` } };
-  await client.connect(new StreamableHTTPClientTransport(new URL(path, baseUrl), { requestInit }));
+  await client.connect(new StreamableHTTPClientTransport(new URL(path, baseUrl), { requestInit, fetch }));
   return client;
 }
 
