@@ -81,7 +81,7 @@ async fn taken_within(within: Duration, request: Request) -> Result<(Parts, Byte
 
 /// Whether a body could not be read because it is longer than its route allows.
 fn is_too_long(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|cause| cause.is::<LengthLimitError>())
+    std::iter::successors(Some(error), |&error| error.source()).any(|cause| cause.downcast_ref::<LengthLimitError>().is_some())
 }
 
 /// One text of a JSON object, for somebody on the way of the request. A body without it is the handler's
