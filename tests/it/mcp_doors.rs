@@ -487,6 +487,29 @@ async fn a_revoked_agent_is_refused_at_every_door_at_once(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_revocation_waits_for_no_call_and_refuses_what_follows_while_one_is_under_way(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    let key = world.approved_agent("scout").await;
+    let (owner, scout) = (world.owner().await, world.with_key(&key));
+    let page = world.page_in(world.first_space().await, "Plan").await;
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE comments IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let under_way = call(&scout, "comment_list", json!({"pageId": page}));
+    let revoked = async {
+        world.until("the call waits for the comments", || async { (waiting(&pool).await > 0).then_some(()) }).await;
+        owner.revoke("scout").await.expect(StatusCode::OK);
+        for (path, body) in every_door() {
+            scout.post(path, body).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+        }
+        held.rollback().await.unwrap();
+    };
+    let (answer, ()) = timeout(2 * DEADLINE, async { tokio::join!(under_way, revoked) }).await.unwrap();
+    answer.expect(StatusCode::OK);
+    scout.post("/mcp", greeting("2025-11-25")).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn what_makes_a_client_know_the_service_is_shown_without_a_key(pool: PgPool) {
     let world = World::new(pool).await;
     let shown = world.owner().await.get("/mcp-config").await.expect(StatusCode::OK);
