@@ -10,14 +10,15 @@ use super::{events, settings};
 use crate::{
     model::{
         actor::{AgentCaller, KeyHolder, Person},
+        cursor::Cursor,
         event::{Event, EventKind},
         ids::{AgentId, ApprovalId, UserId, WorkspaceId},
         permission::PermissionSet,
         policy::{Policy, Verdict},
         secret::Secret,
         tool_approval::{
-            self, APPROVAL_ARGUMENT, ApprovalCursor, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD,
-            ToolApproval, WAITING_MAX,
+            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD, ToolApproval,
+            WAITING_MAX,
         },
     },
     storage::{self, StorageError, Tx},
@@ -231,7 +232,12 @@ fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
 
 /// What waits for a decision that the person may take: for owners and admins everything of the
 /// workspace, for others what their own keys asked for. What expires first comes first; at most `limit` behind `after`.
-pub async fn waiting(tx: &mut Tx, person: &Person, after: Option<ApprovalCursor>, limit: u64) -> Result<Vec<ToolApproval>, StorageError> {
+pub async fn waiting(
+    tx: &mut Tx,
+    person: &Person,
+    after: Option<Cursor<ApprovalId>>,
+    limit: u64,
+) -> Result<Vec<ToolApproval>, StorageError> {
     let (now, limit) = (tx.now(), i64::try_from(limit).unwrap_or(i64::MAX));
     let requester = (!person.role.manages_agents()).then_some(person.user);
     storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit).await

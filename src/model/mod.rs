@@ -8,6 +8,7 @@ pub mod agent;
 pub mod assignment;
 pub mod clock;
 pub mod comment;
+pub mod cursor;
 pub mod display_name;
 pub mod document;
 pub mod event;

@@ -1,13 +1,11 @@
 //! Tool calls that wait for a person's approval (REST contract §2.7, §5.6, D-09).
 
-use std::str::FromStr;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    activity::NoCursor,
+    cursor::Cursor,
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
 };
 
@@ -101,35 +99,11 @@ pub struct ToolApproval {
     pub created_at: DateTime<Utc>,
 }
 
-/// A place in the list of what waits, which is ordered by when it expires and by id. As text: microseconds since 1970, a
-/// dash, the id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApprovalCursor {
-    pub expires_at: DateTime<Utc>,
-    pub id: ApprovalId,
-}
-
-impl std::fmt::Display for ApprovalCursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.expires_at.timestamp_micros(), self.id)
-    }
-}
-
-impl FromStr for ApprovalCursor {
-    type Err = NoCursor;
-
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
-        let (at, id) = text.split_once('-').ok_or(NoCursor)?;
-        let expires_at = at.parse().ok().and_then(DateTime::from_timestamp_micros).ok_or(NoCursor)?;
-        Ok(Self { expires_at, id: id.parse().map_err(|_| NoCursor)? })
-    }
-}
-
 impl ToolApproval {
     /// This one's place among those that wait.
     #[must_use]
-    pub fn cursor(&self) -> ApprovalCursor {
-        ApprovalCursor { expires_at: self.expires_at, id: self.id }
+    pub fn cursor(&self) -> Cursor<ApprovalId> {
+        Cursor { at: self.expires_at, id: self.id }
     }
 
     /// Where it stands at `now`: what nobody used in time has expired.
@@ -189,16 +163,6 @@ fn write_canonical(value: &Value, into: &mut String) {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_cursor_reads_back_and_nothing_else_is_one() {
-        let expires_at = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
-        let cursor = ApprovalCursor { expires_at, id: ApprovalId::generate() };
-        assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for text in ["", "-", "1-", "x-019a0000-0000-7000-8000-000000000005", "99999999999999999999-019a0000-0000-7000-8000-000000000005"] {
-            assert_eq!(text.parse::<ApprovalCursor>(), Err(NoCursor), "{text}");
-        }
-    }
 
     fn of(arguments: &Value) -> String {
         digest("page.delete", arguments.as_object().unwrap())

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{Conn, StorageError, filter};
 use crate::model::{
-    activity::{Activity, Cursor, DailyActivity},
+    activity::{Activity, DailyActivity},
+    cursor::Cursor,
     event::ActivityNote,
     ids::{AgentId, EventId, PageId, ProjectId, TaskId, UserId, WorkspaceId},
 };
@@ -165,7 +166,7 @@ pub struct ActivityFilter {
     /// Before this instant.
     pub until: Option<DateTime<Utc>>,
     /// Rows that come after this one in the feed, which are older.
-    pub after: Option<Cursor>,
+    pub after: Option<Cursor<EventId>>,
 }
 
 /// The feed of a workspace, newest first.

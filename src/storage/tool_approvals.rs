@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::{Conn, StorageError};
 use crate::model::{
+    cursor::Cursor,
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
     permission::PermissionSet,
-    tool_approval::{ApprovalCursor, ApprovalKind, ApprovalStatus, ToolApproval},
+    tool_approval::{ApprovalKind, ApprovalStatus, ToolApproval},
 };
 
 struct Row {
@@ -76,7 +77,7 @@ pub async fn waiting(
     conn: &mut Conn,
     workspace: WorkspaceId,
     requester: Option<UserId>,
-    after: Option<ApprovalCursor>,
+    after: Option<Cursor<ApprovalId>>,
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<ToolApproval>, StorageError> {
@@ -90,7 +91,7 @@ pub async fn waiting(
         requester.map(|user| user.0),
         now,
         limit,
-        after.map(|place| place.expires_at),
+        after.map(|place| place.at),
         after.map(|place| place.id.0)
     )
     .fetch_all(conn)

@@ -11,7 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{input, problem::Problem, time::Timestamp};
 use crate::model::{
-    activity::{Activity as Row, Cursor, DailyActivity as DailyRow},
+    activity::{Activity as Row, DailyActivity as DailyRow},
+    cursor::{self, Cursor},
     ids::{AgentId, EventId, PageId, ProjectId, TaskId, UserId, WorkspaceId},
 };
 
@@ -46,7 +47,7 @@ impl ActivityQuery {
     /// Errors: a parameter that breaks a rule.
     pub fn read(self, default_limit: u64) -> Result<(u64, ActivityConditions), Problem> {
         let limit = input::limit(self.limit, default_limit)?;
-        let after = self.cursor.map(|text| text.parse::<Cursor>()).transpose();
+        let after = self.cursor.map(|text| text.parse::<Cursor<EventId>>()).transpose();
         let after = after.map_err(|error| Problem::invalid("cursor", &error.to_string()))?;
         let agent = self.agent_id.map(|id| id.parse::<AgentId>()).transpose();
         let agent = agent.map_err(|error| Problem::invalid("agentId", &error.to_string()))?;
@@ -61,7 +62,7 @@ impl ActivityQuery {
 
 /// What an [`ActivityQuery`] asks for.
 pub struct ActivityConditions {
-    pub after: Option<Cursor>,
+    pub after: Option<Cursor<EventId>>,
     pub agent: Option<AgentId>,
     pub activity_types: Vec<String>,
     pub since: Option<DateTime<Utc>>,
@@ -84,11 +85,9 @@ pub struct ActivityPage {
 impl ActivityPage {
     /// Rows that were asked for with one more than `limit`, to know whether there are more.
     #[must_use]
-    pub fn of(mut rows: Vec<Row>, limit: u64) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next_cursor = rows.last().filter(|_| more).map(|row| row.cursor().to_string());
+    pub fn of(rows: Vec<Row>, limit: u64) -> Self {
+        let (rows, next) = cursor::page(rows, limit, Row::cursor);
+        let next_cursor = next.map(|next| next.to_string());
         Self { data: rows.into_iter().map(Into::into).collect(), success: true, status: 200, next_cursor }
     }
 }

@@ -11,9 +11,9 @@ use validator::Validate;
 
 use super::{input, problem::Problem, time::Timestamp};
 use crate::model::{
-    activity::NoCursor,
+    cursor::{self, Cursor, NoCursor},
     ids::{AgentId, ApprovalId, UserId},
-    tool_approval::{ApprovalCursor, ToolApproval as Row},
+    tool_approval::ToolApproval as Row,
 };
 
 /// Approvals listed when the caller does not say: as many as may be.
@@ -35,7 +35,7 @@ impl ListApprovals {
     /// The limit and the place.
     ///
     /// Errors: a field that breaks a rule.
-    pub fn read(self) -> Result<(u64, Option<ApprovalCursor>), Problem> {
+    pub fn read(self) -> Result<(u64, Option<Cursor<ApprovalId>>), Problem> {
         let limit = input::limit(self.limit, LIMIT)?;
         let after = self.cursor.map(|text| text.parse()).transpose();
         let after = after.map_err(|error: NoCursor| Problem::invalid("cursor", &error.to_string()))?;
@@ -59,11 +59,9 @@ pub struct ApprovalsPage {
 impl ApprovalsPage {
     /// What was asked for with one more than `limit`, to know whether there is more.
     #[must_use]
-    pub fn of(mut rows: Vec<Row>, limit: u64) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next_cursor = rows.last().filter(|_| more).map(|row| row.cursor().to_string());
+    pub fn of(rows: Vec<Row>, limit: u64) -> Self {
+        let (rows, next) = cursor::page(rows, limit, Row::cursor);
+        let next_cursor = next.map(|next| next.to_string());
         Self { data: rows.into_iter().map(Into::into).collect(), success: true, status: 200, next_cursor }
     }
 }
