@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
@@ -219,6 +219,11 @@ pub async fn approved(conn: &mut Conn, workspace: WorkspaceId, capabilities: Vec
 /// An agent by itself.
 pub async fn find(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Result<Option<Agent>, StorageError> {
     storage::agents::get(conn, workspace, id).await
+}
+
+/// The agent that calls, with what it was granted for a while among its permissions.
+pub async fn calling(conn: &mut Conn, caller: &AgentCaller, now: DateTime<Utc>) -> Result<Option<Agent>, StorageError> {
+    storage::agents::get_caller(conn, caller, now).await
 }
 
 async fn with_runs(conn: &mut Conn, person: &Person, agents: Vec<Agent>) -> Result<Vec<AgentView>, StorageError> {

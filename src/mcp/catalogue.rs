@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
@@ -267,6 +268,8 @@ impl From<StorageError> for ToolError {
 pub(super) struct Call<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a KeyHolder,
+    /// When it came.
+    pub(super) at: DateTime<Utc>,
     pub(super) arguments: &'a Map<String, Value>,
     /// `approvalId` as it was given.
     pub(super) named_approval: Option<&'a str>,

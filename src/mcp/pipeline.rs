@@ -46,7 +46,7 @@ pub(super) async fn call(app: &App, caller: &KeyHolder, name: &str, arguments: M
         let entry = catalogue::find(&name);
         let done = match entry {
             None => Err(ToolError::new(code::METHOD_NOT_FOUND, format!("unknown tool: {}", tool_call::shorten(&name)))),
-            Some(entry) => outcome(entry.tool.name, carry_out(&app, &caller, entry, &arguments)).await,
+            Some(entry) => outcome(entry.tool.name, carry_out(&app, &caller, at, entry, &arguments)).await,
         };
         let tool = entry.map_or_else(|| tool_call::shorten(&name), |entry| entry.tool.name.to_owned());
         put_on_record(&app, noted(&caller, at, tool, &arguments, &done, started.elapsed())).await;
@@ -102,7 +102,13 @@ pub(super) fn lacking(error: &ToolError) -> Vec<&str> {
     needed.and_then(Value::as_array).map(|needed| needed.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
-async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<Value, ToolError> {
+async fn carry_out(
+    app: &App,
+    caller: &KeyHolder,
+    at: DateTime<Utc>,
+    entry: &Entry,
+    arguments: &Map<String, Value>,
+) -> Result<Value, ToolError> {
     catalogue::without_nul(arguments)?;
     let caller = admit(app, caller, entry.tool.need).await?;
     own_identity(&caller, arguments)?;
@@ -113,7 +119,7 @@ async fn carry_out(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map
     entry.check(&own)?;
     let approval = pass_policy(app, &caller, entry, arguments).await?;
     let named_approval = arguments.get(APPROVAL_ARGUMENT).and_then(Value::as_str);
-    let call = Call { app, caller: &caller, arguments: &own, named_approval, approval };
+    let call = Call { app, caller: &caller, at, arguments: &own, named_approval, approval };
     (entry.tool.run)(&call).await
 }
 

@@ -11,6 +11,7 @@ use super::{
     filter::{self, LIST_ROWS_MAX},
 };
 use crate::model::{
+    actor::AgentCaller,
     agent::{Agent, AgentState, AgentStatus, Profile},
     assignment::Target,
     ids::{AgentId, InviteId, UserId, WorkspaceId},
@@ -103,6 +104,27 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: &AgentId) -> Resul
          FROM parallax_agents WHERE workspace_id = $1 AND id = $2",
         workspace.0,
         id.as_str()
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// As [`get`], for the agent that calls: among what it was granted is also what its account has at `now` for a while.
+pub async fn get_caller(conn: &mut Conn, caller: &AgentCaller, now: DateTime<Utc>) -> Result<Option<Agent>, StorageError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT workspace_id, id, name, description, avatar_url, capabilities, status, requested_permissions,
+                  granted_permissions || ARRAY(SELECT g.params ->> 'permission' FROM mcp_approvals g
+                      WHERE g.workspace_id = $1 AND g.agent_id = $2 AND g.requested_by = $3 AND g.kind = 'permission'
+                        AND g.status = 'approved' AND $4 < g.expires_at AND g.params ->> 'permission' IS NOT NULL) AS "granted_permissions!",
+                  request_version, claim_secret_hash, unclaimed_key_enc, metadata, endpoint, invite_id, requested_at, resolved_at,
+                  resolved_by, denial_reason, revoked_at, revoked_by, revocation_reason, mcp_api_key_id, created_at, updated_at
+           FROM parallax_agents WHERE workspace_id = $1 AND id = $2"#,
+        caller.workspace.0,
+        caller.agent.as_str(),
+        caller.user.0,
+        now
     )
     .fetch_optional(conn)
     .await?;

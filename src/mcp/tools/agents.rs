@@ -11,7 +11,6 @@ use crate::{
         activity::{self, LogError, Note},
         agents::{self, OwnStatus},
         assignments::{self, AssignmentError},
-        tool_approvals,
     },
     model::{
         agent::{Agent, AgentState},
@@ -172,10 +171,7 @@ pub(super) const TOOLS: &[Tool] = &[
 
 async fn profile(call: &Call<'_>) -> Result<Value, ToolError> {
     let caller = call.agent()?;
-    let mut tx = call.begin().await?;
-    let agent = agents::find(tx.conn(), caller.workspace, &caller.agent).await?.ok_or_else(gone)?;
-    let granted = tool_approvals::with_grants(&mut tx, caller).await?;
-    tx.commit().await?;
+    let agent = agents::calling(&mut *call.read().await?, caller, call.at).await?.ok_or_else(gone)?;
     let (resolved_at, resolved_by) = match &agent.state {
         AgentState::Approved { by, at, .. } => (Some(Timestamp(*at)), *by),
         AgentState::Pending | AgentState::Denied { .. } | AgentState::Revoked { .. } => (None, None),
@@ -185,7 +181,7 @@ async fn profile(call: &Call<'_>) -> Result<Value, ToolError> {
         "name": agent.profile.name,
         "capabilities": agent.profile.capabilities,
         "requestedPermissions": agent.profile.requested.to_strings(),
-        "grantedPermissions": granted.to_strings(),
+        "grantedPermissions": agent.granted().to_strings(),
         "status": agent.state.status().as_str(),
         "metadata": agent.profile.metadata,
         "endpoint": agent.profile.endpoint,
