@@ -125,6 +125,7 @@ pub async fn set_permissions(tx: &mut Tx, admin: &Admin, id: &AgentId, granted: 
     let agent = lock(tx, admin.workspace(), id).await?;
     let old = agent.granted();
     let agent = agent.set_permissions(granted.clone(), now)?;
+    storage::tool_approvals::end_grants(tx.conn(), agent.workspace, &agent.id).await?;
     if old != granted {
         storage::agents::save(tx.conn(), &agent).await?;
         let kind = EventKind::PermissionsUpdated {

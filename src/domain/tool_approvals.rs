@@ -231,7 +231,8 @@ fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
 }
 
 /// What waits for a decision that the person may take: for owners and admins everything of the
-/// workspace, for others what their own keys asked for. What expires first comes first; at most `limit` behind `after`.
+/// workspace, for others what their own keys asked for. In the order in which they were asked for,
+/// so that nothing takes the place of what somebody looks at; at most `limit` behind `after`.
 pub async fn waiting(
     tx: &mut Tx,
     person: &Person,
@@ -268,7 +269,14 @@ pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool)
             storage::tool_approvals::decide(tx.conn(), id, status, person.user, now).await?;
         }
     }
-    let kind = EventKind::ApprovalDecided { approval_id: id, method: approval.method, approved: approve, requester: approval.requested_by };
+    let permission = approval.params.get("permission").and_then(Value::as_str).filter(|_| approval.kind == ApprovalKind::Permission);
+    let kind = EventKind::ApprovalDecided {
+        approval_id: id,
+        permission: permission.map(str::to_owned),
+        method: approval.method,
+        approved: approve,
+        requester: approval.requested_by,
+    };
     events::record(tx, Event { workspace: person.workspace, agent: approval.agent, actor: Some(person.user), kind }).await?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
 /// List tool calls that wait for approval.
 ///
 /// For owners and admins those of the whole workspace, for others those of their own keys. What
-/// expires first comes first; `nextCursor` leads to what expires later.
+/// was asked for first comes first; `nextCursor` leads to what was asked for later.
 #[utoipa::path(post, path = "/api/approvals/list", operation_id = "listApprovals", tag = "approvals",
     security(("person" = []), ("cookie" = [])), request_body = Option<ListApprovals>,
     responses((status = 200, body = ApprovalsPage), PersonErrors))]

@@ -389,11 +389,21 @@ impl Entry {
             .validator
             .iter_errors(&arguments)
             .take(BROKEN_RULES_TOLD_MAX)
-            .map(|error| (field_of(&error), error.masked().to_string()))
+            .map(|error| {
+                let is_left_out = matches!(error.kind(), ValidationErrorKind::Not { .. });
+                if is_left_out { self.left_out() } else { (field_of(&error), error.masked().to_string()) }
+            })
             .collect();
         let told: Vec<String> = broken.iter().map(|(field, message)| format!("{field}: {message}")).collect();
         let errors: Vec<Value> = broken.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
         Err(ToolError::new(code::INVALID_PARAMS, told.join("; ")).with(json!({"errors": errors})))
+    }
+
+    /// What is told of a call that has none of the arguments of which one has to be there (`not` of the schema).
+    fn left_out(&self) -> (String, String) {
+        let names = self.schema.get("not").and_then(|not| not.get("properties")).and_then(Value::as_object);
+        let names: Vec<&str> = names.map(|names| names.keys().map(String::as_str).collect()).unwrap_or_default();
+        (names.first().copied().unwrap_or("arguments").to_owned(), format!("one of {} has to be there", names.join(", ")))
     }
 }
 

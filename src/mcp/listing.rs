@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     app::App,
-    model::actor::KeyHolder,
+    domain::tool_approvals,
+    model::{actor::KeyHolder, policy::Verdict},
     wire::mcp::{Annotations, CategoryBrief, CategoryOfTools, FoundTool, FoundTools, ToolDescription},
 };
 
@@ -26,7 +27,8 @@ pub(super) struct Wanted<'a> {
     pub(super) limit: usize,
 }
 
-/// The tools that a key may call, with what its agent was granted for a while; without a key all of them.
+/// The tools that a key may call, with what its agent was granted for a while and without what the workspace denies;
+/// without a key all of them.
 pub(super) async fn allowed(app: &App, caller: Option<&KeyHolder>) -> Result<Vec<&'static Entry>, ToolError> {
     let Some(caller) = caller else { return Ok(catalogue::all().iter().collect()) };
     let granted = match caller {
@@ -34,7 +36,8 @@ pub(super) async fn allowed(app: &App, caller: Option<&KeyHolder>) -> Result<Vec
         KeyHolder::Person { .. } => None,
     };
     let caller = granted.as_ref().unwrap_or(caller);
-    Ok(catalogue::all().iter().filter(|entry| entry.tool.need.is_met_by(caller)).collect())
+    let is_denied = |entry: &&Entry| tool_approvals::verdict(&app.policy, caller, &entry.policy_names) == Verdict::Denied;
+    Ok(catalogue::all().iter().filter(|entry| entry.tool.need.is_met_by(caller) && !is_denied(entry)).collect())
 }
 
 /// A tool as lists show it.

@@ -215,6 +215,9 @@ pub enum EventKind {
         approved: bool,
         #[serde(default)]
         requester: Option<UserId>,
+        /// The permission that was asked for, where it is not a call.
+        #[serde(default)]
+        permission: Option<String>,
     },
     /// Somebody called a tool with an API key.
     #[serde(rename = "tool.executed")]
@@ -687,10 +690,10 @@ impl EventKind {
             Self::ApprovalRequested { approval_id, method, .. } => {
                 ("approval_requested", format!("{method} waits for approval"), json!({"approvalId": approval_id, "method": method}))
             }
-            Self::ApprovalDecided { approval_id, method, approved, .. } => (
+            Self::ApprovalDecided { approval_id, method, approved, permission, .. } => (
                 if *approved { "approval_granted" } else { "approval_rejected" },
-                format!("{method} was {}", if *approved { "approved" } else { "rejected" }),
-                json!({"approvalId": approval_id, "method": method, "decidedBy": actor}),
+                format!("{} was {}", permission.as_deref().unwrap_or(method), if *approved { "approved" } else { "rejected" }),
+                json!({"approvalId": approval_id, "method": method, "permission": permission, "decidedBy": actor}),
             ),
             Self::ToolExecuted { tool, params, success, duration_ms, error, result_summary, is_agent: true, .. } => (
                 "tool_executed",

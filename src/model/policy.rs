@@ -78,7 +78,7 @@ impl WorkspacePolicy {
     pub fn read(agent: &Value) -> Self {
         let list = |name: &str| {
             let items = agent.pointer(&format!("/policy/{name}")).and_then(Value::as_array);
-            items.map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default()
+            items.map(|items| items.iter().filter_map(Value::as_str).map(|item| item.trim().to_owned()).collect()).unwrap_or_default()
         };
         let is_on = |name: &str| agent.get(name).and_then(Value::as_bool).unwrap_or(false);
         Self {
@@ -93,7 +93,7 @@ impl WorkspacePolicy {
     /// switches and lists before the operator's list. An operator who switched approvals off is asked for none.
     #[must_use]
     pub fn verdict(&self, operators: &ToolApprovalPolicy, names: &[&str]) -> Verdict {
-        let lists = |list: &[String]| list.iter().any(|listed| names.contains(&listed.as_str()));
+        let lists = |list: &[String]| list.iter().any(|listed| names.iter().any(|name| means(listed, name)));
         if lists(&self.deny) {
             return Verdict::Denied;
         }
@@ -111,6 +111,14 @@ impl WorkspacePolicy {
             }
             Some(_) | None => Verdict::Goes,
         }
+    }
+}
+
+/// Whether an entry of a list means a tool: by its name in any case, or by its beginning where the entry ends with `*`.
+fn means(listed: &str, name: &str) -> bool {
+    match listed.strip_suffix('*') {
+        Some(beginning) => name.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning)),
+        None => name.eq_ignore_ascii_case(listed),
     }
 }
 
@@ -147,6 +155,16 @@ mod tests {
         assert_eq!(verdict(both, "page.delete"), Verdict::Denied);
         let by_name = WorkspacePolicy::read(&json!({"policy": {"deny": ["page_delete"]}}));
         assert_eq!(by_name.verdict(&operators, &["page.delete", "page_delete"]), Verdict::Denied, "by any of its names");
+        for (listed, method, expected) in [
+            (" PAGE.Search ", "page.search", Verdict::Denied),
+            ("page.*", "page.get", Verdict::Denied),
+            ("*", "comment.create", Verdict::Denied),
+            ("page.*", "pages", Verdict::Goes),
+            ("page.get", "page.getHistory", Verdict::Goes),
+            ("é*", "page.get", Verdict::Goes),
+        ] {
+            assert_eq!(verdict(json!({"policy": {"deny": [listed]}}), method), expected, "{listed} {method}");
+        }
         assert_eq!(verdict(json!({"policy": "all", "allowTaskWrites": "yes"}), "page.get"), Verdict::Goes);
     }
 

@@ -103,7 +103,7 @@ impl ToolApproval {
     /// This one's place among those that wait.
     #[must_use]
     pub fn cursor(&self) -> Cursor<ApprovalId> {
-        Cursor { at: self.expires_at, id: self.id }
+        Cursor { at: self.created_at, id: self.id }
     }
 
     /// Where it stands at `now`: what nobody used in time has expired.

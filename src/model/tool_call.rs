@@ -1,12 +1,17 @@
 //! What is kept of a tool call (REST contract §5.3).
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::ids::{AgentId, UserId, WorkspaceId};
 
 /// Parts of the names of arguments whose values are not kept, whatever their case.
-const REDACTED: [&str; 6] = ["password", "secret", "token", "apikey", "content", "body"];
+const REDACTED: [&str; 10] =
+    ["password", "passwd", "secret", "token", "apikey", "privatekey", "credential", "authorization", "content", "body"];
+/// Characters that a key or a token has at the least, with its prefix.
+const SECRET_CHARS_MIN: usize = 32;
 /// Characters kept of a text.
 const TEXT_CHARS_MAX: usize = 200;
 /// Arguments kept of one call.
@@ -43,7 +48,7 @@ pub fn redact(arguments: &Map<String, Value>) -> Value {
 }
 
 fn redacted(name: &str, value: &Value) -> Value {
-    let lower = name.to_lowercase();
+    let lower = name.to_lowercase().replace(['_', '-'], "");
     if REDACTED.iter().any(|part| lower.contains(part)) {
         return Value::from(REMOVED);
     }
@@ -59,11 +64,28 @@ fn redacted(name: &str, value: &Value) -> Value {
 /// character, which Postgres takes in no text, only the place is.
 #[must_use]
 pub fn shorten(text: &str) -> String {
+    // What is cut off may be the rest of a key.
+    let text = without_keys(text);
     let kept = match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text.into_owned(),
     };
     if kept.contains('\0') { kept.replace('\0', NUL_SHOWN) } else { kept }
+}
+
+/// A text without words that look like keys and tokens of the service: long ones of a prefix, `_`, and a random rest.
+#[must_use]
+pub fn without_keys(text: &str) -> Cow<'_, str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let is_key = |word: &str| word.len() >= SECRET_CHARS_MIN && word.contains('_') && word.bytes().any(|byte| byte.is_ascii_digit());
+    if text.len() < SECRET_CHARS_MIN || !text.split(|c| !is_part(c)).any(is_key) {
+        return Cow::Borrowed(text);
+    }
+    let words = text.split_inclusive(|c| !is_part(c)).map(|word| {
+        let bare = word.trim_end_matches(|c| !is_part(c));
+        if is_key(bare) { format!("{REMOVED}{}", &word[bare.len()..]) } else { word.to_owned() }
+    });
+    Cow::Owned(words.collect())
 }
 
 /// What a result is, in a few words: its fields or its length, never its values.
@@ -102,6 +124,18 @@ mod tests {
         assert_eq!(rest, json!({"deep": "[object]", "list": "[array of 2]", "limit": 5, "on": true}));
         let many: Map<String, Value> = (0..100).map(|number| (number.to_string(), json!(1))).collect();
         assert_eq!(redact(&many).as_object().unwrap().len(), ARGUMENTS_MAX);
+    }
+
+    #[test]
+    fn no_key_is_kept_wherever_it_was() {
+        let key = format!("mcp_agent_{}", "0a1b2c3d".repeat(8));
+        let arguments = json!({"query": format!("my key is {key}, ok?"), "api_key": "k", "Private-Key": "k", "id": "01a2003e-0000-7000-8000-000000000005"});
+        let kept = redact(arguments.as_object().unwrap());
+        assert_eq!(kept["query"], "my key is [redacted], ok?");
+        assert_eq!((&kept["api_key"], &kept["Private-Key"]), (&json!(REMOVED), &json!(REMOVED)));
+        assert_eq!(kept["id"], arguments["id"]);
+        assert_eq!(shorten(&format!("page_list_{key}")), REMOVED);
+        assert_eq!(shorten(&format!("{}{key}", "é ".repeat(90))), format!("{}[redacted]", "é ".repeat(90)));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn insert(conn: &mut Conn, approval: &ToolApproval, token_hash: &str) 
     Ok(())
 }
 
-/// Approvals that wait and have not expired, those that expire first first; of one requester if given, and behind a place.
+/// Approvals that wait and have not expired, in the order in which they were asked for; of one requester if given, and behind a place.
 pub async fn waiting(
     conn: &mut Conn,
     workspace: WorkspaceId,
@@ -85,8 +85,8 @@ pub async fn waiting(
         Row,
         "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
          WHERE workspace_id = $1 AND status = 'pending' AND $3 < expires_at AND ($2::uuid IS NULL OR (requested_by = $2 AND agent_id IS NULL))
-           AND ($5::timestamptz IS NULL OR (expires_at, id) > ($5, $6::uuid))
-         ORDER BY expires_at, id LIMIT $4",
+           AND ($5::timestamptz IS NULL OR (created_at, id) > ($5, $6::uuid))
+         ORDER BY created_at, id LIMIT $4",
         workspace.0,
         requester.map(|user| user.0),
         now,
@@ -219,6 +219,18 @@ pub async fn granted(
     .fetch_all(conn)
     .await?;
     Ok(PermissionSet::known(&granted))
+}
+
+/// Ends what an agent was granted for a while.
+pub async fn end_grants(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'expired' WHERE workspace_id = $1 AND agent_id = $2 AND kind = 'permission' AND status = 'approved'",
+        workspace.0,
+        agent.as_str()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ends everything that an agent asked for or was granted; returns how much that was.

@@ -27,7 +27,7 @@ pub struct ListApprovals {
     /// 1 to 200.
     #[schema(minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
-    /// `nextCursor` of an earlier answer: what expires after its last.
+    /// `nextCursor` of an earlier answer: what was asked for after its last.
     pub cursor: Option<String>,
 }
 
@@ -51,7 +51,7 @@ pub struct ApprovalsPage {
     pub data: Vec<ToolApproval>,
     pub success: bool,
     pub status: u16,
-    /// For what expires after these; null when there is nothing more.
+    /// For what was asked for after these; null when there is nothing more.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }

@@ -338,7 +338,7 @@ fn row(entry: &Entry) -> Option<Row<'_>> {
             let row = for_admins(("approval:requested", payload.clone()), ("approval.requested", payload));
             Row { user: *requester, agent: true, ..row }
         }
-        EventKind::ApprovalDecided { approval_id, method, approved, requester } => {
+        EventKind::ApprovalDecided { approval_id, method, approved, requester, permission: _ } => {
             let payload = merged(json!({"approvalId": approval_id, "method": method, "approved": approved}), agent_of(entry));
             let row = for_admins(("approval:decided", payload.clone()), ("approval.decided", payload));
             Row { user: *requester, agent: true, ..row }
@@ -845,7 +845,13 @@ mod tests {
                 "a+",
             ),
             (
-                EventKind::ApprovalDecided { approval_id: ApprovalId::generate(), method: text(), approved: true, requester: None },
+                EventKind::ApprovalDecided {
+                    approval_id: ApprovalId::generate(),
+                    method: text(),
+                    approved: true,
+                    requester: None,
+                    permission: None,
+                },
                 [Some("approval:decided"), None, Some("approval.decided")],
                 "a+",
             ),

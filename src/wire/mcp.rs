@@ -45,6 +45,7 @@ pub struct CallTool {
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     #[serde(default, deserialize_with = "or_none_at_all")]
+    #[schema(value_type = Option<Object>)]
     pub arguments: Map<String, Value>,
 }
 
@@ -104,6 +105,7 @@ pub struct GetPrompt {
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     #[serde(default, deserialize_with = "or_none_at_all")]
+    #[schema(value_type = Option<Object>)]
     pub arguments: Map<String, Value>,
 }
 

@@ -43,13 +43,19 @@ async function tool(name, toolArguments, presented = key) {
 
 const newTask = (title) => ({ title, spaceId });
 
+/** Approves what a card is about, which is asked once more. */
+async function approve(page, card) {
+  await card.getByRole('button', { name: 'Approve' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();
+}
+
 async function approvesOneCall(page) {
   const waiting = await tool('task_create', newTask('Write the minutes'));
   assertEqual(waiting.code, -32005, 'a call that waits');
   const card = page.getByRole('article', { name: 'task.create' });
   await card.getByText('Write the minutes').waitFor();
   await card.getByText('allowTaskWrites is off').waitFor();
-  await card.getByRole('button', { name: 'Approve' }).click();
+  await approve(page, card);
   await page.getByText('The caller may repeat exactly this call, once.').waitFor();
   await card.waitFor({ state: 'hidden' });
   const { approvalId } = waiting.data;
@@ -78,7 +84,7 @@ async function grantsAPermission(page) {
   await tool('approval_request', { permission: 'read:projects', minutes: 30, reason: 'to find the project' });
   const card = page.getByRole('article', { name: 'read:projects for 30 minutes' });
   await card.getByText('to find the project').waitFor();
-  await card.getByRole('button', { name: 'Approve' }).click();
+  await approve(page, card);
   await page.getByText('The agent has read:projects for 30 minutes.').waitFor();
   assert(Array.isArray((await tool('project_list', { spaceId })).projects), 'the permission was not granted');
   ok('a permission that an agent asks for is granted for a while');

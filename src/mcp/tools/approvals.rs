@@ -15,7 +15,7 @@ use crate::{
     domain::tool_approvals::{self, Gate},
     model::{
         ids::ApprovalId,
-        permission::PermissionSet,
+        permission::{self, PermissionSet},
         tool_approval::{ApprovalKind, GRANT_MINUTES, GRANT_MINUTES_MAX, LIFETIME},
     },
     wire::time::Timestamp,
@@ -37,8 +37,10 @@ pub(super) const TOOLS: &[Tool] = &[
             with exactly the same arguments and approvalId.",
         need: Need::Nothing,
         input: || {
+            let known: Vec<&str> = permission::CATALOGUE.iter().map(|permission| permission.id).collect();
+            let permissions = format!("A permission to have for a while, one of {}.", known.join(", "));
             json!({"properties": {
-                "permission": {"type": ["string", "null"], "description": "A permission to have for a while, such as write:tasks."},
+                "permission": {"type": ["string", "null"], "description": permissions},
                 "minutes": {"type": ["integer", "null"], "minimum": 1, "maximum": GRANT_MINUTES_MAX, "default": GRANT_MINUTES,
                             "description": "How long the permission is to last."},
                 "method": {"type": ["string", "null"], "maxLength": 100, "description": "Name of the tool that is to be called."},

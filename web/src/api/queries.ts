@@ -169,6 +169,9 @@ export function useApprovals() {
   });
 }
 
+/** How often the newest rows of a feed that is in view are asked for. */
+const FEED_REFRESH_MS = 10_000;
+
 /** Rows per page of a feed. */
 const FEED_PAGE = 30;
 
@@ -181,6 +184,8 @@ export function useActivity(filter: ActivityFilter, cursor?: string) {
     placeholderData: keepPreviousData,
     // Rows are never changed, so what follows a cursor is the same for good.
     staleTime: cursor ? Infinity : 0,
+    // No event tells members of tool calls: they are many.
+    refetchInterval: cursor ? false : FEED_REFRESH_MS,
   });
 }
 

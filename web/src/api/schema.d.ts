@@ -141,7 +141,7 @@ export interface paths {
         /**
          * List tool calls that wait for approval.
          * @description For owners and admins those of the whole workspace, for others those of their own keys. What
-         *     expires first comes first; `nextCursor` leads to what expires later.
+         *     was asked for first comes first; `nextCursor` leads to what was asked for later.
          */
         post: operations["listApprovals"];
         delete?: never;
@@ -2515,7 +2515,7 @@ export interface components {
          */
         ApprovalsPage: {
             data: components["schemas"]["ToolApproval"][];
-            /** @description For what expires after these; null when there is nothing more. */
+            /** @description For what was asked for after these; null when there is nothing more. */
             nextCursor: string | null;
             /** Format: int32 */
             status: number;
@@ -2667,9 +2667,7 @@ export interface components {
          *     }
          */
         CallTool: {
-            arguments?: {
-                [key: string]: unknown;
-            };
+            arguments?: Record<string, never> | null;
             name: string;
         };
         /** @description The kinds of tools. */
@@ -5033,9 +5031,7 @@ export interface components {
          *     }
          */
         GetPrompt: {
-            arguments?: {
-                [key: string]: unknown;
-            };
+            arguments?: Record<string, never> | null;
             name: string;
         };
         /**
@@ -5183,7 +5179,7 @@ export interface components {
          *     }
          */
         ListApprovals: {
-            /** @description `nextCursor` of an earlier answer: what expires after its last. */
+            /** @description `nextCursor` of an earlier answer: what was asked for after its last. */
             cursor?: string | null;
             /**
              * Format: int64

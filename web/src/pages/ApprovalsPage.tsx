@@ -1,11 +1,13 @@
 import { Anchor, Box, Button, Group, Paper, Stack, Text, Title } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
+import { useState } from 'react';
 import { Link } from 'react-router';
 import { api, type ToolApproval } from '../api/client';
 import { refreshLive, useApprovals, useIsAdmin, useMe, usePersonName, useSettings } from '../api/queries';
 import { CallParams } from '../components/CallParams';
 import { EmptyState } from '../components/EmptyState';
 import { ErrorNote } from '../components/ErrorNote';
+import { FormDialog } from '../components/FormDialog';
 import { Loading } from '../components/Loading';
 import { Time } from '../components/Time';
 import { announce } from '../notify';
@@ -17,7 +19,7 @@ function useIsAnothersToApprove({ agentId, requestedBy }: ToolApproval) {
   return !agentId && requestedBy === me && !isAllowed;
 }
 
-/** Tool calls and permissions that wait for a decision, the one that expires first on top. */
+/** Tool calls and permissions that wait for a decision, the one that was asked for first on top. */
 export function ApprovalsPage() {
   const isAdmin = useIsAdmin();
   const approvals = useApprovals();
@@ -51,6 +53,7 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
   const asked = params as { permission?: string; minutes?: number };
   const method = kind === 'permission' ? `${asked.permission} for ${asked.minutes} minutes` : approval.method;
   const isAnothers = useIsAnothersToApprove(approval);
+  const [isAsked, setAsked] = useState(false);
   const decide = useMutation({
     mutationFn: async (approve: boolean) => void (await (approve ? api.approveCall(token) : api.denyCall(token))),
     onSuccess: (_, approve) =>
@@ -87,9 +90,8 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
             <Button
               size="xs"
               aria-label={`Approve ${method}`}
-              loading={decide.isPending && decide.variables}
               disabled={decide.isPending}
-              onClick={() => decide.mutate(true)}
+              onClick={() => setAsked(true)}
             >
               Approve
             </Button>
@@ -107,8 +109,25 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
         </Group>
       </Group>
       {kind === 'call' && <CallParams params={params} />}
+      {isAsked && (
+        // Asked for by itself: the list may change under the pointer, and what is approved cannot be taken back.
+        <FormDialog
+          title={`Approve ${method}?`}
+          submit="Approve"
+          pending={decide.isPending}
+          error={decide.error}
+          onSubmit={() => decide.mutate(true, { onSuccess: () => setAsked(false) })}
+          onClose={() => setAsked(false)}
+        >
+          <Text size="sm">
+            For <Caller of={approval} />
+            {reason && `: ${reason}`}
+          </Text>
+          {kind === 'call' && <CallParams params={params} />}
+        </FormDialog>
+      )}
       <Box mt={decide.error ? 'sm' : 0}>
-        <ErrorNote error={decide.error} />
+        <ErrorNote error={isAsked ? null : decide.error} />
       </Box>
     </Paper>
   );
