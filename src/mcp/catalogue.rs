@@ -551,6 +551,12 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_says_nothing_is_told_what_one_of_is_missing() {
+        let refused = find("approval_request").unwrap().check(&Map::new()).unwrap_err();
+        assert_eq!(refused.message, "action: one of action, method, permission has to be there");
+    }
+
+    #[test]
     fn every_permission_that_a_tool_needs_is_in_the_catalogue_of_permissions() {
         let known = |id: &str| PERMISSIONS.iter().any(|permission| permission.id == id);
         for tool in tools() {

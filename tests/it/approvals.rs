@@ -385,6 +385,39 @@ async fn what_a_spawned_agent_was_granted_ends_with_its_process(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn what_comes_later_takes_nobodys_place_though_it_expires_sooner(pool: PgPool) {
+    let world = careful(pool).await;
+    let agent = world.with_key(&world.approved_agent("scout").await);
+    let first = waits(agent.tool("agent_profile", json!({})).await);
+    let asked = json!({"method": "agent_profile", "params": {"note": 1}, "ttlSeconds": 30});
+    let second = agent.tool("approval_request", asked).await.tool_text()["approvalId"].clone();
+    let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK);
+    let order: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|approval| &approval["token"]).collect();
+    assert_eq!(order, [&json!(first), &second]);
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn whoever_sets_an_agents_permissions_ends_what_it_was_granted_for_a_while(pool: PgPool) {
+    let world = World::new(pool).await;
+    let agent = world.with_key(&world.agent_with_key("scout", &["read:pages"]).await);
+    let owner = world.owner().await;
+    let asked = agent.tool("approval_request", json!({"permission": "read:users", "minutes": 1440})).await.tool_text();
+    confirm(&owner, asked["approvalId"].as_str().unwrap()).await.expect(StatusCode::OK);
+    let feed = owner.get("/parallax-agents/scout/activity?type=approval_granted").await.expect(StatusCode::OK);
+    assert_eq!(
+        (&feed["data"][0]["description"], &feed["data"][0]["metadata"]["permission"]),
+        (&json!("read:users was approved"), &json!("read:users"))
+    );
+    let profile = agent.tool("agent_profile", json!({})).await.tool_text();
+    assert_eq!(profile["grantedPermissions"], json!(["read:pages", "read:users"]));
+    assert!(agent.tool("user_list", json!({})).await.tool_text()["users"].is_array());
+    owner.post("/parallax-agents/scout/permissions", json!({"permissions": ["read:pages"]})).await.expect(StatusCode::OK);
+    assert_eq!(agent.tool("user_list", json!({})).await.tool_text()["data"]["requiredPermissions"], json!(["read:users"]));
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn an_agent_has_a_bounded_number_of_calls_that_wait(pool: PgPool) {
     let world = careful(pool).await;
     let key = world.approved_agent("scout").await;

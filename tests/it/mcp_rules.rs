@@ -351,6 +351,9 @@ async fn nobody_is_asked_in_vain_and_what_is_told_is_what_was_asked(pool: PgPool
     owner.patch_settings(deny).await.expect(StatusCode::OK);
     let denied = async || (ask(json!({"method": "task.get", "params": {"taskId": task}})).await["code"] == -32002).then_some(());
     world.until("the policy denies", denied).await;
+    let listed = scout.post("/mcp-standard/list_tools", json!({})).await.expect(StatusCode::OK);
+    let names: Vec<&Value> = listed["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+    assert!(names.contains(&&json!("task_list")) && !names.contains(&&json!("task_get")), "{names:?}");
     assert_eq!(waiting().await.as_array().unwrap().iter().filter(|row| row["kind"] == "permission").count(), 0);
 
     let first = ask(json!({"permission": "write:tasks", "minutes": 30.0})).await;
