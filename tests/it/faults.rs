@@ -21,8 +21,9 @@ use crate::support::{
 const COUNTING: &str = "i=0; while :; do i=$((i+1)); printf '%d;' $i; sleep 0.02; done\n";
 /// A dead connection is noticed within a minute of silence, and looked for again at least every half minute.
 const SILENCE_NOTICED: Duration = Duration::from_secs(100);
-/// What the service's memory may grow by under any flood, in KiB.
-const GROWTH_KIB_MAX: u64 = 64 * 1024;
+/// What the service's memory may grow by under any flood, in KiB: up to 32 MiB are put aside for the recording, and the
+/// allocator keeps for a while what was given back. A queue without an end would hold as much of the flood again.
+const GROWTH_KIB_MAX: u64 = 88 * 1024;
 
 /// The runtime's own program, on a port and in a folder that outlive a kill.
 pub(crate) struct RuntimeProgram {
@@ -272,6 +273,7 @@ async fn ten_seconds_without_reading_on_either_side_slow_nobody_else(pool: PgPoo
         slowest = slowest.max(echo(&mut fast).await);
     }
     let peak = resident_kib(service.program.pid());
+    println!("{before} KiB before, {peak} KiB after the flood");
     assert!(slowest < Duration::from_secs(1), "an echo took {slowest:?}");
     assert!(peak.saturating_sub(before) < GROWTH_KIB_MAX, "{before} KiB before, {peak} KiB now");
     // It is shown what is newest, however much it missed.
