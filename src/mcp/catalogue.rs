@@ -403,7 +403,7 @@ impl Entry {
     fn left_out(&self) -> (String, String) {
         let names = self.schema.get("not").and_then(|not| not.get("properties")).and_then(Value::as_object);
         let names: Vec<&str> = names.map(|names| names.keys().map(String::as_str).collect()).unwrap_or_default();
-        (names.first().copied().unwrap_or("arguments").to_owned(), format!("one of {} has to be there", names.join(", ")))
+        ("arguments".to_owned(), format!("one of {} has to be there", names.join(", ")))
     }
 }
 
@@ -553,7 +553,7 @@ mod tests {
     #[test]
     fn a_call_that_says_nothing_is_told_what_one_of_is_missing() {
         let refused = find("approval_request").unwrap().check(&Map::new()).unwrap_err();
-        assert_eq!(refused.message, "action: one of action, method, permission has to be there");
+        assert_eq!(refused.message, "arguments: one of action, method, permission has to be there");
     }
 
     #[test]
