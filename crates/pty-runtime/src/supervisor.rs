@@ -649,8 +649,9 @@ impl Supervisor {
         }
     }
 
+    /// Ends the program at once, for a reason that is told with its end; the first one counts.
     fn kill_because(&self, reason: &'static str) {
-        self.lock().reason = Some((reason, Instant::now()));
+        self.lock().reason.get_or_insert((reason, Instant::now()));
         self.signal(libc::SIGKILL);
     }
 
