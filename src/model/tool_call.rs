@@ -74,8 +74,7 @@ pub fn shorten(text: &str) -> String {
 }
 
 /// A text without words that look like keys and tokens of the service: long ones of a prefix, `_`, and a random rest.
-#[must_use]
-pub fn without_keys(text: &str) -> Cow<'_, str> {
+fn without_keys(text: &str) -> Cow<'_, str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let is_key = |word: &str| word.len() >= SECRET_CHARS_MIN && word.contains('_') && word.bytes().any(|byte| byte.is_ascii_digit());
     if text.len() < SECRET_CHARS_MIN || !text.split(|c| !is_part(c)).any(is_key) {
