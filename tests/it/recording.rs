@@ -234,10 +234,8 @@ async fn killed_in_the_middle_the_service_records_every_byte_once_after_its_retu
 
 #[sqlx::test]
 async fn a_database_that_is_away_costs_nothing_that_was_printed(pool: PgPool) {
-    let options = pool.connect_options();
-    let gate = Gate::before(&format!("http://{}:{}", options.get_host(), options.get_port())).await;
-    let port = gate.endpoint().rsplit(':').next().unwrap().parse().unwrap();
-    let through = PgPoolOptions::new().connect_lazy_with((*options).clone().host("127.0.0.1").port(port));
+    let (gate, options) = Gate::before_database(&pool.connect_options()).await;
+    let through = PgPoolOptions::new().connect_lazy_with(options);
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = LocalRuntime::start().await;
     let mut world = World::with_config(through, config(Some(runtime.endpoint())), Some(runtime)).await;
@@ -245,6 +243,7 @@ async fn a_database_that_is_away_costs_nothing_that_was_printed(pool: PgPool) {
     let owner = world.owner().await;
     let (id, session) = shell(&owner).await;
     run(&owner, &id, "(sleep 1; for i in $(seq 1 200000); do echo row-$i-; done; echo fin''ished) &").await;
+    assert_ne!(gate.connections(), 0, "the service reaches the database through the gate");
     gate.close();
 
     let app = world.app().clone();

@@ -1,16 +1,18 @@
-//! A way to a runtime that can be closed and opened, and that counts who is on it.
+//! A way to a runtime or to the database that can be closed and opened, and that counts who is on it.
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use sqlx::postgres::PgConnectOptions;
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{self, copy_bidirectional},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     task::JoinHandle,
 };
@@ -22,10 +24,48 @@ pub(crate) struct Gate {
     serving: JoinHandle<()>,
 }
 
+/// What listens behind a gate.
+#[derive(Clone)]
+enum Target {
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// Passes on what comes from `from`, and what is answered, until one of both ends.
+    async fn pass(self, from: &mut TcpStream) -> io::Result<(u64, u64)> {
+        match self {
+            Self::Tcp(address) => copy_bidirectional(from, &mut TcpStream::connect(address).await?).await,
+            Self::Unix(path) => copy_bidirectional(from, &mut UnixStream::connect(path).await?).await,
+        }
+    }
+}
+
 impl Gate {
     /// Opens a way to what listens at `target`, an http URL.
     pub(crate) async fn before(target: &str) -> Self {
-        let target = target.strip_prefix("http://").unwrap().to_owned();
+        Self::open(Target::Tcp(target.strip_prefix("http://").unwrap().to_owned())).await
+    }
+
+    /// Opens a way to the database that `options` lead to, and says how to take it.
+    pub(crate) async fn before_database(options: &PgConnectOptions) -> (Self, PgConnectOptions) {
+        let (host, port) = (options.get_host(), options.get_port());
+        let Some(folder) = options.get_socket() else {
+            let gate = Self::open(Target::Tcp(format!("{host}:{port}"))).await;
+            let through = options.clone().host("127.0.0.1").port(gate.address.port());
+            return (gate, through);
+        };
+        let gate = Self::open(Target::Unix(folder.join(format!(".s.PGSQL.{port}")))).await;
+        // Options that name a socket cannot be told to forget it.
+        let through = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(gate.address.port())
+            .username(options.get_username())
+            .database(options.get_database().unwrap());
+        (gate, through)
+    }
+
+    async fn open(target: Target) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (open, is_open) = watch::channel(true);
@@ -39,12 +79,8 @@ impl Gate {
                         return;
                     }
                     count.fetch_add(1, Ordering::SeqCst);
-                    let passed = async {
-                        let mut to = TcpStream::connect(target).await?;
-                        copy_bidirectional(&mut from, &mut to).await
-                    };
                     tokio::select! {
-                        _ = passed => {}
+                        _ = target.pass(&mut from) => {}
                         _ = is_open.wait_for(|open| !open) => {}
                     }
                     count.fetch_sub(1, Ordering::SeqCst);
