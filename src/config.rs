@@ -509,7 +509,7 @@ fn is_on_this_machine(url: &str) -> bool {
 }
 
 fn method_name(text: &str) -> Option<String> {
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    let plain = text.strip_suffix('*').unwrap_or(text).chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     plain.then(|| text.to_owned())
 }
 

@@ -3,8 +3,11 @@
 //! The caller is told an id, which is no permission: an owner or admin decides, and the caller repeats
 //! the very same call with the id, once. A permission that is granted counts for a while without it.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{events, settings};
 use crate::{
@@ -17,11 +20,11 @@ use crate::{
         policy::{Policy, Verdict},
         secret::Secret,
         tool_approval::{
-            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, PERMISSION_METHOD, ToolApproval,
-            WAITING_MAX,
+            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, Named, PERMISSION_METHOD, ToolApproval,
+            WAITING_MAX, Waiting,
         },
     },
-    storage::{self, StorageError, Tx},
+    storage::{self, StorageError, Tx, tool_approvals::NamedRow},
 };
 
 /// Why a decision was not taken.
@@ -233,15 +236,32 @@ fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
 /// What waits for a decision that the person may take: for owners and admins everything of the
 /// workspace, for others what their own keys asked for. In the order in which they were asked for,
 /// so that nothing takes the place of what somebody looks at; at most `limit` behind `after`.
-pub async fn waiting(
-    tx: &mut Tx,
-    person: &Person,
-    after: Option<Cursor<ApprovalId>>,
-    limit: u64,
-) -> Result<Vec<ToolApproval>, StorageError> {
+pub async fn waiting(tx: &mut Tx, person: &Person, after: Option<Cursor<ApprovalId>>, limit: u64) -> Result<Vec<Waiting>, StorageError> {
     let (now, limit) = (tx.now(), i64::try_from(limit).unwrap_or(i64::MAX));
     let requester = (!person.role.manages_agents()).then_some(person.user);
-    storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit).await
+    let waiting = storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit).await?;
+    with_names(tx, person, waiting).await
+}
+
+/// Adds what the person sees of the things that the calls name.
+async fn with_names(tx: &mut Tx, person: &Person, approvals: Vec<ToolApproval>) -> Result<Vec<Waiting>, StorageError> {
+    let given = approvals.iter().flat_map(|approval| tool_approval::ids_in(&approval.params));
+    let (mut ids, mut slugs) = (Vec::new(), Vec::new());
+    for (_, text) in given {
+        match text.parse::<Uuid>() {
+            Ok(id) => ids.push(id),
+            Err(_) => slugs.push(text.to_owned()),
+        }
+    }
+    let found = storage::tool_approvals::named(tx.conn(), person.workspace, person.user, &ids, &slugs).await?;
+    let by_id: HashMap<Uuid, &NamedRow> = found.iter().map(|row| (row.id, row)).collect();
+    let by_slug: HashMap<&str, &NamedRow> = found.iter().filter_map(|row| Some((row.slug_id.as_deref()?, row))).collect();
+    let seen = |text: &str| text.parse().map_or_else(|_| by_slug.get(text), |id: Uuid| by_id.get(&id)).copied();
+    let named = |approval: &ToolApproval| {
+        let rows = tool_approval::ids_in(&approval.params).filter_map(|(argument, text)| Some((argument, seen(text)?)));
+        rows.map(|(argument, row)| Named { argument: argument.to_owned(), kind: row.kind, title: row.title.clone() }).collect()
+    };
+    Ok(approvals.into_iter().map(|approval| Waiting { named: named(&approval), approval }).collect())
 }
 
 /// Grants or refuses a call that waits. What a person's own key asked for is granted by somebody else, unless the

@@ -39,7 +39,7 @@ impl ToolApprovalPolicy {
     /// Whether a tool is covered, by any of its names.
     #[must_use]
     pub fn covers(&self, names: &[&str]) -> bool {
-        self.enabled && self.methods.iter().any(|covered| names.contains(&covered.as_str()))
+        self.enabled && is_listed(&self.methods, names)
     }
 }
 
@@ -93,7 +93,7 @@ impl WorkspacePolicy {
     /// switches and lists before the operator's list. An operator who switched approvals off is asked for none.
     #[must_use]
     pub fn verdict(&self, operators: &ToolApprovalPolicy, names: &[&str]) -> Verdict {
-        let lists = |list: &[String]| list.iter().any(|listed| names.iter().any(|name| means(listed, name)));
+        let lists = |list: &[String]| is_listed(list, names);
         if lists(&self.deny) {
             return Verdict::Denied;
         }
@@ -112,6 +112,11 @@ impl WorkspacePolicy {
             Some(_) | None => Verdict::Goes,
         }
     }
+}
+
+/// Whether a list means a tool, by any of its names.
+fn is_listed(list: &[String], names: &[&str]) -> bool {
+    list.iter().any(|listed| names.iter().any(|name| means(listed, name)))
 }
 
 /// Whether an entry of a list means a tool: by its name in any case, or by its beginning where the entry ends with `*`.
@@ -153,6 +158,8 @@ mod tests {
         assert!(asks(&verdict(json!({}), "page.delete")));
         let both = json!({"policy": {"deny": ["page.delete"], "requireApproval": ["page.delete"]}});
         assert_eq!(verdict(both, "page.delete"), Verdict::Denied);
+        let broad = ToolApprovalPolicy { enabled: true, methods: vec!["Page.*".to_owned()] };
+        assert!(broad.covers(&["page.get", "page_get"]) && !broad.covers(&["task.get"]), "the operator's list means the same");
         let by_name = WorkspacePolicy::read(&json!({"policy": {"deny": ["page_delete"]}}));
         assert_eq!(by_name.verdict(&operators, &["page.delete", "page_delete"]), Verdict::Denied, "by any of its names");
         for (listed, method, expected) in [

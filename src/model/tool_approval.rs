@@ -122,6 +122,61 @@ impl ToolApproval {
     }
 }
 
+/// An approval that waits, for whoever decides about it.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    pub approval: ToolApproval,
+    pub named: Vec<Named>,
+}
+
+/// Something that an argument of a call names by its id: people decide about what they can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Name of the argument.
+    pub argument: String,
+    pub kind: NamedKind,
+    /// Of a comment the title of its page.
+    pub title: Option<String>,
+}
+
+/// What can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedKind {
+    Page,
+    Task,
+    Project,
+    Space,
+    Comment,
+    Person,
+}
+
+impl NamedKind {
+    const ALL: [Self; 6] = [Self::Page, Self::Task, Self::Project, Self::Space, Self::Comment, Self::Person];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Task => "task",
+            Self::Project => "project",
+            Self::Space => "space",
+            Self::Comment => "comment",
+            Self::Person => "person",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// The arguments of a call that may name something, with the ids that they give.
+pub fn ids_in(params: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let fields = params.as_object().into_iter().flatten();
+    fields.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).filter(|(name, _)| name.ends_with("Id"))
+}
+
 /// SHA-256 of a call: its method and its arguments in canonical form, without the approval's own.
 #[must_use]
 pub fn digest(method: &str, arguments: &Map<String, Value>) -> String {

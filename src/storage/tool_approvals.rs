@@ -9,7 +9,7 @@ use crate::model::{
     cursor::Cursor,
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
     permission::PermissionSet,
-    tool_approval::{ApprovalKind, ApprovalStatus, ToolApproval},
+    tool_approval::{ApprovalKind, ApprovalStatus, NamedKind, ToolApproval},
 };
 
 struct Row {
@@ -97,6 +97,59 @@ pub async fn waiting(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Something that has a name to show, as [`named`] finds it.
+#[derive(Debug)]
+pub struct NamedRow {
+    pub id: Uuid,
+    /// Of a page its short id, by which it may be named too.
+    pub slug_id: Option<String>,
+    pub kind: NamedKind,
+    pub title: Option<String>,
+}
+
+/// What a person sees of the things with these ids, or of pages with these short ids, deleted or not.
+pub async fn named(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    person: UserId,
+    ids: &[Uuid],
+    slugs: &[String],
+) -> Result<Vec<NamedRow>, StorageError> {
+    let rows = sqlx::query!(
+        r#"WITH own AS (SELECT space_id FROM account_spaces($2) WHERE workspace_id = $1)
+           SELECT 'space' AS "kind!", s.id AS "id!", s.name AS title, NULL::varchar AS slug_id
+           FROM spaces s WHERE s.id = ANY($3) AND s.id IN (SELECT space_id FROM own)
+           UNION ALL
+           SELECT 'page', p.id, p.title, p.slug_id
+           FROM pages p WHERE p.workspace_id = $1 AND (p.id = ANY($3) OR p.slug_id = ANY($4)) AND p.space_id IN (SELECT space_id FROM own)
+           UNION ALL
+           SELECT 'project', x.id, x.name, NULL
+           FROM projects x WHERE x.workspace_id = $1 AND x.id = ANY($3) AND x.space_id IN (SELECT space_id FROM own)
+           UNION ALL
+           SELECT 'task', t.id, t.title, NULL
+           FROM tasks t WHERE t.workspace_id = $1 AND t.id = ANY($3) AND t.space_id IN (SELECT space_id FROM own)
+           UNION ALL
+           SELECT 'comment', c.id, p.title, NULL
+           FROM comments c JOIN pages p ON p.id = c.page_id
+           WHERE p.workspace_id = $1 AND c.id = ANY($3) AND p.space_id IN (SELECT space_id FROM own)
+           UNION ALL
+           SELECT 'person', u.id, u.name, NULL FROM users u WHERE u.workspace_id = $1 AND u.id = ANY($3)"#,
+        workspace.0,
+        person.0,
+        ids,
+        slugs
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let corrupt = || StorageError::Corrupt { table: "mcp_approvals", column: "params", id: row.id.to_string() };
+            let kind = NamedKind::parse(&row.kind).ok_or_else(corrupt)?;
+            Ok(NamedRow { id: row.id, slug_id: row.slug_id, kind, title: row.title })
+        })
+        .collect()
 }
 
 /// What one requester waits for already and asks for again.

@@ -13,7 +13,7 @@ use super::{input, problem::Problem, time::Timestamp};
 use crate::model::{
     cursor::{self, Cursor, NoCursor},
     ids::{AgentId, ApprovalId, UserId},
-    tool_approval::ToolApproval as Row,
+    tool_approval::{Named, Waiting},
 };
 
 /// Approvals listed when the caller does not say: as many as may be.
@@ -46,7 +46,7 @@ impl ListApprovals {
 /// One page of what waits in its envelope, with the cursor beside it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"data": [{"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}], "success": true, "status": 200, "nextCursor": null}))]
+#[schema(example = json!({"data": [{"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "named": [{"argument": "pageId", "kind": "page", "title": "Roadmap"}], "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}], "success": true, "status": 200, "nextCursor": null}))]
 pub struct ApprovalsPage {
     pub data: Vec<ToolApproval>,
     pub success: bool,
@@ -59,8 +59,8 @@ pub struct ApprovalsPage {
 impl ApprovalsPage {
     /// What was asked for with one more than `limit`, to know whether there is more.
     #[must_use]
-    pub fn of(rows: Vec<Row>, limit: u64) -> Self {
-        let (rows, next) = cursor::page(rows, limit, Row::cursor);
+    pub fn of(rows: Vec<Waiting>, limit: u64) -> Self {
+        let (rows, next) = cursor::page(rows, limit, |row| row.approval.cursor());
         let next_cursor = next.map(|next| next.to_string());
         Self { data: rows.into_iter().map(Into::into).collect(), success: true, status: 200, next_cursor }
     }
@@ -75,7 +75,7 @@ impl IntoResponse for ApprovalsPage {
 /// A call, or a permission that an agent asks for, that waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
+#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "named": [{"argument": "pageId", "kind": "page", "title": "Roadmap"}], "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct ToolApproval {
     /// Names the approval; by itself it permits nothing.
     pub token: ApprovalId,
@@ -86,6 +86,8 @@ pub struct ToolApproval {
     pub method: String,
     /// Arguments of the call; for a permission `permission` and `minutes`.
     pub params: Value,
+    /// What arguments name by their ids, as far as the person who asks sees it.
+    pub named: Vec<NamedThing>,
     /// Why it waits, or what the agent says that it is for.
     #[schema(required)]
     pub reason: Option<String>,
@@ -98,9 +100,30 @@ pub struct ToolApproval {
     pub created_at: Timestamp,
 }
 
-impl From<Row> for ToolApproval {
-    fn from(approval: Row) -> Self {
+/// What an argument of a call names.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"argument": "pageId", "kind": "page", "title": "Roadmap"}))]
+pub struct NamedThing {
+    pub argument: String,
+    /// `page`, `task`, `project`, `space`, `comment` or `person`.
+    #[schema(value_type = String, example = "page")]
+    pub kind: &'static str,
+    /// Its title or name, of a comment the title of its page; null where it has none.
+    #[schema(required)]
+    pub title: Option<String>,
+}
+
+impl From<Named> for NamedThing {
+    fn from(named: Named) -> Self {
+        Self { argument: named.argument, kind: named.kind.as_str(), title: named.title }
+    }
+}
+
+impl From<Waiting> for ToolApproval {
+    fn from(Waiting { approval, named }: Waiting) -> Self {
         Self {
+            named: named.into_iter().map(Into::into).collect(),
             token: approval.id,
             kind: approval.kind.as_str(),
             method: approval.method,

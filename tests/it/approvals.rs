@@ -170,6 +170,33 @@ async fn a_call_that_is_rejected_or_too_old_is_not_carried_out(pool: PgPool) {
     world.end().await;
 }
 
+/// People decide about titles, not about ids; what a person does not see is not told to them here either.
+#[sqlx::test]
+async fn whoever_decides_reads_what_the_ids_of_a_call_stand_for(pool: PgPool) {
+    let mut settings = config(None);
+    settings.tool_approval_methods = vec!["page.move".to_owned()];
+    let world = World::with_config(pool, settings, None).await;
+    let agent = world.agent_with("scout", &["read:pages", "write:pages"]).await;
+    let (first, closed) = (world.first_space().await, world.closed_space("board").await);
+    let (page, hidden) = (world.page_in(first, "Minutes").await, world.page_in(closed, "Salaries").await);
+    let slug: String = sqlx::query_scalar("SELECT slug_id FROM pages WHERE id = $1").bind(page).fetch_one(&world.pool).await.unwrap();
+
+    waits(agent.tool("page_move", json!({"pageId": page.to_string().to_uppercase(), "parentId": hidden})).await);
+    waits(agent.tool("page_move", json!({"pageId": slug, "parentId": uuid::Uuid::now_v7()})).await);
+
+    let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    let minutes = json!([{"argument": "pageId", "kind": "page", "title": "Minutes"}]);
+    assert_eq!((&listed[0]["named"], &listed[1]["named"]), (&minutes, &minutes), "{listed}");
+    let owner: uuid::Uuid = sqlx::query_scalar("SELECT id FROM users WHERE role = 'owner'").fetch_one(&world.pool).await.unwrap();
+    world.join(closed, owner, "reader").await;
+    let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    let both = json!([
+        {"argument": "pageId", "kind": "page", "title": "Minutes"}, {"argument": "parentId", "kind": "page", "title": "Salaries"}
+    ]);
+    assert_eq!(listed[0]["named"], both, "{listed}");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn members_and_other_workspaces_see_and_decide_nothing_of_agents(pool: PgPool) {
     let world = careful(pool).await;

@@ -54,6 +54,7 @@ async function approvesOneCall(page) {
   assertEqual(waiting.code, -32005, 'a call that waits');
   const card = page.getByRole('article', { name: 'task.create' });
   await card.getByText('Write the minutes').waitFor();
+  await card.getByText('space General').waitFor();
   await card.getByText('allowTaskWrites is off').waitFor();
   await approve(page, card);
   await page.getByText('The caller may repeat exactly this call, once.').waitFor();

@@ -49,7 +49,7 @@ export function ApprovalsPage() {
 }
 
 function ApprovalCard({ approval }: { approval: ToolApproval }) {
-  const { token, kind, params, reason, expiresAt, createdAt } = approval;
+  const { token, kind, params, named, reason, expiresAt, createdAt } = approval;
   const asked = params as { permission?: string; minutes?: number };
   const method = kind === 'permission' ? `${asked.permission} for ${asked.minutes} minutes` : approval.method;
   const isAnothers = useIsAnothersToApprove(approval);
@@ -108,7 +108,7 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
           </Button>
         </Group>
       </Group>
-      {kind === 'call' && <CallParams params={params} />}
+      {kind === 'call' && <CallParams params={params} named={named} />}
       {isAsked && (
         // Asked for by itself: the list may change under the pointer, and what is approved cannot be taken back.
         <FormDialog
@@ -123,7 +123,7 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
             For <Caller of={approval} />
             {reason && `: ${reason}`}
           </Text>
-          {kind === 'call' && <CallParams params={params} />}
+          {kind === 'call' && <CallParams params={params} named={named} />}
         </FormDialog>
       )}
       <Box mt={decide.error ? 'sm' : 0}>
