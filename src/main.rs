@@ -1,6 +1,6 @@
 //! Parses the command line and hands over.
 
-use std::{io::Read as _, net::TcpListener, process::ExitCode};
+use std::{io::Read as _, net::TcpListener, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -27,6 +27,9 @@ use sqlx::migrate::MigrateError;
 /// Requests are many small allocations, on all threads at once.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How long it takes at the most until another second has begun.
+const UNTIL_NEXT_SECOND: Duration = Duration::from_secs(1);
 
 /// The agent control plane of Raven Docs.
 #[derive(Parser)]
@@ -439,6 +442,7 @@ async fn workspace_of(tx: &mut Tx, named: Option<uuid::Uuid>) -> anyhow::Result<
 }
 
 async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
+    let is_new_password = matches!(task, Admin::ResetPassword { .. });
     let password_hash = match task {
         Admin::CreateUser { .. } | Admin::CreateWorkspace { .. } | Admin::ResetPassword { .. } => password_hash().await?,
         Admin::SetRole { .. } | Admin::DeactivateUser { .. } => String::new(),
@@ -464,6 +468,10 @@ async fn admin(config: &Config, task: Admin) -> anyhow::Result<()> {
     }
     tx.commit().await?;
     pool.close().await;
+    if is_new_password {
+        // Tokens say in whole seconds when they were issued: what is issued from here on is good.
+        tokio::time::sleep(UNTIL_NEXT_SECOND).await;
+    }
     database.stop()
 }
 

@@ -162,13 +162,15 @@ impl Connections {
         Some(Connection { id, ended, all: Arc::clone(self) })
     }
 
-    /// The people and agents, keys included, that have a connection open.
+    /// The people and agents, keys and sign-ins included, that have a connection open. Whether all of a person's sign-ins
+    /// ended cannot be asked afterwards; what they hold open is looked at every so often anyway.
     #[must_use]
     pub fn subjects(&self) -> HashSet<Subject> {
         let mut subjects = HashSet::new();
         for entry in self.state().open.values() {
             let workspace = match &entry.holder {
                 Holder::Person(person) => {
+                    subjects.extend(person.sign_in.map(|sign_in| Subject::SignIn(sign_in.token)));
                     subjects.insert(Subject::User(person.user));
                     person.workspace
                 }
@@ -255,7 +257,7 @@ mod tests {
     };
 
     fn person(role: Role) -> Person {
-        Person { user: UserId::generate(), workspace: WorkspaceId::generate(), role, expires_at: 0 }
+        Person { user: UserId::generate(), workspace: WorkspaceId::generate(), role, expires_at: 0, sign_in: None }
     }
 
     /// A connection that closes as soon as it is told to.

@@ -161,14 +161,14 @@ pub struct OwnStatus {
 
 /// Keeps how the agent that calls says that it stands, and why, beside its other metadata. `None` when it is gone.
 ///
-/// Records [`EventKind::StatusChanged`] when the status is another than before, or the reason that is given for it.
+/// Records [`EventKind::StatusChanged`] when the status or the task is another than before, or the reason that is given for it.
 pub async fn set_status(tx: &mut Tx, by: &AgentCaller, own: OwnStatus) -> Result<Option<Agent>, StorageError> {
     let found = storage::agents::lock(tx.conn(), by.workspace, &by.agent).await?;
     let Some(mut agent) = found.filter(|agent| agent.state.status() == AgentStatus::Approved) else { return Ok(None) };
     let now = tx.now();
     let mut metadata = agent.profile.metadata.as_object().cloned().unwrap_or_default();
     let text = |name: &str| metadata.get(name).and_then(Value::as_str).map(str::to_owned);
-    let previous = text("workingStatus");
+    let (previous, task_before) = (text("workingStatus"), text("currentTask"));
     let told_before = text("statusReason").or_else(|| text("statusMessage"));
     for (name, value) in [("currentTask", &own.current_task), ("statusMessage", &own.message), ("statusReason", &own.reason)] {
         match value {
@@ -182,7 +182,8 @@ pub async fn set_status(tx: &mut Tx, by: &AgentCaller, own: OwnStatus) -> Result
     agent.updated_at = now;
     storage::agents::save(tx.conn(), &agent).await?;
     let reason = own.reason.or(own.message);
-    if previous.as_deref() != Some(own.status.as_str()) || reason.is_some() && reason != told_before {
+    let is_other = previous.as_deref() != Some(own.status.as_str()) || own.current_task != task_before;
+    if is_other || reason.is_some() && reason != told_before {
         let kind = EventKind::StatusChanged { agent: AgentBrief::of(&agent), previous_status: previous, new_status: own.status, reason };
         events::record(tx, Event::about(&agent, Some(by.user), kind)).await?;
     }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         actor::{KeyHolder, Person},
         clock::Clock,
         ids::{UserId, WorkspaceId},
-        token::{Claims, Tokens},
+        token::{Claims, SignIn, TokenHash, Tokens},
         workspace::{Role, User, Workspace},
     },
     storage::{self, Conn, StorageError, Tx, access_cache::AccessCache},
@@ -73,7 +74,7 @@ pub async fn login(
 }
 
 /// The person behind an access token: signed by us, not expired, the account active and no agent's. A
-/// person who was looked up a moment ago costs no query.
+/// person who came in by the same token a moment ago costs no query.
 pub async fn person(
     pool: &PgPool,
     clock: &Clock,
@@ -82,14 +83,15 @@ pub async fn person(
     token: &str,
 ) -> Result<Option<Person>, StorageError> {
     let Some(claims) = tokens.check(token) else { return Ok(None) };
-    let remembered_as = format!("person {} {}", claims.workspace_id, claims.sub);
+    let by = SignIn { token: TokenHash::of(token), issued_at: claims.iat };
+    let remembered_as = format!("person {}", by.token);
     #[expect(clippy::disallowed_methods, reason = "a person who is remembered is checked without a transaction")]
-    let now = clock.at(chrono::Utc::now());
+    let now = clock.at(Utc::now());
     if let Some((KeyHolder::Person { person, .. }, _)) = cache.get(&remembered_as, now) {
-        return Ok(Some(Person { expires_at: claims.exp, ..person }));
+        return Ok(Some(person));
     }
     let ticket = cache.ticket();
-    let Some(person) = look_up(&mut *pool.acquire().await?, &claims).await? else { return Ok(None) };
+    let Some(person) = look_up(&mut *pool.acquire().await?, &claims, by).await? else { return Ok(None) };
     cache.put(ticket, remembered_as, KeyHolder::Person { person: person.clone(), key_id: String::new() }, None);
     Ok(Some(person))
 }
@@ -98,26 +100,44 @@ pub async fn person(
 /// somebody had a moment ago.
 pub async fn person_now(conn: &mut Conn, tokens: &Tokens, token: &str) -> Result<Option<Person>, StorageError> {
     match tokens.check(token) {
-        Some(claims) => look_up(conn, &claims).await,
+        Some(claims) => look_up(conn, &claims, SignIn { token: TokenHash::of(token), issued_at: claims.iat }).await,
         None => Ok(None),
     }
 }
 
-async fn look_up(conn: &mut Conn, claims: &Claims) -> Result<Option<Person>, StorageError> {
-    let user = storage::users::active(conn, claims.workspace_id, claims.sub).await?;
-    let person = |user: User| Person { user: user.id, workspace: user.workspace_id, role: user.role, expires_at: claims.exp };
+async fn look_up(conn: &mut Conn, claims: &Claims, by: SignIn) -> Result<Option<Person>, StorageError> {
+    let user = storage::users::signed_in(conn, claims.workspace_id, claims.sub, by).await?;
+    let person =
+        |user: User| Person { user: user.id, workspace: user.workspace_id, role: user.role, expires_at: claims.exp, sign_in: Some(by) };
     Ok(user.filter(|user| user.role != Role::Agent).map(person))
 }
 
 /// The person as they are now; `None` once their account or what they signed in with is good no more.
 pub async fn again(conn: &mut Conn, clock: &Clock, person: &Person) -> Result<Option<Person>, StorageError> {
     #[expect(clippy::disallowed_methods, reason = "whether a token has ended needs no transaction")]
-    let now = clock.at(chrono::Utc::now());
+    let now = clock.at(Utc::now());
     if person.expires_at <= now.timestamp() {
         return Ok(None);
     }
-    let user = storage::users::active(conn, person.workspace, person.user).await?.filter(|user| user.role != Role::Agent);
-    Ok(user.map(|user| Person { role: user.role, ..person.clone() }))
+    let user = match person.sign_in {
+        Some(by) => storage::users::signed_in(conn, person.workspace, person.user, by).await?,
+        None => storage::users::active(conn, person.workspace, person.user).await?,
+    };
+    Ok(user.filter(|user| user.role != Role::Agent).map(|user| Person { role: user.role, ..person.clone() }))
+}
+
+/// Ends what the person came in by, before its token does. Every node closes what was opened with it, upon what the
+/// database tells. A key goes on.
+pub async fn sign_out(tx: &mut Tx, person: &Person) -> Result<(), StorageError> {
+    let Some(by) = person.sign_in else { return Ok(()) };
+    let expires_at = DateTime::from_timestamp(person.expires_at, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    storage::users::end_sign_in(tx.conn(), person.workspace, &by.token, expires_at).await
+}
+
+/// Forgets the ends of sign-ins whose tokens are over; returns how many.
+pub async fn prune(tx: &mut Tx) -> Result<u64, StorageError> {
+    let now = tx.now();
+    storage::users::prune_sign_ins(tx.conn(), now).await
 }
 
 /// A person's own account and workspace, with the number of people in it.
@@ -138,6 +158,6 @@ pub fn token_for(tx: &Tx, tokens: &Tokens, workspace: WorkspaceId, user: UserId,
 #[must_use]
 pub fn collab_token(tokens: &Tokens, clock: &Clock, person: &Person) -> String {
     #[expect(clippy::disallowed_methods, reason = "a token's lifetime needs no transaction")]
-    let now = clock.at(chrono::Utc::now());
+    let now = clock.at(Utc::now());
     tokens.issue_collab(person.user, person.workspace, now)
 }

@@ -127,7 +127,7 @@ async fn record(tx: &mut Tx, account: &Account, comment: &Comment, change: &str)
         kind: "comment".to_owned(),
         id: comment.id,
         title: String::new(),
-        space_id: None,
+        space_id: Some(comment.space),
         project_id: None,
         task_id: None,
         page_id: Some(comment.page),

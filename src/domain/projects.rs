@@ -1,7 +1,7 @@
 //! Projects of the knowledge base, as agents and people's keys read and write them.
 
 use super::{
-    content::{ContentError, changes_something, decided_by_people, may_write},
+    content::{ContentError, changes_something, decided_by_people, may, may_write},
     events, pages,
     spaces::Page as Slice,
 };
@@ -106,7 +106,7 @@ pub async fn delete(tx: &mut Tx, account: &Account, id: ProjectId) -> Result<(),
     if hidden && account.is_agent() {
         return Err(ContentError::Refused("the project has tasks that only people may delete"));
     }
-    if any && !account.may(DELETE_TASKS) {
+    if any && !may(tx, account, DELETE_TASKS).await? {
         return Err(ContentError::NotPermitted(DELETE_TASKS));
     }
     let now = tx.now();

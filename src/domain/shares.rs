@@ -10,12 +10,12 @@ use crate::{
     model::{
         actor::Person,
         event::{Event, EventKind},
-        ids::{SessionId, ShareId},
+        ids::{SessionId, ShareId, UserId},
         secret::Secret,
         terminal::{SessionStatus, TerminalSession},
         terminal_share::{NewShare, TerminalShare},
     },
-    storage::{self, StorageError, Tx},
+    storage::{self, Conn, StorageError, Tx},
 };
 
 /// Shares of one session that are good at the same time.
@@ -75,6 +75,11 @@ pub async fn list(tx: &mut Tx, person: &Person, session: SessionId) -> Result<Ve
     let now = tx.now();
     let limit = i64::try_from(SHARES_MAX).unwrap_or(i64::MAX);
     Ok(storage::terminal_control::good_shares(tx.conn(), session.workspace, session.id, now, limit).await?)
+}
+
+/// The sessions at which viewers may be who came by a share of this person: it ends with the person's account.
+pub async fn sessions_shared_by(conn: &mut Conn, user: UserId) -> Result<Vec<SessionId>, StorageError> {
+    storage::terminal_control::shared_by(conn, user).await
 }
 
 /// Ends a share, and with it the viewers who came by it. Ending it again changes nothing.

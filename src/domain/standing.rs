@@ -25,6 +25,9 @@ pub async fn of(conn: &mut Conn, subject: &Subject) -> Result<Standing, StorageE
         }
         Subject::Workspace(workspace) => storage::workspaces::get(conn, *workspace).await?.is_some(),
         Subject::Key(id) => storage::keys::is_live(conn, id).await?,
+        Subject::SignIn(token) => !storage::users::sign_in_has_ended(conn, token).await?,
+        // Told only when they end. Whoever came in again meanwhile comes in once more.
+        Subject::SignInsOf(_) => false,
     };
     Ok(if good { Standing::Good } else { Standing::Ended })
 }

@@ -17,7 +17,7 @@ use crate::{
         event::{Event, EventKind},
         ids::{AgentId, ApprovalId, UserId, WorkspaceId},
         permission::PermissionSet,
-        policy::{Policy, Verdict},
+        policy::{CallNames, Policy, Verdict},
         secret::Secret,
         tool_approval::{
             self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, Named, PERMISSION_METHOD, ToolApproval,
@@ -62,12 +62,12 @@ pub enum Gate {
     },
 }
 
-/// What the policies say of a call of the tool with these names: the operator's, and for an agent its workspace's.
+/// What the policies say of a call: the operator's, and for an agent its workspace's.
 #[must_use]
-pub fn verdict(policy: &Policy, caller: &KeyHolder, names: &[&str]) -> Verdict {
+pub fn verdict(policy: &Policy, caller: &KeyHolder, named: &CallNames<'_>) -> Verdict {
     match caller {
-        KeyHolder::Agent(agent) => agent.policy.verdict(&policy.tool_approvals, names),
-        KeyHolder::Person { .. } if policy.tool_approvals.covers(names) => Verdict::Asks("the operator's policy asks for it".to_owned()),
+        KeyHolder::Agent(agent) => agent.policy.verdict(&policy.tool_approvals, named),
+        KeyHolder::Person { .. } if policy.tool_approvals.covers(named) => Verdict::Asks("the operator's policy asks for it".to_owned()),
         KeyHolder::Person { .. } => Verdict::Goes,
     }
 }

@@ -81,7 +81,8 @@ pub enum Standing {
     Deactivated(bool),
 }
 
-/// Changes a person's password, role or whether they may come in. Every node closes what they may no
+/// Changes a person's password, role or whether they may come in. With a new password they are signed out wherever they are:
+/// whoever knew the old one is, too. Every node closes what they may no
 /// longer hold open, upon what the database tells.
 ///
 /// Records [`EventKind::UserChanged`]. Errors: `PersonNotFound`, `LastOwner`, `Storage`.
@@ -98,6 +99,9 @@ pub async fn change_person(tx: &mut Tx, workspace: WorkspaceId, email: &str, cha
         Standing::Deactivated(false) => (None, None, Some(false), "activated".to_owned()),
     };
     storage::users::set_standing(tx.conn(), user.id, role, password.as_deref(), deactivated, now).await?;
+    if password.is_some() {
+        storage::users::end_sign_ins(tx.conn(), workspace, user.id, now).await?;
+    }
     if user.role == Role::Owner && storage::users::count_active_owners(tx.conn(), workspace).await? == 0 {
         return Err(SetupError::LastOwner);
     }

@@ -63,12 +63,17 @@ pub(super) async fn login(
 }
 
 /// Sign out.
+///
+/// The token is good no more, and what was opened with it is closed. Where else the person is signed in they stay so.
 #[utoipa::path(post, path = "/api/auth/logout", operation_id = "logout", tag = "auth", security(("person" = []), ("cookie" = [])), responses(
     (status = 200, body = Empty, description = "The cookie is cleared"), PersonErrors
 ))]
-pub(super) async fn logout(_: Member) -> impl IntoResponse {
+pub(super) async fn logout(State(app): State<App>, Member(person): Member) -> Result<impl IntoResponse, Problem> {
+    let mut tx = app.begin().await?;
+    auth::sign_out(&mut tx, &person).await?;
+    tx.commit().await?;
     let cleared = format!("{SESSION_COOKIE}=; HttpOnly; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax");
-    (AppendHeaders([(header::SET_COOKIE, cleared)]), Empty::OK)
+    Ok((AppendHeaders([(header::SET_COOKIE, cleared)]), Empty::OK))
 }
 
 /// Get the caller's account and workspace.

@@ -56,8 +56,18 @@ pub(super) async fn same_origin(State(app): State<App>, request: Request, next: 
     next.run(request).await
 }
 
+/// Has a request here whole before anybody is asked who sends it: whoever lost a right while the body was on its way has
+/// lost it. MCP, whose bodies are longer, sees to that itself once a key is known to be good.
+pub(super) async fn whole(request: Request, next: Next) -> Result<Response, Problem> {
+    if request.uri().path().starts_with(super::MCP[0]) {
+        return Ok(next.run(request).await);
+    }
+    let (request, _) = input::buffered(request).await?;
+    Ok(next.run(request).await)
+}
+
 /// What clients of MCP send besides, in a browser too.
-const MCP_HEADERS: [&str; 3] = ["mcp-protocol-version", "mcp-method", "mcp-name"];
+const MCP_HEADERS: [&str; 4] = ["mcp-protocol-version", "mcp-method", "mcp-name", "x-api-key"];
 
 /// Lets pages of `origins` use the API from a browser, with the cookie (REST contract §1.8).
 pub(super) fn cross_origin(origins: &[String]) -> CorsLayer {

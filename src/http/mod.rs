@@ -242,6 +242,7 @@ pub fn router(app: App, others: OpenApiRouter<App>, client: Option<Client>) -> R
         .layer(middleware::from_fn_with_state(app.clone(), webhooks::check))
         // Before anything that asks the database.
         .layer(middleware::from_fn_with_state((app.clone(), limits), limits::keep))
+        .layer(middleware::from_fn(guard::whole))
         .layer(middleware::from_fn_with_state(app.clone(), guard::same_origin))
         .layer(middleware::from_fn_with_state(app.clone(), guard::workspace_exists))
         .layer(middleware::from_fn_with_state(app.clone(), webhooks::once))

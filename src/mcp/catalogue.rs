@@ -369,6 +369,8 @@ pub(super) struct Entry {
     pub(super) tool: &'static Tool,
     /// All that policies know it by, its dotted name first: its own names, and those of the tool that it [counts as](COUNTS_AS).
     pub(super) policy_names: Vec<&'static str>,
+    /// The names of other tools, and with which arguments a call does their work.
+    also: Vec<(With, Vec<&'static str>)>,
     pub(super) schema: Arc<Map<String, Value>>,
     validator: jsonschema::Validator,
 }
@@ -377,6 +379,11 @@ pub(super) struct Entry {
 const BROKEN_RULES_TOLD_MAX: usize = 10;
 
 impl Entry {
+    /// The names of the tools whose work a call with these arguments does, too.
+    pub(super) fn also_named(&self, arguments: &Map<String, Value>) -> Vec<&'static str> {
+        self.also.iter().filter(|(with, _)| with.is_in(arguments)).flat_map(|(_, names)| names).copied().collect()
+    }
+
     /// Checks arguments against the schema.
     ///
     /// Errors: what breaks it, each with its field. Values are not repeated: they may be secrets.
@@ -483,13 +490,49 @@ fn common_arguments() -> [(&'static str, Value); 3] {
 }
 
 /// Methods of tools that do what another one does, by another way to it: a policy about that one is about them, too.
-const COUNTS_AS: [(&str, &str); 1] = [("project.createPage", "page.create")];
+const COUNTS_AS: [(&str, &str); 2] = [("project.createPage", "page.create"), ("search.query", "page.search")];
+
+/// As [`COUNTS_AS`], of calls with some arguments only.
+const ALSO_COUNTS_AS: [(&str, With, &str); 10] = [
+    ("page.update", With::Any(&["parentId", "parentPageId"]), "page.move"),
+    ("task.create", With::Any(&["assigneeId"]), "task.assign"),
+    ("task.update", With::Any(&["assigneeId"]), "task.assign"),
+    ("task.create", With::Word("status", "done"), "task.complete"),
+    ("task.update", With::Word("status", "done"), "task.complete"),
+    ("task.create", With::Any(&["bucket"]), "task.bucketSet"),
+    ("task.update", With::Any(&["bucket"]), "task.bucketSet"),
+    ("task.update", With::Word("bucket", "none"), "task.bucketClear"),
+    ("task.bucketSet", With::Word("bucket", "none"), "task.bucketClear"),
+    ("agent.delegate", With::Any(&["taskId"]), "task.assign"),
+];
+
+/// Arguments by which a call does what another tool does.
+#[derive(Clone, Copy)]
+enum With {
+    /// One of these, whatever it says.
+    Any(&'static [&'static str]),
+    /// This word in this one.
+    Word(&'static str, &'static str),
+}
+
+impl With {
+    fn is_in(self, arguments: &Map<String, Value>) -> bool {
+        match self {
+            Self::Any(names) => names.iter().any(|name| arguments.contains_key(*name)),
+            Self::Word(name, word) => arguments.get(name).and_then(Value::as_str) == Some(word),
+        }
+    }
+}
+
+/// Every name of the tool with this method.
+fn names_of(method: &str) -> impl Iterator<Item = &'static str> {
+    tools::ALL.iter().copied().flatten().filter(move |tool| tool.method == method).flat_map(names)
+}
 
 /// Every name by which a policy may mean a tool, its dotted one first.
 fn policy_names(tool: &'static Tool) -> Vec<&'static str> {
-    let counts_as = |method| COUNTS_AS.iter().any(|(one, other)| *one == tool.method && *other == method);
-    let others = tools::ALL.iter().copied().flatten().filter(|other| counts_as(other.method));
-    names(tool).chain(others.flat_map(names)).collect()
+    let others = COUNTS_AS.iter().filter(|(one, _)| *one == tool.method);
+    names(tool).chain(others.flat_map(|(_, other)| names_of(other))).collect()
 }
 
 fn compile(tool: &'static Tool) -> Result<Entry, String> {
@@ -502,7 +545,9 @@ fn compile(tool: &'static Tool) -> Result<Entry, String> {
     }
     let validator = jsonschema::draft202012::options().build(&schema).map_err(|error| error.to_string())?;
     let Value::Object(schema) = schema else { return Err("it is no object".to_owned()) };
-    Ok(Entry { tool, policy_names: policy_names(tool), schema: Arc::new(schema), validator })
+    let also = ALSO_COUNTS_AS.iter().filter(|(one, ..)| *one == tool.method);
+    let also = also.map(|(_, with, other)| (*with, names_of(other).collect())).collect();
+    Ok(Entry { tool, policy_names: policy_names(tool), also, schema: Arc::new(schema), validator })
 }
 
 #[cfg(test)]
@@ -547,6 +592,18 @@ mod tests {
             let names = &find(one).unwrap().policy_names;
             assert_eq!(names.first(), Some(&one));
             assert!(find(other).is_some() && names.contains(&other), "{names:?}");
+        }
+        for (one, with, other) in ALSO_COUNTS_AS {
+            let (entry, property) = (find(one).unwrap(), |name: &str| find(one).unwrap().schema["properties"].get(name).cloned());
+            let arguments = match with {
+                With::Any(names) => Map::from_iter([(names[0].to_owned(), Value::Null)]),
+                With::Word(name, word) => {
+                    assert!(property(name).unwrap()["enum"].as_array().unwrap().contains(&json!(word)), "{one} knows {word}");
+                    Map::from_iter([(name.to_owned(), json!(word))])
+                }
+            };
+            assert!(arguments.keys().all(|name| property(name).is_some()), "{one} takes {arguments:?}");
+            assert!(entry.also_named(&arguments).contains(&other) && entry.also_named(&Map::new()).is_empty(), "{one} {other}");
         }
     }
 

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     app::App,
     domain::tool_approvals,
-    model::{actor::KeyHolder, policy::Verdict},
+    model::{
+        actor::KeyHolder,
+        policy::{CallNames, Verdict},
+    },
     wire::mcp::{Annotations, CategoryBrief, CategoryOfTools, FoundTool, FoundTools, ToolDescription},
 };
 
@@ -36,7 +39,10 @@ pub(super) async fn allowed(app: &App, caller: Option<&KeyHolder>) -> Result<Vec
         KeyHolder::Person { .. } => None,
     };
     let caller = granted.as_ref().unwrap_or(caller);
-    let is_denied = |entry: &&Entry| tool_approvals::verdict(&app.policy, caller, &entry.policy_names) == Verdict::Denied;
+    let is_denied = |entry: &&Entry| {
+        let named = CallNames { names: &entry.policy_names, also: &[] };
+        tool_approvals::verdict(&app.policy, caller, &named) == Verdict::Denied
+    };
     Ok(catalogue::all().iter().filter(|entry| entry.tool.need.is_met_by(caller) && !is_denied(entry)).collect())
 }
 

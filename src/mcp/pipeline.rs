@@ -23,7 +23,7 @@ use crate::{
         account::Account,
         actor::{AgentCaller, KeyHolder},
         ids::ApprovalId,
-        policy::Verdict,
+        policy::{CallNames, Verdict},
         tool_approval::APPROVAL_ARGUMENT,
         tool_call::{self, ToolCall},
     },
@@ -129,7 +129,7 @@ async fn carry_out(
 pub(super) async fn may_be_approved(app: &App, caller: &KeyHolder, entry: &Entry, arguments: &Map<String, Value>) -> Result<(), ToolError> {
     let caller = admit(app, caller, entry.tool.need).await?;
     own_identity(&caller, arguments)?;
-    match tool_approvals::verdict(&app.policy, &caller, &entry.policy_names) {
+    match tool_approvals::verdict(&app.policy, &caller, &CallNames { names: &entry.policy_names, also: &entry.also_named(arguments) }) {
         Verdict::Denied => Err(denied_by_policy(entry)),
         Verdict::Goes | Verdict::Asks(_) => Ok(()),
     }
@@ -159,7 +159,7 @@ async fn pass_policy(
     entry: &Entry,
     arguments: &Map<String, Value>,
 ) -> Result<Option<ApprovalId>, ToolError> {
-    match tool_approvals::verdict(&app.policy, caller, &entry.policy_names) {
+    match tool_approvals::verdict(&app.policy, caller, &CallNames { names: &entry.policy_names, also: &entry.also_named(arguments) }) {
         Verdict::Goes => Ok(None),
         Verdict::Denied => Err(denied_by_policy(entry)),
         Verdict::Asks(why) => Box::pin(pass_gate(app, caller, entry.tool, arguments, why)).await,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     catalogue::{self, ToolError, code},
-    pipeline,
+    listing, pipeline,
 };
 use crate::{
     app::App,
@@ -43,12 +43,8 @@ const RESOURCES: [Resource; 7] = [
 
 /// The resources that a key may read.
 pub(super) async fn list(app: &App, caller: &KeyHolder) -> Result<Vec<ResourceDescription>, ToolError> {
-    let granted = match caller {
-        KeyHolder::Agent(agent) => Some(pipeline::granted(app, agent).await?),
-        KeyHolder::Person { .. } => None,
-    };
-    let caller = granted.as_ref().unwrap_or(caller);
-    let readable = |resource: &&Resource| catalogue::find(resource.tool).is_some_and(|entry| entry.tool.need.is_met_by(caller));
+    let allowed = listing::allowed(app, Some(caller)).await?;
+    let readable = |resource: &&Resource| allowed.iter().any(|entry| entry.tool.name == resource.tool);
     let described = RESOURCES.iter().filter(readable).map(|resource| ResourceDescription {
         uri: resource.uri,
         name: resource.name,

@@ -1,8 +1,14 @@
 //! MCP as one REST operation per method, as Raven Docs and its bridge speak it (REST contract §5.1, §5.2).
 
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::{FromRequest, Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::Validate;
 
 use super::{
     answers, authorization,
@@ -14,7 +20,7 @@ use crate::{
     app::App,
     model::actor::KeyHolder,
     wire::{
-        input::Body,
+        input::{self, Body},
         mcp::FoundTools,
         mcp::{
             Anything, CallTool, Categories, CategoryTools, Completion, GetPrompt, Initialized, ListTools, NameCategory, NameResource,
@@ -24,6 +30,8 @@ use crate::{
     },
 };
 
+/// Where this door is.
+const DOOR: &str = "/api/mcp-standard";
 /// The version of MCP whose bodies these are.
 const PROTOCOL_VERSION: &str = "2024-11-05";
 
@@ -66,9 +74,9 @@ async fn initialize(_: Body<Anything>) -> Reply<Initialized> {
     (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
     (status = 401, body = ProblemBody, description = "A key that is not good"),
 ))]
-async fn list_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body<ListTools>) -> Result<Reply<Tools>, Problem> {
+async fn list_tools(State(app): State<App>, MaybeKeyed(caller, body): MaybeKeyed<ListTools>) -> Result<Reply<Tools>, Problem> {
     let category = body.category.as_deref().map(category).transpose()?;
-    let mut tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+    let mut tools = listing::allowed(&app, caller.as_ref()).await.map_err(problem)?;
     tools.retain(|entry| category.is_none_or(|category| entry.tool.category == category));
     Ok(Reply::ok(Tools { tools: tools.into_iter().map(listing::describe).collect() }))
 }
@@ -82,8 +90,8 @@ async fn list_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body<L
     (status = 400, body = ProblemBody, description = "The body breaks a rule, or there is no such category"),
     (status = 401, body = ProblemBody, description = "A key that is not good"),
 ))]
-async fn search_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body<SearchTools>) -> Result<Reply<FoundTools>, Problem> {
-    let tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+async fn search_tools(State(app): State<App>, MaybeKeyed(caller, body): MaybeKeyed<SearchTools>) -> Result<Reply<FoundTools>, Problem> {
+    let tools = listing::allowed(&app, caller.as_ref()).await.map_err(problem)?;
     let wanted = Wanted {
         query: body.query.as_deref().unwrap_or_default(),
         category: body.category.as_deref().map(category).transpose()?,
@@ -102,8 +110,8 @@ async fn search_tools(State(app): State<App>, caller: MaybeKey, Body(body): Body
     (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "A key that is not good"),
 ))]
-async fn list_categories(State(app): State<App>, caller: MaybeKey, _: Body<Anything>) -> Result<Reply<Categories>, Problem> {
-    let tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+async fn list_categories(State(app): State<App>, MaybeKeyed(caller, _): MaybeKeyed<Anything>) -> Result<Reply<Categories>, Problem> {
+    let tools = listing::allowed(&app, caller.as_ref()).await.map_err(problem)?;
     Ok(Reply::ok(Categories { categories: listing::categories(&tools) }))
 }
 
@@ -116,11 +124,10 @@ async fn list_categories(State(app): State<App>, caller: MaybeKey, _: Body<Anyth
 ))]
 async fn get_tools_by_category(
     State(app): State<App>,
-    caller: MaybeKey,
-    Body(body): Body<NameCategory>,
+    MaybeKeyed(caller, body): MaybeKeyed<NameCategory>,
 ) -> Result<Reply<CategoryTools>, Problem> {
     let category = category(&body.category)?;
-    let mut tools = listing::allowed(&app, caller.0.as_ref()).await.map_err(problem)?;
+    let mut tools = listing::allowed(&app, caller.as_ref()).await.map_err(problem)?;
     tools.retain(|entry| entry.tool.category == category);
     Ok(Reply::ok(CategoryTools { category: listing::brief(category), tools: tools.into_iter().map(listing::describe).collect() }))
 }
@@ -138,7 +145,7 @@ async fn get_tools_by_category(
     (status = 429, body = ProblemBody, description = "Too many requests; `Retry-After` says in how many seconds the next one is taken"),
     (status = 503, body = ProblemBody, description = "The database cannot be reached; try again"),
 ))]
-async fn call_tool(State(app): State<App>, Key(caller): Key, Body(body): Body<CallTool>) -> Reply<ToolResult> {
+async fn call_tool(State(app): State<App>, Keyed(caller, body): Keyed<CallTool>) -> Reply<ToolResult> {
     Reply::ok(answers::tool_result(pipeline::call(&app, &caller, &body.name, body.arguments).await))
 }
 
@@ -149,7 +156,7 @@ async fn call_tool(State(app): State<App>, Key(caller): Key, Body(body): Body<Ca
     (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
-async fn list_resources(State(app): State<App>, Key(caller): Key, _: Body<Anything>) -> Result<Reply<Resources>, Problem> {
+async fn list_resources(State(app): State<App>, Keyed(caller, _): Keyed<Anything>) -> Result<Reply<Resources>, Problem> {
     Ok(Reply::ok(Resources { resources: resources::list(&app, &caller).await.map_err(problem)? }))
 }
 
@@ -164,12 +171,15 @@ async fn list_resources(State(app): State<App>, Key(caller): Key, _: Body<Anythi
     (status = 403, body = ProblemBody, description = "A permission is missing, or an approval; `data` says which, and how to go on"),
     (status = 404, body = ProblemBody, description = "There is no such resource"),
 ))]
-async fn read_resource(
-    State(app): State<App>,
-    Key(caller): Key,
-    Body(body): Body<NameResource>,
-) -> Result<Reply<ResourceContents>, Problem> {
-    let content = resources::read(&app, &caller, &body.uri).await.map_err(problem)?;
+async fn read_resource(State(app): State<App>, Keyed(caller, body): Keyed<NameResource>) -> Result<Reply<ResourceContents>, Response> {
+    let content = resources::read(&app, &caller, &body.uri).await.map_err(|error| {
+        let scope = pipeline::lacking(&error).first().map(|scope| (*scope).to_owned());
+        let refused = problem(error).into_response();
+        match scope {
+            Some(scope) => authorization::insufficient_scope(&app, DOOR, &scope, refused),
+            None => refused,
+        }
+    })?;
     Ok(Reply::ok(ResourceContents { contents: vec![content] }))
 }
 
@@ -182,7 +192,7 @@ async fn read_resource(
     (status = 400, body = ProblemBody, description = "The body breaks a rule"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
-async fn subscribe(_: Key, _: Body<NameResource>) -> Reply<Subscribed> {
+async fn subscribe(_: Keyed<NameResource>) -> Reply<Subscribed> {
     Reply::ok(Subscribed { subscribed: true })
 }
 
@@ -193,7 +203,7 @@ async fn subscribe(_: Key, _: Body<NameResource>) -> Reply<Subscribed> {
     (status = 400, body = ProblemBody, description = "The body breaks a rule"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
-async fn unsubscribe(_: Key, _: Body<NameResource>) -> Reply<Unsubscribed> {
+async fn unsubscribe(_: Keyed<NameResource>) -> Reply<Unsubscribed> {
     Reply::ok(Unsubscribed { unsubscribed: true })
 }
 
@@ -206,7 +216,7 @@ async fn unsubscribe(_: Key, _: Body<NameResource>) -> Reply<Unsubscribed> {
     (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
-async fn complete(_: Key, _: Body<Anything>) -> Reply<Completion> {
+async fn complete(_: Keyed<Anything>) -> Reply<Completion> {
     Reply::ok(Completion::none())
 }
 
@@ -217,7 +227,7 @@ async fn complete(_: Key, _: Body<Anything>) -> Reply<Completion> {
     (status = 400, body = ProblemBody, description = "The body is no object"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
-async fn list_prompts(_: Key, _: Body<Anything>) -> Reply<Prompts> {
+async fn list_prompts(_: Keyed<Anything>) -> Reply<Prompts> {
     Reply::ok(Prompts { prompts: prompts::list() })
 }
 
@@ -228,7 +238,8 @@ async fn list_prompts(_: Key, _: Body<Anything>) -> Reply<Prompts> {
     (status = 400, body = ProblemBody, description = "The body breaks a rule, there is no such prompt, or an argument is missing"),
     (status = 401, body = ProblemBody, description = "No key, or one that is not good"),
 ))]
-async fn get_prompt(_: Key, Body(body): Body<GetPrompt>) -> Result<Reply<PromptText>, Problem> {
+async fn get_prompt(keyed: Keyed<GetPrompt>) -> Result<Reply<PromptText>, Problem> {
+    let Keyed(_, body) = keyed;
     prompts::get(&body.name, &body.arguments).map(Reply::ok).map_err(problem)
 }
 
@@ -253,24 +264,39 @@ fn problem(error: ToolError) -> Problem {
     }
 }
 
-/// Whoever an API key in `Authorization: Bearer` or `X-API-Key` speaks for.
-struct Key(KeyHolder);
+/// A body, and whoever an API key in `Authorization: Bearer` or `X-API-Key` speaks for once all of it is there. Nobody
+/// without a good key has it read.
+struct Keyed<T>(KeyHolder, T);
 
-impl axum::extract::FromRequestParts<App> for Key {
-    type Rejection = Problem;
+impl<T: DeserializeOwned + Validate + Send> FromRequest<App> for Keyed<T> {
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
-        authorization::holder(app, &parts.headers).await?.map(Self).ok_or_else(Problem::unauthorized)
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        if input::api_key(request.headers()).is_none() {
+            return Err(authorization::unauthorized(app, DOOR, false));
+        }
+        let MaybeKeyed(caller, body) = MaybeKeyed::from_request(request, app).await?;
+        Ok(Self(caller.ok_or_else(|| authorization::unauthorized(app, DOOR, false))?, body))
     }
 }
 
-/// As [`Key`], where there is one.
-struct MaybeKey(Option<KeyHolder>);
+/// As [`Keyed`], where there is a key.
+struct MaybeKeyed<T>(Option<KeyHolder>, T);
 
-impl axum::extract::FromRequestParts<App> for MaybeKey {
-    type Rejection = Problem;
+impl<T: DeserializeOwned + Validate + Send> FromRequest<App> for MaybeKeyed<T> {
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(authorization::holder(app, &parts.headers).await?))
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let headers = request.headers().clone();
+        holder(app, &headers).await?;
+        let Body(body) = Body::from_request(request, app).await.map_err(IntoResponse::into_response)?;
+        Ok(Self(holder(app, &headers).await?, body))
     }
+}
+
+async fn holder(app: &App, headers: &HeaderMap) -> Result<Option<KeyHolder>, Response> {
+    authorization::holder(app, headers).await.map_err(|problem| match problem.status {
+        StatusCode::UNAUTHORIZED => authorization::unauthorized(app, DOOR, true),
+        _ => problem.into_response(),
+    })
 }

@@ -7,10 +7,10 @@ use std::{
 
 use axum::{
     Json,
-    body::Body,
+    body::{Body, Bytes},
     extract::{OriginalUri, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use http_body_util::Full;
 use rmcp::{
@@ -52,13 +52,9 @@ const OTHER_VERSION: &str = "MCP-Protocol-Version must be 2025-06-18, 2025-11-25
 /// Answers a request of the streamable door.
 pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri, request: Request) -> Response {
     let path = uri.path().to_owned();
-    let caller = match holder(&app, &path, request.headers()).await {
-        Ok(caller) => caller,
+    let (caller, mut parts, body) = match taken(&app, &path, request).await {
+        Ok(taken) => taken,
         Err(refused) => return refused,
-    };
-    let (mut parts, body) = match input::taken(request).await {
-        Ok(read) => read,
-        Err(refused) => return refused.into_response(),
     };
     let version = parts.headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default().to_owned();
     if !version.is_empty() && version.as_str() < OLDEST {
@@ -101,14 +97,18 @@ pub(super) async fn serve(State(app): State<App>, OriginalUri(uri): OriginalUri,
 
 /// Answers plain JSON-RPC.
 pub(super) async fn plain(State(app): State<App>, OriginalUri(uri): OriginalUri, request: Request) -> Response {
-    let caller = match holder(&app, uri.path(), request.headers()).await {
-        Ok(caller) => caller,
-        Err(refused) => return refused,
-    };
-    match input::taken(request).await {
-        Ok((parts, body)) => answered(rpc::answer(&app, &caller, &parts.headers, &body).await),
-        Err(refused) => refused.into_response(),
+    match taken(&app, uri.path(), request).await {
+        Ok((caller, parts, body)) => answered(rpc::answer(&app, &caller, &parts.headers, &body).await),
+        Err(refused) => refused,
     }
+}
+
+/// A request taken apart, and whoever its key speaks for now that all of it is there: what has been withdrawn while a body
+/// was on its way counts no more. Nobody without a good key has a body read.
+async fn taken(app: &App, path: &str, request: Request) -> Result<(KeyHolder, Parts, Bytes), Response> {
+    holder(app, path, request.headers()).await?;
+    let (parts, body) = input::taken(request).await.map_err(IntoResponse::into_response)?;
+    Ok((holder(app, path, &parts.headers).await?, parts, body))
 }
 
 async fn holder(app: &App, path: &str, headers: &HeaderMap) -> Result<KeyHolder, Response> {

@@ -7,6 +7,7 @@ use super::{
     listener::Listener,
     permission::PermissionSet,
     policy::WorkspacePolicy,
+    token::{SignIn, TokenHash},
     workspace::Role,
 };
 
@@ -18,6 +19,14 @@ pub struct Person {
     pub role: Role,
     /// When the credential ends, in seconds since 1970.
     pub expires_at: i64,
+    /// What they came in by; `None` when it was a key.
+    pub sign_in: Option<SignIn>,
+}
+
+impl Person {
+    fn came_in_by(&self, token: &TokenHash) -> bool {
+        self.sign_in.is_some_and(|sign_in| sign_in.token == *token)
+    }
 }
 
 /// A person who manages agents: an owner or an admin.
@@ -97,6 +106,8 @@ impl Holder {
             (Self::Key(holder), subject) => subject.concerns(holder),
             (Self::Person(person), Subject::User(user)) => person.user == *user,
             (Self::Person(person), Subject::Workspace(workspace)) => person.workspace == *workspace,
+            (Self::Person(person), Subject::SignIn(token)) => person.came_in_by(token),
+            (Self::Person(person), Subject::SignInsOf(user)) => person.user == *user,
             (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
         }
     }
@@ -137,6 +148,10 @@ pub enum Subject {
     User(UserId),
     /// Everybody in it.
     Workspace(WorkspaceId),
+    /// Whoever came in by this token.
+    SignIn(TokenHash),
+    /// A person wherever they are signed in; keys of theirs are not concerned.
+    SignInsOf(UserId),
 }
 
 impl Subject {
@@ -151,6 +166,10 @@ impl Subject {
             (Self::User(user), KeyHolder::Person { person, .. }) => *user == person.user,
             (Self::Workspace(workspace), KeyHolder::Agent(caller)) => *workspace == caller.workspace,
             (Self::Workspace(workspace), KeyHolder::Person { person, .. }) => *workspace == person.workspace,
+            // People who are signed in are remembered as holders of no key.
+            (Self::SignIn(token), KeyHolder::Person { person, .. }) => person.came_in_by(token),
+            (Self::SignInsOf(user), KeyHolder::Person { person, .. }) => *user == person.user && person.sign_in.is_some(),
+            (Self::SignIn(_) | Self::SignInsOf(_), KeyHolder::Agent(_)) => false,
         }
     }
 }

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{account::Author, ids::PageId};
+use super::{
+    account::Author,
+    ids::{PageId, SpaceId},
+};
 
 /// Length of a comment's text in characters at the most.
 pub const TEXT_CHARS_MAX: usize = 10_000;
@@ -14,6 +17,8 @@ pub const TEXT_CHARS_MAX: usize = 10_000;
 pub struct Comment {
     pub id: Uuid,
     pub page: PageId,
+    /// Where its page is.
+    pub space: SpaceId,
     pub parent: Option<Uuid>,
     pub content: Option<Value>,
     /// The words on the page that it is about.

@@ -88,6 +88,7 @@ impl Listener {
                     People::Space(space) => space.is_some_and(|space| self.spaces.contains(&space)),
                     People::Readers(space) => return self.spaces.contains(&space),
                     People::Admins => false,
+                    People::Themselves => return event.audience.user == Some(*user),
                 };
                 among || role.manages_agents() || event.audience.user == Some(*user)
             }
@@ -95,7 +96,7 @@ impl Listener {
     }
 }
 
-/// Which people may hear of an event. Owners and admins hear everything of their workspace but content.
+/// Which people may hear of an event. Owners and admins hear everything of their workspace but content and what people call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum People {
     Everyone,
@@ -104,6 +105,8 @@ pub enum People {
     /// Who belongs to the space, and nobody else: what is in it is not for every admin to read.
     Readers(SpaceId),
     Admins,
+    /// Nobody but the person whom it concerns.
+    Themselves,
 }
 
 /// Who may hear of an event.

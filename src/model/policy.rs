@@ -27,6 +27,19 @@ pub struct ControlPlanePolicy {
     pub may_get_keys: bool,
 }
 
+/// By what names policies know a call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallNames<'a> {
+    /// Those of the tool, its method first.
+    pub names: &'a [&'a str],
+    /// Those of other tools whose work this call does with its arguments. What lets such a tool go on by itself does not
+    /// let this one.
+    pub also: &'a [&'a str],
+}
+
+/// Methods by which approvals are asked for and looked at.
+const ASKING: &str = "approval.";
+
 /// Which tool calls of agents wait for a person's approval (REST contract §5.6).
 #[derive(Clone, Debug, Default)]
 pub struct ToolApprovalPolicy {
@@ -36,10 +49,10 @@ pub struct ToolApprovalPolicy {
 }
 
 impl ToolApprovalPolicy {
-    /// Whether a tool is covered, by any of its names.
+    /// Whether a call is covered, by any of its names.
     #[must_use]
-    pub fn covers(&self, names: &[&str]) -> bool {
-        self.enabled && is_listed(&self.methods, names)
+    pub fn covers(&self, named: &CallNames<'_>) -> bool {
+        self.enabled && (is_listed(&self.methods, named.names) || is_listed(&self.methods, named.also))
     }
 }
 
@@ -89,15 +102,17 @@ impl WorkspacePolicy {
         }
     }
 
-    /// What becomes of a call of the tool with these names, the first of which is its method. What is denied comes first; then whatever asks for approval, the workspace's
-    /// switches and lists before the operator's list. An operator who switched approvals off is asked for none.
+    /// What becomes of a call. What is denied comes first; then whatever asks for approval, the workspace's switches and
+    /// lists before the operator's list. An operator who switched approvals off is asked for none, and nobody is asked
+    /// whether somebody may ask.
     #[must_use]
-    pub fn verdict(&self, operators: &ToolApprovalPolicy, names: &[&str]) -> Verdict {
-        let lists = |list: &[String]| is_listed(list, names);
+    pub fn verdict(&self, operators: &ToolApprovalPolicy, named: &CallNames<'_>) -> Verdict {
+        let lists = |list: &[String]| is_listed(list, named.names) || is_listed(list, named.also);
         if lists(&self.deny) {
             return Verdict::Denied;
         }
-        if !operators.enabled {
+        let names = named.names;
+        if !operators.enabled || names.first().is_some_and(|method| method.starts_with(ASKING)) {
             return Verdict::Goes;
         }
         let covered = |methods: &[&str]| names.first().is_some_and(|method| methods.contains(method));
@@ -105,8 +120,8 @@ impl WorkspacePolicy {
         match switch {
             Some(name) if !self.switched_on.contains(&name) => Verdict::Asks(format!("the workspace's setting {name} is off")),
             _ if lists(&self.require_approval) => Verdict::Asks("the workspace's policy asks for it".to_owned()),
-            _ if operators.covers(names) => Verdict::Asks("it takes away what others made".to_owned()),
-            Some(_) if !self.auto_apply.is_empty() && !lists(&self.auto_apply) => {
+            _ if operators.covers(named) => Verdict::Asks("it takes away what others made".to_owned()),
+            Some(_) if !self.auto_apply.is_empty() && !is_listed(&self.auto_apply, names) => {
                 Verdict::Asks("the workspace's policy does not let it go on by itself".to_owned())
             }
             Some(_) | None => Verdict::Goes,
@@ -136,6 +151,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn named<'a>(names: &'a [&'a str]) -> CallNames<'a> {
+        CallNames { names, also: &[] }
+    }
+
     fn asks(verdict: &Verdict) -> bool {
         matches!(verdict, Verdict::Asks(_))
     }
@@ -143,7 +162,7 @@ mod tests {
     #[test]
     fn a_policy_is_read_in_its_order() {
         let operators = ToolApprovalPolicy { enabled: true, methods: vec!["page.delete".to_owned()] };
-        let verdict = |agent: Value, method: &str| WorkspacePolicy::read(&agent).verdict(&operators, &[method]);
+        let verdict = |agent: Value, method: &str| WorkspacePolicy::read(&agent).verdict(&operators, &named(&[method]));
         for covered in ["task.create", "task.update", "page.create", "project.createPage", "project.create"] {
             assert!(asks(&verdict(json!({}), covered)), "{covered}: a switch that nobody set is off");
         }
@@ -159,9 +178,22 @@ mod tests {
         let both = json!({"policy": {"deny": ["page.delete"], "requireApproval": ["page.delete"]}});
         assert_eq!(verdict(both, "page.delete"), Verdict::Denied);
         let broad = ToolApprovalPolicy { enabled: true, methods: vec!["Page.*".to_owned()] };
-        assert!(broad.covers(&["page.get", "page_get"]) && !broad.covers(&["task.get"]), "the operator's list means the same");
+        assert!(
+            broad.covers(&named(&["page.get", "page_get"])) && !broad.covers(&named(&["task.get"])),
+            "the operator's list means the same"
+        );
+        let moves = CallNames { names: &["page.update"], also: &["page.move"] };
+        let of = |policy: Value| WorkspacePolicy::read(&json!({"policy": policy})).verdict(&operators, &moves);
+        assert_eq!(of(json!({"deny": ["page.move"]})), Verdict::Denied, "by another way to the same");
+        assert!(asks(&of(json!({"requireApproval": ["page.move"]}))));
+        let assigns = CallNames { names: &["task.update"], also: &["task.assign"] };
+        let lets = json!({"allowTaskWrites": true, "policy": {"allowAutoApply": ["task.assign"]}});
+        assert!(asks(&WorkspacePolicy::read(&lets).verdict(&operators, &assigns)), "what is let go on is that tool alone");
+        let everything = json!({"policy": {"requireApproval": ["*"]}});
+        assert_eq!(verdict(everything, "approval.status"), Verdict::Goes, "who waits may ask how it stands");
+        assert_eq!(verdict(json!({"policy": {"deny": ["approval.*"]}}), "approval.request"), Verdict::Denied);
         let by_name = WorkspacePolicy::read(&json!({"policy": {"deny": ["page_delete"]}}));
-        assert_eq!(by_name.verdict(&operators, &["page.delete", "page_delete"]), Verdict::Denied, "by any of its names");
+        assert_eq!(by_name.verdict(&operators, &named(&["page.delete", "page_delete"])), Verdict::Denied, "by any of its names");
         for (listed, method, expected) in [
             (" PAGE.Search ", "page.search", Verdict::Denied),
             ("page.*", "page.get", Verdict::Denied),
@@ -179,8 +211,8 @@ mod tests {
     fn without_approvals_only_what_is_denied_does_not_go_on() {
         let operators = ToolApprovalPolicy { enabled: false, methods: vec!["page.delete".to_owned()] };
         let policy = WorkspacePolicy::read(&json!({"policy": {"deny": ["task.delete"], "requireApproval": ["page.get"]}}));
-        assert_eq!(policy.verdict(&operators, &["task.create"]), Verdict::Goes);
-        assert_eq!(policy.verdict(&operators, &["page.get"]), Verdict::Goes);
-        assert_eq!(policy.verdict(&operators, &["task.delete"]), Verdict::Denied);
+        assert_eq!(policy.verdict(&operators, &named(&["task.create"])), Verdict::Goes);
+        assert_eq!(policy.verdict(&operators, &named(&["page.get"])), Verdict::Goes);
+        assert_eq!(policy.verdict(&operators, &named(&["task.delete"])), Verdict::Denied);
     }
 }

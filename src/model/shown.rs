@@ -1,7 +1,10 @@
-//! What an agent's terminal shows, wherever else it is kept, and the same without it: the one rule of what is left out
-//! for those who may not watch the terminal.
+//! What is left out of events and rows for those who may not know it: the one rule.
 //!
-//! It is how to log in, what the agent asks, and what went wrong, which may be a line of the terminal.
+//! Of what an agent's terminal shows, for those who may not watch it, that is how to log in, what the agent asks, and what
+//! went wrong, which may be a line of the terminal. Of a call with a person's key it is what was called for and what came
+//! of it: that may be of spaces that only the person sees.
+
+use serde_json::Value;
 
 use super::{
     activity::Activity,
@@ -20,9 +23,9 @@ const IN_TROUBLE: &str = "the agent reports an error";
 const ACTIVITY_TYPES: [&str; 3] = ["spawn_requires_login", "spawn_failed", "agent_error"];
 const ACTIVITY_FIELDS: [&str; 4] = ["loginUrl", "instructions", "verified", "error"];
 
-/// An event's kind without what its agent's terminal shows; `None` where everybody may know that.
+/// An event's kind without what not everybody who hears of it may know; `None` where they may.
 #[must_use]
-#[expect(clippy::wildcard_enum_match_arm, reason = "four kinds show something of a terminal")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "few kinds tell more than everybody may know")]
 pub fn event_without(kind: &EventKind) -> Option<EventKind> {
     let hidden = |viewers: &Viewers| *viewers != Viewers::Members;
     Some(match kind {
@@ -40,6 +43,13 @@ pub fn event_without(kind: &EventKind) -> Option<EventKind> {
         }
         EventKind::RunFailed { agent, viewers, .. } if hidden(viewers) => {
             EventKind::RunFailed { agent: agent.clone(), error: FAILED.to_owned(), viewers: Viewers::Members }
+        }
+        EventKind::ToolExecuted { caller, is_agent: false, tool, params, success, duration_ms, error, result_summary }
+            if !params.is_null() || error.is_some() || result_summary.is_some() =>
+        {
+            let (tool, params) = (tool.clone(), Value::Null);
+            let (caller, success, duration_ms) = (*caller, *success, *duration_ms);
+            EventKind::ToolExecuted { caller, is_agent: false, tool, params, success, duration_ms, error: None, result_summary: None }
         }
         _ => return None,
     })

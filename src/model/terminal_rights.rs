@@ -171,7 +171,7 @@ mod tests {
     };
 
     fn person(workspace: WorkspaceId, role: Role) -> Person {
-        Person { user: UserId::generate(), workspace, role, expires_at: 0 }
+        Person { user: UserId::generate(), workspace, role, expires_at: 0, sign_in: None }
     }
 
     fn session(workspace: WorkspaceId, spawned_by: Option<UserId>) -> TerminalSession {

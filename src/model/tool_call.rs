@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::ids::{AgentId, UserId, WorkspaceId};
 
 /// Parts of the names of arguments whose values are not kept, whatever their case.
-const REDACTED: [&str; 10] =
-    ["password", "passwd", "secret", "token", "apikey", "privatekey", "credential", "authorization", "content", "body"];
+const REDACTED: [&str; 12] =
+    ["password", "passwd", "secret", "token", "apikey", "privatekey", "credential", "authorization", "content", "body", "text", "summary"];
 /// Characters that a key or a token has at the least, with its prefix.
 const SECRET_CHARS_MIN: usize = 32;
 /// Characters kept of a text.

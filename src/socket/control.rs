@@ -218,9 +218,12 @@ impl Place {
         later.pass().succeed(self.seat.pass());
     }
 
-    /// Gives the place up. Control waits for a holder who may come back.
-    pub(super) fn leave(self, app: &App) {
+    /// Gives the place up. Control waits for a holder who may come back, and for nobody who was shown out.
+    pub(super) fn leave(self, app: &App, was_shown_out: bool) {
         self.follow.abort();
+        if was_shown_out {
+            self.seat.pass().set_can_write(false);
+        }
         let room = Arc::clone(self.seat.pass().room());
         drop(self.seat);
         await_holder(app, &room);

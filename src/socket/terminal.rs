@@ -321,7 +321,7 @@ impl Seat {
     async fn stop_showing(&mut self) -> Option<SessionId> {
         let place = self.place.take()?;
         place.show.abort();
-        place.presence.leave(&self.app);
+        place.presence.leave(&self.app, super::was_shown_out(&self.socket));
         if place.show.await.is_err_and(|error| error.is_panic()) {
             tracing::error!(session.id = %place.session, "a terminal could not be shown to its end");
         }

@@ -8,9 +8,10 @@ use super::{Conn, StorageError};
 use crate::model::{
     actor::Subject,
     ids::{UserId, WorkspaceId},
+    token::TokenHash,
 };
 
-/// Channel of `NOTIFY`; the triggers of the migration `access_plane` use it.
+/// Channel of `NOTIFY`; the triggers of the migrations `access_plane` and `ended_sign_ins` use it.
 const CHANNEL: &str = "raven_access";
 /// First word of a message that a listener sends to itself.
 const PING: &str = "ping";
@@ -57,6 +58,8 @@ fn parse(payload: &str) -> Option<AccessNews> {
         "key" => Subject::Key(id.to_owned()),
         "workspace" => Subject::Workspace(id.parse::<WorkspaceId>().ok()?),
         "user" => Subject::User(id.parse::<UserId>().ok()?),
+        "sign-in" => Subject::SignIn(TokenHash::parse(id)?),
+        "sign-ins" => Subject::SignInsOf(id.parse::<UserId>().ok()?),
         _ => return None,
     };
     Some(AccessNews::Changed(subject))
@@ -81,6 +84,9 @@ mod tests {
         assert_eq!(parse(&format!("agent {id} scout")), Some(AccessNews::Changed(agent)));
         assert_eq!(parse(&format!("key {id} k 1")), Some(AccessNews::Changed(Subject::Key("k 1".into()))));
         assert_eq!(parse(&format!("user {id} {id}")), Some(AccessNews::Changed(Subject::User(UserId(id)))));
+        let token = TokenHash::of("a token");
+        assert_eq!(parse(&format!("sign-in {id} {token}")), Some(AccessNews::Changed(Subject::SignIn(token))));
+        assert_eq!(parse(&format!("sign-ins {id} {id}")), Some(AccessNews::Changed(Subject::SignInsOf(UserId(id)))));
         assert_eq!(parse("ping a b"), Some(AccessNews::Ping("a b".into())));
         for unknown in ["", "agent", "agent x y", "page 1 2"] {
             assert_eq!(parse(unknown), None, "{unknown}");

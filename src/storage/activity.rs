@@ -243,13 +243,19 @@ pub async fn daily(
 /// same; one whose rows are partly gone keeps its count. Returns the number of counts written.
 pub async fn roll_up(conn: &mut Conn, purged: Option<DateTime<Utc>>) -> Result<u64, StorageError> {
     let written = sqlx::query!(
-        "INSERT INTO parallax_agent_activity_daily (workspace_id, agent_id, activity_date, activity_type, count, sample_metadata)
-         SELECT workspace_id, agent_id, (created_at AT TIME ZONE 'UTC')::date, activity_type, count(*)::int,
-                jsonb_build_array((array_agg(metadata ORDER BY created_at DESC))[1])
-         FROM parallax_agent_activity
-         WHERE created_at >= coalesce((SELECT max(activity_date) FROM parallax_agent_activity_daily)::timestamp AT TIME ZONE 'UTC', '-infinity')
-            OR created_at < $1
-         GROUP BY 1, 2, 3, 4
+        "WITH counted AS (
+             SELECT workspace_id, agent_id, (created_at AT TIME ZONE 'UTC')::date AS activity_date, activity_type, count(*)::int AS count,
+                    max(created_at) AS latest
+             FROM parallax_agent_activity
+             WHERE created_at >= coalesce((SELECT max(activity_date) FROM parallax_agent_activity_daily)::timestamp AT TIME ZONE 'UTC', '-infinity')
+                OR created_at < $1
+             GROUP BY 1, 2, 3, 4)
+         INSERT INTO parallax_agent_activity_daily (workspace_id, agent_id, activity_date, activity_type, count, sample_metadata)
+         SELECT c.workspace_id, c.agent_id, c.activity_date, c.activity_type, c.count,
+                (SELECT jsonb_build_array(a.metadata) FROM parallax_agent_activity a
+                 WHERE a.created_at = c.latest AND a.workspace_id = c.workspace_id AND a.agent_id IS NOT DISTINCT FROM c.agent_id
+                   AND a.activity_type = c.activity_type LIMIT 1)
+         FROM counted c
          ON CONFLICT ON CONSTRAINT parallax_agent_activity_daily_unique
          DO UPDATE SET count = greatest(parallax_agent_activity_daily.count, excluded.count), sample_metadata = excluded.sample_metadata",
         purged

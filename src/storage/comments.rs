@@ -8,13 +8,14 @@ use super::{Conn, StorageError};
 use crate::model::{
     account::{Account, Author},
     comment::Comment,
-    ids::PageId,
+    ids::{PageId, SpaceId},
     space::{PageRequest, SpaceRole},
 };
 
 struct Row {
     id: Uuid,
     page_id: Uuid,
+    space_id: Uuid,
     parent_comment_id: Option<Uuid>,
     content: Option<Value>,
     selection: Option<String>,
@@ -31,6 +32,7 @@ impl From<Row> for Comment {
         Self {
             id: row.id,
             page: PageId(row.page_id),
+            space: SpaceId(row.space_id),
             parent: row.parent_comment_id,
             content: row.content,
             selection: row.selection,
@@ -79,7 +81,7 @@ async fn select(
 ) -> Result<Vec<Comment>, StorageError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT x.id, x.page_id, x.parent_comment_id, x.content, x.selection, x.resolved_at, x.created_at, x.edited_at,
+        r#"SELECT x.id, x.page_id, p.space_id, x.parent_comment_id, x.content, x.selection, x.resolved_at, x.created_at, x.edited_at,
                   c.id AS "creator_id?", c.name AS creator_name, c.avatar_url AS creator_avatar
            FROM comments x JOIN pages p ON p.id = x.page_id LEFT JOIN users c ON c.id = x.creator_id
            WHERE p.workspace_id = $1 AND p.deleted_at IS NULL AND p.space_id IN (SELECT space_id FROM account_spaces($2))

@@ -119,6 +119,7 @@ pub async fn verify(conn: &mut Conn, key_hash: &str, clock_offset: TimeDelta) ->
                     workspace,
                     role: Role::from_column(row.role.as_deref()),
                     expires_at: row.expires_at.map_or(i64::MAX, |at| at.timestamp()),
+                    sign_in: None,
                 },
                 key_id: row.id.clone(),
             },

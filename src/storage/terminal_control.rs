@@ -98,6 +98,13 @@ pub async fn share_by_token(conn: &mut Conn, workspace: WorkspaceId, token_hash:
     Ok(row.map(Into::into))
 }
 
+/// Sessions of which somebody made shares that were not revoked, expired ones among them.
+pub async fn shared_by(conn: &mut Conn, user: UserId) -> Result<Vec<SessionId>, StorageError> {
+    let sessions =
+        sqlx::query_scalar!("SELECT DISTINCT session_id FROM terminal_shares WHERE created_by = $1 AND revoked_at IS NULL", user.0);
+    Ok(sessions.fetch_all(conn).await?.into_iter().map(SessionId).collect())
+}
+
 /// Shares of a session that are good now, newest first.
 pub async fn good_shares(
     conn: &mut Conn,
@@ -108,8 +115,11 @@ pub async fn good_shares(
 ) -> Result<Vec<TerminalShare>, StorageError> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, workspace_id, session_id, created_by, created_at, expires_at, revoked_at FROM terminal_shares
-         WHERE workspace_id = $1 AND session_id = $2 AND revoked_at IS NULL AND expires_at > $3 ORDER BY created_at DESC, id DESC LIMIT $4",
+        "SELECT s.id, s.workspace_id, s.session_id, s.created_by, s.created_at, s.expires_at, s.revoked_at
+         FROM terminal_shares s JOIN users u ON u.id = s.created_by
+         WHERE s.workspace_id = $1 AND s.session_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3
+           AND u.deleted_at IS NULL AND u.deactivated_at IS NULL
+         ORDER BY s.created_at DESC, s.id DESC LIMIT $4",
         workspace.0,
         session.0,
         now,

@@ -9,6 +9,7 @@ use crate::model::{
     agent::Agent,
     ids::{AgentId, SpaceId, UserId, WorkspaceId},
     space::{PageRequest, SpaceMember, SpaceRole},
+    token::{SignIn, TokenHash},
     workspace::{Role, User},
 };
 
@@ -54,18 +55,74 @@ impl From<Row> for User {
 
 /// A person who may sign in; `None` when deleted or deactivated.
 pub async fn active(conn: &mut Conn, workspace: WorkspaceId, id: UserId) -> Result<Option<User>, StorageError> {
+    select_active(conn, workspace, id, None).await
+}
+
+/// As [`active`], if what the person came in by has not ended.
+pub async fn signed_in(conn: &mut Conn, workspace: WorkspaceId, id: UserId, by: SignIn) -> Result<Option<User>, StorageError> {
+    select_active(conn, workspace, id, Some(by)).await
+}
+
+async fn select_active(conn: &mut Conn, workspace: WorkspaceId, id: UserId, by: Option<SignIn>) -> Result<Option<User>, StorageError> {
     let row = sqlx::query_as!(
         Row,
         r#"SELECT id, workspace_id AS "workspace_id!", name, email, email_verified_at, avatar_url, role, locale, timezone, settings, agent_id,
                   last_login_at, deactivated_at, created_at, updated_at
            FROM users WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL AND deactivated_at IS NULL
-             AND EXISTS (SELECT 1 FROM workspaces w WHERE w.id = $1 AND w.deleted_at IS NULL)"#,
+             AND EXISTS (SELECT 1 FROM workspaces w WHERE w.id = $1 AND w.deleted_at IS NULL)
+             AND NOT EXISTS (SELECT 1 FROM ended_sign_ins e WHERE e.token_hash = $3)
+             AND NOT EXISTS (SELECT 1 FROM sign_ins_ended_until e WHERE e.user_id = $2 AND $4 <= e.issued_until)"#,
         workspace.0,
-        id.0
+        id.0,
+        by.map(|by| by.token.to_string()),
+        by.map(|by| by.issued_at)
     )
     .fetch_optional(conn)
     .await?;
     Ok(row.map(Into::into))
+}
+
+/// Whether one sign-in has ended before its token.
+pub async fn sign_in_has_ended(conn: &mut Conn, token: &TokenHash) -> Result<bool, StorageError> {
+    let ended = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT 1 FROM ended_sign_ins WHERE token_hash = $1) AS "ended!""#, token.to_string());
+    Ok(ended.fetch_one(conn).await?)
+}
+
+/// Ends one sign-in; its token ends by itself at `expires_at`. Triggers tell every node.
+pub async fn end_sign_in(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    token: &TokenHash,
+    expires_at: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    sqlx::query!(
+        "INSERT INTO ended_sign_ins (token_hash, workspace_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT (token_hash) DO NOTHING",
+        token.to_string(),
+        workspace.0,
+        expires_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends everything that a person came in by until now.
+pub async fn end_sign_ins(conn: &mut Conn, workspace: WorkspaceId, id: UserId, now: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!(
+        "INSERT INTO sign_ins_ended_until (user_id, workspace_id, issued_until) VALUES ($1, $2, $3)
+         ON CONFLICT (user_id) DO UPDATE SET issued_until = EXCLUDED.issued_until",
+        id.0,
+        workspace.0,
+        now.timestamp()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets sign-ins whose tokens ended by themselves; returns how many.
+pub async fn prune_sign_ins(conn: &mut Conn, now: DateTime<Utc>) -> Result<u64, StorageError> {
+    Ok(sqlx::query!("DELETE FROM ended_sign_ins WHERE expires_at < $1", now).execute(conn).await?.rows_affected())
 }
 
 /// The role of an account that is neither deleted nor deactivated, in whatever workspace.

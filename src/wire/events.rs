@@ -346,8 +346,10 @@ fn row(entry: &Entry) -> Option<Row<'_>> {
         EventKind::ToolExecuted { caller, is_agent, tool, params, success, duration_ms, error, result_summary } => {
             let data = json!({"tool": tool, "params": params, "success": success, "durationMs": duration_ms, "error": error,
                               "resultSummary": result_summary, "isAgent": is_agent, "agentId": entry.agent});
+            // What people name in their calls may be in spaces that admins do not see.
+            let is_bare = shown::event_without(&entry.kind).is_none();
             Row {
-                people: People::Admins,
+                people: if is_bare { People::Admins } else { People::Themselves },
                 user: Some(*caller),
                 agent: true,
                 broadcast: None,
@@ -574,7 +576,7 @@ fn of_content<'a>(
     };
     Row {
         // That a memory was kept, which is in no space, is for the whole workspace; what it says is not told.
-        people: space.map_or(People::Everyone, People::Readers),
+        people: space.map_or(if subject.0 == "memory" { People::Everyone } else { People::Admins }, People::Readers),
         user: None,
         agent: true,
         broadcast: None,
@@ -733,7 +735,7 @@ mod tests {
 
     fn content(space_id: Option<SpaceId>) -> ContentBrief {
         ContentBrief {
-            kind: "project".into(),
+            kind: if space_id.is_some() { "project" } else { "memory" }.into(),
             id: Uuid::now_v7(),
             title: "Plan".into(),
             space_id,
@@ -1023,6 +1025,7 @@ mod tests {
                 People::Space(_) => "s",
                 People::Readers(_) => "r",
                 People::Admins => "a",
+                People::Themselves => "t",
             };
             let agent = if published.audience.agent { "+" } else { "" };
             assert_eq!(format!("{heard}{agent}"), audience, "{name}");
@@ -1063,7 +1066,7 @@ mod tests {
                     [&event.broadcast, &event.resource, &event.agent_event].map(|told| told.as_ref().map(|told| told.name))
                 };
                 let hears_all = |user: UserId, role: Role| {
-                    let person = Person { user, workspace: entry.workspace, role, expires_at: 0 };
+                    let person = Person { user, workspace: entry.workspace, role, expires_at: 0, sign_in: None };
                     let heard = Listener::person(&person).hears(&event).unwrap();
                     assert_eq!(names(heard), names(&event));
                     let told = [&heard.broadcast, &heard.resource, &heard.agent_event].into_iter().flatten();

@@ -6,7 +6,10 @@ use tokio::time::sleep;
 
 use crate::{
     app::{App, StorageError, connections::Concerned},
-    domain::standing::{self, AccessListener, AccessNews},
+    domain::{
+        shares,
+        standing::{self, AccessListener, AccessNews},
+    },
     model::actor::Subject,
 };
 
@@ -66,6 +69,11 @@ async fn ping(app: &App, name: &str, started: Instant) -> Result<(), StorageErro
 async fn apply(app: &App, subject: &Subject) -> Result<(), StorageError> {
     app.access_cache.forget(subject);
     app.live_events.rights_changed(subject);
+    if let Subject::User(user) = subject {
+        for session in shares::sessions_shared_by(&mut *app.read().await?, *user).await? {
+            app.controls.doubt(session);
+        }
+    }
     if app.connections.has(subject) {
         let standing = standing::of(&mut *app.read().await?, subject).await?;
         let (app, subject) = (app.clone(), subject.clone());

@@ -6,7 +6,7 @@ use crate::{
     app::{App, StorageError},
     domain::{
         activity::{self, Retention},
-        notifications, tool_approvals, webhooks,
+        auth, notifications, tool_approvals, webhooks,
     },
 };
 
@@ -22,6 +22,15 @@ pub(super) async fn run(app: App) {
 }
 
 async fn round(app: &App) -> Result<(), StorageError> {
+    let mut tx = app.begin().await?;
+    let forgotten = [
+        notifications::prune(&mut tx).await?,
+        tool_approvals::prune(&mut tx).await?,
+        webhooks::prune(tx.conn()).await?,
+        auth::prune(&mut tx).await?,
+    ];
+    tx.commit().await?;
+    tracing::debug!(?forgotten, "old notifications, approvals, webhook deliveries and sign-ins forgotten");
     let retention = Retention { rows: app.settings.activity_kept, daily: app.settings.activity_daily_kept };
     let mut tx = app.begin().await?;
     let mut purged = activity::roll_up(&mut tx, retention).await?;
@@ -35,9 +44,5 @@ async fn round(app: &App) -> Result<(), StorageError> {
         }
         purged = more.then_some(before);
     }
-    let mut tx = app.begin().await?;
-    let forgotten = [notifications::prune(&mut tx).await?, tool_approvals::prune(&mut tx).await?, webhooks::prune(tx.conn()).await?];
-    tx.commit().await?;
-    tracing::debug!(?forgotten, "old notifications, approvals and webhook deliveries forgotten");
     Ok(())
 }

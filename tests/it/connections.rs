@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use raven_agents::app::connections::Kind;
+use raven_agents::{
+    app::connections::Kind,
+    domain::{
+        auth,
+        workspaces::{self, Standing},
+    },
+};
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::PgPool;
@@ -91,6 +97,66 @@ async fn a_person_who_is_deactivated_or_loses_a_role_is_shown_out(pool: PgPool) 
     sqlx::query("UPDATE users SET deleted_at = now() WHERE role = 'owner'").execute(&pool).await.unwrap();
     socket.until_closed().await;
     world.with_key(key.as_str().unwrap()).tool("agent_profile", json!({})).await.expect(StatusCode::UNAUTHORIZED);
+    world.end().await;
+}
+
+/// RT-09: signing out ends what was opened with that sign-in, and nothing else of the person's.
+#[sqlx::test]
+async fn signing_out_ends_the_token_and_what_was_opened_with_it(pool: PgPool) {
+    let world = told_only(pool).await;
+    let (here, elsewhere) = (world.owner().await, world.owner().await);
+    let key = here.post("/api-keys", json!({"name": "Laptop"})).await.expect(StatusCode::CREATED)["data"]["key"].clone();
+    let mut sockets = Vec::new();
+    for namespace in ["/", "/terminal"] {
+        sockets.push(Socket::connect(&world.base, namespace, &here.cookie()).await);
+    }
+    let mut other = Socket::connect(&world.base, "/mcp", &elsewhere.cookie()).await;
+    other.until("mcp:connected").await;
+    let mut keyed = Socket::connect_with_key(&world.base, key.as_str().unwrap()).await;
+    keyed.until("mcp:connected").await;
+    here.get("/parallax-agents").await.expect(StatusCode::OK);
+
+    here.post("/auth/logout", json!({})).await.expect(StatusCode::OK);
+
+    for socket in &mut sockets {
+        socket.until_closed().await;
+    }
+    let invite = json!({"name": "ci", "permissions": ["read:pages"]});
+    here.post("/parallax-agents/invites", invite.clone()).await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    here.get("/parallax-agents").await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    let mut refused = Socket::connect(&world.base, "/mcp", &here.cookie()).await;
+    refused.until_closed().await;
+    elsewhere.post("/parallax-agents/invites", invite).await.expect(StatusCode::CREATED);
+    world.approved_agent("scout").await;
+    for socket in [&mut other, &mut keyed] {
+        socket.until("mcp:event").await;
+    }
+    world.end().await;
+}
+
+/// Whoever knew the old password is out, too; keys go on.
+#[sqlx::test]
+async fn another_password_ends_every_sign_in_of_the_person(pool: PgPool) {
+    let world = told_only(pool.clone()).await;
+    let (ada, owner) = (world.admin("ada").await, world.owner().await);
+    let key = ada.post("/api-keys", json!({"name": "Laptop"})).await.expect(StatusCode::CREATED)["data"]["key"].clone();
+    let mut socket = Socket::connect(&world.base, "/terminal", &ada.cookie()).await;
+    let mut tx = world.begin().await;
+    let hash = auth::hash_password("another password".to_owned()).await;
+    workspaces::change_person(&mut tx, world.workspace, "ada@acme.example", Standing::Password(hash)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    socket.until_closed().await;
+    ada.get("/parallax-agents").await.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    owner.get("/parallax-agents").await.expect(StatusCode::OK);
+    world.with_key(key.as_str().unwrap()).tool("tool_categories", json!({})).await.expect(StatusCode::OK);
+    // Tokens say in whole seconds when they were issued.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let login = json!({"email": "ada@acme.example", "password": "another password"});
+    let answer = world.anonymous().post("/auth/login", login).await;
+    let cookie = answer.headers[reqwest::header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let me = reqwest::Client::new().post(format!("{}/api/users/me", world.base)).header("cookie", cookie).send();
+    assert_eq!(me.await.unwrap().status(), StatusCode::OK);
     world.end().await;
 }
 

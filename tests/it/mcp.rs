@@ -71,7 +71,10 @@ async fn what_is_no_good_key_is_refused_alike(pool: PgPool) {
     let typo = format!("{}{}", &key[..73], if key.ends_with('0') { '1' } else { '0' });
     for bad in [typo.as_str(), "mcp_0000", "raven_sk_x", "Bearer", "é"] {
         let refused = world.with_key(bad).tool("agent_profile", json!({})).await;
-        assert_eq!(refused.headers["www-authenticate"], "Bearer");
+        let challenge = refused.headers["www-authenticate"].to_str().unwrap().to_owned();
+        let where_to =
+            format!(r#"resource_metadata="{}/.well-known/oauth-protected-resource/api/mcp-standard""#, world.app().settings.app_url);
+        assert!(challenge.starts_with("Bearer ") && challenge.contains(&where_to), "{challenge}");
         refused.expect_problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
     }
     // A person's token is no key, and a key is no person's token.

@@ -1,10 +1,16 @@
 //! What an agent may do with its key, whatever door it comes by.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use raven_agents::model::{ids::UserId, permission, tool_call::ToolCall};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{Caller, World, config};
 
@@ -134,6 +140,11 @@ async fn a_resource_is_read_with_its_permission_and_refused_with_any_other_at_ev
             }
             let read = scout.post("/mcp-standard/read_resource", json!({"uri": uri})).await;
             assert_eq!(read.status == StatusCode::OK, allowed, "{uri} with {permission}: {}", read.body);
+            if !allowed {
+                let challenge = read.headers["www-authenticate"].to_str().unwrap();
+                let scope = format!(r#"error="insufficient_scope", scope="{}""#, needed.unwrap_or_default());
+                assert!(read.status == StatusCode::FORBIDDEN && challenge.contains(&scope), "{challenge}");
+            }
         }
         assert!(listed.len() <= RESOURCES.len() && listed.iter().all(|listed| RESOURCES.iter().any(|(uri, _)| listed["uri"] == *uri)));
     }
@@ -263,9 +274,82 @@ async fn a_permission_that_a_person_grants_counts_wherever_one_is_asked_for(pool
     assert_eq!(members().await[0]["email"], Value::Null);
     permitted("read:users").await;
     assert_eq!(members().await[0]["email"], "mel@acme.example");
+    let changed = json!({"taskId": task["id"], "description": "of May"});
+    assert_eq!(scout.tool("task_update", changed).await.tool_text()["description"], "of May", "who may read for a while is told");
+
+    permitted("write:projects").await;
+    let project = world.project("Docs").await;
+    sqlx::query("UPDATE tasks SET project_id = $1 WHERE title = 'Write'").bind(project).execute(&world.pool).await.unwrap();
+    let deletes = async || scout.tool("project_delete", json!({"projectId": project})).await.tool_text();
+    assert_eq!(deletes().await["data"]["requiredPermissions"], json!(["delete:tasks"]));
+    permitted("delete:tasks").await;
+    let deleted = deletes().await;
+    assert!(deleted.get("code").is_none(), "{deleted}");
+    sqlx::query("UPDATE tasks SET project_id = NULL, deleted_at = NULL").execute(&world.pool).await.unwrap();
+
     world.clock.advance(TimeDelta::minutes(31));
     let again = scout.tool("task_update", json!({"taskId": task["id"], "assigneeId": mel})).await.tool_text();
     assert_eq!(again["code"], -32002, "its time is over: {again}");
+    world.end().await;
+}
+
+/// A policy is about what is done, by whichever tool.
+#[sqlx::test]
+async fn what_a_policy_denies_is_not_done_by_another_tools_arguments(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let scout = world.agent_with("scout", &["read:pages", "write:pages", "write:tasks", "assign:tasks"]).await;
+    let (page, task) = (world.page_in(world.first_space().await, "Minutes").await, world.task("Write").await);
+    let listed = async || scout.post("/mcp-standard/list_resources", json!({})).await.expect(StatusCode::OK).to_string();
+    assert!(listed().await.contains("ravendocs://pages"));
+    let deny = json!({"policy": {"deny": ["page.recent", "page.move", "page.search", "task.assign", "task_complete", "task.bucketClear"]}});
+    world.owner().await.patch_settings(deny).await.expect(StatusCode::OK);
+    assert!(!listed().await.contains("ravendocs://pages"), "nor is read through a resource");
+    for (tool, denied, goes) in [
+        ("page_update", json!({"pageId": page, "title": "x", "parentId": null}), Some(json!({"pageId": page, "title": "x"}))),
+        ("task_update", json!({"taskId": task, "assigneeId": null}), Some(json!({"taskId": task, "status": "in_progress"}))),
+        ("task_update", json!({"taskId": task, "status": "done"}), Some(json!({"taskId": task, "title": "y"}))),
+        ("task_bucket_set", json!({"taskId": task, "bucket": "none"}), Some(json!({"taskId": task, "bucket": "inbox"}))),
+        ("search_query", json!({"query": "minutes"}), None),
+    ] {
+        let refused = scout.tool(tool, denied).await.tool_text();
+        assert_eq!(refused["code"], -32002, "{tool}: {refused}");
+        if let Some(arguments) = goes {
+            let done = scout.tool(tool, arguments).await.tool_text();
+            assert!(done.get("code").is_none(), "{tool}: {done}");
+        }
+    }
+    world.end().await;
+}
+
+/// D-07: a request counts when all of it is there.
+#[sqlx::test]
+async fn a_key_that_is_withdrawn_while_a_body_is_on_its_way_is_no_good(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let owner = world.owner().await;
+    let page = world.page_in(world.first_space().await, "Minutes").await;
+    let call = json!({"name": "page_get", "arguments": {"pageId": page}});
+    let rpc = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call});
+    for (number, (path, body)) in
+        [("/api/mcp", &rpc), ("/api/mcp-standard", &rpc), ("/api/mcp-standard/call_tool", &call)].into_iter().enumerate()
+    {
+        let name = format!("scout-{number}");
+        let (key, body) = (world.agent_with_key(&name, &["read:pages"]).await, body.to_string());
+        let mut stream = TcpStream::connect(world.base.trim_start_matches("http://")).await.unwrap();
+        let (most, last) = body.split_at(body.len() - 1);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+             Accept: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{most}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is proven by then, and the rest is waited for.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        owner.revoke(&name).await.expect(StatusCode::OK);
+        stream.write_all(last.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 ") && !answer.contains("Minutes"), "{path}: {answer}");
+    }
     world.end().await;
 }
 

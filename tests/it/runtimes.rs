@@ -474,7 +474,7 @@ async fn a_spawn_that_was_answered_and_never_noted_is_settled_to_exactly_one_age
     let (mut world, second, gate) = two_runtimes(pool).await;
     let user: uuid::Uuid = sqlx::query_scalar("SELECT id FROM users WHERE role = 'owner'").fetch_one(&world.pool).await.unwrap();
     add(&world.owner().await, "second", &gate, json!({})).await;
-    let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX };
+    let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX, sign_in: None };
     let order = SpawnOrder {
         agent_type: "custom".to_owned(),
         count: 1,
@@ -511,7 +511,7 @@ async fn a_spawn_that_was_answered_and_never_noted_is_settled_to_exactly_one_age
 async fn a_spawn_of_which_nothing_was_heard_is_undone_only_after_the_runtime_was_asked(pool: PgPool) {
     let world = World::with_runtime(pool).await;
     let user: uuid::Uuid = sqlx::query_scalar("SELECT id FROM users WHERE role = 'owner'").fetch_one(&world.pool).await.unwrap();
-    let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX };
+    let person = Person { user: UserId(user), workspace: world.workspace, role: Role::Owner, expires_at: i64::MAX, sign_in: None };
     let order = SpawnOrder {
         agent_type: "custom".to_owned(),
         count: 2,

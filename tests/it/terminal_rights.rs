@@ -471,6 +471,43 @@ async fn a_share_that_expires_ends_for_who_is_attached(pool: PgPool) {
     world.end().await;
 }
 
+/// RT-09: a share is worth no more than the account of who made it, and control waits for nobody who was shown out.
+#[sqlx::test]
+async fn with_an_account_end_its_shares_and_its_control_for_who_is_attached(pool: PgPool) {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = LocalRuntime::start().await;
+    let mut settings = config(Some(runtime.endpoint()));
+    settings.socket_check_every = Duration::from_mins(10);
+    let world = World::with_config(pool, settings, Some(runtime)).await;
+    let (owner, ada, member) = (world.owner().await, world.admin("ada").await, world.member("mel").await);
+    let (_, first) = owner.attached_shell().await;
+    let session = owner.get("/terminal/sessions").await.expect(StatusCode::OK)["data"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/terminal/sessions/{session}/shares");
+    let made = ada.post(&path, json!({})).await.expect(StatusCode::CREATED);
+    let by_share = json!({"sessionId": session, "share": made["data"]["token"]});
+    owner.patch_settings(json!({"terminalReaders": "writers"})).await.expect(StatusCode::OK);
+    let (mut reader, _) = attach(&world, &member, by_share.clone()).await;
+    let (mut holder, _) = attach(&world, &ada, json!({"sessionId": session, "presence": true})).await;
+    holder.emit("control:take", json!({})).await;
+    until_controller(&mut holder).await;
+    let (mut other, _) = attach(&world, &owner, json!({"sessionId": session, "presence": true})).await;
+    until_controller(&mut other).await;
+
+    let began = std::time::Instant::now();
+    sqlx::query("UPDATE users SET deactivated_at = now() WHERE name = 'ada'").execute(&world.pool).await.unwrap();
+
+    reader.until("detached").await;
+    assert_eq!(reader.until("error").await["code"], "FORBIDDEN");
+    controller_is(&mut other, &json!(null)).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    other.emit("input", json!("echo free-$((40+2))\r")).await;
+    other.until_shows("free-42").await;
+    assert_eq!(door(&world, &member, by_share).await, "SESSION_NOT_FOUND");
+    assert_eq!(owner.get(&path).await.expect(StatusCode::OK)["data"], json!([]), "what is worth nothing is not listed");
+    drop(first);
+    world.end().await;
+}
+
 /// A link of another workspace is answered as one that nobody has made, to the letter, by socket and by REST.
 #[sqlx::test]
 async fn a_share_of_another_workspace_is_one_that_does_not_exist(pool: PgPool) {

@@ -318,7 +318,9 @@ async fn counting_shell(world: &World, owner: &Caller<'_>) -> (String, Socket) {
     let session = owner.until_session_is(&id, "active").await;
     let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
     terminal.attach(&id).await;
-    terminal.emit("input", json!("stty -echo; PS1=; i=0; while :; do i=$((i+1)); printf '%08d\\n' $i; sleep 0.01; done\r")).await;
+    // Without the trap bash goes on when the interrupt comes in the moment in which `sleep` has just ended by itself.
+    let line = "stty -echo; PS1=; i=0; trap 'ended=1' INT; while [ -z \"$ended\" ]; do i=$((i+1)); printf '%08d\\n' $i; sleep 0.01; done\r";
+    terminal.emit("input", json!(line)).await;
     terminal.until_shows("00000010").await;
     (session["id"].as_str().unwrap().to_owned(), terminal)
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::{Caller, World, content::each};
+use crate::support::{Caller, World, content::each, terminal::Socket};
 
 /// Somebody of the workspace with a key of their own. An admin, whose role opens no space.
 async fn with_own_key<'w>(world: &'w World, name: &str) -> (Caller<'w>, Uuid) {
@@ -93,6 +93,58 @@ async fn a_persons_key_is_listed_no_tool_that_is_about_the_calling_agent(pool: P
 }
 
 /// Owners and admins read the feed, and not every page.
+/// Owners and admins hear that a person's key was used, and not for what in spaces that they may not see; agents' keys are theirs to watch.
+#[sqlx::test]
+async fn what_people_call_with_their_keys_is_told_to_themselves_alone(pool: PgPool) {
+    let world = World::without_approvals(pool).await;
+    let (mel, account) = with_own_key(&world, "mel").await;
+    let scout = world.agent_with("scout", &["read:pages", "write:pages", "write:comments"]).await;
+    let board = world.closed_space("board").await;
+    world.join(board, account, "writer").await;
+    let bot: Uuid = sqlx::query_scalar("SELECT id FROM users WHERE agent_id = 'scout'").fetch_one(&world.pool).await.unwrap();
+    world.join(board, bot, "writer").await;
+    let page = world.page_in(board, "Budget").await;
+    let mut owner = Socket::connect(&world.base, "/mcp", &world.owner().await.cookie()).await;
+    let mut member = Socket::connect(&world.base, "/mcp", &world.member("ann").await.cookie()).await;
+    for socket in [&mut owner, &mut member] {
+        socket.until("mcp:connected").await;
+    }
+
+    mel.does("page_update", json!({"pageId": page, "title": "Salaries of May"})).await;
+    mel.does("comment_create", json!({"pageId": page, "text": "Salaries of June"})).await;
+    scout.does("comment_create", json!({"pageId": page, "text": "Salaries of July"})).await;
+    scout.does("page_get", json!({"pageId": page})).await;
+
+    let mut heard = Vec::new();
+    loop {
+        let event = owner.until("mcp:event").await;
+        heard.push(event.to_string());
+        if event["data"]["tool"] == "page_get" {
+            break;
+        }
+    }
+    let told = heard.concat();
+    assert!(!told.contains("Salaries"), "{told}");
+    assert!(told.contains(r#""tool":"page_update""#) && told.contains(r#""tool":"comment_create""#), "{told}");
+    // What everybody hears comes behind all that.
+    world
+        .owner()
+        .await
+        .post("/parallax-agents/invites", json!({"name": "ci", "permissions": ["read:pages"]}))
+        .await
+        .expect(StatusCode::CREATED);
+    world.approved_agent("other").await;
+    loop {
+        let event = member.until("mcp:event").await;
+        assert_ne!(event["resource"], "comment", "{event}");
+        assert_ne!(event["resource"], "page", "{event}");
+        if event["type"] == "agent_access_approved" && event["resourceId"] == "other" {
+            break;
+        }
+    }
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn the_feed_has_no_titles_of_what_people_change(pool: PgPool) {
     let world = World::without_approvals(pool).await;

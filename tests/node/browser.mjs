@@ -160,6 +160,15 @@ async function usesTheTerminal(page) {
   await shows(page, 'pasted: {"a":1}.');
   ok('pasted JSON arrives as it is');
 
+  // The console sends 16,000 UTF-16 units at once: the first cut would be between the halves of the snake.
+  const long = `${'a'.repeat(15_999)}🐍${'b'.repeat(24_001)}`;
+  await type(page, 'stty raw -echo; echo rea""dy; head -c 40004 | tr -d ab; stty sane; echo', 'Enter');
+  await shows(page, 'ready');
+  await page.evaluate((text) => navigator.clipboard.writeText(text), long);
+  await page.keyboard.press('Control+Shift+V');
+  await shows(page, '🐍');
+  ok('a long paste arrives whole, wherever it is cut');
+
   // Octal, so that the typed line does not contain what is looked for.
   await type(page, `printf '\\360\\237\\246\\205 \\342\\224\\214\\342\\224\\200\\342\\224\\220 box\\n'`);
   await shows(page, '🦅 ┌─┐ box');

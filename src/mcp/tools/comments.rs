@@ -155,7 +155,7 @@ async fn resolve(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = comments::resolve(&mut tx, &Account::from(call.caller), comment_id(call)?, resolved).await?;
     tx.commit().await?;
-    Ok(fields::without_unread(call, READS, told(&changed), &["content", "text", "selection"]))
+    Ok(fields::without_unread(call, READS, told(&changed), &["content", "text", "selection"]).await)
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {

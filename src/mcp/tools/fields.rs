@@ -3,7 +3,10 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde_json::{Map, Value, json};
 
-use super::super::catalogue::{Call, ToolError};
+use super::super::{
+    catalogue::{Call, ToolError},
+    pipeline,
+};
 use crate::{
     domain::{content::ContentError, spaces::Page},
     model::{
@@ -118,8 +121,9 @@ pub(super) fn either(call: &Call<'_>, names: [&'static str; 2]) -> Result<&'stat
 }
 
 /// An answer to a change, without the texts that only readers are told: who may write may not read for that.
-pub(super) fn without_unread(call: &Call<'_>, reads: &[&str], mut told: Value, texts: &[&str]) -> Value {
-    let account = Account::from(call.caller);
+pub(super) async fn without_unread(call: &Call<'_>, reads: &[&str], mut told: Value, texts: &[&str]) -> Value {
+    // The change is made: where nobody can say now what was granted for a while, the texts stay untold.
+    let account = pipeline::account(call, reads).await.unwrap_or_else(|_| Account::from(call.caller));
     if !reads.iter().any(|permission| account.may(permission))
         && let Some(fields) = told.as_object_mut()
     {

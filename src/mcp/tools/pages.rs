@@ -331,7 +331,7 @@ async fn change_to(call: &Call<'_>, change: &PageChange) -> Result<Value, ToolEr
     let mut tx = call.begin().await?;
     let changed = pages::update(&mut tx, &Account::from(call.caller), &page_id(call)?, change).await?;
     tx.commit().await?;
-    Ok(after_change(call, &changed))
+    Ok(after_change(call, &changed).await)
 }
 
 async fn move_to_space(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -339,14 +339,14 @@ async fn move_to_space(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let moved = pages::move_to_space(&mut tx, &Account::from(call.caller), &page_id(call)?, space).await?;
     tx.commit().await?;
-    Ok(after_change(call, &moved))
+    Ok(after_change(call, &moved).await)
 }
 
 async fn restore(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let restored = pages::restore(&mut tx, &Account::from(call.caller), &page_id(call)?).await?;
     tx.commit().await?;
-    Ok(after_change(call, &restored))
+    Ok(after_change(call, &restored).await)
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -379,8 +379,8 @@ pub(super) fn whole(call: &Call<'_>, page: &Page) -> Value {
 }
 
 /// A page that was there before, as who changed it is told of it.
-fn after_change(call: &Call<'_>, page: &Page) -> Value {
-    fields::without_unread(call, &["read:pages"], whole(call, page), &["content"])
+async fn after_change(call: &Call<'_>, page: &Page) -> Value {
+    fields::without_unread(call, &["read:pages"], whole(call, page), &["content"]).await
 }
 
 fn summary(page: &PageSummary) -> Value {

@@ -208,7 +208,7 @@ async fn change_to(call: &Call<'_>, change: &ProjectChange) -> Result<Value, Too
     let mut tx = call.begin().await?;
     let changed = projects::update(&mut tx, &Account::from(call.caller), project_id(call)?, change).await?;
     tx.commit().await?;
-    Ok(fields::without_unread(call, &["read:projects"], project(call, &changed), &["description"]))
+    Ok(fields::without_unread(call, &["read:projects"], project(call, &changed), &["description"]).await)
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {

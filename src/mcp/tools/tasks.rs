@@ -314,7 +314,7 @@ async fn update(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::update(&mut tx, &Account::from(call.caller), task_id(call)?, &change).await?;
     tx.commit().await?;
-    Ok(after_change(call, &changed))
+    Ok(after_change(call, &changed).await)
 }
 
 async fn complete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -322,7 +322,7 @@ async fn complete(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::complete(&mut tx, &Account::from(call.caller), task_id(call)?, done).await?;
     tx.commit().await?;
-    Ok(after_change(call, &changed))
+    Ok(after_change(call, &changed).await)
 }
 
 async fn move_to_project(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -330,7 +330,7 @@ async fn move_to_project(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let moved = tasks::move_to_project(&mut tx, &Account::from(call.caller), task_id(call)?, project).await?;
     tx.commit().await?;
-    Ok(after_change(call, &moved))
+    Ok(after_change(call, &moved).await)
 }
 
 async fn set_bucket(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -341,7 +341,7 @@ async fn put_into(call: &Call<'_>, bucket: TaskBucket) -> Result<Value, ToolErro
     let mut tx = call.begin().await?;
     let changed = tasks::set_bucket(&mut tx, &Account::from(call.caller), task_id(call)?, bucket).await?;
     tx.commit().await?;
-    Ok(after_change(call, &changed))
+    Ok(after_change(call, &changed).await)
 }
 
 async fn assign(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -349,7 +349,7 @@ async fn assign(call: &Call<'_>) -> Result<Value, ToolError> {
     let mut tx = call.begin().await?;
     let changed = tasks::assign(&mut tx, &Account::from(call.caller), task_id(call)?, assignee).await?;
     tx.commit().await?;
-    Ok(after_change(call, &changed))
+    Ok(after_change(call, &changed).await)
 }
 
 async fn delete(call: &Call<'_>) -> Result<Value, ToolError> {
@@ -379,8 +379,8 @@ fn minutes(call: &Call<'_>) -> Option<Option<i32>> {
 }
 
 /// A task that was there before, as who changed it is told of it.
-fn after_change(call: &Call<'_>, changed: &Task) -> Value {
-    fields::without_unread(call, &["read:tasks"], task(call, changed), &["description"])
+async fn after_change(call: &Call<'_>, changed: &Task) -> Value {
+    fields::without_unread(call, &["read:tasks"], task(call, changed), &["description"]).await
 }
 
 /// A task as tools tell it. The host has no table of labels that this service knows of.

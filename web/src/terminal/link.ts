@@ -51,6 +51,9 @@ export const UNLINKED: LinkState = {
   controller: null,
 };
 
+/** Whether a UTF-16 unit is the first of two that make one character. */
+const isFirstHalf = (unit: number) => unit >= 0xd800 && unit < 0xdc00;
+
 /** Whether what is typed here reaches the agent. */
 export function mayType({ attached, status, canWrite, controller, viewerId }: LinkState): boolean {
   return attached && status !== 'terminated' && canWrite && (controller === null || controller.viewerId === viewerId);
@@ -204,8 +207,12 @@ export function openTerminalLink(
 
   term.onData((text) => {
     if (!mayType(state)) return;
-    for (let at = 0; at < text.length; at += INPUT_CHARS_MAX) {
-      socket.emit('input', text.slice(at, at + INPUT_CHARS_MAX));
+    for (let at = 0; at < text.length; ) {
+      const next = at + INPUT_CHARS_MAX;
+      // Half of a character is no text, and would be refused with all that comes with it.
+      const end = isFirstHalf(text.charCodeAt(next - 1)) ? next - 1 : next;
+      socket.emit('input', text.slice(at, end));
+      at = end;
     }
   });
 
