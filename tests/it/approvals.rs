@@ -7,10 +7,10 @@ use sqlx::PgPool;
 
 use crate::support::{Answer, Caller, World, config};
 
-/// A world in which an agent's own profile is a sensitive thing.
+/// A world in which an agent's own profile is a sensitive thing, and so is what it looks for among its tools.
 async fn careful(pool: PgPool) -> World {
     let mut settings = config(None);
-    settings.tool_approval_methods = vec!["agent.profile".to_owned()];
+    settings.tool_approval_methods = vec!["agent.profile".to_owned(), "tool.search".to_owned()];
     World::with_config(pool, settings, None).await
 }
 
@@ -197,6 +197,38 @@ async fn whoever_decides_reads_what_the_ids_of_a_call_stand_for(pool: PgPool) {
     world.end().await;
 }
 
+/// What a tool does not take says nothing to whoever decides, and makes no other call of one that was approved.
+#[sqlx::test]
+async fn arguments_that_a_tool_does_not_take_are_not_what_a_person_decides_about(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    let other = world.page_in(world.first_space().await, "Scratch").await;
+    let change = json!({"pageId": page, "title": "Minutes of May"});
+    let with = |added: Value| {
+        let mut change = change.clone();
+        change.as_object_mut().unwrap().extend(added.as_object().unwrap().clone());
+        change
+    };
+    let adorned = with(json!({"oldPageId": other, "name": "Scratch", "note": {"harmless": true}}));
+    let id = waits(agent.tool("page_update", adorned.clone()).await);
+    let in_advance = json!({"method": "page.update", "params": adorned});
+    let same = agent.tool("approval_request", in_advance).await.tool_text();
+    assert_eq!(same["approvalId"], json!(id), "it is the same call: {same}");
+    let listed = owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["params"]), (1, &change), "{listed}");
+    assert_eq!(listed[0]["named"], json!([{"argument": "pageId", "kind": "page", "title": "Minutes"}]));
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    let done = agent.tool("page_update", with(json!({"approvalId": id, "why": "because"}))).await.tool_text();
+    assert_eq!(done["title"], "Minutes of May", "{done}");
+    let sent = "SELECT metadata -> 'params' ->> 'oldPageId' FROM parallax_agent_activity WHERE activity_type = 'tool_executed' AND metadata ->> 'tool' = 'page_update'";
+    let recorded = || async {
+        let sent: Vec<Option<String>> = sqlx::query_scalar(sent).fetch_all(&world.pool).await.unwrap();
+        sent.contains(&Some(other.to_string())).then_some(())
+    };
+    world.until("the record has what was sent", recorded).await;
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn members_and_other_workspaces_see_and_decide_nothing_of_agents(pool: PgPool) {
     let world = careful(pool).await;
@@ -251,7 +283,7 @@ async fn what_waits_is_listed_page_by_page(pool: PgPool) {
     let agent = world.with_key(&world.approved_agent("scout").await);
     let mut asked = Vec::new();
     for number in 0..5 {
-        asked.push(waits(agent.tool("agent_profile", json!({"note": number})).await));
+        asked.push(waits(agent.tool("tool_search", json!({"query": number.to_string()})).await));
     }
     let owner = world.owner().await;
     let (mut listed, mut cursor) = (Vec::new(), Value::Null);
@@ -274,13 +306,13 @@ async fn of_two_people_who_decide_at_once_one_does(pool: PgPool) {
     let agent = world.with_key(&world.approved_agent("scout").await);
     let (owner, ada) = (world.owner().await, world.admin("ada").await);
     for attempt in 0..5 {
-        let id = waits(agent.tool("agent_profile", json!({"note": attempt})).await);
+        let id = waits(agent.tool("tool_search", json!({"query": attempt.to_string()})).await);
         let (yes, no) = tokio::join!(confirm(&owner, &id), ada.post("/approvals/reject", json!({"approvalToken": id})));
         let mut statuses = [yes.status.as_u16(), no.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 409]);
-        let done = agent.tool("agent_profile", json!({"note": attempt, "approvalId": id})).await.tool_text();
-        assert_eq!(done["id"] == "scout", yes.status == StatusCode::OK, "what was answered counts: {done}");
+        let done = agent.tool("tool_search", json!({"query": attempt.to_string(), "approvalId": id})).await.tool_text();
+        assert_eq!(done["tools"].is_array(), yes.status == StatusCode::OK, "what was answered counts: {done}");
     }
     let counts = (world.activities("approval_granted", None).await, world.activities("approval_rejected", None).await);
     assert_eq!(counts.0 + counts.1, 5);
@@ -416,7 +448,7 @@ async fn what_comes_later_takes_nobodys_place_though_it_expires_sooner(pool: PgP
     let world = careful(pool).await;
     let agent = world.with_key(&world.approved_agent("scout").await);
     let first = waits(agent.tool("agent_profile", json!({})).await);
-    let asked = json!({"method": "agent_profile", "params": {"note": 1}, "ttlSeconds": 30});
+    let asked = json!({"method": "tool_search", "params": {"query": "task"}, "ttlSeconds": 30});
     let second = agent.tool("approval_request", asked).await.tool_text()["approvalId"].clone();
     let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK);
     let order: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|approval| &approval["token"]).collect();
@@ -451,7 +483,7 @@ async fn an_agent_has_a_bounded_number_of_calls_that_wait(pool: PgPool) {
     let agent = world.with_key(&key);
     let calls = (0..30).map(|number| {
         let agent = agent.clone();
-        async move { agent.tool("agent_profile", json!({"note": number})).await.tool_text()["code"].clone() }
+        async move { agent.tool("tool_search", json!({"query": number.to_string()})).await.tool_text()["code"].clone() }
     });
     let codes = futures_util::future::join_all(calls).await;
     assert_eq!(codes.iter().filter(|code| **code == -32005).count(), 20);

@@ -2,7 +2,7 @@
 //! with a key (D-09, decision 0038).
 
 use chrono::TimeDelta;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -16,7 +16,7 @@ use crate::{
     model::{
         ids::ApprovalId,
         permission::{self, PermissionSet},
-        tool_approval::{ApprovalKind, GRANT_MINUTES, GRANT_MINUTES_MAX, LIFETIME},
+        tool_approval::{APPROVAL_ARGUMENT, ApprovalKind, GRANT_MINUTES, GRANT_MINUTES_MAX, LIFETIME},
     },
     wire::time::Timestamp,
 };
@@ -98,7 +98,9 @@ async fn request_permission(call: &Call<'_>, permission: &str) -> Result<Value, 
 async fn request_call(call: &Call<'_>) -> Result<Value, ToolError> {
     let name = call.text("method").or_else(|| call.text("action")).ok_or_else(|| ToolError::invalid("method", "is missing"))?;
     let entry = catalogue::find(name).ok_or_else(|| ToolError::invalid("method", "must be the name of a tool"))?;
-    let arguments = call.arguments.get("params").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
+    let given = call.arguments.get("params").and_then(Value::as_object);
+    let mut arguments = given.map(|given| entry.understood(given)).unwrap_or_default();
+    arguments.remove(APPROVAL_ARGUMENT);
     entry.check(&arguments)?;
     pipeline::may_be_approved(call.app, call.caller, entry, &arguments).await?;
     let lasts = TimeDelta::seconds(call.whole("ttlSeconds").unwrap_or(TTL_SECONDS));
