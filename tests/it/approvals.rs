@@ -300,6 +300,153 @@ async fn what_waits_is_listed_page_by_page(pool: PgPool) {
     world.end().await;
 }
 
+/// However much agents send, one answer is bounded, and nothing that waits is left out for its size.
+#[sqlx::test]
+async fn a_page_of_what_waits_ends_by_its_bytes(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    let mut asked = Vec::new();
+    for letter in ["a", "b", "c", "d", "e"] {
+        let content = letter.repeat(700_000);
+        asked.push(waits(agent.tool("page_update", json!({"pageId": page, "content": content})).await));
+    }
+    let (mut listed, mut cursor) = (Vec::new(), Value::Null);
+    for (count, limit) in [(2, 200), (1, 1), (2, 200)] {
+        let page = owner.post("/approvals/list", json!({"limit": limit, "cursor": cursor})).await.expect(StatusCode::OK);
+        let rows = page["data"].as_array().unwrap();
+        assert_eq!(rows.len(), count, "{} bytes", page.to_string().len());
+        listed.extend(rows.iter().map(|row| row["token"].as_str().unwrap().to_owned()));
+        cursor = page["nextCursor"].clone();
+    }
+    assert_eq!((listed, cursor), (asked, Value::Null));
+    world.end().await;
+}
+
+/// What a call was given is kept while somebody may decide about it or use it, and no longer.
+#[sqlx::test]
+async fn what_a_call_was_given_is_forgotten_when_it_is_over(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    let ask = async |title: &str| waits(agent.tool("page_update", json!({"pageId": page, "title": title})).await);
+    let kept = async |id: &str| {
+        let row = sqlx::query_as("SELECT status, params FROM mcp_approvals WHERE id = $1").bind(id.parse::<uuid::Uuid>().unwrap());
+        let (status, params): (String, Value) = row.fetch_one(&world.pool).await.unwrap();
+        assert!(params == json!({}) || params["pageId"] == json!(page), "{params}");
+        (status, params != json!({}))
+    };
+    let is = |status: &str, has: bool| (status.to_owned(), has);
+    let used = ask("used").await;
+    assert_eq!(kept(&used).await, is("pending", true));
+    confirm(&owner, &used).await.expect(StatusCode::OK);
+    assert_eq!(kept(&used).await, is("approved", true));
+    agent.tool("page_update", json!({"pageId": page, "title": "used", "approvalId": used})).await.expect(StatusCode::OK);
+    assert_eq!(kept(&used).await, is("consumed", false));
+    let refused = ask("refused").await;
+    owner.post("/approvals/reject", json!({"approvalToken": refused})).await.expect(StatusCode::OK);
+    assert_eq!(kept(&refused).await, is("rejected", false));
+
+    let (waiting, unused) = (ask("waiting").await, ask("unused").await);
+    confirm(&owner, &unused).await.expect(StatusCode::OK);
+    world.clock.advance(TimeDelta::minutes(61));
+    assert_eq!((kept(&waiting).await, kept(&unused).await), (is("pending", true), is("approved", true)));
+    let asked_later = ask("later").await;
+    assert_eq!((kept(&waiting).await, kept(&unused).await), (is("expired", false), is("expired", false)));
+    world.clock.advance(TimeDelta::minutes(61));
+    let mut tx = world.app().begin().await.unwrap();
+    raven_agents::domain::tool_approvals::prune(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(kept(&asked_later).await, is("expired", false));
+    let asked_last = ask("last").await;
+    owner.revoke("scout").await.expect(StatusCode::OK);
+    assert_eq!(kept(&asked_last).await, is("expired", false));
+    world.end().await;
+}
+
+/// A person's yes in the last second leaves the caller time to hear of it.
+#[sqlx::test]
+async fn a_call_that_was_approved_late_may_be_used_for_ten_minutes(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    for (title, minutes, expected) in [("in time", 9, true), ("too late", 11, false)] {
+        let asked = json!({"method": "page_update", "params": {"pageId": page, "title": title}, "ttlSeconds": 30});
+        let id = agent.tool("approval_request", asked).await.tool_text()["approvalId"].as_str().unwrap().to_owned();
+        world.clock.advance(TimeDelta::seconds(25));
+        confirm(&owner, &id).await.expect(StatusCode::OK);
+        world.clock.advance(TimeDelta::minutes(minutes));
+        let done = agent.tool("page_update", json!({"pageId": page, "title": title, "approvalId": id})).await.tool_text();
+        assert_eq!(done["title"] == title, expected, "{done}");
+    }
+    let id = waits(agent.tool("page_update", json!({"pageId": page, "title": "long before"})).await);
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    let status = agent.tool("approval_status", json!({"id": id})).await.tool_text();
+    let expires: chrono::DateTime<chrono::Utc> = status["expiresAt"].as_str().unwrap().parse().unwrap();
+    let listed: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("SELECT created_at FROM mcp_approvals WHERE id = $1")
+        .bind(id.parse::<uuid::Uuid>().unwrap())
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+    assert!(expires - listed > TimeDelta::minutes(59), "no time is taken away: {status}");
+    world.end().await;
+}
+
+/// Whoever decides knows whose words they read.
+#[sqlx::test]
+async fn what_the_caller_says_itself_is_told_as_that(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let agent = world.with_key(&key);
+    waits(agent.tool("page_update", json!({"pageId": page, "title": "stopped"})).await);
+    let in_advance = json!({"method": "page_update", "params": {"pageId": page, "title": "asked"}, "reason": "the owner said yes"});
+    agent.tool("approval_request", in_advance).await.expect(StatusCode::OK);
+    agent.tool("approval_request", json!({"permission": "read:tasks", "reason": "for the report"})).await.expect(StatusCode::OK);
+    let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    let told: Vec<_> = listed.as_array().unwrap().iter().map(|row| (&row["reason"], &row["askedInAdvance"])).collect();
+    let operators = json!("it takes away what others made");
+    assert_eq!(
+        told,
+        [(&operators, &json!(false)), (&json!("the owner said yes"), &json!(true)), (&json!("for the report"), &json!(true))],
+        "{listed}"
+    );
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn what_an_agent_was_granted_is_seen_and_ended_by_those_who_manage_agents(pool: PgPool) {
+    let world = World::new(pool).await;
+    let agent = world.with_key(&world.agent_with_key("scout", &["read:pages"]).await);
+    let (owner, mel) = (world.owner().await, world.member("mel").await);
+    let grants = async |caller: &Caller<'_>| caller.get("/parallax-agents/scout").await.expect(StatusCode::OK)["data"]["grants"].clone();
+    let reject = async |caller: &Caller<'_>, id: &str| caller.post("/approvals/reject", json!({"approvalToken": id})).await;
+    let granted = async |permission: &str, minutes: u32| {
+        let asked = agent.tool("approval_request", json!({"permission": permission, "minutes": minutes})).await.tool_text();
+        let id = asked["approvalId"].as_str().unwrap().to_owned();
+        confirm(&owner, &id).await.expect(StatusCode::OK);
+        id
+    };
+    assert_eq!(grants(&owner).await, json!([]));
+    let (users, tasks) = (granted("read:users", 60).await, granted("read:tasks", 30).await);
+    let seen = grants(&owner).await;
+    let told: Vec<_> = seen.as_array().unwrap().iter().map(|grant| (&grant["approvalId"], &grant["permission"])).collect();
+    assert_eq!(told, [(&json!(tasks), &json!("read:tasks")), (&json!(users), &json!("read:users"))], "the first to end comes first");
+    assert!(seen[0]["expiresAt"].as_str() < seen[1]["expiresAt"].as_str(), "{seen}");
+    assert_eq!(grants(&mel).await, json!([]));
+
+    reject(&mel, &users).await.expect_problem(StatusCode::NOT_FOUND, "APPROVAL_NOT_FOUND");
+    confirm(&owner, &users).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+    assert!(agent.tool("user_list", json!({})).await.tool_text()["users"].is_array());
+    reject(&owner, &users).await.expect(StatusCode::OK);
+    assert_eq!(agent.tool("user_list", json!({})).await.tool_text()["data"]["requiredPermissions"], json!(["read:users"]));
+    assert_eq!(grants(&owner).await.as_array().unwrap().len(), 1);
+    let status = agent.tool("approval_status", json!({"id": users})).await.tool_text();
+    assert_eq!((&status["status"], &status["permission"]), (&json!("rejected"), &json!("read:users")));
+    assert_eq!(world.activities("approval_rejected", Some("scout")).await, 1);
+    reject(&owner, &users).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+
+    world.clock.advance(TimeDelta::minutes(31));
+    assert_eq!(grants(&owner).await, json!([]), "its time is over");
+    reject(&owner, &tasks).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn of_two_people_who_decide_at_once_one_does(pool: PgPool) {
     let world = careful(pool).await;

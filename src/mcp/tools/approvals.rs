@@ -37,7 +37,8 @@ pub(super) const TOOLS: &[Tool] = &[
             with exactly the same arguments and approvalId.",
         need: Need::Nothing,
         input: || {
-            let known: Vec<&str> = permission::CATALOGUE.iter().map(|permission| permission.id).collect();
+            let known = permission::CATALOGUE.iter().map(|permission| permission.id);
+            let known: Vec<&str> = known.filter(|permission| is_needed(permission)).collect();
             let permissions = format!("A permission to have for a while, one of {}.", known.join(", "));
             json!({"properties": {
                 "permission": {"type": ["string", "null"], "description": permissions},
@@ -88,11 +89,19 @@ async fn request_permission(call: &Call<'_>, permission: &str) -> Result<Value, 
     if agent.permissions.contains(&permission) {
         return Ok(json!({"permission": permission, "status": "approved"}));
     }
+    if !is_needed(&permission) {
+        return Err(ToolError::invalid("permission", "is one that no tool here needs"));
+    }
     let minutes = call.whole("minutes").and_then(|minutes| u32::try_from(minutes).ok()).unwrap_or(GRANT_MINUTES);
     let mut tx = call.begin().await?;
     let gate = tool_approvals::request_permission(&mut tx, call.caller, &permission, minutes, reason(call)).await?;
     tx.commit().await?;
     told(&gate, json!({"permission": permission}))
+}
+
+/// Whether a tool needs the permission: nobody is asked for one that is good for nothing.
+fn is_needed(permission: &str) -> bool {
+    super::ALL.iter().copied().flatten().any(|tool| tool.need.permissions().contains(&permission))
 }
 
 async fn request_call(call: &Call<'_>) -> Result<Value, ToolError> {
