@@ -179,7 +179,7 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     if let Some(waiting) = storage::tool_approvals::same_waiting(tx.conn(), workspace, user, &asked.params_hash, now).await? {
         return Ok(waits_for(&waiting));
     }
-    // Its own place is not taken by what nobody decided in time, and neither is anybody's disk.
+    // Whoever asks again and again is not to fill the table with what nobody decided about in time.
     storage::tool_approvals::expire(tx.conn(), workspace, user, now).await?;
     if storage::tool_approvals::count_waiting(tx.conn(), workspace, user, now).await? >= i64::from(WAITING_MAX) {
         return Ok(Gate::TooMany { limit: WAITING_MAX });

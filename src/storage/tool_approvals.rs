@@ -88,7 +88,8 @@ pub async fn waiting(
     limit: i64,
     bytes_max: i64,
 ) -> Result<(Vec<ToolApproval>, bool), StorageError> {
-    // One more than is wanted is counted, so that it is known whether there is more, and never answered.
+    // One more than is wanted is counted, to know whether there is more, and not answered. Sizes are read from the row, so that
+    // no arguments are fetched but those that are answered.
     let rows = sqlx::query!(
         r#"SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, in_advance, status, expires_at,
                   created_at, count AS "count!"

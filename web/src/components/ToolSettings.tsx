@@ -74,7 +74,7 @@ export function ToolSettings({ settings, readOnly }: { settings: AgentSettings; 
             value={policy[name]}
             onChange={(names) => change({ policy: { ...policy, [name]: names } })}
           />
-          <Unknown names={policy[name]} />
+          <UnknownNames names={policy[name]} />
         </div>
       ))}
     </SettingsForm>
@@ -82,7 +82,7 @@ export function ToolSettings({ settings, readOnly }: { settings: AgentSettings; 
 }
 
 /** Which names mean no tool. They are kept: a list may be that of another service, which has more tools. */
-function Unknown({ names }: { names: string[] }) {
+function UnknownNames({ names }: { names: string[] }) {
   const tools = useTools().data;
   if (!tools) return null;
   return names
