@@ -20,8 +20,8 @@ use crate::{
         policy::{CallNames, Policy, Verdict},
         secret::Secret,
         tool_approval::{
-            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, LIFETIME, Named, PERMISSION_METHOD, ToolApproval,
-            WAITING_MAX, Waiting,
+            self, APPROVAL_ARGUMENT, ApprovalKind, ApprovalStatus, GRANT_MINUTES_MAX, Granted, LIFETIME, Named, PAGE_BYTES_MAX,
+            PERMISSION_METHOD, ToolApproval, USABLE, WAITING_MAX, Waiting,
         },
     },
     storage::{self, StorageError, Tx, tool_approvals::NamedRow},
@@ -94,6 +94,7 @@ pub async fn pass(
             params: Value::Object(arguments.clone()),
             params_hash,
             reason: Some(reason.to_owned()),
+            in_advance: false,
         };
         return ask(tx, caller, asked, LIFETIME).await;
     };
@@ -132,6 +133,7 @@ pub async fn request_call(
         params: Value::Object(arguments.clone()),
         params_hash: tool_approval::digest(method, arguments),
         reason,
+        in_advance: true,
     };
     ask(tx, caller, asked, lifetime.min(LIFETIME)).await
 }
@@ -155,6 +157,7 @@ pub async fn request_permission(
         params_hash: tool_approval::digest(PERMISSION_METHOD, &hashed),
         params,
         reason,
+        in_advance: true,
     };
     ask(tx, caller, asked, LIFETIME).await
 }
@@ -166,6 +169,7 @@ struct Asked {
     params: Value,
     params_hash: String,
     reason: Option<String>,
+    in_advance: bool,
 }
 
 async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta) -> Result<Gate, StorageError> {
@@ -175,6 +179,8 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
     if let Some(waiting) = storage::tool_approvals::same_waiting(tx.conn(), workspace, user, &asked.params_hash, now).await? {
         return Ok(waits_for(&waiting));
     }
+    // Whoever asks again and again is not to fill the table with what nobody decided about in time.
+    storage::tool_approvals::expire(tx.conn(), workspace, user, now).await?;
     if storage::tool_approvals::count_waiting(tx.conn(), workspace, user, now).await? >= i64::from(WAITING_MAX) {
         return Ok(Gate::TooMany { limit: WAITING_MAX });
     }
@@ -188,6 +194,7 @@ async fn ask(tx: &mut Tx, caller: &KeyHolder, asked: Asked, lifetime: TimeDelta)
         params: asked.params,
         params_hash: asked.params_hash,
         reason: asked.reason,
+        in_advance: asked.in_advance,
         status: ApprovalStatus::Pending,
         expires_at: now + lifetime,
         created_at: now,
@@ -221,6 +228,14 @@ pub async fn with_grants(tx: &mut Tx, caller: &AgentCaller) -> Result<Permission
     Ok(caller.permissions.with(&granted))
 }
 
+/// What an agent was granted for a while and has now. What this version does not know grants nothing, and is left out.
+pub async fn grants(tx: &mut Tx, person: &Person, agent: &AgentId) -> Result<Vec<Granted>, StorageError> {
+    let now = tx.now();
+    let granted = storage::tool_approvals::grants(tx.conn(), person.workspace, agent, None, now).await?;
+    let is_known = |granted: &Granted| !PermissionSet::known(&[&granted.permission]).is_empty();
+    Ok(granted.into_iter().filter(is_known).collect())
+}
+
 /// Ends everything that an agent asked for or was granted, as its access or its process ends.
 pub(super) async fn end_all(tx: &mut Tx, workspace: WorkspaceId, agent: &AgentId) -> Result<u64, StorageError> {
     storage::tool_approvals::end_of_agent(tx.conn(), workspace, agent).await
@@ -235,12 +250,20 @@ fn requester(caller: &KeyHolder) -> (WorkspaceId, UserId, Option<AgentId>) {
 
 /// What waits for a decision that the person may take: for owners and admins everything of the
 /// workspace, for others what their own keys asked for. In the order in which they were asked for,
-/// so that nothing takes the place of what somebody looks at; at most `limit` behind `after`.
-pub async fn waiting(tx: &mut Tx, person: &Person, after: Option<Cursor<ApprovalId>>, limit: u64) -> Result<Vec<Waiting>, StorageError> {
+/// so that nothing takes the place of what somebody looks at; at most `limit` behind `after`, and
+/// [as many bytes](PAGE_BYTES_MAX) as one answer has. Also where the next page begins, if more waits.
+pub async fn waiting(
+    tx: &mut Tx,
+    person: &Person,
+    after: Option<Cursor<ApprovalId>>,
+    limit: u64,
+) -> Result<(Vec<Waiting>, Option<Cursor<ApprovalId>>), StorageError> {
     let (now, limit) = (tx.now(), i64::try_from(limit).unwrap_or(i64::MAX));
     let requester = (!person.role.manages_agents()).then_some(person.user);
-    let waiting = storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit).await?;
-    with_names(tx, person, waiting).await
+    let (waiting, more) =
+        storage::tool_approvals::waiting(tx.conn(), person.workspace, requester, after, now, limit, PAGE_BYTES_MAX).await?;
+    let next = waiting.last().filter(|_| more).map(ToolApproval::cursor);
+    Ok((with_names(tx, person, waiting).await?, next))
 }
 
 /// Adds what the person sees of the things that the calls name.
@@ -264,8 +287,9 @@ async fn with_names(tx: &mut Tx, person: &Person, approvals: Vec<ToolApproval>) 
     Ok(approvals.into_iter().map(|approval| Waiting { named: named(&approval), approval }).collect())
 }
 
-/// Grants or refuses a call that waits. What a person's own key asked for is granted by somebody else, unless the
-/// workspace allows it; anybody may take it back.
+/// Grants or refuses a call or a permission that waits, or ends a permission that was granted. What a person's own key asked
+/// for is granted by somebody else, unless the workspace allows it; anybody may take it back. A call that is approved may be
+/// used for [ten minutes](USABLE) at the least.
 ///
 /// Records [`EventKind::ApprovalDecided`]. Errors: `NotFound`, `Over`, `Own`, `Storage`.
 pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool) -> Result<(), DecisionError> {
@@ -273,21 +297,19 @@ pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool)
     let found = storage::tool_approvals::lock(tx.conn(), person.workspace, id).await?;
     let is_own = |approval: &ToolApproval| approval.agent.is_none() && approval.requested_by == Some(person.user);
     let approval = found.filter(|approval| person.role.manages_agents() || is_own(approval)).ok_or(DecisionError::NotFound)?;
-    if approval.status != ApprovalStatus::Pending {
-        return Err(DecisionError::Over(approval.status.as_str()));
-    }
-    if approval.expires_at <= now {
-        return Err(DecisionError::Over(ApprovalStatus::Expired.as_str()));
+    let status = approval.status_at(now);
+    let is_had = status == ApprovalStatus::Approved && approval.kind == ApprovalKind::Permission;
+    if status != ApprovalStatus::Pending && (approve || !is_had) {
+        return Err(DecisionError::Over(status.as_str()));
     }
     if approve && is_own(&approval) && !settings::rules(tx.conn(), person.workspace).await?.own_approval {
         return Err(DecisionError::Own);
     }
-    match approval.grant_lasts() {
-        Some(lasts) if approve => storage::tool_approvals::grant(tx.conn(), id, person.user, now, now + lasts).await?,
-        _ => {
-            let status = if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
-            storage::tool_approvals::decide(tx.conn(), id, status, person.user, now).await?;
-        }
+    if approve {
+        let expires_at = approval.grant_lasts().map_or_else(|| approval.expires_at.max(now + USABLE), |lasts| now + lasts);
+        storage::tool_approvals::approve(tx.conn(), id, person.user, now, expires_at).await?;
+    } else {
+        storage::tool_approvals::reject(tx.conn(), id, person.user, now).await?;
     }
     let permission = approval.params.get("permission").and_then(Value::as_str).filter(|_| approval.kind == ApprovalKind::Permission);
     let kind = EventKind::ApprovalDecided {
@@ -301,7 +323,8 @@ pub async fn decide(tx: &mut Tx, person: &Person, id: ApprovalId, approve: bool)
     Ok(())
 }
 
-/// Forgets approvals that ended long ago; returns how many.
+/// Forgets approvals that ended long ago, and what calls that have expired were given; returns how many are gone.
 pub async fn prune(tx: &mut Tx) -> Result<u64, StorageError> {
-    storage::tool_approvals::prune(tx.conn()).await
+    let now = tx.now();
+    storage::tool_approvals::prune(tx.conn(), now).await
 }

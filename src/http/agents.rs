@@ -15,7 +15,7 @@ use crate::{
     domain::{
         agents::{self, AgentFilter},
         approvals::{self, Grant},
-        settings,
+        settings, tool_approvals,
     },
     model::{
         actor::{Person, Subject},
@@ -25,8 +25,8 @@ use crate::{
     },
     wire::{
         agents::{
-            Agent, AgentQuery, ApproveAgent, ApprovedAgent, CapabilityQuery, Decision, Permission, Permissions, Revoked, SetPermissions,
-            Watchable,
+            Agent, AgentDetail, AgentQuery, ApproveAgent, ApprovedAgent, CapabilityQuery, Decision, Permission, Permissions, Revoked,
+            SetPermissions, Watchable,
         },
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
@@ -75,12 +75,20 @@ pub(super) async fn permissions(State(app): State<App>, Member(person): Member) 
 }
 
 /// Get an agent.
+///
+/// For owners and admins with the permissions that it was granted for a while.
 #[utoipa::path(get, path = "/api/parallax-agents/{agentId}", operation_id = "getAgent", tag = "agents",
     params(("agentId" = String, Path)), security(("person" = []), ("cookie" = [])),
-    responses((status = 200, body = Envelope<Agent>), PersonErrors))]
-pub(super) async fn get(State(app): State<App>, Member(person): Member, Param(id): Param<AgentId>) -> Result<Envelope<Agent>, Problem> {
-    let found = agents::get(&mut *app.read().await?, &person, &id).await?.ok_or_else(agent_not_found)?;
-    Ok(Envelope::ok(shown_to(&person, found)))
+    responses((status = 200, body = Envelope<AgentDetail>), PersonErrors))]
+pub(super) async fn get(
+    State(app): State<App>,
+    Member(person): Member,
+    Param(id): Param<AgentId>,
+) -> Result<Envelope<AgentDetail>, Problem> {
+    let mut tx = app.begin().await?;
+    let found = agents::get(tx.conn(), &person, &id).await?.ok_or_else(agent_not_found)?;
+    let grants = if person.role.manages_agents() { tool_approvals::grants(&mut tx, &person, &id).await? } else { Vec::new() };
+    Ok(Envelope::ok(AgentDetail { agent: shown_to(&person, found), grants: grants.into_iter().map(Into::into).collect() }))
 }
 
 /// Approve an agent.

@@ -16,7 +16,8 @@ use crate::{
 /// List tool calls that wait for approval.
 ///
 /// For owners and admins those of the whole workspace, for others those of their own keys. What
-/// was asked for first comes first; `nextCursor` leads to what was asked for later.
+/// was asked for first comes first; `nextCursor` leads to what was asked for later. An answer has about 2 MiB at the most,
+/// so that it may have fewer than `limit`.
 #[utoipa::path(post, path = "/api/approvals/list", operation_id = "listApprovals", tag = "approvals",
     security(("person" = []), ("cookie" = [])), request_body = Option<ListApprovals>,
     responses((status = 200, body = ApprovalsPage), PersonErrors))]
@@ -27,13 +28,13 @@ pub(super) async fn list(
 ) -> Result<ApprovalsPage, Problem> {
     let (limit, after) = body.read()?;
     let mut tx = app.begin().await?;
-    let found = tool_approvals::waiting(&mut tx, &person, after, limit + 1).await?;
-    Ok(ApprovalsPage::of(found, limit))
+    let (found, next) = tool_approvals::waiting(&mut tx, &person, after, limit).await?;
+    Ok(ApprovalsPage::of(found, next))
 }
 
 /// Approve a tool call.
 ///
-/// The caller may then repeat exactly this call, once. What a person's own key asked for is approved by another owner or
+/// The caller may then repeat exactly this call, once, within ten minutes at the least. What a person's own key asked for is approved by another owner or
 /// admin, unless the setting `allowOwnApproval` is on (`OWN_APPROVAL`).
 #[utoipa::path(post, path = "/api/approvals/confirm", operation_id = "confirmApproval", tag = "approvals",
     security(("person" = []), ("cookie" = [])), request_body = DecideApproval,
@@ -51,6 +52,9 @@ pub(super) async fn confirm(
 }
 
 /// Refuse a tool call.
+///
+/// Also a permission that an agent asks for. One that it was granted and has still is ended by this, with effect on its
+/// next call.
 #[utoipa::path(post, path = "/api/approvals/reject", operation_id = "rejectApproval", tag = "approvals",
     security(("person" = []), ("cookie" = [])), request_body = DecideApproval,
     responses((status = 200, body = Envelope<Rejected>), PersonErrors, AdminErrors))]

@@ -406,6 +406,14 @@ impl Entry {
         Err(ToolError::new(code::INVALID_PARAMS, told.join("; ")).with(json!({"errors": errors})))
     }
 
+    /// The arguments that the schema describes. What it does not is understood by nobody: a person who decides about a call
+    /// is not to read it, and an approval is not bound to it.
+    pub(super) fn understood(&self, arguments: &Map<String, Value>) -> Map<String, Value> {
+        let described = self.schema.get("properties").and_then(Value::as_object);
+        let is_described = |name: &str| described.is_some_and(|described| described.contains_key(name));
+        arguments.iter().filter(|(name, _)| is_described(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// What is told of a call that has none of the arguments of which one has to be there (`not` of the schema).
     fn left_out(&self) -> (String, String) {
         let names = self.schema.get("not").and_then(|not| not.get("properties")).and_then(Value::as_object);

@@ -111,13 +111,14 @@ async fn carry_out(
 ) -> Result<Value, ToolError> {
     catalogue::without_nul(arguments)?;
     let caller = admit(app, caller, entry.tool.need).await?;
-    own_identity(&caller, arguments)?;
-    let mut own: Map<String, Value> = arguments.clone();
+    let arguments = entry.understood(arguments);
+    own_identity(&caller, &arguments)?;
+    let mut own = arguments.clone();
     for name in ["workspaceId", "agentId", APPROVAL_ARGUMENT] {
         own.remove(name);
     }
     entry.check(&own)?;
-    let approval = pass_policy(app, &caller, entry, arguments).await?;
+    let approval = pass_policy(app, &caller, entry, &arguments).await?;
     let named_approval = arguments.get(APPROVAL_ARGUMENT).and_then(Value::as_str);
     let call = Call { app, caller: &caller, at, arguments: &own, named_approval, approval };
     (entry.tool.run)(&call).await

@@ -9,8 +9,13 @@ use super::{
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
 };
 
-/// How long a call waits for a decision, and a granted one to be used: a person has to come by.
+/// How long a call waits for a decision at the most: a person has to come by.
 pub const LIFETIME: TimeDelta = TimeDelta::hours(1);
+/// How long a call that was approved may be used at the least: whoever asked has to learn of it and to call again.
+pub const USABLE: TimeDelta = TimeDelta::minutes(10);
+/// Bytes of arguments that one page of what waits has at the most, unless its first call alone has more: two calls of the
+/// largest size that is taken (1 MiB).
+pub const PAGE_BYTES_MAX: i64 = 2 * 1024 * 1024;
 /// Calls of one requester that wait at the same time.
 pub const WAITING_MAX: u32 = 20;
 /// The argument by which a repeated call names its approval; it is not part of what was approved.
@@ -91,8 +96,10 @@ pub struct ToolApproval {
     pub params: Value,
     /// What the approval is bound to, see [`digest`].
     pub params_hash: String,
-    /// What the agent says it is for.
+    /// Why the call was stopped; of what was asked for in advance, and of a permission, what the caller says it is for.
     pub reason: Option<String>,
+    /// Whether the caller asked for its call before it made it.
+    pub in_advance: bool,
     pub status: ApprovalStatus,
     /// Until when it can be decided, or what was decided counts.
     pub expires_at: DateTime<Utc>,
@@ -120,6 +127,16 @@ impl ToolApproval {
         (self.kind == ApprovalKind::Permission)
             .then(|| TimeDelta::minutes(i64::from(minutes.unwrap_or(GRANT_MINUTES).min(GRANT_MINUTES_MAX))))
     }
+}
+
+/// A permission that an agent has for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The approval by which it has it, and by which that is ended.
+    pub approval: ApprovalId,
+    pub permission: String,
+    /// Until when, if nobody ends it before.
+    pub expires_at: DateTime<Utc>,
 }
 
 /// An approval that waits, for whoever decides about it.

@@ -9,7 +9,7 @@ use crate::model::{
     cursor::Cursor,
     ids::{AgentId, ApprovalId, UserId, WorkspaceId},
     permission::PermissionSet,
-    tool_approval::{ApprovalKind, ApprovalStatus, NamedKind, ToolApproval},
+    tool_approval::{ApprovalKind, ApprovalStatus, Granted, NamedKind, ToolApproval},
 };
 
 struct Row {
@@ -22,6 +22,7 @@ struct Row {
     params: Value,
     params_hash: String,
     reason: Option<String>,
+    in_advance: bool,
     status: String,
     expires_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
@@ -43,6 +44,7 @@ impl TryFrom<Row> for ToolApproval {
             params: row.params,
             params_hash: row.params_hash,
             reason: row.reason,
+            in_advance: row.in_advance,
             expires_at: row.expires_at,
             created_at: row.created_at,
         })
@@ -52,8 +54,9 @@ impl TryFrom<Row> for ToolApproval {
 /// Adds an approval that waits. `token_hash` is unique by the id that it is made of.
 pub async fn insert(conn: &mut Conn, approval: &ToolApproval, token_hash: &str) -> Result<(), StorageError> {
     sqlx::query!(
-        "INSERT INTO mcp_approvals (id, workspace_id, token_hash, requested_by, agent_id, method, params, params_hash, expires_at, created_at, kind, reason)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO mcp_approvals (id, workspace_id, token_hash, requested_by, agent_id, method, params, params_hash, expires_at, created_at, kind, reason,
+                                    in_advance)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         approval.id.0,
         approval.workspace.0,
         token_hash,
@@ -65,14 +68,17 @@ pub async fn insert(conn: &mut Conn, approval: &ToolApproval, token_hash: &str) 
         approval.expires_at,
         approval.created_at,
         approval.kind.as_str(),
-        approval.reason
+        approval.reason,
+        approval.in_advance
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Approvals that wait and have not expired, in the order in which they were asked for; of one requester if given, and behind a place.
+/// Approvals that wait and have not expired, in the order in which they were asked for; of one requester if given, and behind
+/// a place. At most `limit`, and as many as their arguments have room in `bytes_max`, but one at least; whether more wait
+/// behind them.
 pub async fn waiting(
     conn: &mut Conn,
     workspace: WorkspaceId,
@@ -80,23 +86,56 @@ pub async fn waiting(
     after: Option<Cursor<ApprovalId>>,
     now: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<ToolApproval>, StorageError> {
-    let rows = sqlx::query_as!(
-        Row,
-        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
-         WHERE workspace_id = $1 AND status = 'pending' AND $3 < expires_at AND ($2::uuid IS NULL OR (requested_by = $2 AND agent_id IS NULL))
-           AND ($5::timestamptz IS NULL OR (created_at, id) > ($5, $6::uuid))
-         ORDER BY created_at, id LIMIT $4",
+    bytes_max: i64,
+) -> Result<(Vec<ToolApproval>, bool), StorageError> {
+    // One more than is wanted is counted, to know whether there is more, and not answered. Sizes are read from the row, so that
+    // no arguments are fetched but those that are answered.
+    let rows = sqlx::query!(
+        r#"SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, in_advance, status, expires_at,
+                  created_at, count AS "count!"
+           FROM (
+               SELECT next.*, sum(params_bytes) OVER so_far AS bytes, row_number() OVER so_far AS place, count(*) OVER () AS count
+               FROM (
+                   SELECT * FROM mcp_approvals
+                   WHERE workspace_id = $1 AND status = 'pending' AND $3 < expires_at
+                     AND ($2::uuid IS NULL OR (requested_by = $2 AND agent_id IS NULL))
+                     AND ($5::timestamptz IS NULL OR (created_at, id) > ($5, $6::uuid))
+                   ORDER BY created_at, id LIMIT $4::bigint + 1
+               ) next
+               WINDOW so_far AS (ORDER BY created_at, id)
+           ) counted
+           WHERE place <= $4 AND (place = 1 OR bytes <= $7)
+           ORDER BY created_at, id"#,
         workspace.0,
         requester.map(|user| user.0),
         now,
         limit,
         after.map(|place| place.at),
-        after.map(|place| place.id.0)
+        after.map(|place| place.id.0),
+        bytes_max
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(TryInto::try_into).collect()
+    let more = rows.first().is_some_and(|row| usize::try_from(row.count).is_ok_and(|count| rows.len() < count));
+    let approvals = rows.into_iter().map(|row| {
+        let row = Row {
+            id: row.id,
+            kind: row.kind,
+            workspace_id: row.workspace_id,
+            requested_by: row.requested_by,
+            agent_id: row.agent_id,
+            method: row.method,
+            params: row.params,
+            params_hash: row.params_hash,
+            reason: row.reason,
+            in_advance: row.in_advance,
+            status: row.status,
+            expires_at: row.expires_at,
+            created_at: row.created_at,
+        };
+        row.try_into()
+    });
+    Ok((approvals.collect::<Result<_, StorageError>>()?, more))
 }
 
 /// Something that has a name to show, as [`named`] finds it.
@@ -162,7 +201,7 @@ pub async fn same_waiting(
 ) -> Result<Option<ToolApproval>, StorageError> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, in_advance, status, expires_at, created_at
          FROM mcp_approvals
          WHERE workspace_id = $1 AND requested_by = $2 AND params_hash = $3 AND status = 'pending' AND $4 < expires_at
          ORDER BY expires_at DESC LIMIT 1",
@@ -194,7 +233,8 @@ pub async fn count_waiting(conn: &mut Conn, workspace: WorkspaceId, requester: U
 pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Result<Option<ToolApproval>, StorageError> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at FROM mcp_approvals
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, in_advance, status, expires_at, created_at
+         FROM mcp_approvals
          WHERE workspace_id = $1 AND id = $2 FOR UPDATE",
         workspace.0,
         id.0
@@ -204,28 +244,14 @@ pub async fn lock(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Re
     row.map(TryInto::try_into).transpose()
 }
 
-/// Notes what a person, `by`, decided of a call.
-pub async fn decide(conn: &mut Conn, id: ApprovalId, status: ApprovalStatus, by: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
-    sqlx::query!("UPDATE mcp_approvals SET status = $2, decided_by = $3, decided_at = $4 WHERE id = $1", id.0, status.as_str(), by.0, at)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Uses an approval up; `false` when it is not good for a call at `now`, or another call was faster.
-pub async fn consume(conn: &mut Conn, id: ApprovalId, now: DateTime<Utc>) -> Result<bool, StorageError> {
-    let consumed = sqlx::query!(
-        "UPDATE mcp_approvals SET status = 'consumed' WHERE id = $1 AND kind = 'call' AND status = 'approved' AND $2 < expires_at",
-        id.0,
-        now
-    )
-    .execute(conn)
-    .await?;
-    Ok(consumed.rows_affected() == 1)
-}
-
-/// Grants a permission that was asked for until `expires_at`; `by` is the person who did.
-pub async fn grant(conn: &mut Conn, id: ApprovalId, by: UserId, at: DateTime<Utc>, expires_at: DateTime<Utc>) -> Result<(), StorageError> {
+/// Notes that a person, `by`, approved a call or granted a permission, until `expires_at`.
+pub async fn approve(
+    conn: &mut Conn,
+    id: ApprovalId,
+    by: UserId,
+    at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+) -> Result<(), StorageError> {
     sqlx::query!(
         "UPDATE mcp_approvals SET status = 'approved', decided_by = $2, decided_at = $3, expires_at = $4 WHERE id = $1",
         id.0,
@@ -238,11 +264,56 @@ pub async fn grant(conn: &mut Conn, id: ApprovalId, by: UserId, at: DateTime<Utc
     Ok(())
 }
 
+/// Notes that a person, `by`, refused what was asked for, or ended what was granted. A call's arguments are not kept.
+pub async fn reject(conn: &mut Conn, id: ApprovalId, by: UserId, at: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'rejected', decided_by = $2, decided_at = $3,
+                                  params = CASE kind WHEN 'call' THEN '{}' ELSE params END
+         WHERE id = $1",
+        id.0,
+        by.0,
+        at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Uses an approval up; `false` when it is not good for a call at `now`, or another call was faster. The arguments are not kept.
+pub async fn consume(conn: &mut Conn, id: ApprovalId, now: DateTime<Utc>) -> Result<bool, StorageError> {
+    let consumed = sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'consumed', params = '{}'
+         WHERE id = $1 AND kind = 'call' AND status = 'approved' AND $2 < expires_at",
+        id.0,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(consumed.rows_affected() == 1)
+}
+
+/// Notes of what a requester let expire that it has, without the arguments of calls. What somebody else has in hand is left
+/// to them, so that nobody waits for it.
+pub async fn expire(conn: &mut Conn, workspace: WorkspaceId, requester: UserId, now: DateTime<Utc>) -> Result<(), StorageError> {
+    sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'expired', params = CASE kind WHEN 'call' THEN '{}' ELSE params END
+         WHERE id IN (SELECT id FROM mcp_approvals
+                      WHERE workspace_id = $1 AND requested_by = $2 AND status IN ('pending', 'approved') AND expires_at <= $3
+                      FOR UPDATE SKIP LOCKED)",
+        workspace.0,
+        requester.0,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// An approval of the workspace.
 pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Result<Option<ToolApproval>, StorageError> {
     let row = sqlx::query_as!(
         Row,
-        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, status, expires_at, created_at
+        "SELECT id, kind, workspace_id, requested_by, agent_id, method, params, params_hash, reason, in_advance, status, expires_at, created_at
          FROM mcp_approvals WHERE workspace_id = $1 AND id = $2",
         workspace.0,
         id.0
@@ -252,7 +323,33 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: ApprovalId) -> Res
     row.map(TryInto::try_into).transpose()
 }
 
-/// Permissions that an agent's account was granted for a while and has at `now`.
+/// Permissions that an agent was granted for a while and has at `now`, those that end first before others; of one of its
+/// accounts if given.
+pub async fn grants(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: &AgentId,
+    user: Option<UserId>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Granted>, StorageError> {
+    let rows = sqlx::query!(
+        r#"SELECT id, params ->> 'permission' AS "permission!", expires_at FROM mcp_approvals
+           WHERE workspace_id = $1 AND agent_id = $2 AND ($3::uuid IS NULL OR requested_by = $3) AND kind = 'permission'
+             AND status = 'approved' AND $4 < expires_at AND params ? 'permission'
+           ORDER BY expires_at, id"#,
+        workspace.0,
+        agent.as_str(),
+        user.map(|user| user.0),
+        now
+    )
+    .fetch_all(conn)
+    .await?;
+    let granted =
+        rows.into_iter().map(|row| Granted { approval: ApprovalId(row.id), permission: row.permission, expires_at: row.expires_at });
+    Ok(granted.collect())
+}
+
+/// As [`grants`], the permissions of an agent's account alone.
 pub async fn granted(
     conn: &mut Conn,
     workspace: WorkspaceId,
@@ -260,18 +357,9 @@ pub async fn granted(
     user: UserId,
     now: DateTime<Utc>,
 ) -> Result<PermissionSet, StorageError> {
-    let granted = sqlx::query_scalar!(
-        r#"SELECT params ->> 'permission' AS "permission!" FROM mcp_approvals
-           WHERE workspace_id = $1 AND agent_id = $2 AND requested_by = $3 AND kind = 'permission' AND status = 'approved'
-             AND $4 < expires_at AND params ? 'permission'"#,
-        workspace.0,
-        agent.as_str(),
-        user.0,
-        now
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(PermissionSet::known(&granted))
+    let granted = grants(conn, workspace, agent, Some(user), now).await?;
+    let permissions: Vec<String> = granted.into_iter().map(|granted| granted.permission).collect();
+    Ok(PermissionSet::known(&permissions))
 }
 
 /// Ends what an agent was granted for a while.
@@ -286,10 +374,11 @@ pub async fn end_grants(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId
     Ok(())
 }
 
-/// Ends everything that an agent asked for or was granted; returns how much that was.
+/// Ends everything that an agent asked for or was granted; returns how much that was. The arguments of calls are not kept.
 pub async fn end_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &AgentId) -> Result<u64, StorageError> {
     let ended = sqlx::query!(
-        "UPDATE mcp_approvals SET status = 'expired' WHERE workspace_id = $1 AND agent_id = $2 AND status IN ('pending', 'approved')",
+        "UPDATE mcp_approvals SET status = 'expired', params = CASE kind WHEN 'call' THEN '{}' ELSE params END
+         WHERE workspace_id = $1 AND agent_id = $2 AND status IN ('pending', 'approved')",
         workspace.0,
         agent.as_str()
     )
@@ -298,8 +387,18 @@ pub async fn end_of_agent(conn: &mut Conn, workspace: WorkspaceId, agent: &Agent
     Ok(ended.rows_affected())
 }
 
-/// Deletes approvals that ended over a month ago; returns how many.
-pub async fn prune(conn: &mut Conn) -> Result<u64, StorageError> {
-    let deleted = sqlx::query!("DELETE FROM mcp_approvals WHERE expires_at < now() - interval '30 days'").execute(conn).await?;
+/// Deletes approvals that ended over a month before `now`, and the arguments of calls that have expired; returns how many are gone.
+pub async fn prune(conn: &mut Conn, now: DateTime<Utc>) -> Result<u64, StorageError> {
+    sqlx::query!(
+        "UPDATE mcp_approvals SET status = 'expired', params = '{}'
+         WHERE id IN (SELECT id FROM mcp_approvals
+                      WHERE kind = 'call' AND status IN ('pending', 'approved') AND expires_at <= $1
+                      FOR UPDATE SKIP LOCKED)",
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    let deleted =
+        sqlx::query!("DELETE FROM mcp_approvals WHERE expires_at < $1::timestamptz - interval '30 days'", now).execute(conn).await?;
     Ok(deleted.rows_affected())
 }

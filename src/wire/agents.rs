@@ -8,10 +8,11 @@ use validator::Validate;
 use super::time::Timestamp;
 use crate::model::{
     agent::{Agent as AgentRow, AgentState, AgentStatus, AgentView},
-    ids::{AgentId, InviteId, RunId, SessionId, UserId, WorkspaceId},
+    ids::{AgentId, ApprovalId, InviteId, RunId, SessionId, UserId, WorkspaceId},
     permission::Category,
     run::{Run as RunRow, RunStatus},
     runtime::RuntimeName,
+    tool_approval::Granted,
 };
 
 /// An agent.
@@ -63,6 +64,42 @@ pub struct Agent {
     pub run: Option<Run>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// An agent by itself, with what it was granted for a while.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "scout", "workspaceId": "019a0000-0000-7000-8000-000000000001", "name": "Scout", "description": "Answers questions about the docs",
+    "avatarUrl": null, "capabilities": ["code"], "status": "approved", "requestedPermissions": ["read:pages", "read:tasks"],
+    "grantedPermissions": ["read:pages"], "mcpApiKeyId": "019a0000-0000-7000-8000-000000000008", "metadata": {}, "endpoint": null,
+    "inviteId": null, "requestedAt": "2026-01-02T03:04:05.678Z", "resolvedAt": "2026-01-02T03:05:00.000Z", "resolvedBy": "019a0000-0000-7000-8000-000000000002",
+    "denialReason": null, "revokedAt": null, "revocationReason": null, "requestVersion": 1, "run": null,
+    "createdAt": "2026-01-02T03:04:05.678Z", "updatedAt": "2026-01-02T03:05:00.000Z",
+    "grants": [{"approvalId": "019a0000-0000-7000-8000-000000000005", "permission": "read:tasks", "expiresAt": "2026-01-02T04:05:00.000Z"}]
+}))]
+pub struct AgentDetail {
+    #[serde(flatten)]
+    pub agent: Agent,
+    /// Permissions that it has for a while beside `grantedPermissions`, those that end first before others. Empty but for owners
+    /// and admins.
+    pub grants: Vec<Grant>,
+}
+
+/// A permission that an agent has for a while.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"approvalId": "019a0000-0000-7000-8000-000000000005", "permission": "read:tasks", "expiresAt": "2026-01-02T04:05:00.000Z"}))]
+pub struct Grant {
+    /// Rejecting this ends it.
+    pub approval_id: ApprovalId,
+    pub permission: String,
+    pub expires_at: Timestamp,
+}
+
+impl From<Granted> for Grant {
+    fn from(granted: Granted) -> Self {
+        Self { approval_id: granted.approval, permission: granted.permission, expires_at: granted.expires_at.into() }
+    }
 }
 
 impl Agent {

@@ -11,7 +11,7 @@ use validator::Validate;
 
 use super::{input, problem::Problem, time::Timestamp};
 use crate::model::{
-    cursor::{self, Cursor, NoCursor},
+    cursor::{Cursor, NoCursor},
     ids::{AgentId, ApprovalId, UserId},
     tool_approval::{Named, Waiting},
 };
@@ -24,7 +24,7 @@ const LIMIT: u64 = 200;
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"limit": 200}))]
 pub struct ListApprovals {
-    /// 1 to 200.
+    /// 1 to 200. An answer of about 2 MiB ends before.
     #[schema(minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
     /// `nextCursor` of an earlier answer: what was asked for after its last.
@@ -46,7 +46,7 @@ impl ListApprovals {
 /// One page of what waits in its envelope, with the cursor beside it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"data": [{"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "named": [{"argument": "pageId", "kind": "page", "title": "Roadmap"}], "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}], "success": true, "status": 200, "nextCursor": null}))]
+#[schema(example = json!({"data": [{"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "named": [{"argument": "pageId", "kind": "page", "title": "Roadmap"}], "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "askedInAdvance": false, "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}], "success": true, "status": 200, "nextCursor": null}))]
 pub struct ApprovalsPage {
     pub data: Vec<ToolApproval>,
     pub success: bool,
@@ -57,10 +57,9 @@ pub struct ApprovalsPage {
 }
 
 impl ApprovalsPage {
-    /// What was asked for with one more than `limit`, to know whether there is more.
+    /// What was asked for, and where what was asked for later begins.
     #[must_use]
-    pub fn of(rows: Vec<Waiting>, limit: u64) -> Self {
-        let (rows, next) = cursor::page(rows, limit, |row| row.approval.cursor());
+    pub fn of(rows: Vec<Waiting>, next: Option<Cursor<ApprovalId>>) -> Self {
         let next_cursor = next.map(|next| next.to_string());
         Self { data: rows.into_iter().map(Into::into).collect(), success: true, status: 200, next_cursor }
     }
@@ -75,7 +74,7 @@ impl IntoResponse for ApprovalsPage {
 /// A call, or a permission that an agent asks for, that waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "named": [{"argument": "pageId", "kind": "page", "title": "Roadmap"}], "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
+#[schema(example = json!({"token": "019a0000-0000-7000-8000-000000000005", "method": "page.delete", "params": {"pageId": "019a0000-0000-7000-8000-000000000008"}, "named": [{"argument": "pageId", "kind": "page", "title": "Roadmap"}], "expiresAt": "2030-01-01T09:00:00.000Z", "kind": "call", "reason": "it takes away what others made", "askedInAdvance": false, "agentId": "scout", "requestedBy": "019a0000-0000-7000-8000-000000000002", "createdAt": "2030-01-01T09:00:00.000Z"}))]
 pub struct ToolApproval {
     /// Names the approval; by itself it permits nothing.
     pub token: ApprovalId,
@@ -88,9 +87,11 @@ pub struct ToolApproval {
     pub params: Value,
     /// What arguments name by their ids, as far as the person who asks sees it.
     pub named: Vec<NamedThing>,
-    /// Why it waits, or what the agent says that it is for.
+    /// Why it waits. Of a permission, and of a call that was asked for in advance, what the caller says that it is for.
     #[schema(required)]
     pub reason: Option<String>,
+    /// Whether the caller asked before it called: `reason` is its own words then.
+    pub asked_in_advance: bool,
     pub expires_at: Timestamp,
     /// The agent that called; null for a person's own key.
     #[schema(required)]
@@ -128,6 +129,7 @@ impl From<Waiting> for ToolApproval {
             kind: approval.kind.as_str(),
             method: approval.method,
             reason: approval.reason,
+            asked_in_advance: approval.in_advance,
             params: approval.params,
             expires_at: approval.expires_at.into(),
             agent_id: approval.agent,

@@ -7,10 +7,10 @@ use sqlx::PgPool;
 
 use crate::support::{Answer, Caller, World, config};
 
-/// A world in which an agent's own profile is a sensitive thing.
+/// A world in which an agent's own profile is a sensitive thing, and so is what it looks for among its tools.
 async fn careful(pool: PgPool) -> World {
     let mut settings = config(None);
-    settings.tool_approval_methods = vec!["agent.profile".to_owned()];
+    settings.tool_approval_methods = vec!["agent.profile".to_owned(), "tool.search".to_owned()];
     World::with_config(pool, settings, None).await
 }
 
@@ -197,6 +197,38 @@ async fn whoever_decides_reads_what_the_ids_of_a_call_stand_for(pool: PgPool) {
     world.end().await;
 }
 
+/// What a tool does not take says nothing to whoever decides, and makes no other call of one that was approved.
+#[sqlx::test]
+async fn arguments_that_a_tool_does_not_take_are_not_what_a_person_decides_about(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    let other = world.page_in(world.first_space().await, "Scratch").await;
+    let change = json!({"pageId": page, "title": "Minutes of May"});
+    let with = |added: Value| {
+        let mut change = change.clone();
+        change.as_object_mut().unwrap().extend(added.as_object().unwrap().clone());
+        change
+    };
+    let adorned = with(json!({"oldPageId": other, "name": "Scratch", "note": {"harmless": true}}));
+    let id = waits(agent.tool("page_update", adorned.clone()).await);
+    let in_advance = json!({"method": "page.update", "params": adorned});
+    let same = agent.tool("approval_request", in_advance).await.tool_text();
+    assert_eq!(same["approvalId"], json!(id), "it is the same call: {same}");
+    let listed = owner.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["params"]), (1, &change), "{listed}");
+    assert_eq!(listed[0]["named"], json!([{"argument": "pageId", "kind": "page", "title": "Minutes"}]));
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    let done = agent.tool("page_update", with(json!({"approvalId": id, "why": "because"}))).await.tool_text();
+    assert_eq!(done["title"], "Minutes of May", "{done}");
+    let sent = "SELECT metadata -> 'params' ->> 'oldPageId' FROM parallax_agent_activity WHERE activity_type = 'tool_executed' AND metadata ->> 'tool' = 'page_update'";
+    let recorded = || async {
+        let sent: Vec<Option<String>> = sqlx::query_scalar(sent).fetch_all(&world.pool).await.unwrap();
+        sent.contains(&Some(other.to_string())).then_some(())
+    };
+    world.until("the record has what was sent", recorded).await;
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn members_and_other_workspaces_see_and_decide_nothing_of_agents(pool: PgPool) {
     let world = careful(pool).await;
@@ -251,7 +283,7 @@ async fn what_waits_is_listed_page_by_page(pool: PgPool) {
     let agent = world.with_key(&world.approved_agent("scout").await);
     let mut asked = Vec::new();
     for number in 0..5 {
-        asked.push(waits(agent.tool("agent_profile", json!({"note": number})).await));
+        asked.push(waits(agent.tool("tool_search", json!({"query": number.to_string()})).await));
     }
     let owner = world.owner().await;
     let (mut listed, mut cursor) = (Vec::new(), Value::Null);
@@ -268,19 +300,166 @@ async fn what_waits_is_listed_page_by_page(pool: PgPool) {
     world.end().await;
 }
 
+/// However much agents send, one answer is bounded, and nothing that waits is left out for its size.
+#[sqlx::test]
+async fn a_page_of_what_waits_ends_by_its_bytes(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    let mut asked = Vec::new();
+    for letter in ["a", "b", "c", "d", "e"] {
+        let content = letter.repeat(700_000);
+        asked.push(waits(agent.tool("page_update", json!({"pageId": page, "content": content})).await));
+    }
+    let (mut listed, mut cursor) = (Vec::new(), Value::Null);
+    for (count, limit) in [(2, 200), (1, 1), (2, 200)] {
+        let page = owner.post("/approvals/list", json!({"limit": limit, "cursor": cursor})).await.expect(StatusCode::OK);
+        let rows = page["data"].as_array().unwrap();
+        assert_eq!(rows.len(), count, "{} bytes", page.to_string().len());
+        listed.extend(rows.iter().map(|row| row["token"].as_str().unwrap().to_owned()));
+        cursor = page["nextCursor"].clone();
+    }
+    assert_eq!((listed, cursor), (asked, Value::Null));
+    world.end().await;
+}
+
+/// What a call was given is kept while somebody may decide about it or use it, and no longer.
+#[sqlx::test]
+async fn what_a_call_was_given_is_forgotten_when_it_is_over(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    let ask = async |title: &str| waits(agent.tool("page_update", json!({"pageId": page, "title": title})).await);
+    let kept = async |id: &str| {
+        let row = sqlx::query_as("SELECT status, params FROM mcp_approvals WHERE id = $1").bind(id.parse::<uuid::Uuid>().unwrap());
+        let (status, params): (String, Value) = row.fetch_one(&world.pool).await.unwrap();
+        assert!(params == json!({}) || params["pageId"] == json!(page), "{params}");
+        (status, params != json!({}))
+    };
+    let is = |status: &str, has: bool| (status.to_owned(), has);
+    let used = ask("used").await;
+    assert_eq!(kept(&used).await, is("pending", true));
+    confirm(&owner, &used).await.expect(StatusCode::OK);
+    assert_eq!(kept(&used).await, is("approved", true));
+    agent.tool("page_update", json!({"pageId": page, "title": "used", "approvalId": used})).await.expect(StatusCode::OK);
+    assert_eq!(kept(&used).await, is("consumed", false));
+    let refused = ask("refused").await;
+    owner.post("/approvals/reject", json!({"approvalToken": refused})).await.expect(StatusCode::OK);
+    assert_eq!(kept(&refused).await, is("rejected", false));
+
+    let (waiting, unused) = (ask("waiting").await, ask("unused").await);
+    confirm(&owner, &unused).await.expect(StatusCode::OK);
+    world.clock.advance(TimeDelta::minutes(61));
+    assert_eq!((kept(&waiting).await, kept(&unused).await), (is("pending", true), is("approved", true)));
+    let asked_later = ask("later").await;
+    assert_eq!((kept(&waiting).await, kept(&unused).await), (is("expired", false), is("expired", false)));
+    world.clock.advance(TimeDelta::minutes(61));
+    let mut tx = world.app().begin().await.unwrap();
+    raven_agents::domain::tool_approvals::prune(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(kept(&asked_later).await, is("expired", false));
+    let asked_last = ask("last").await;
+    owner.revoke("scout").await.expect(StatusCode::OK);
+    assert_eq!(kept(&asked_last).await, is("expired", false));
+    world.end().await;
+}
+
+/// A person's yes in the last second leaves the caller time to hear of it.
+#[sqlx::test]
+async fn a_call_that_was_approved_late_may_be_used_for_ten_minutes(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let (agent, owner) = (world.with_key(&key), world.owner().await);
+    for (title, minutes, expected) in [("in time", 9, true), ("too late", 11, false)] {
+        let asked = json!({"method": "page_update", "params": {"pageId": page, "title": title}, "ttlSeconds": 30});
+        let id = agent.tool("approval_request", asked).await.tool_text()["approvalId"].as_str().unwrap().to_owned();
+        world.clock.advance(TimeDelta::seconds(25));
+        confirm(&owner, &id).await.expect(StatusCode::OK);
+        world.clock.advance(TimeDelta::minutes(minutes));
+        let done = agent.tool("page_update", json!({"pageId": page, "title": title, "approvalId": id})).await.tool_text();
+        assert_eq!(done["title"] == title, expected, "{done}");
+    }
+    let id = waits(agent.tool("page_update", json!({"pageId": page, "title": "long before"})).await);
+    confirm(&owner, &id).await.expect(StatusCode::OK);
+    let status = agent.tool("approval_status", json!({"id": id})).await.tool_text();
+    let expires: chrono::DateTime<chrono::Utc> = status["expiresAt"].as_str().unwrap().parse().unwrap();
+    let listed: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("SELECT created_at FROM mcp_approvals WHERE id = $1")
+        .bind(id.parse::<uuid::Uuid>().unwrap())
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+    assert!(expires - listed > TimeDelta::minutes(59), "no time is taken away: {status}");
+    world.end().await;
+}
+
+/// Whoever decides knows whose words they read.
+#[sqlx::test]
+async fn what_the_caller_says_itself_is_told_as_that(pool: PgPool) {
+    let (world, key, page) = with_page(pool).await;
+    let agent = world.with_key(&key);
+    waits(agent.tool("page_update", json!({"pageId": page, "title": "stopped"})).await);
+    let in_advance = json!({"method": "page_update", "params": {"pageId": page, "title": "asked"}, "reason": "the owner said yes"});
+    agent.tool("approval_request", in_advance).await.expect(StatusCode::OK);
+    agent.tool("approval_request", json!({"permission": "read:tasks", "reason": "for the report"})).await.expect(StatusCode::OK);
+    let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK)["data"].clone();
+    let told: Vec<_> = listed.as_array().unwrap().iter().map(|row| (&row["reason"], &row["askedInAdvance"])).collect();
+    let operators = json!("it takes away what others made");
+    assert_eq!(
+        told,
+        [(&operators, &json!(false)), (&json!("the owner said yes"), &json!(true)), (&json!("for the report"), &json!(true))],
+        "{listed}"
+    );
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn what_an_agent_was_granted_is_seen_and_ended_by_those_who_manage_agents(pool: PgPool) {
+    let world = World::new(pool).await;
+    let agent = world.with_key(&world.agent_with_key("scout", &["read:pages"]).await);
+    let (owner, mel) = (world.owner().await, world.member("mel").await);
+    let grants = async |caller: &Caller<'_>| caller.get("/parallax-agents/scout").await.expect(StatusCode::OK)["data"]["grants"].clone();
+    let reject = async |caller: &Caller<'_>, id: &str| caller.post("/approvals/reject", json!({"approvalToken": id})).await;
+    let granted = async |permission: &str, minutes: u32| {
+        let asked = agent.tool("approval_request", json!({"permission": permission, "minutes": minutes})).await.tool_text();
+        let id = asked["approvalId"].as_str().unwrap().to_owned();
+        confirm(&owner, &id).await.expect(StatusCode::OK);
+        id
+    };
+    assert_eq!(grants(&owner).await, json!([]));
+    let (users, tasks) = (granted("read:users", 60).await, granted("read:tasks", 30).await);
+    let seen = grants(&owner).await;
+    let told: Vec<_> = seen.as_array().unwrap().iter().map(|grant| (&grant["approvalId"], &grant["permission"])).collect();
+    assert_eq!(told, [(&json!(tasks), &json!("read:tasks")), (&json!(users), &json!("read:users"))], "the first to end comes first");
+    assert!(seen[0]["expiresAt"].as_str() < seen[1]["expiresAt"].as_str(), "{seen}");
+    assert_eq!(grants(&mel).await, json!([]));
+
+    reject(&mel, &users).await.expect_problem(StatusCode::NOT_FOUND, "APPROVAL_NOT_FOUND");
+    confirm(&owner, &users).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+    assert!(agent.tool("user_list", json!({})).await.tool_text()["users"].is_array());
+    reject(&owner, &users).await.expect(StatusCode::OK);
+    assert_eq!(agent.tool("user_list", json!({})).await.tool_text()["data"]["requiredPermissions"], json!(["read:users"]));
+    assert_eq!(grants(&owner).await.as_array().unwrap().len(), 1);
+    let status = agent.tool("approval_status", json!({"id": users})).await.tool_text();
+    assert_eq!((&status["status"], &status["permission"]), (&json!("rejected"), &json!("read:users")));
+    assert_eq!(world.activities("approval_rejected", Some("scout")).await, 1);
+    reject(&owner, &users).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+
+    world.clock.advance(TimeDelta::minutes(31));
+    assert_eq!(grants(&owner).await, json!([]), "its time is over");
+    reject(&owner, &tasks).await.expect_problem(StatusCode::CONFLICT, "APPROVAL_OVER");
+    world.end().await;
+}
+
 #[sqlx::test]
 async fn of_two_people_who_decide_at_once_one_does(pool: PgPool) {
     let world = careful(pool).await;
     let agent = world.with_key(&world.approved_agent("scout").await);
     let (owner, ada) = (world.owner().await, world.admin("ada").await);
     for attempt in 0..5 {
-        let id = waits(agent.tool("agent_profile", json!({"note": attempt})).await);
+        let id = waits(agent.tool("tool_search", json!({"query": attempt.to_string()})).await);
         let (yes, no) = tokio::join!(confirm(&owner, &id), ada.post("/approvals/reject", json!({"approvalToken": id})));
         let mut statuses = [yes.status.as_u16(), no.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 409]);
-        let done = agent.tool("agent_profile", json!({"note": attempt, "approvalId": id})).await.tool_text();
-        assert_eq!(done["id"] == "scout", yes.status == StatusCode::OK, "what was answered counts: {done}");
+        let done = agent.tool("tool_search", json!({"query": attempt.to_string(), "approvalId": id})).await.tool_text();
+        assert_eq!(done["tools"].is_array(), yes.status == StatusCode::OK, "what was answered counts: {done}");
     }
     let counts = (world.activities("approval_granted", None).await, world.activities("approval_rejected", None).await);
     assert_eq!(counts.0 + counts.1, 5);
@@ -416,7 +595,7 @@ async fn what_comes_later_takes_nobodys_place_though_it_expires_sooner(pool: PgP
     let world = careful(pool).await;
     let agent = world.with_key(&world.approved_agent("scout").await);
     let first = waits(agent.tool("agent_profile", json!({})).await);
-    let asked = json!({"method": "agent_profile", "params": {"note": 1}, "ttlSeconds": 30});
+    let asked = json!({"method": "tool_search", "params": {"query": "task"}, "ttlSeconds": 30});
     let second = agent.tool("approval_request", asked).await.tool_text()["approvalId"].clone();
     let listed = world.owner().await.post("/approvals/list", json!({})).await.expect(StatusCode::OK);
     let order: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|approval| &approval["token"]).collect();
@@ -451,7 +630,7 @@ async fn an_agent_has_a_bounded_number_of_calls_that_wait(pool: PgPool) {
     let agent = world.with_key(&key);
     let calls = (0..30).map(|number| {
         let agent = agent.clone();
-        async move { agent.tool("agent_profile", json!({"note": number})).await.tool_text()["code"].clone() }
+        async move { agent.tool("tool_search", json!({"query": number.to_string()})).await.tool_text()["code"].clone() }
     });
     let codes = futures_util::future::join_all(calls).await;
     assert_eq!(codes.iter().filter(|code| **code == -32005).count(), 20);

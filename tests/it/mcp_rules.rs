@@ -363,6 +363,8 @@ async fn nobody_learns_of_what_another_asked_for(pool: PgPool) {
     for bad in [
         json!({}),
         json!({"permission": "write:everything"}),
+        json!({"permission": "execute:swarm"}),
+        json!({"permission": "write:spaces"}),
         json!({"permission": "write:tasks", "minutes": 100_000}),
         json!({"method": "none"}),
     ] {

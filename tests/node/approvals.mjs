@@ -11,6 +11,8 @@ main(90_000, async () => {
     await approvesOneCall(page);
     await deniesAnother(page);
     await grantsAPermission(page);
+    await endsAGrant(page);
+    await saysWhoseWordsTheyAre(page);
     await leavesOnesOwnToOthers(page);
     await switchesWritesOn(page);
     await showsConfiguration(page);
@@ -84,11 +86,44 @@ async function grantsAPermission(page) {
   assertEqual(before.data.requiredPermissions, ['read:projects'], 'what is missing');
   await tool('approval_request', { permission: 'read:projects', minutes: 30, reason: 'to find the project' });
   const card = page.getByRole('article', { name: 'read:projects for 30 minutes' });
-  await card.getByText('to find the project').waitFor();
+  await card.getByText('The agent says: to find the project').waitFor();
   await approve(page, card);
   await page.getByText('The agent has read:projects for 30 minutes.').waitFor();
   assert(Array.isArray((await tool('project_list', { spaceId })).projects), 'the permission was not granted');
   ok('a permission that an agent asks for is granted for a while');
+}
+
+async function endsAGrant(page) {
+  await page.goto(`${baseUrl}/agents/scout`);
+  const granted = page.getByRole('region', { name: 'Granted for a while' });
+  await granted.getByText('read:projects').waitFor();
+  await granted.getByText(/ends in (29|30) minutes/).waitFor();
+  await granted.getByRole('button', { name: 'End read:projects' }).click();
+  await page.getByText('no longer has read:projects').waitFor();
+  await granted.waitFor({ state: 'hidden' });
+  assertEqual((await tool('project_list', { spaceId })).data.requiredPermissions, ['read:projects'], 'what is missing again');
+  await page.goto(`${baseUrl}/approvals`);
+  await page.getByText('Nothing waits').waitFor();
+  ok('what an agent was granted for a while is on its page, and ends there');
+}
+
+async function saysWhoseWordsTheyAre(page) {
+  const hidden = crypto.randomUUID();
+  const params = { taskId: hidden, title: 'Two\u2800words' };
+  await tool('approval_request', { method: 'task_update', params, reason: 'it is\u200b harmless\u{e0100}' });
+  const card = page.getByRole('article', { name: 'task.update' });
+  await card.getByText('The agent says: it is\\u{200b} harmless\\u{e0100}').waitFor();
+  await card.getByText('Two\\u{2800}words').waitFor();
+  await card.getByText('not among what you see').waitFor();
+  await card.getByRole('button', { name: 'Approve' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('The agent says: it is').waitFor();
+  await dialog.getByText('not among what you see').waitFor();
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'hidden' });
+  await card.getByRole('button', { name: 'Deny' }).click();
+  await card.waitFor({ state: 'hidden' });
+  ok('what an agent says is told as its words, and what hides in a text is shown');
 }
 
 async function leavesOnesOwnToOthers(page) {
@@ -112,8 +147,13 @@ async function switchesWritesOn(page) {
   await page.getByRole('link', { name: 'Settings' }).click();
   await page.getByRole('switch', { name: 'Agents create and change tasks without asking' }).check({ force: true });
   const form = page.locator('form', { hasText: 'Tools that wait for an approval' });
-  await form.getByLabel('Tools that no agent may call').first().fill('task_list');
-  await page.keyboard.press('Enter');
+  await form.getByText('About task_create and task_update:').waitFor();
+  for (const name of ['task_list', 'Task.moveToProject', 'page_mov*', 'research_create']) {
+    await form.getByLabel('Tools that no agent may call').first().fill(name);
+    await page.keyboard.press('Enter');
+  }
+  await form.getByText('No tool here is called research_create.').waitFor();
+  assertEqual(await form.getByText('No tool here is called').count(), 1, 'names that mean no tool');
   await form.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Tool settings are saved.').waitFor();
   await until('a write that is switched on', async () => (await tool('task_create', newTask('No questions'))).title === 'No questions');

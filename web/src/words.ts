@@ -5,6 +5,14 @@ export function sentence(text: string): string {
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
+/** Characters that change how others are shown, or that nobody sees; line breaks and tabs that structure a text stay. */
+const UNSEEN = /(?![\n\t])[\p{Cf}\p{Cc}\p{Zl}\p{Zp}\u{fe00}-\u{fe0f}\u{e0100}-\u{e01ef}\u{3164}\u{115f}\u{1160}\u{2800}\u{ffa0}]/gu;
+
+/** What others wrote and a person decides by, with every character that hides in it shown by its number: "\u{200b}". */
+export function seen(text: string): string {
+  return text.replace(UNSEEN, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}
+
 /** "1 key", "2 keys". */
 export function counted(count: number, noun: string, plural = `${noun}s`): string {
   return `${count} ${count === 1 ? noun : plural}`;

@@ -2,7 +2,7 @@
 //! with a key (D-09, decision 0038).
 
 use chrono::TimeDelta;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -16,7 +16,7 @@ use crate::{
     model::{
         ids::ApprovalId,
         permission::{self, PermissionSet},
-        tool_approval::{ApprovalKind, GRANT_MINUTES, GRANT_MINUTES_MAX, LIFETIME},
+        tool_approval::{APPROVAL_ARGUMENT, ApprovalKind, GRANT_MINUTES, GRANT_MINUTES_MAX, LIFETIME},
     },
     wire::time::Timestamp,
 };
@@ -37,7 +37,8 @@ pub(super) const TOOLS: &[Tool] = &[
             with exactly the same arguments and approvalId.",
         need: Need::Nothing,
         input: || {
-            let known: Vec<&str> = permission::CATALOGUE.iter().map(|permission| permission.id).collect();
+            let known = permission::CATALOGUE.iter().map(|permission| permission.id);
+            let known: Vec<&str> = known.filter(|permission| is_needed(permission)).collect();
             let permissions = format!("A permission to have for a while, one of {}.", known.join(", "));
             json!({"properties": {
                 "permission": {"type": ["string", "null"], "description": permissions},
@@ -88,6 +89,9 @@ async fn request_permission(call: &Call<'_>, permission: &str) -> Result<Value, 
     if agent.permissions.contains(&permission) {
         return Ok(json!({"permission": permission, "status": "approved"}));
     }
+    if !is_needed(&permission) {
+        return Err(ToolError::invalid("permission", "is one that no tool here needs"));
+    }
     let minutes = call.whole("minutes").and_then(|minutes| u32::try_from(minutes).ok()).unwrap_or(GRANT_MINUTES);
     let mut tx = call.begin().await?;
     let gate = tool_approvals::request_permission(&mut tx, call.caller, &permission, minutes, reason(call)).await?;
@@ -95,10 +99,17 @@ async fn request_permission(call: &Call<'_>, permission: &str) -> Result<Value, 
     told(&gate, json!({"permission": permission}))
 }
 
+/// Whether a tool needs the permission: nobody is asked for one that is good for nothing.
+fn is_needed(permission: &str) -> bool {
+    super::ALL.iter().copied().flatten().any(|tool| tool.need.permissions().contains(&permission))
+}
+
 async fn request_call(call: &Call<'_>) -> Result<Value, ToolError> {
     let name = call.text("method").or_else(|| call.text("action")).ok_or_else(|| ToolError::invalid("method", "is missing"))?;
     let entry = catalogue::find(name).ok_or_else(|| ToolError::invalid("method", "must be the name of a tool"))?;
-    let arguments = call.arguments.get("params").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
+    let given = call.arguments.get("params").and_then(Value::as_object);
+    let mut arguments = given.map(|given| entry.understood(given)).unwrap_or_default();
+    arguments.remove(APPROVAL_ARGUMENT);
     entry.check(&arguments)?;
     pipeline::may_be_approved(call.app, call.caller, entry, &arguments).await?;
     let lasts = TimeDelta::seconds(call.whole("ttlSeconds").unwrap_or(TTL_SECONDS));

@@ -10,6 +10,7 @@ type Schemas = components['schemas'];
 export type Activity = Schemas['Activity'];
 export type ActivityPage = Schemas['ActivityPage'];
 export type Agent = Schemas['Agent'];
+export type AgentDetail = Schemas['AgentDetail'];
 export type AgentSettings = Schemas['AgentSettings'];
 export type AgentStatus = Agent['status'];
 export type AgentType = Schemas['SpawnAgents']['agentType'];
@@ -17,6 +18,7 @@ export type ApiKey = Schemas['ApiKey'];
 export type Assignment = Schemas['Assignment'];
 export type AssignmentRole = Schemas['AssignmentRole'];
 export type DailyActivity = Schemas['DailyActivity'];
+export type Grant = Schemas['Grant'];
 export type Invite = Schemas['Invite'];
 export type Me = Schemas['Me'];
 export type Member = Schemas['Member'];
@@ -162,6 +164,7 @@ export const api = {
   revokeKey: (keyId: string) =>
     fetchData(http.DELETE('/api/api-keys/{keyId}', { params: { path: { keyId } } })),
 
+  toolNames: async () => (await send(http.POST('/api/mcp-standard/list_tools', { body: {} }))).tools.map(({ name }) => name),
   approvals: (cursor?: string) => send(http.POST('/api/approvals/list', { body: { cursor } })),
   approveCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/confirm', { body: { approvalToken } })),
   denyCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/reject', { body: { approvalToken } })),

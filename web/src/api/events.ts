@@ -12,7 +12,7 @@ const CONCERNED: Record<string, string[]> = {
   settings: ['settings', 'runtimes', 'runtime', 'activity'],
   invite: ['invites', 'activity'],
   key: ['own-keys', 'keys', 'activity'],
-  approval: ['approvals', 'activity'],
+  approval: ['approvals', 'activity', 'agent'],
   terminal: ['activity'],
 };
 

@@ -157,6 +157,11 @@ export function useOwnKeys() {
   return useQuery({ queryKey: [...LIVE, 'own-keys'], queryFn: api.ownKeys });
 }
 
+/** Names of all tools that agents may be let to call. */
+export function useTools() {
+  return useQuery({ queryKey: ['tools'], queryFn: api.toolNames, staleTime: Infinity });
+}
+
 /** Tool calls that the person may decide about, as far as they were asked for. No event tells when one expires. */
 export function useApprovals() {
   return useInfiniteQuery({

@@ -119,7 +119,7 @@ export interface paths {
         put?: never;
         /**
          * Approve a tool call.
-         * @description The caller may then repeat exactly this call, once. What a person's own key asked for is approved by another owner or
+         * @description The caller may then repeat exactly this call, once, within ten minutes at the least. What a person's own key asked for is approved by another owner or
          *     admin, unless the setting `allowOwnApproval` is on (`OWN_APPROVAL`).
          */
         post: operations["confirmApproval"];
@@ -141,7 +141,8 @@ export interface paths {
         /**
          * List tool calls that wait for approval.
          * @description For owners and admins those of the whole workspace, for others those of their own keys. What
-         *     was asked for first comes first; `nextCursor` leads to what was asked for later.
+         *     was asked for first comes first; `nextCursor` leads to what was asked for later. An answer has about 2 MiB at the most,
+         *     so that it may have fewer than `limit`.
          */
         post: operations["listApprovals"];
         delete?: never;
@@ -159,7 +160,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Refuse a tool call. */
+        /**
+         * Refuse a tool call.
+         * @description Also a permission that an agent asks for. One that it was granted and has still is ended by this, with effect on its
+         *     next call.
+         */
         post: operations["rejectApproval"];
         delete?: never;
         options?: never;
@@ -1168,7 +1173,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get an agent. */
+        /**
+         * Get an agent.
+         * @description For owners and admins with the permissions that it was granted for a while.
+         */
         get: operations["getAgent"];
         put?: never;
         post?: never;
@@ -2217,6 +2225,55 @@ export interface components {
             workspaceId: components["schemas"]["WorkspaceId"];
         };
         /**
+         * @description An agent by itself, with what it was granted for a while.
+         * @example {
+         *       "avatarUrl": null,
+         *       "capabilities": [
+         *         "code"
+         *       ],
+         *       "createdAt": "2026-01-02T03:04:05.678Z",
+         *       "denialReason": null,
+         *       "description": "Answers questions about the docs",
+         *       "endpoint": null,
+         *       "grantedPermissions": [
+         *         "read:pages"
+         *       ],
+         *       "grants": [
+         *         {
+         *           "approvalId": "019a0000-0000-7000-8000-000000000005",
+         *           "expiresAt": "2026-01-02T04:05:00.000Z",
+         *           "permission": "read:tasks"
+         *         }
+         *       ],
+         *       "id": "scout",
+         *       "inviteId": null,
+         *       "mcpApiKeyId": "019a0000-0000-7000-8000-000000000008",
+         *       "metadata": {},
+         *       "name": "Scout",
+         *       "requestVersion": 1,
+         *       "requestedAt": "2026-01-02T03:04:05.678Z",
+         *       "requestedPermissions": [
+         *         "read:pages",
+         *         "read:tasks"
+         *       ],
+         *       "resolvedAt": "2026-01-02T03:05:00.000Z",
+         *       "resolvedBy": "019a0000-0000-7000-8000-000000000002",
+         *       "revocationReason": null,
+         *       "revokedAt": null,
+         *       "run": null,
+         *       "status": "approved",
+         *       "updatedAt": "2026-01-02T03:05:00.000Z",
+         *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+         *     }
+         */
+        AgentDetail: components["schemas"]["Agent"] & {
+            /**
+             * @description Permissions that it has for a while beside `grantedPermissions`, those that end first before others. Empty but for owners
+             *     and admins.
+             */
+            grants: components["schemas"]["Grant"][];
+        };
+        /**
          * @description The name under which an agent is known in one workspace, chosen by whoever brings it (D-24):
          *     1 to 128 of `A-Z a-z 0-9 . _ : -`, not only dots, and none of the reserved words.
          * @example scout
@@ -2496,10 +2553,18 @@ export interface components {
          *       "data": [
          *         {
          *           "agentId": "scout",
+         *           "askedInAdvance": false,
          *           "createdAt": "2030-01-01T09:00:00.000Z",
          *           "expiresAt": "2030-01-01T09:00:00.000Z",
          *           "kind": "call",
          *           "method": "page.delete",
+         *           "named": [
+         *             {
+         *               "argument": "pageId",
+         *               "kind": "page",
+         *               "title": "Roadmap"
+         *             }
+         *           ],
          *           "params": {
          *             "pageId": "019a0000-0000-7000-8000-000000000008"
          *           },
@@ -3028,6 +3093,69 @@ export interface components {
                 status: components["schemas"]["AgentStatus"];
                 updatedAt: components["schemas"]["Timestamp"];
                 workspaceId: components["schemas"]["WorkspaceId"];
+            };
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 200
+             */
+            status: number;
+            /**
+             * @description Always `true`: errors have another shape.
+             * @example true
+             */
+            success: boolean;
+        };
+        /** @description `{"data": …, "success": true, "status": 200}`. */
+        Envelope_AgentDetail: {
+            /**
+             * @description An agent by itself, with what it was granted for a while.
+             * @example {
+             *       "avatarUrl": null,
+             *       "capabilities": [
+             *         "code"
+             *       ],
+             *       "createdAt": "2026-01-02T03:04:05.678Z",
+             *       "denialReason": null,
+             *       "description": "Answers questions about the docs",
+             *       "endpoint": null,
+             *       "grantedPermissions": [
+             *         "read:pages"
+             *       ],
+             *       "grants": [
+             *         {
+             *           "approvalId": "019a0000-0000-7000-8000-000000000005",
+             *           "expiresAt": "2026-01-02T04:05:00.000Z",
+             *           "permission": "read:tasks"
+             *         }
+             *       ],
+             *       "id": "scout",
+             *       "inviteId": null,
+             *       "mcpApiKeyId": "019a0000-0000-7000-8000-000000000008",
+             *       "metadata": {},
+             *       "name": "Scout",
+             *       "requestVersion": 1,
+             *       "requestedAt": "2026-01-02T03:04:05.678Z",
+             *       "requestedPermissions": [
+             *         "read:pages",
+             *         "read:tasks"
+             *       ],
+             *       "resolvedAt": "2026-01-02T03:05:00.000Z",
+             *       "resolvedBy": "019a0000-0000-7000-8000-000000000002",
+             *       "revocationReason": null,
+             *       "revokedAt": null,
+             *       "run": null,
+             *       "status": "approved",
+             *       "updatedAt": "2026-01-02T03:05:00.000Z",
+             *       "workspaceId": "019a0000-0000-7000-8000-000000000001"
+             *     }
+             */
+            data: components["schemas"]["Agent"] & {
+                /**
+                 * @description Permissions that it has for a while beside `grantedPermissions`, those that end first before others. Empty but for owners
+                 *     and admins.
+                 */
+                grants: components["schemas"]["Grant"][];
             };
             /**
              * Format: int32
@@ -5035,6 +5163,20 @@ export interface components {
             name: string;
         };
         /**
+         * @description A permission that an agent has for a while.
+         * @example {
+         *       "approvalId": "019a0000-0000-7000-8000-000000000005",
+         *       "expiresAt": "2026-01-02T04:05:00.000Z",
+         *       "permission": "read:tasks"
+         *     }
+         */
+        Grant: {
+            /** @description Rejecting this ends it. */
+            approvalId: components["schemas"]["ApprovalId"];
+            expiresAt: components["schemas"]["Timestamp"];
+            permission: string;
+        };
+        /**
          * @description A group of people.
          * @example {
          *       "createdAt": "2030-01-01T09:00:00.000Z",
@@ -5183,7 +5325,7 @@ export interface components {
             cursor?: string | null;
             /**
              * Format: int64
-             * @description 1 to 200.
+             * @description 1 to 200. An answer of about 2 MiB ends before.
              */
             limit?: number | null;
         };
@@ -5289,6 +5431,24 @@ export interface components {
          */
         NameResource: {
             uri: string;
+        };
+        /**
+         * @description What an argument of a call names.
+         * @example {
+         *       "argument": "pageId",
+         *       "kind": "page",
+         *       "title": "Roadmap"
+         *     }
+         */
+        NamedThing: {
+            argument: string;
+            /**
+             * @description `page`, `task`, `project`, `space`, `comment` or `person`.
+             * @example page
+             */
+            kind: string;
+            /** @description Its title or name, of a comment the title of its page; null where it has none. */
+            title: string | null;
         };
         /**
          * @description Body by which a runtime offers a session.
@@ -7007,10 +7167,18 @@ export interface components {
          * @description A call, or a permission that an agent asks for, that waits.
          * @example {
          *       "agentId": "scout",
+         *       "askedInAdvance": false,
          *       "createdAt": "2030-01-01T09:00:00.000Z",
          *       "expiresAt": "2030-01-01T09:00:00.000Z",
          *       "kind": "call",
          *       "method": "page.delete",
+         *       "named": [
+         *         {
+         *           "argument": "pageId",
+         *           "kind": "page",
+         *           "title": "Roadmap"
+         *         }
+         *       ],
          *       "params": {
          *         "pageId": "019a0000-0000-7000-8000-000000000008"
          *       },
@@ -7021,6 +7189,8 @@ export interface components {
          */
         ToolApproval: {
             agentId: components["schemas"]["AgentId"] | null;
+            /** @description Whether the caller asked before it called: `reason` is its own words then. */
+            askedInAdvance: boolean;
             createdAt: components["schemas"]["Timestamp"];
             expiresAt: components["schemas"]["Timestamp"];
             /**
@@ -7030,9 +7200,11 @@ export interface components {
             kind: string;
             /** @description Dotted name of the call; `permission.grant` for a permission. */
             method: string;
+            /** @description What arguments name by their ids, as far as the person who asks sees it. */
+            named: components["schemas"]["NamedThing"][];
             /** @description Arguments of the call; for a permission `permission` and `minutes`. */
             params: unknown;
-            /** @description Why it waits, or what the agent says that it is for. */
+            /** @description Why it waits. Of a permission, and of a call that was asked for in advance, what the caller says that it is for. */
             reason: string | null;
             requestedBy: components["schemas"]["UserId"] | null;
             /** @description Names the approval; by itself it permits nothing. */
@@ -12910,7 +13082,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Envelope_Agent"];
+                    "application/json": components["schemas"]["Envelope_AgentDetail"];
                 };
             };
             /** @description The input breaks a rule; `errors` names the field. */

@@ -1,11 +1,12 @@
 import { Code, Text } from '@mantine/core';
 import type { ToolApproval } from '../api/client';
+import { seen } from '../words';
 
 /** Longer values are folded, in characters. */
 const FOLDED_OVER = 160;
 
-/** Characters that change how others are shown or are not seen at all; in a call to decide about they must be. */
-const UNSEEN = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+/** Arguments that name something whose title the service tells to whoever may see it. */
+const NAMES_SOMETHING = /(?:[Pp]age|[Tt]ask|[Pp]roject|[Ss]pace|[Cc]omment|[Pp]arent)Id$/;
 
 /**
  * What a tool call is given, as JSON, one line for each argument; long ones open on demand. `named` says what ids stand for.
@@ -23,13 +24,15 @@ export function CallParams({ params, named = [] }: { params: unknown; named?: To
   return (
     <dl className="facts">
       {entries.map(([name, value]) => (
-        <Argument key={name} name={name} text={json(value)} thing={named.find(({ argument }) => argument === name)} />
+        <Argument key={name} name={name} value={value} thing={named.find(({ argument }) => argument === name)} />
       ))}
     </dl>
   );
 }
 
-function Argument({ name, text, thing }: { name: string; text: string; thing?: ToolApproval['named'][number] }) {
+function Argument({ name, value, thing }: { name: string; value: unknown; thing?: ToolApproval['named'][number] }) {
+  const text = json(value);
+  const isUnknown = !thing && NAMES_SOMETHING.test(name) && typeof value === 'string' && value !== '';
   return (
     <>
       <Text component="dt" size="sm" className="mono" c="dimmed">
@@ -39,6 +42,11 @@ function Argument({ name, text, thing }: { name: string; text: string; thing?: T
         {thing && (
           <Text size="sm" style={{ overflowWrap: 'anywhere' }}>
             {thing.kind === 'comment' ? 'comment on page' : thing.kind} <b>{seen(thing.title ?? 'Untitled')}</b>
+          </Text>
+        )}
+        {isUnknown && (
+          <Text size="sm" c="dimmed">
+            not among what you see
           </Text>
         )}
         {text.length <= FOLDED_OVER ? (
@@ -62,8 +70,4 @@ function json(value: unknown): string {
   const line = JSON.stringify(value) ?? 'null';
   const text = line.length <= FOLDED_OVER ? line : JSON.stringify(value, null, 2);
   return seen(text);
-}
-
-function seen(text: string): string {
-  return text.replace(UNSEEN, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

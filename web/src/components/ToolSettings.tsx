@@ -1,16 +1,31 @@
-import { Switch, TagsInput } from '@mantine/core';
+import { Switch, TagsInput, Text } from '@mantine/core';
 import { useState } from 'react';
 import { type AgentSettings, fieldError, type UpdateSettings } from '../api/client';
+import { useTools } from '../api/queries';
 import { SettingsForm, useSaveSettings } from './SettingsForm';
 
 type Draft = Pick<UpdateSettings, 'allowTaskWrites' | 'allowPageWrites' | 'allowProjectWrites' | 'allowOwnApproval' | 'policy'>;
 
-const ASKS = 'An agent needs the permission too. Switched off, each call waits until an owner or admin approves it.';
+/** What a switch is about: these tools and no others, see `SWITCHES` of the service's policy. */
+const about = (tools: string, others: string) =>
+  `About ${tools}: switched off, each call waits until an owner or admin approves it. An agent needs the permission too. ${others}`;
 
 const SWITCHES = [
-  { name: 'allowTaskWrites', label: 'Agents create and change tasks without asking', description: ASKS },
-  { name: 'allowPageWrites', label: 'Agents create pages without asking', description: ASKS },
-  { name: 'allowProjectWrites', label: 'Agents create projects without asking', description: ASKS },
+  {
+    name: 'allowTaskWrites',
+    label: 'Agents create and change tasks without asking',
+    description: about('task_create and task_update', 'Other tools that change tasks do not wait for it.'),
+  },
+  {
+    name: 'allowPageWrites',
+    label: 'Agents create pages without asking',
+    description: about('page_create and project_create_page', 'Tools that change pages do not wait for it.'),
+  },
+  {
+    name: 'allowProjectWrites',
+    label: 'Agents create projects without asking',
+    description: about('project_create', 'Tools that change projects do not wait for it.'),
+  },
   {
     name: 'allowOwnApproval',
     label: 'People approve calls of their own keys',
@@ -50,16 +65,44 @@ export function ToolSettings({ settings, readOnly }: { settings: AgentSettings; 
         />
       ))}
       {LISTS.map(({ name, label, description }) => (
-        <TagsInput
-          key={name}
-          label={label}
-          description={`${description} Names such as comment_create.`}
-          disabled={readOnly}
-          error={fieldError(save.error, `policy.${name}`)}
-          value={policy[name]}
-          onChange={(names) => change({ policy: { ...policy, [name]: names } })}
-        />
+        <div key={name}>
+          <TagsInput
+            label={label}
+            description={`${description} Names such as comment_create, or page.* for all that begin so.`}
+            disabled={readOnly}
+            error={fieldError(save.error, `policy.${name}`)}
+            value={policy[name]}
+            onChange={(names) => change({ policy: { ...policy, [name]: names } })}
+          />
+          <UnknownNames names={policy[name]} />
+        </div>
       ))}
     </SettingsForm>
   );
+}
+
+/** Which names mean no tool. They are kept: a list may be that of another service, which has more tools. */
+function UnknownNames({ names }: { names: string[] }) {
+  const tools = useTools().data;
+  if (!tools) return null;
+  return names
+    .filter((name) => !tools.some((tool) => means(name, tool)))
+    .map((name) => (
+      <Text key={name} size="xs" c="dimmed" mt={4}>
+        No tool here is called {name}.
+      </Text>
+    ));
+}
+
+/** Whether a name of a list means a tool, as the service reads it: in any case, and by its beginning before an asterisk. */
+function means(listed: string, tool: string): boolean {
+  const wanted = listed.trim().toLowerCase();
+  const names = [tool, dotted(tool)].map((name) => name.toLowerCase());
+  return names.some((name) => (wanted.endsWith('*') ? name.startsWith(wanted.slice(0, -1)) : name === wanted));
+}
+
+/** The dotted name of a tool: `page.moveToSpace` for `page_move_to_space`. */
+function dotted(tool: string): string {
+  const [category, first, ...words] = tool.split('_');
+  return `${category}.${first}${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}`;
 }

@@ -7,6 +7,7 @@ import { AgentActions } from '../components/AgentActions';
 import { AgentAssignments } from '../components/AgentAssignments';
 import { AgentDetails } from '../components/AgentDetails';
 import { AgentDialog, type AgentQuestion } from '../components/AgentDialog';
+import { AgentGrants } from '../components/AgentGrants';
 import { AgentKeys } from '../components/AgentKeys';
 import { AgentPermissions } from '../components/AgentPermissions';
 import { RunBadge, StatusBadge } from '../components/Badges';
@@ -71,6 +72,7 @@ export function AgentPage() {
           <Stack>
             <AgentDetails agent={agent} />
             <AgentPermissions agent={agent} />
+            {isAdmin && <AgentGrants agent={agent} />}
             {isAdmin && (
               <Box id={KEYS_PLACE}>
                 <AgentKeys agent={agent} />

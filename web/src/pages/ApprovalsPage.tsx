@@ -11,6 +11,7 @@ import { FormDialog } from '../components/FormDialog';
 import { Loading } from '../components/Loading';
 import { Time } from '../components/Time';
 import { announce } from '../notify';
+import { seen } from '../words';
 
 /** Whether the person's own key asked, and somebody else has to approve. The service checks it again. */
 function useIsAnothersToApprove({ agentId, requestedBy }: ToolApproval) {
@@ -49,7 +50,7 @@ export function ApprovalsPage() {
 }
 
 function ApprovalCard({ approval }: { approval: ToolApproval }) {
-  const { token, kind, params, named, reason, expiresAt, createdAt } = approval;
+  const { token, kind, params, named, expiresAt, createdAt } = approval;
   const asked = params as { permission?: string; minutes?: number };
   const method = kind === 'permission' ? `${asked.permission} for ${asked.minutes} minutes` : approval.method;
   const isAnothers = useIsAnothersToApprove(approval);
@@ -76,11 +77,7 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
           <Text size="xs" c="dimmed">
             <Caller of={approval} /> · asked <Time at={createdAt} /> · expires <Time at={expiresAt} />
           </Text>
-          {reason && (
-            <Text size="sm" style={{ overflowWrap: 'anywhere' }}>
-              {reason}
-            </Text>
-          )}
+          <Reason of={approval} />
           {isAnothers && (
             <Text size="sm">Your own key asked: another owner or admin approves it, unless Settings, Tools lets people do so.</Text>
           )}
@@ -121,8 +118,8 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
         >
           <Text size="sm">
             For <Caller of={approval} />
-            {reason && `: ${reason}`}
           </Text>
+          <Reason of={approval} />
           {kind === 'call' && <CallParams params={params} named={named} />}
         </FormDialog>
       )}
@@ -130,6 +127,17 @@ function ApprovalCard({ approval }: { approval: ToolApproval }) {
         <ErrorNote error={isAsked ? null : decide.error} />
       </Box>
     </Paper>
+  );
+}
+
+/** Why it waits; what the caller says of it is told as that, since it may say anything. */
+function Reason({ of: { kind, askedInAdvance, agentId, reason } }: { of: ToolApproval }) {
+  if (!reason) return null;
+  const isSaid = kind === 'permission' || askedInAdvance;
+  return (
+    <Text size="sm" style={{ overflowWrap: 'anywhere' }}>
+      {isSaid ? `${agentId ? 'The agent' : 'The caller'} says: ${seen(reason)}` : reason}
+    </Text>
   );
 }
 
