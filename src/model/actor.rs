@@ -104,10 +104,9 @@ impl Holder {
     pub fn is_concerned(&self, subject: &Subject) -> bool {
         match (self, subject) {
             (Self::Key(holder), subject) => subject.concerns(holder),
-            (Self::Person(person), Subject::User(user)) => person.user == *user,
+            (Self::Person(person), Subject::User(user) | Subject::SignInsOf(user)) => person.user == *user,
             (Self::Person(person), Subject::Workspace(workspace)) => person.workspace == *workspace,
             (Self::Person(person), Subject::SignIn(token)) => person.came_in_by(token),
-            (Self::Person(person), Subject::SignInsOf(user)) => person.user == *user,
             (Self::Person(_), Subject::Agent(..) | Subject::Key(_)) => false,
         }
     }
@@ -160,7 +159,7 @@ impl Subject {
     pub fn concerns(&self, holder: &KeyHolder) -> bool {
         match (self, holder) {
             (Self::Agent(workspace, agent), KeyHolder::Agent(caller)) => *workspace == caller.workspace && *agent == caller.agent,
-            (Self::Agent(..), KeyHolder::Person { .. }) => false,
+            (Self::Agent(..), KeyHolder::Person { .. }) | (Self::SignIn(_) | Self::SignInsOf(_), KeyHolder::Agent(_)) => false,
             (Self::Key(id), holder) => id == holder.key_id(),
             (Self::User(user), KeyHolder::Agent(caller)) => *user == caller.user,
             (Self::User(user), KeyHolder::Person { person, .. }) => *user == person.user,
@@ -169,7 +168,6 @@ impl Subject {
             // People who are signed in are remembered as holders of no key.
             (Self::SignIn(token), KeyHolder::Person { person, .. }) => person.came_in_by(token),
             (Self::SignInsOf(user), KeyHolder::Person { person, .. }) => *user == person.user && person.sign_in.is_some(),
-            (Self::SignIn(_) | Self::SignInsOf(_), KeyHolder::Agent(_)) => false,
         }
     }
 }
