@@ -61,6 +61,7 @@ pub(super) fn describe(entry: &Entry) -> ToolDescription {
             open_world_hint: false,
         },
         category: entry.tool.category.id(),
+        aliases: std::iter::once(entry.tool.method).chain(entry.tool.aliases.iter().copied()).collect(),
         tags: entry.tool.tags.to_vec(),
     }
 }

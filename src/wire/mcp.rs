@@ -156,7 +156,7 @@ pub struct Annotations {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"name": "agent_profile", "title": "Own profile", "description": "What the service knows of the agent that calls.",
-    "inputSchema": {"type": "object", "properties": {}}, "category": "agent", "tags": ["identity"],
+    "inputSchema": {"type": "object", "properties": {}}, "category": "agent", "tags": ["identity"], "aliases": ["agent.profile"],
     "annotations": {"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}}))]
 pub struct ToolDescription {
     #[schema(value_type = String)]
@@ -174,6 +174,9 @@ pub struct ToolDescription {
     pub category: &'static str,
     #[schema(value_type = Vec<String>)]
     pub tags: Vec<&'static str>,
+    /// Its other names, by which it is called and meant in policies just as well; the dotted one first.
+    #[schema(value_type = Vec<String>)]
+    pub aliases: Vec<&'static str>,
 }
 
 /// Tools that the caller may call.

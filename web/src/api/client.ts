@@ -164,7 +164,8 @@ export const api = {
   revokeKey: (keyId: string) =>
     fetchData(http.DELETE('/api/api-keys/{keyId}', { params: { path: { keyId } } })),
 
-  toolNames: async () => (await send(http.POST('/api/mcp-standard/list_tools', { body: {} }))).tools.map(({ name }) => name),
+  toolNames: async () =>
+    (await send(http.POST('/api/mcp-standard/list_tools', { body: {} }))).tools.flatMap(({ name, aliases }) => [name, ...aliases]),
   approvals: (cursor?: string) => send(http.POST('/api/approvals/list', { body: { cursor } })),
   approveCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/confirm', { body: { approvalToken } })),
   denyCall: (approvalToken: string) => fetchData(http.POST('/api/approvals/reject', { body: { approvalToken } })),

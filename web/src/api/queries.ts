@@ -157,7 +157,7 @@ export function useOwnKeys() {
   return useQuery({ queryKey: [...LIVE, 'own-keys'], queryFn: api.ownKeys });
 }
 
-/** Names of all tools that agents may be let to call. */
+/** Every name of every tool that agents may be let to call. */
 export function useTools() {
   return useQuery({ queryKey: ['tools'], queryFn: api.toolNames, staleTime: Infinity });
 }

@@ -94,15 +94,8 @@ function UnknownNames({ names }: { names: string[] }) {
     ));
 }
 
-/** Whether a name of a list means a tool, as the service reads it: in any case, and by its beginning before an asterisk. */
-function means(listed: string, tool: string): boolean {
+/** Whether an entry of a list means a tool by this name, as the service reads it: in any case, and by its beginning before an asterisk. */
+function means(listed: string, name: string): boolean {
   const wanted = listed.trim().toLowerCase();
-  const names = [tool, dotted(tool)].map((name) => name.toLowerCase());
-  return names.some((name) => (wanted.endsWith('*') ? name.startsWith(wanted.slice(0, -1)) : name === wanted));
-}
-
-/** The dotted name of a tool: `page.moveToSpace` for `page_move_to_space`. */
-function dotted(tool: string): string {
-  const [category, first, ...words] = tool.split('_');
-  return `${category}.${first}${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}`;
+  return wanted.endsWith('*') ? name.toLowerCase().startsWith(wanted.slice(0, -1)) : name.toLowerCase() === wanted;
 }
