@@ -273,7 +273,7 @@ impl Terminal {
         let sizes = if past.size == spec.size { VecDeque::new() } else { VecDeque::from([(ring.end(), spec.size)]) };
         let state = State {
             journal: Journal::new(ring.start(), now(&clock), spec.size),
-            aside: Aside::new(Arc::clone(&shared.aside)),
+            aside: Aside::new(Arc::clone(&shared.aside), ring.end()),
             ring,
             filter,
             size: spec.size,
@@ -383,10 +383,17 @@ impl Terminal {
         Tape::new(self, from)
     }
 
-    /// As [`Self::tape`], for the terminal's recorder: what it has not taken is put aside, within bounds.
+    /// As [`Self::tape`], for the terminal's recorder: what it has not taken is put aside, within bounds, from what follows the
+    /// terminal's past on.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, from: u64) -> Tape {
-        Tape::following(self, from)
+    pub fn follow(self: &Arc<Self>) -> Tape {
+        Tape::following(self)
+    }
+
+    /// Whether no output will come any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.lock().open
     }
 
     /// Puts a remark into the recordings, between what came before and what comes after.

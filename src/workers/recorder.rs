@@ -393,18 +393,22 @@ enum Interrupted {
 /// Records one terminal to its end.
 async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
     let (session, workspace) = (terminal.session(), terminal.workspace());
+    // It is held all the time, so that nothing is lost while the database is waited for.
+    let mut tape = terminal.follow();
     // What was shown while the workspace was not recorded is left out.
     let mut left_out = 0;
     loop {
         while !shared.is_recorded(workspace) {
+            tape.let_go();
             let mut changed = shared.changed.subscribe();
-            let is_over = terminal.tape(terminal.end()).is_over();
+            let is_over = terminal.is_over();
             tokio::select! {
                 () = app.shutdown.cancelled() => return,
                 _ = changed.changed() => {}
                 () = sleep(LOOK_EVERY) => {}
             }
             left_out = terminal.end();
+            tape.go_on_at(left_out);
             if is_over {
                 return;
             }
@@ -413,7 +417,7 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
         let Some(progress) = begin(&app, session).await else { return };
         shared.begin(session, workspace, progress);
         let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, progress.offset, terminal.size()));
-        let mut tape = terminal.follow(progress.offset.max(left_out));
+        tape.go_on_at(progress.offset.max(left_out));
         if left_out > progress.offset {
             packer.leave_out(left_out);
         }
