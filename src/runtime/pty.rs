@@ -390,12 +390,6 @@ impl Terminal {
         Tape::following(self)
     }
 
-    /// Whether no output will come any more.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        !self.lock().open
-    }
-
     /// Puts a remark into the recordings, between what came before and what comes after.
     pub fn mark(&self, text: &str) {
         let now = self.now();
@@ -444,8 +438,8 @@ impl Terminal {
             return Err(NotConnected.into());
         }
         slot.send(Queued { input: Input::Bytes(bytes.clone()), _room: Some(room) });
-        // What may belong to a login is not recorded (RT-17).
-        if self.records_input() && state.status != SessionStatus::LoginRequired {
+        // What may belong to a login is not recorded (RT-17): a status that tells of a lost line may hide that one is required.
+        if self.records_input() && state.status == SessionStatus::Active {
             let end = state.ring.end();
             state.journal.typed(end, now, &bytes);
             drop(state);
@@ -1056,6 +1050,24 @@ pub(super) mod tests {
         let typed = events.iter().filter(|event| matches!(event, TapeEvent::Input { .. })).count();
         let cut = events.iter().filter(|event| matches!(event, TapeEvent::Marker { text, .. } if text == "64512 more bytes were typed"));
         assert_eq!((typed, cut.count()), (2, 2), "{events:?}");
+    }
+
+    /// RT-17: a line that is back is so before the session is told whether a login is still required.
+    #[tokio::test]
+    async fn what_is_typed_is_recorded_only_while_the_session_is_known_to_be_active() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut inputs = line.connect().unwrap();
+        terminal.record_input(true);
+        let mut tape = terminal.tape(0);
+        for status in SessionStatus::ALL {
+            terminal.set_status(status, Login::default());
+            terminal.write(Bytes::from_static(status.as_str().as_bytes())).await.unwrap();
+            assert_eq!(inputs.recv().await, Some(Input::Bytes(Bytes::from_static(status.as_str().as_bytes()))));
+        }
+        let events = tape.take(0);
+        let typed: Vec<_> = events.iter().filter(|event| matches!(event, TapeEvent::Input { .. })).collect();
+        assert!(matches!(typed[..], [TapeEvent::Input { bytes, .. }] if &bytes[..] == b"active"), "{typed:?}");
     }
 
     #[tokio::test]
