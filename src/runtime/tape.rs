@@ -357,6 +357,12 @@ impl Tape {
         self.terminal.until_printed(self.position + bytes as u64, Instant::now() + within).await;
     }
 
+    /// Whether nothing more will come, though what came may not have been taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        !self.terminal.lock().open
+    }
+
     /// Whether all was taken and nothing more will come.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -49,6 +49,10 @@ const SWITCHED_OFF: &str = "recording was switched off";
 /// Secrets that are looked up of one piece, and remembered of one session, at the most.
 const SECRETS_PER_PIECE_MAX: usize = 256;
 const SECRETS_KNOWN_MAX: usize = 1024;
+/// A recording that the database refuses is taken up again after this long, and after twice as long each further time, up to
+/// the other: what is wrong may be put right, and must not fill the log until then.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_mins(5);
 /// How often it is looked whether pieces are to be merged, or rules have changed unnoticed.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long the end of the service waits for the last takes, and for the last write.
@@ -114,7 +118,7 @@ struct Waiting {
     ended: bool,
     /// Its recording does not end where the pieces go on.
     lost: bool,
-    /// It cannot be recorded.
+    /// The database refused it.
     refused: bool,
 }
 
@@ -152,6 +156,20 @@ impl Batch {
     fn bytes(&self) -> usize {
         self.pieces.iter().map(|piece| piece.moments.len()).sum()
     }
+
+    /// How many of its pieces are in a recording that ends at `progress`; `None` where no piece of it ends there.
+    fn written_until(&self, progress: Progress) -> Option<usize> {
+        let count = usize::try_from(progress.seq.checked_sub(self.expected.seq)?).ok()?;
+        let last = self.pieces.get(count.checked_sub(1)?)?;
+        (last.to_offset == progress.offset).then_some(count)
+    }
+
+    /// Parts it behind this many pieces and returns the rest, which has the end of the session.
+    fn split_off(&mut self, count: usize) -> Self {
+        let (pieces, marks, secrets) = (self.pieces.split_off(count), self.marks.split_off(count), self.secrets.split_off(count));
+        let ended = std::mem::take(&mut self.ended);
+        Self { session: self.session, workspace: self.workspace, expected: self.after(), pieces, marks, secrets, ended }
+    }
 }
 
 impl Shared {
@@ -180,13 +198,6 @@ impl Shared {
         self.lock().sessions.insert(session, waiting);
     }
 
-    /// Waits until nothing of a session waits to be written.
-    async fn without(&self, session: SessionId) {
-        let mut changed = self.changed.subscribe();
-        // Fails only when the sender is gone, and we hold it.
-        while self.lock().sessions.contains_key(&session) && changed.changed().await.is_ok() {}
-    }
-
     /// Waits until all of a session is written that has ended; `false` when its recording turns out to end elsewhere.
     async fn is_written(&self, session: SessionId) -> bool {
         let mut changed = self.changed.subscribe();
@@ -204,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// Lets go of a session whose recording was given up; whether for good.
+    /// Lets go of a session whose recording was given up; whether the database refused it.
     fn forget(&self, session: SessionId) -> bool {
         let forgotten = self.lock().sessions.remove(&session);
         self.changed.send_replace(());
@@ -290,6 +301,19 @@ impl Shared {
         self.pruning.written(batch.workspace, batch.bytes());
         if is_awaited {
             self.changed.send_replace(());
+        }
+    }
+
+    /// Goes on behind what a recording has of a batch that was not added to it: some of it may have been before, by a commit
+    /// whose confirmation was lost. Gives the session's pieces up where the recording ends elsewhere.
+    fn take_up(&self, mut batch: Batch, progress: Option<Progress>) {
+        match progress.and_then(|progress| batch.written_until(progress)) {
+            Some(count) => {
+                let rest = batch.split_off(count);
+                self.written(&batch);
+                self.give_back(vec![rest]);
+            }
+            None => self.lose(&batch, false),
         }
     }
 
@@ -397,11 +421,12 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
     let mut tape = terminal.follow();
     // What was shown while the workspace was not recorded is left out.
     let mut left_out = 0;
+    let mut pause = REFUSED_PAUSE;
     loop {
         while !shared.is_recorded(workspace) {
             tape.let_go();
             let mut changed = shared.changed.subscribe();
-            let is_over = terminal.is_over();
+            let is_over = tape.is_finished();
             tokio::select! {
                 () = app.shutdown.cancelled() => return,
                 _ = changed.changed() => {}
@@ -413,8 +438,16 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
                 return;
             }
         }
-        shared.without(session).await;
-        let Some(progress) = begin(&app, session).await else { return };
+        // What was recorded before it was switched off comes first.
+        if !shared.is_written(session).await {
+            shared.forget(session);
+        }
+        let progress = match begin(&app, session).await {
+            Begun::At(progress) => progress,
+            Begun::Refused if rest(&app, &mut tape, &mut pause).await => continue,
+            Begun::Refused | Begun::Never => return,
+        };
+        let began = Instant::now();
         shared.begin(session, workspace, progress);
         let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, progress.offset, terminal.size()));
         tape.go_on_at(progress.offset.max(left_out));
@@ -422,13 +455,16 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
             packer.leave_out(left_out);
         }
         let (interrupted, mut packer) = follow(&app, &shared, session, workspace, &mut tape, packer).await;
+        if began.elapsed() >= REFUSED_PAUSE_MAX {
+            pause = REFUSED_PAUSE;
+        }
         match interrupted {
             Interrupted::Over => {
                 packer.finish();
                 packer.finish_input();
                 packer.seal();
                 shared.end(session);
-                if shared.is_written(session).await || shared.forget(session) {
+                if shared.is_written(session).await || shared.forget(session) && !rest(&app, &mut tape, &mut pause).await {
                     return;
                 }
             }
@@ -446,17 +482,45 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
                 left_out = tape.position();
             }
             Interrupted::Lost => {
-                if shared.forget(session) {
+                if !shared.forget(session) {
+                    tracing::info!(session.id = %session, "a recording was continued elsewhere, taking it up where it ends");
+                } else if !rest(&app, &mut tape, &mut pause).await {
                     return;
                 }
-                tracing::info!(session.id = %session, "a recording was continued elsewhere, taking it up where it ends");
             }
         }
     }
 }
 
-/// Begins or continues a recording, as soon as the database can. `None` when the session is gone, or with the service.
-async fn begin(app: &App, session: SessionId) -> Option<Progress> {
+/// Waits before a recording that was refused is taken up again; whether it is to be. That of a terminal that is over is given
+/// up once the waits are as long as they get.
+async fn rest(app: &App, tape: &mut Tape, pause: &mut Duration) -> bool {
+    if tape.is_finished() && *pause >= REFUSED_PAUSE_MAX {
+        return false;
+    }
+    // The ring goes on, while the room for all is for those that can be recorded.
+    tape.let_go();
+    tokio::select! {
+        () = app.shutdown.cancelled() => return false,
+        () = sleep(*pause) => {}
+    }
+    *pause = (*pause * 2).min(REFUSED_PAUSE_MAX);
+    tape.go_on_at(tape.position());
+    true
+}
+
+/// What became of the attempt to begin or continue a recording.
+enum Begun {
+    /// It goes on here.
+    At(Progress),
+    /// The database refused it.
+    Refused,
+    /// The session is gone, or the service ends.
+    Never,
+}
+
+/// Begins or continues a recording, as soon as the database can.
+async fn begin(app: &App, session: SessionId) -> Begun {
     loop {
         let begun = async {
             let mut tx = app.begin().await?;
@@ -466,14 +530,14 @@ async fn begin(app: &App, session: SessionId) -> Option<Progress> {
         };
         let begun: Result<Option<Progress>, StorageError> = begun.await;
         match begun {
-            Ok(progress) => return progress,
+            Ok(progress) => return progress.map_or(Begun::Never, Begun::At),
             Err(error) => {
                 let again = tokio::select! {
-                    () = app.shutdown.cancelled() => false,
+                    () = app.shutdown.cancelled() => return Begun::Never,
                     again = super::try_again("recorder", &error) => again,
                 };
                 if !again {
-                    return None;
+                    return Begun::Refused;
                 }
             }
         }
@@ -756,30 +820,33 @@ async fn write_next(app: &App, shared: &Shared) -> Result<bool, StorageError> {
         return Ok(false);
     }
     match write_batches(app, &batches).await {
-        Ok(written) => {
-            for batch in &batches {
-                settle(app, shared, batch, written.contains(&batch.session)).await;
-            }
-        }
+        Ok(written) => return settle(app, shared, batches, &written).await.map(|()| true),
         Err(error) if error.is_transient() => {
             shared.give_back(batches);
             return Err(error);
         }
         // One of them cannot be written: it must not keep the others from it.
-        Err(_) => {
-            for batch in batches {
-                match write_batches(app, std::slice::from_ref(&batch)).await {
-                    Ok(written) => settle(app, shared, &batch, !written.is_empty()).await,
-                    Err(error) if error.is_transient() => shared.give_back(vec![batch]),
-                    Err(error) => {
-                        tracing::error!(session.id = %batch.session, error = &error as &dyn std::error::Error, "a session cannot be recorded");
-                        shared.lose(&batch, true);
-                    }
+        Err(_) => {}
+    }
+    let mut outcome = Ok(true);
+    for batch in batches {
+        match write_batches(app, std::slice::from_ref(&batch)).await {
+            Ok(written) => {
+                if let Err(error) = settle(app, shared, vec![batch], &written).await {
+                    outcome = Err(error);
                 }
+            }
+            Err(error) if error.is_transient() => {
+                shared.give_back(vec![batch]);
+                outcome = Err(error);
+            }
+            Err(error) => {
+                tracing::error!(session.id = %batch.session, error = &error as &dyn std::error::Error, "the recording of a session was refused");
+                shared.lose(&batch, true);
             }
         }
     }
-    Ok(true)
+    outcome
 }
 
 /// Writes batches in one transaction; returns the sessions whose recordings went on where the batches begin.
@@ -806,18 +873,25 @@ async fn write_batches(app: &App, batches: &[Batch]) -> Result<Vec<SessionId>, S
     Ok(written)
 }
 
-/// Notes what became of a batch. One that was not written may have been, by a commit whose confirmation was lost.
-async fn settle(app: &App, shared: &Shared, batch: &Batch, is_written: bool) {
-    let is_written = is_written || {
+/// Notes what became of batches. Where one was not added, its recording says whether that is so because it has it.
+async fn settle(app: &App, shared: &Shared, batches: Vec<Batch>, written: &[SessionId]) -> Result<(), StorageError> {
+    let mut settled = Ok(());
+    for batch in batches {
+        if written.contains(&batch.session) {
+            shared.written(&batch);
+            continue;
+        }
         let progress = async { recordings::progress(&mut *app.read().await?, batch.session).await };
         let progress: Result<Option<Progress>, StorageError> = progress.await;
-        matches!(progress, Ok(Some(progress)) if progress == batch.after())
-    };
-    if is_written {
-        shared.written(batch);
-    } else {
-        shared.lose(batch, false);
+        match progress {
+            Ok(progress) => shared.take_up(batch, progress),
+            Err(error) => {
+                shared.give_back(vec![batch]);
+                settled = Err(error);
+            }
+        }
     }
+    settled
 }
 
 /// Merges small pieces every so often.
@@ -846,6 +920,61 @@ async fn merge(app: App) {
 mod tests {
     use super::*;
     use crate::model::secret::Secret;
+
+    /// A backlog of one session, whose pieces are of four bytes each.
+    fn backlog(pieces: usize) -> (Arc<Shared>, SessionId) {
+        let (shared, session) = (Arc::new(Shared::new()), SessionId::generate());
+        shared.begin(session, WorkspaceId::generate(), Progress { offset: 0, seq: 0 });
+        queue(&shared, session, 0, pieces);
+        (shared, session)
+    }
+
+    fn queue(shared: &Shared, session: SessionId, offset: u64, pieces: usize) {
+        for offset in (offset..).step_by(4).take(pieces) {
+            let (at, size) = (chrono::DateTime::UNIX_EPOCH, Size::new(80, 24).unwrap());
+            let mut draft = Draft::new(offset, at, size);
+            draft.push(at, &What::Output(vec![b'x'; 4]));
+            let marks = vec![Mark { at, offset, kind: crate::model::recording::MarkKind::Gap(0) }];
+            shared.push(session, Queued { piece: draft.seal().unwrap(), marks, secrets: Vec::new() });
+        }
+    }
+
+    fn next(shared: &Shared) -> Batch {
+        let mut batches = shared.next();
+        assert_eq!(batches.len(), 1);
+        batches.pop().unwrap()
+    }
+
+    #[test]
+    fn after_a_commit_whose_confirmation_was_lost_only_the_rest_is_written() {
+        let (shared, session) = backlog(2);
+        // The commit of this was carried out, and its connection broke.
+        shared.give_back(vec![next(&shared)]);
+        queue(&shared, session, 8, 1);
+        shared.end(session);
+        shared.take_up(next(&shared), Some(Progress { offset: 8, seq: 2 }));
+        let rest = next(&shared);
+        let offsets: Vec<u64> = rest.pieces.iter().map(|piece| piece.from_offset).collect();
+        assert_eq!((offsets, rest.expected, rest.ended), (vec![8], Progress { offset: 8, seq: 2 }, true));
+        assert_eq!((rest.marks.len(), rest.secrets.len(), rest.marks[0][0].offset), (1, 1, 8));
+        assert_eq!((shared.lock().bytes, shared.lock().sessions[&session].bytes), (rest.bytes(), rest.bytes()));
+
+        // Of all that is there, only the end is left.
+        shared.take_up(rest, Some(Progress { offset: 12, seq: 3 }));
+        let end = next(&shared);
+        assert!(end.pieces.is_empty() && end.ended);
+        shared.written(&end);
+        assert!(shared.lock().sessions.is_empty() && shared.lock().bytes == 0);
+    }
+
+    #[test]
+    fn a_recording_that_ends_where_no_piece_does_was_continued_elsewhere() {
+        for progress in [None, Some((0, 0)), Some((8, 1)), Some((6, 2)), Some((12, 3)), Some((0, -1))] {
+            let (shared, session) = backlog(2);
+            shared.take_up(next(&shared), progress.map(|(offset, seq)| Progress { offset, seq }));
+            assert_eq!((shared.lock().bytes, shared.state(session).1, shared.forget(session)), (0, false, false), "{progress:?}");
+        }
+    }
 
     #[test]
     fn a_key_that_is_typed_key_by_key_is_masked_and_looked_up() {

@@ -264,6 +264,36 @@ async fn a_database_that_is_away_costs_nothing_that_was_printed(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_recording_that_the_database_refused_goes_on_once_it_takes_it(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let (id, session) = shell(&owner).await;
+    run(&owner, &id, "echo be''fore").await;
+    until_recorded(&world, &pool, session, b"before").await;
+    // What a sequence counts is not rolled back.
+    let refuse = "CREATE SEQUENCE refusals;
+                  CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                      AS $$ BEGIN PERFORM nextval('refusals'); RAISE EXCEPTION 'no more of this'; END $$;
+                  CREATE TRIGGER refuse BEFORE INSERT ON terminal_segments EXECUTE FUNCTION refuse();";
+    sqlx::raw_sql(refuse).execute(&pool).await.unwrap();
+    run(&owner, &id, "echo mean''while").await;
+    let terminal = world.app().terminals.get(session).unwrap();
+    world.until("the shell to print", || async { terminal.history().contains("meanwhile").then_some(()) }).await;
+    world
+        .until("the refusal of it", || async {
+            // Once with the others, once alone.
+            let refusals = sqlx::query_scalar::<_, i64>("SELECT last_value FROM refusals").fetch_one(&pool).await.unwrap();
+            (refusals >= 2).then_some(())
+        })
+        .await;
+    sqlx::raw_sql("DROP TRIGGER refuse ON terminal_segments").execute(&pool).await.unwrap();
+    run(&owner, &id, "echo af''ter").await;
+    let all = until_recorded(&world, &pool, session, b"after").await;
+    assert!(contains(&all, b"meanwhile"), "what the ring still had is not lost");
+    world.end().await;
+}
+
+#[sqlx::test]
 async fn a_secret_is_masked_wherever_it_is_read_and_raises_one_alert(pool: PgPool) {
     let world = World::with_runtime(pool.clone()).await;
     let owner = world.owner().await;
