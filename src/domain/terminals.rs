@@ -359,7 +359,7 @@ pub async fn connect(
         return Ok(());
     }
     let spec = spec(conn, session).await?;
-    let is_new = spec.past.is_none();
+    let is_new = spec.past.is_none() && spec.recorded_to == 0;
     terminals.open(runtime, spec);
     if let Some(terminal) = terminals.get(session.id).filter(|_| is_new) {
         terminal.mark("session opened");
@@ -367,16 +367,24 @@ pub async fn connect(
     Ok(())
 }
 
-/// What was recorded of a session last. A recording that cannot be read keeps nobody from the terminal.
-async fn past(conn: &mut Conn, session: SessionId) -> Result<Option<Past>, StorageError> {
-    match recordings::tail(conn, session).await {
-        Ok(tail) => Ok(tail.map(|tail| Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size })),
-        Err(StorageError::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// What was recorded of a session last, and where its recording ends. A recording that cannot be read keeps nobody from the
+/// terminal.
+async fn past(conn: &mut Conn, session: SessionId) -> Result<(Option<Past>, u64), StorageError> {
+    let tail = match recordings::tail(conn, session).await {
+        Ok(tail) => tail,
+        Err(StorageError::Corrupt { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(tail) = tail else {
+        let recorded = recordings::progress(conn, session).await?;
+        return Ok((None, recorded.map_or(0, |recorded| recorded.progress.offset)));
+    };
+    let recorded_to = tail.offset + tail.bytes.len() as u64;
+    Ok((Some(Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size }), recorded_to))
 }
 
 async fn spec(conn: &mut Conn, session: &TerminalSession) -> Result<TerminalSpec, StorageError> {
+    let (past, recorded_to) = past(conn, session.id).await?;
     Ok(TerminalSpec {
         session: session.id,
         workspace: session.workspace,
@@ -384,7 +392,8 @@ async fn spec(conn: &mut Conn, session: &TerminalSession) -> Result<TerminalSpec
         size: session.size,
         status: session.status,
         login: session.login.clone(),
-        past: past(conn, session.id).await?,
+        past,
+        recorded_to,
     })
 }
 

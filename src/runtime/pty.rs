@@ -82,6 +82,8 @@ pub struct TerminalSpec {
     pub login: Login,
     /// What is known of the output from before this service started.
     pub past: Option<Past>,
+    /// Where the recording ends, also where nothing of it is left: what follows of a runtime without positions is not before it.
+    pub recorded_to: u64,
 }
 
 /// Output from before, as it was recorded.
@@ -703,8 +705,9 @@ impl Line {
         self.output(self.terminal.end(), bytes);
     }
 
-    /// Shows where output may be missing, which the runtime cannot say.
+    /// Goes on behind all that was recorded, and shows that output may be missing here, which the runtime cannot say.
     pub(super) fn tell_gap(&self) {
+        self.skip_to(self.terminal.spec.recorded_to);
         if self.terminal.end() == 0 {
             return;
         }
@@ -972,6 +975,7 @@ pub(super) mod tests {
             status: SessionStatus::Active,
             login: Login::default(),
             past: None,
+            recorded_to: 0,
         }
     }
 
@@ -1125,6 +1129,27 @@ pub(super) mod tests {
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Nothing);
         terminal.line().unwrap().set_exited();
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
+    }
+
+    /// RT-16: nothing is left of the recording, and the runtime has no positions.
+    #[tokio::test]
+    async fn what_follows_a_recording_that_was_emptied_is_behind_it() {
+        let (news, _told) = mpsc::channel(16);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        let spec = TerminalSpec { recorded_to: 1000, ..spec() };
+        let legacy = terminals.open_legacy(spec.clone()).unwrap();
+        legacy.output(Bytes::from_static(b"on it goes"));
+        let terminal = terminals.get(spec.session).unwrap();
+        let mut tape = terminal.follow();
+        tape.go_on_at(1000);
+        let events = tape.take(usize::MAX);
+        let outputs = events
+            .iter()
+            .filter_map(|event| if let TapeEvent::Output { offset, bytes, .. } = event { Some((offset, bytes)) } else { None });
+        let outputs: Vec<_> = outputs.collect();
+        assert!(matches!(outputs[..], [(1000, _), ..]), "{events:?}");
+        let history = terminal.history();
+        assert!(history.contains(GAP_NOTICE) && history.ends_with("on it goes"), "{history}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// How long a request waits for a free connection before it is told that the database is busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Classes of errors with which a database or a pooler before it says that it is away for now (PostgreSQL, appendix A):
+/// Classes of errors with which a database or a pooler before it says that it is away for now:
 /// connection exception, insufficient resources, operator intervention, system error.
 const AWAY_CLASSES: [&str; 4] = ["08", "53", "57", "58"];
 /// The error of a change in a transaction that may only read: the database stands by, or has just been replaced by another.
