@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use crate::{
-    model::recording::Progress,
+    model::recording::{Progress, Recorded},
     storage::{Conn, recordings::Addition},
 };
 
@@ -67,13 +67,13 @@ pub async fn rules(conn: &mut Conn, workspace: WorkspaceId) -> Result<RecordingR
 }
 
 /// Begins the recording of a session, or goes on with it; says how far it is. `None` when the session is gone.
-pub async fn begin(tx: &mut Tx, session: SessionId) -> Result<Option<Progress>, StorageError> {
+pub async fn begin(tx: &mut Tx, session: SessionId) -> Result<Option<Recorded>, StorageError> {
     let now = tx.now();
     storage::recordings::open(tx.conn(), session, now).await
 }
 
 /// How far a session is recorded; `None` when it is not.
-pub async fn progress(conn: &mut Conn, session: SessionId) -> Result<Option<Progress>, StorageError> {
+pub async fn progress(conn: &mut Conn, session: SessionId) -> Result<Option<Recorded>, StorageError> {
     storage::recordings::progress(conn, session).await
 }
 

@@ -134,6 +134,9 @@ pub enum OfferError {
     /// Sessions of several workspaces have this name at their runtimes.
     #[error("the workspace is not named")]
     Ambiguous,
+    /// A session is pending until something is heard of it, and never again.
+    #[error("session is {}: cannot become pending", .0.as_str())]
+    Begun(SessionStatus),
     #[error(transparent)]
     Session(#[from] TerminalError),
     #[error(transparent)]
@@ -179,10 +182,10 @@ pub async fn register(
     Ok(made)
 }
 
-/// Takes in what a runtime reports of a session by its own name for it. A terminated session stays so.
-/// Of `said`, only an address that is known counts as one; see [`Login::of`].
+/// Takes in what a runtime reports of a session by its own name for it, as [`hear`] does. A terminated session stays so.
+/// Of `said`, only an address that is known counts as one; see [`Login::of`]. It may follow later than the status.
 ///
-/// Records [`EventKind::TerminalChanged`]. Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
+/// Records [`EventKind::TerminalChanged`]. Errors: `NotFound`, `Ambiguous`, `Begun`, `Terminated`, `Storage`.
 pub async fn report_status(
     tx: &mut Tx,
     policy: &Policy,
@@ -200,11 +203,17 @@ pub async fn report_status(
     if session.status == SessionStatus::Terminated && status != SessionStatus::Terminated {
         return Err(TerminalError::Terminated.into());
     }
-    if session.status != status {
-        let url = said.filter(|_| status == SessionStatus::LoginRequired);
-        let hint = LoginHint { url, ..LoginHint::default() };
-        let agent_type = session.agent_type.as_deref().unwrap_or_default();
-        change(tx, &session, status, &Login::of(&hint, agent_type, &policy.login_hosts), true).await?;
+    let hint = LoginHint { url: said, ..LoginHint::default() };
+    let login = Login::of(&hint, session.agent_type.as_deref().unwrap_or_default(), &policy.login_hosts);
+    match (session.status, SessionNews::of_report(status, session.status)) {
+        (SessionStatus::Pending, None) => {}
+        (begun, None) => return Err(OfferError::Begun(begun)),
+        (SessionStatus::LoginRequired, Some(SessionNews::LoginRequired)) => {
+            if login.url.is_some() && login.url != session.login.url {
+                change(tx, &session, SessionStatus::LoginRequired, &session.login.completed_by(login), true).await?;
+            }
+        }
+        (_, Some(news)) => hear(tx, session.id, news, Some(&login).filter(|_| news == SessionNews::LoginRequired)).await?,
     }
     Ok(storage::terminals::find(tx.conn(), session.id).await?.ok_or(TerminalError::NotFound)?)
 }
@@ -359,7 +368,7 @@ pub async fn connect(
         return Ok(());
     }
     let spec = spec(conn, session).await?;
-    let is_new = spec.past.is_none();
+    let is_new = spec.past.is_none() && spec.recorded_to == 0;
     terminals.open(runtime, spec);
     if let Some(terminal) = terminals.get(session.id).filter(|_| is_new) {
         terminal.mark("session opened");
@@ -367,16 +376,24 @@ pub async fn connect(
     Ok(())
 }
 
-/// What was recorded of a session last. A recording that cannot be read keeps nobody from the terminal.
-async fn past(conn: &mut Conn, session: SessionId) -> Result<Option<Past>, StorageError> {
-    match recordings::tail(conn, session).await {
-        Ok(tail) => Ok(tail.map(|tail| Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size })),
-        Err(StorageError::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// What was recorded of a session last, and where its recording ends. A recording that cannot be read keeps nobody from the
+/// terminal.
+async fn past(conn: &mut Conn, session: SessionId) -> Result<(Option<Past>, u64), StorageError> {
+    let tail = match recordings::tail(conn, session).await {
+        Ok(tail) => tail,
+        Err(StorageError::Corrupt { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(tail) = tail else {
+        let recorded = recordings::progress(conn, session).await?;
+        return Ok((None, recorded.map_or(0, |recorded| recorded.progress.offset)));
+    };
+    let recorded_to = tail.offset + tail.bytes.len() as u64;
+    Ok((Some(Past { offset: tail.offset, bytes: tail.bytes.into(), size: tail.size }), recorded_to))
 }
 
 async fn spec(conn: &mut Conn, session: &TerminalSession) -> Result<TerminalSpec, StorageError> {
+    let (past, recorded_to) = past(conn, session.id).await?;
     Ok(TerminalSpec {
         session: session.id,
         workspace: session.workspace,
@@ -384,27 +401,29 @@ async fn spec(conn: &mut Conn, session: &TerminalSession) -> Result<TerminalSpec
         size: session.size,
         status: session.status,
         login: session.login.clone(),
-        past: past(conn, session.id).await?,
+        past,
+        recorded_to,
     })
 }
 
-/// The session of this name, which a runtime gave it and says to be the one of.
+/// The session of this name, which a runtime gave it and says to be the one of. From here to the commit nobody can end it, so
+/// that a line which it is given is ended with it.
 ///
 /// Errors: `NotFound`, `Ambiguous`, `Terminated`, `Storage`.
-pub async fn named(conn: &mut Conn, runtime_session_id: &str) -> Result<TerminalSession, OfferError> {
-    let mut found = storage::terminals::named(conn, None, runtime_session_id).await?;
+pub async fn named(tx: &mut Tx, runtime_session_id: &str) -> Result<TerminalSession, OfferError> {
+    let mut found = storage::terminals::named(tx.conn(), None, runtime_session_id).await?;
     let id = found.pop().ok_or(TerminalError::NotFound)?;
     if !found.is_empty() {
         return Err(OfferError::Ambiguous);
     }
-    let session = storage::terminals::find(conn, id).await?.ok_or(TerminalError::NotFound)?;
+    let session = storage::terminals::lock(tx.conn(), id).await?.ok_or(TerminalError::NotFound)?;
     if session.status == SessionStatus::Terminated {
         return Err(TerminalError::Terminated.into());
     }
     Ok(session)
 }
 
-/// The line of a session whose runtime has dialed in; `None` where it has one.
+/// The line of a session whose runtime has dialed in, which [`named`] found; `None` where it has one.
 ///
 /// Errors: `Storage`.
 pub async fn open_legacy(

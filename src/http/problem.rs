@@ -349,6 +349,7 @@ impl From<OfferError> for Problem {
             OfferError::ForeignEndpoint => Self::invalid("runtimeEndpoint", "must be one of the workspace's runtimes"),
             OfferError::Taken => Self::new(StatusCode::CONFLICT, "SESSION_TAKEN", error.to_string()),
             OfferError::Ambiguous => Self::invalid("workspaceId", "is missing, and the session is not the only one of its name"),
+            OfferError::Begun(_) => Self::new(StatusCode::CONFLICT, "ILLEGAL_TRANSITION", error.to_string()),
             OfferError::Session(session) => session.into(),
             OfferError::Storage(storage) => storage.into(),
         }

@@ -194,7 +194,8 @@ pub(super) async fn register(
 
 /// Report how a terminal session stands.
 ///
-/// For runtimes, by their own name of the session. A terminated session stays so.
+/// For runtimes, by their own name of the session. A terminated session stays so, and none becomes pending again. The address of
+/// a login may follow later than `login_required`.
 #[utoipa::path(post, path = "/api/terminal/sessions/{runtimeSessionId}/status", operation_id = "reportTerminalSession", tag = "terminals",
     params(("runtimeSessionId" = String, Path)), security(("webhook" = [])), request_body = ReportSession,
     responses((status = 200, body = Envelope<TerminalSession>), PersonErrors, AdminErrors))]

@@ -372,6 +372,14 @@ pub struct Progress {
     pub seq: i64,
 }
 
+/// What is known of a recording that is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    pub progress: Progress,
+    /// When all that there was of it was deleted last.
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

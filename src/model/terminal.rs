@@ -83,6 +83,24 @@ pub enum SessionNews {
     Ended,
 }
 
+impl SessionNews {
+    /// What a runtime says that reports a status of a session which stands at `known`. Nothing is news that it is pending,
+    /// which no session becomes.
+    #[must_use]
+    pub fn of_report(reported: SessionStatus, known: SessionStatus) -> Option<Self> {
+        Some(match reported {
+            SessionStatus::Pending => return None,
+            SessionStatus::Connecting => Self::Dialing,
+            // A login that was required is done.
+            SessionStatus::Active if known == SessionStatus::LoginRequired => Self::AgentReady,
+            SessionStatus::Active => Self::Connected,
+            SessionStatus::LoginRequired => Self::LoginRequired,
+            SessionStatus::Disconnected => Self::Lost,
+            SessionStatus::Terminated => Self::Ended,
+        })
+    }
+}
+
 /// A terminal's size in character cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -183,6 +201,22 @@ mod tests {
         assert_eq!(SessionStatus::Connecting.after(SessionNews::Connected, true), Some(SessionStatus::LoginRequired));
         assert_eq!(SessionStatus::LoginRequired.after(SessionNews::Connected, false), None);
         assert_eq!(SessionStatus::LoginRequired.after(SessionNews::AgentReady, false), Some(SessionStatus::Active));
+    }
+
+    #[test]
+    fn a_reported_status_moves_a_session_as_the_same_news_do() {
+        use SessionStatus::{Active, Connecting, Disconnected, LoginRequired, Pending, Terminated};
+        let after = |known: SessionStatus, reported| SessionNews::of_report(reported, known).and_then(|news| known.after(news, false));
+        for known in SessionStatus::ALL {
+            assert_eq!(after(known, Pending), None, "{known:?}");
+            assert_eq!(after(known, known), None, "{known:?}");
+        }
+        for (known, reported) in [(Pending, Connecting), (Connecting, Active), (LoginRequired, Active), (Active, LoginRequired)] {
+            assert_eq!(after(known, reported), Some(reported));
+        }
+        for (known, reported) in [(Disconnected, Active), (Active, Disconnected), (LoginRequired, Disconnected), (Pending, Terminated)] {
+            assert_eq!(after(known, reported), Some(reported));
+        }
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct TerminalSpec {
     pub login: Login,
     /// What is known of the output from before this service started.
     pub past: Option<Past>,
+    /// Where the recording ends, also where nothing of it is left: what follows of a runtime without positions is not before it.
+    pub recorded_to: u64,
 }
 
 /// Output from before, as it was recorded.
@@ -273,7 +275,7 @@ impl Terminal {
         let sizes = if past.size == spec.size { VecDeque::new() } else { VecDeque::from([(ring.end(), spec.size)]) };
         let state = State {
             journal: Journal::new(ring.start(), now(&clock), spec.size),
-            aside: Aside::new(Arc::clone(&shared.aside)),
+            aside: Aside::new(Arc::clone(&shared.aside), ring.end()),
             ring,
             filter,
             size: spec.size,
@@ -383,10 +385,11 @@ impl Terminal {
         Tape::new(self, from)
     }
 
-    /// As [`Self::tape`], for the terminal's recorder: what it has not taken is put aside, within bounds.
+    /// As [`Self::tape`], for the terminal's recorder: what it has not taken is put aside, within bounds, from what follows the
+    /// terminal's past on.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, from: u64) -> Tape {
-        Tape::following(self, from)
+    pub fn follow(self: &Arc<Self>) -> Tape {
+        Tape::following(self)
     }
 
     /// Puts a remark into the recordings, between what came before and what comes after.
@@ -437,8 +440,8 @@ impl Terminal {
             return Err(NotConnected.into());
         }
         slot.send(Queued { input: Input::Bytes(bytes.clone()), _room: Some(room) });
-        // What may belong to a login is not recorded (RT-17).
-        if self.records_input() && state.status != SessionStatus::LoginRequired {
+        // What may belong to a login is not recorded (RT-17): a status that tells of a lost line may hide that one is required.
+        if self.records_input() && state.status == SessionStatus::Active {
             let end = state.ring.end();
             state.journal.typed(end, now, &bytes);
             drop(state);
@@ -702,8 +705,9 @@ impl Line {
         self.output(self.terminal.end(), bytes);
     }
 
-    /// Shows where output may be missing, which the runtime cannot say.
+    /// Goes on behind all that was recorded, and shows that output may be missing here, which the runtime cannot say.
     pub(super) fn tell_gap(&self) {
+        self.skip_to(self.terminal.spec.recorded_to);
         if self.terminal.end() == 0 {
             return;
         }
@@ -971,6 +975,7 @@ pub(super) mod tests {
             status: SessionStatus::Active,
             login: Login::default(),
             past: None,
+            recorded_to: 0,
         }
     }
 
@@ -1051,6 +1056,24 @@ pub(super) mod tests {
         assert_eq!((typed, cut.count()), (2, 2), "{events:?}");
     }
 
+    /// RT-17: a line that is back is so before the session is told whether a login is still required.
+    #[tokio::test]
+    async fn what_is_typed_is_recorded_only_while_the_session_is_known_to_be_active() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let mut inputs = line.connect().unwrap();
+        terminal.record_input(true);
+        let mut tape = terminal.tape(0);
+        for status in SessionStatus::ALL {
+            terminal.set_status(status, Login::default());
+            terminal.write(Bytes::from_static(status.as_str().as_bytes())).await.unwrap();
+            assert_eq!(inputs.recv().await, Some(Input::Bytes(Bytes::from_static(status.as_str().as_bytes()))));
+        }
+        let events = tape.take(0);
+        let typed: Vec<_> = events.iter().filter(|event| matches!(event, TapeEvent::Input { .. })).collect();
+        assert!(matches!(typed[..], [TapeEvent::Input { bytes, .. }] if &bytes[..] == b"active"), "{typed:?}");
+    }
+
     #[tokio::test]
     async fn a_runtime_that_dials_in_has_the_only_line_until_it_leaves() {
         let (news, mut told) = mpsc::channel(16);
@@ -1106,6 +1129,27 @@ pub(super) mod tests {
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Nothing);
         terminal.line().unwrap().set_exited();
         assert_eq!(terminal.listen(on_its_way, silence).await, Heard::Silence);
+    }
+
+    /// RT-16: nothing is left of the recording, and the runtime has no positions.
+    #[tokio::test]
+    async fn what_follows_a_recording_that_was_emptied_is_behind_it() {
+        let (news, _told) = mpsc::channel(16);
+        let terminals = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+        let spec = TerminalSpec { recorded_to: 1000, ..spec() };
+        let legacy = terminals.open_legacy(spec.clone()).unwrap();
+        legacy.output(Bytes::from_static(b"on it goes"));
+        let terminal = terminals.get(spec.session).unwrap();
+        let mut tape = terminal.follow();
+        tape.go_on_at(1000);
+        let events = tape.take(usize::MAX);
+        let outputs = events
+            .iter()
+            .filter_map(|event| if let TapeEvent::Output { offset, bytes, .. } = event { Some((offset, bytes)) } else { None });
+        let outputs: Vec<_> = outputs.collect();
+        assert!(matches!(outputs[..], [(1000, _), ..]), "{events:?}");
+        let history = terminal.history();
+        assert!(history.contains(GAP_NOTICE) && history.ends_with("on it goes"), "{history}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A tape holds a position and nothing else. Times and turning points are in the terminal's journal, which is
 //! bounded: a recorder that comes late for them finds coarser times. What the ring is about to forget before the recorder has
-//! taken it is put aside, in the ring's own memory, so that a burst is recorded whole however late the recorder comes; it loses
-//! only what goes beyond the bound of that.
+//! taken it is put aside, in the ring's own memory and from the terminal's first byte on, so that a burst is recorded whole
+//! however late the recorder comes; it loses only what goes beyond the bound of that.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +28,7 @@ use crate::model::terminal::Size;
 const TIME_EVERY: TimeDelta = TimeDelta::milliseconds(10);
 /// Entries kept per terminal: five seconds of uninterrupted output, some 30 KiB.
 const ENTRIES_MAX: usize = 512;
-/// Entries kept while a recorder follows, which has them forgotten as it goes: forty seconds of a flood that it is behind.
+/// Entries kept while a recorder follows or is awaited, which has them forgotten as it goes: forty seconds of a flood that it is behind.
 const FOLLOWED_ENTRIES_MAX: usize = 8 * ENTRIES_MAX;
 /// Bytes that are put aside for a recorder, of one terminal and of all: a burst comes faster than it is packed and written
 /// for as long as this lasts. No more of all than a small machine can spare.
@@ -80,13 +80,13 @@ enum What {
 }
 
 impl Journal {
-    /// A journal that begins with the terminal's size.
+    /// A journal that begins with the terminal's size, and awaits its recorder.
     pub(super) fn new(position: u64, at: DateTime<Utc>, size: Size) -> Self {
         Self {
             entries: VecDeque::from([Entry { position, at, what: What::Resized(size) }]),
             first: 0,
             earliest: at,
-            entries_max: ENTRIES_MAX,
+            entries_max: FOLLOWED_ENTRIES_MAX,
         }
     }
 
@@ -151,14 +151,14 @@ pub(super) struct Aside {
     bytes: usize,
     /// Bytes that are put aside of all terminals.
     all: Arc<AtomicUsize>,
-    /// Everything before this position was taken, put aside or lost; `None` while no recorder follows.
+    /// Everything before this position was taken, put aside or lost; `None` while nobody records the terminal.
     settled: Option<u64>,
 }
 
 impl Aside {
-    /// `all` counts the bytes of all terminals.
-    pub(super) fn new(all: Arc<AtomicUsize>) -> Self {
-        Self { pieces: VecDeque::new(), bytes: 0, all, settled: None }
+    /// Awaits the recorder of a terminal whose output goes on at `from`. `all` counts the bytes of all terminals.
+    pub(super) fn new(all: Arc<AtomicUsize>, from: u64) -> Self {
+        Self { pieces: VecDeque::new(), bytes: 0, all, settled: Some(from) }
     }
 
     /// Puts aside what the ring has of the output before `until`, as far as it is not taken yet and there is room.
@@ -199,16 +199,24 @@ impl Aside {
         self.settled = self.settled.map(|settled| settled.max(position));
     }
 
-    /// Begins to put aside from `from` on, or ends it.
-    fn follow(&mut self, from: Option<u64>) {
+    /// Puts aside what follows `from`. What is here of that stays.
+    fn follow(&mut self, from: u64) {
+        self.taken(from);
+        if self.pieces.is_empty() {
+            self.settled = Some(from);
+        }
+    }
+
+    /// Lets go of everything, and puts nothing aside any more.
+    fn let_go(&mut self) {
         self.taken(u64::MAX);
-        self.settled = from;
+        self.settled = None;
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        self.follow(None);
+        self.let_go();
     }
 }
 
@@ -232,16 +240,37 @@ impl Tape {
         Self { changed: terminal.changes(), terminal: Arc::clone(terminal), position: from, entry: 0, at, follows: false }
     }
 
-    /// As [`Self::new`], for the recorder of the terminal: what it has not taken is put aside for as long as this tape is
-    /// there. A terminal has one such tape at a time.
-    pub(super) fn following(terminal: &Arc<Terminal>, from: u64) -> Self {
+    /// As [`Self::new`], for the recorder of the terminal, from what is put aside for it: what it has not taken is put aside for
+    /// as long as this tape is there. A terminal has one such tape at a time.
+    pub(super) fn following(terminal: &Arc<Terminal>) -> Self {
+        let from = {
+            let state = terminal.lock();
+            state.aside.start().or(state.aside.settled).unwrap_or(state.ring.end())
+        };
         let mut tape = Self::new(terminal, from);
-        let mut state = terminal.lock();
-        state.aside.follow(Some(from));
-        state.journal.set_followed(true);
-        drop(state);
         tape.follows = true;
+        tape.go_on_at(from);
         tape
+    }
+
+    /// Goes on at `position`. What happened there and was told is not told again; output is, as far as it is held.
+    pub fn go_on_at(&mut self, position: u64) {
+        let mut state = self.terminal.lock();
+        if self.follows {
+            state.aside.follow(position);
+            state.journal.set_followed(true);
+        }
+        drop(state);
+        self.position = position;
+    }
+
+    /// Has nothing put aside until it goes on at a position: the terminal is not recorded for now.
+    pub fn let_go(&self) {
+        if self.follows {
+            let mut state = self.terminal.lock();
+            state.aside.let_go();
+            state.journal.set_followed(false);
+        }
     }
 
     /// Where the next output is taken from.
@@ -328,6 +357,12 @@ impl Tape {
         self.terminal.until_printed(self.position + bytes as u64, Instant::now() + within).await;
     }
 
+    /// Whether nothing more will come, though what came may not have been taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        !self.terminal.lock().open
+    }
+
     /// Whether all was taken and nothing more will come.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -338,11 +373,7 @@ impl Tape {
 
 impl Drop for Tape {
     fn drop(&mut self) {
-        if self.follows {
-            let mut state = self.terminal.lock();
-            state.aside.follow(None);
-            state.journal.set_followed(false);
-        }
+        self.let_go();
     }
 }
 
@@ -419,6 +450,7 @@ mod tests {
     async fn a_tape_that_comes_too_late_says_what_is_missing() {
         let (terminal, clock) = terminal_at();
         let line = terminal.line().unwrap();
+        drop(terminal.follow());
         let mut tape = terminal.tape(0);
         for round in 0..2 * ENTRIES_MAX as u64 {
             clock.advance(TIME_EVERY);
@@ -436,7 +468,7 @@ mod tests {
     async fn what_the_ring_forgets_before_the_recorder_comes_is_put_aside() {
         let (terminal, clock) = terminal_at();
         let line = terminal.line().unwrap();
-        let mut tape = terminal.follow(0);
+        let mut tape = terminal.follow();
         let (mut printed, wide) = (Vec::new(), Size::new(120, 40).unwrap());
         for round in 0..3 * ENTRIES_MAX {
             clock.advance(TIME_EVERY);
@@ -479,7 +511,7 @@ mod tests {
     async fn what_is_put_aside_is_bounded_and_ends_with_the_recorder() {
         let terminal = terminal();
         let line = terminal.line().unwrap();
-        let mut tape = terminal.follow(0);
+        let mut tape = terminal.follow();
         let piece = Bytes::from(vec![b'x'; RING_BYTES]);
         let length = (ASIDE_BYTES_MAX + 8 * RING_BYTES) as u64;
         while terminal.end() < length {
@@ -507,5 +539,30 @@ mod tests {
         assert_eq!(all.load(Ordering::Relaxed), 0);
         line.output(terminal.end(), piece);
         assert_eq!(all.load(Ordering::Relaxed), 0, "nothing is put aside for nobody");
+    }
+
+    /// RT-16: a recorder that waits for the database before it can begin, or begin again.
+    #[tokio::test]
+    async fn what_is_printed_before_the_recorder_can_begin_is_put_aside() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        let printed: Vec<u8> = (0..4 * RING_BYTES).map(|place| b' ' + u8::try_from(place / 1000 % 90).unwrap()).collect();
+        let (early, late) = printed.split_at(2 * RING_BYTES);
+        line.output(0, Bytes::copy_from_slice(early));
+
+        let mut tape = terminal.follow();
+        tape.go_on_at(0);
+        let mut seen = bytes_of(&tape.take(RING_BYTES));
+        line.output(early.len() as u64, Bytes::copy_from_slice(late));
+        tape.go_on_at(seen.len() as u64);
+        seen.extend(bytes_of(&tape.take(usize::MAX)));
+        assert!(seen == printed, "every byte, once and in its order");
+
+        tape.let_go();
+        line.output(printed.len() as u64, Bytes::copy_from_slice(late));
+        assert_eq!(terminal.lock().aside.all.load(Ordering::Relaxed), 0, "nothing is put aside of what is not recorded");
+        tape.go_on_at(terminal.end());
+        line.output(terminal.end(), Bytes::copy_from_slice(early));
+        assert_eq!(bytes_of(&tape.take(usize::MAX)).len(), early.len());
     }
 }

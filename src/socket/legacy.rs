@@ -74,10 +74,11 @@ async fn open(
     if !input::is_secret(presented, app.settings.webhook_secret.as_deref()) {
         return Err(TerminalProblem::UNAUTHORIZED);
     }
-    let mut conn = app.read().await.map_err(unavailable)?;
-    let session = terminals::named(&mut conn, name).await.map_err(problem_of_offer)?;
-    let line = terminals::open_legacy(&mut conn, &app.terminals, &session).await.map_err(unavailable)?;
+    let mut tx = app.begin().await.map_err(unavailable)?;
+    let session = terminals::named(&mut tx, name).await.map_err(problem_of_offer)?;
+    let line = terminals::open_legacy(tx.conn(), &app.terminals, &session).await.map_err(unavailable)?;
     let line = line.ok_or(TerminalProblem::RUNTIME_TAKEN)?;
+    tx.commit().await.map_err(unavailable)?;
     Ok((session, line))
 }
 
@@ -214,6 +215,7 @@ fn problem_of_offer(error: OfferError) -> TerminalProblem {
     match error {
         OfferError::Session(error) => problem_of(error),
         OfferError::Storage(error) => unavailable(error),
+        OfferError::Begun(_) => TerminalProblem::SESSION_BEGUN,
         // A name of several workspaces' sessions is none's here.
         OfferError::AgentNotFound | OfferError::ForeignEndpoint | OfferError::Taken | OfferError::Ambiguous => {
             TerminalProblem::SESSION_NOT_FOUND

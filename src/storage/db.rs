@@ -21,6 +21,12 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// How long a request waits for a free connection before it is told that the database is busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Classes of errors with which a database or a pooler before it says that it is away for now:
+/// connection exception, insufficient resources, operator intervention, system error.
+const AWAY_CLASSES: [&str; 4] = ["08", "53", "57", "58"];
+/// The error of a change in a transaction that may only read: the database stands by, or has just been replaced by another.
+const READ_ONLY: &str = "25006";
+
 /// Why storage could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -65,9 +71,8 @@ impl StorageError {
 
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
-        // Class 53 is "insufficient resources", class 57 "operator intervention" (PostgreSQL, appendix A).
         let refused = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        let unavailable = refused.is_some_and(|code| code.starts_with("53") || code.starts_with("57"))
+        let unavailable = refused.is_some_and(|code| AWAY_CLASSES.iter().any(|class| code.starts_with(class)) || code == READ_ONLY)
             || matches!(
                 error,
                 sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed

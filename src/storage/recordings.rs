@@ -7,7 +7,7 @@ use super::{Conn, StorageError};
 use crate::model::{
     event::SecretKind,
     ids::{AgentId, SessionId, UserId, WorkspaceId},
-    recording::{Mark, MarkKind, PIECE_BYTES, Piece, Progress, Recording},
+    recording::{Mark, MarkKind, PIECE_BYTES, Piece, Progress, Recorded, Recording},
     terminal::Size,
 };
 
@@ -69,7 +69,7 @@ impl TryFrom<SegmentRow> for Segment {
 }
 
 /// Begins the recording of a session, unless it has begun, and says how far it is. `None` when there is no such session.
-pub async fn open(conn: &mut Conn, session: SessionId, at: DateTime<Utc>) -> Result<Option<Progress>, StorageError> {
+pub async fn open(conn: &mut Conn, session: SessionId, at: DateTime<Utc>) -> Result<Option<Recorded>, StorageError> {
     sqlx::query!(
         "INSERT INTO terminal_recordings (session_id, workspace_id, agent_id, started_at, last_at)
          SELECT id, workspace_id, agent_id, $2, $2 FROM terminal_sessions WHERE id = $1 ON CONFLICT (session_id) DO NOTHING",
@@ -82,10 +82,11 @@ pub async fn open(conn: &mut Conn, session: SessionId, at: DateTime<Utc>) -> Res
 }
 
 /// How far a session is recorded.
-pub async fn progress(conn: &mut Conn, session: SessionId) -> Result<Option<Progress>, StorageError> {
-    let row =
-        sqlx::query!("SELECT end_offset, next_seq FROM terminal_recordings WHERE session_id = $1", session.0).fetch_optional(conn).await?;
-    Ok(row.map(|row| Progress { offset: unsigned(row.end_offset), seq: row.next_seq }))
+pub async fn progress(conn: &mut Conn, session: SessionId) -> Result<Option<Recorded>, StorageError> {
+    let row = sqlx::query!("SELECT end_offset, next_seq, deleted_at FROM terminal_recordings WHERE session_id = $1", session.0);
+    let row = row.fetch_optional(conn).await?;
+    let progress = |end_offset, seq| Progress { offset: unsigned(end_offset), seq };
+    Ok(row.map(|row| Recorded { progress: progress(row.end_offset, row.next_seq), deleted_at: row.deleted_at }))
 }
 
 /// What is to be added to one session's recording.
@@ -434,12 +435,13 @@ pub async fn replace(conn: &mut Conn, session: SessionId, replaced: &[Segment], 
     Ok(())
 }
 
-/// Deletes all that is kept of a recording; what is recorded from then on is kept.
+/// Deletes all that is kept of a recording; what is recorded from then on is kept. The number of the next piece moves on, so
+/// that what still waits to be added, and was shown before, is not.
 pub async fn clear(conn: &mut Conn, session: SessionId, at: DateTime<Utc>) -> Result<(), StorageError> {
     sqlx::query!("DELETE FROM terminal_segments WHERE session_id = $1", session.0).execute(&mut *conn).await?;
     sqlx::query!("DELETE FROM terminal_marks WHERE session_id = $1", session.0).execute(&mut *conn).await?;
     sqlx::query!(
-        "UPDATE terminal_recordings SET from_offset = end_offset, bytes = 0, stored_bytes = 0, lost_bytes = 0, deleted_at = $2
+        "UPDATE terminal_recordings SET from_offset = end_offset, next_seq = next_seq + 1, bytes = 0, stored_bytes = 0, lost_bytes = 0, deleted_at = $2
          WHERE session_id = $1",
         session.0,
         at

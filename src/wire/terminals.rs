@@ -288,5 +288,6 @@ impl TerminalProblem {
     pub const RUNTIME_TAKEN: Self = Self { message: "The session has a runtime already", code: "FORBIDDEN" };
     pub const INVALID_OUTPUT: Self = Self { message: "output needs data of its own session, at most 512 KiB", code: "INVALID_PAYLOAD" };
     pub const INVALID_STATUS: Self = Self { message: "status needs a status of its own session", code: "INVALID_PAYLOAD" };
+    pub const SESSION_BEGUN: Self = Self { message: "A session is pending only before anything else", code: "INVALID_PAYLOAD" };
     pub const RATE_LIMITED: Self = Self { message: "Too many events at once", code: "RATE_LIMITED" };
 }

@@ -82,6 +82,11 @@ impl EventSink for Machinery {
                 EventKind::AccessApproved { .. } | EventKind::AccessDenied { .. } | EventKind::AccessRevoked { .. } => {
                     self.app.wake_notifier.notify_one();
                 }
+                EventKind::RecordingDeleted { session_id } => {
+                    if let Some(terminal) = self.app.terminals.get(*session_id) {
+                        self.recorder.deleted(*session_id, event.entry.at, terminal.end());
+                    }
+                }
                 EventKind::SettingsChanged { fields } => {
                     // Whoever is at a terminal may do more or less there than when they came.
                     if TerminalRules::follow_from(fields) {
@@ -118,7 +123,6 @@ impl EventSink for Machinery {
                 | EventKind::TerminalControlHandedOver { .. }
                 | EventKind::TerminalShared { .. }
                 | EventKind::SecretLeaked { .. }
-                | EventKind::RecordingDeleted { .. }
                 | EventKind::PageCreated { .. }
                 | EventKind::PageUpdated { .. }
                 | EventKind::TaskStarted { .. }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::JoinSet,
@@ -18,7 +19,7 @@ use super::pruning::{self, Pruning};
 use crate::{
     app::{App, StorageError},
     domain::{
-        recordings::{self, Addition, Findings, Progress},
+        recordings::{self, Addition, Findings, Progress, Recorded},
         terminals::{Tape, TapeEvent, Terminal},
     },
     model::{
@@ -44,11 +45,16 @@ const TAKE_AFTER: Duration = Duration::from_millis(5);
 /// Bytes that are packed at once. What is less than the other is packed where it is: a change of threads would take longer.
 const PACK_BYTES: usize = PIECE_BYTES;
 const PACK_HERE_BYTES: usize = 4 * 1024;
-/// What a recording says where it was not to be made for a while.
+/// What a recording says where it was not to be made for a while, and where what came before is not to be kept.
 const SWITCHED_OFF: &str = "recording was switched off";
+const DELETED: &str = "the recording was deleted";
 /// Secrets that are looked up of one piece, and remembered of one session, at the most.
 const SECRETS_PER_PIECE_MAX: usize = 256;
 const SECRETS_KNOWN_MAX: usize = 1024;
+/// A recording that the database refuses is taken up again after this long, and after twice as long each further time, up to
+/// the other: what is wrong may be put right, and must not fill the log until then.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_mins(5);
 /// How often it is looked whether pieces are to be merged, or rules have changed unnoticed.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long the end of the service waits for the last takes, and for the last write.
@@ -64,6 +70,11 @@ impl Recorder {
     pub(super) fn rules_changed(&self, workspace: WorkspaceId) {
         self.0.look.notify_one();
         self.0.pruning.look(workspace);
+    }
+
+    /// All that was recorded of a session was deleted; its terminal's output went on at `end` when that was heard.
+    pub(super) fn deleted(&self, session: SessionId, at: DateTime<Utc>, end: u64) {
+        self.0.delete(session, at, end);
     }
 }
 
@@ -108,14 +119,27 @@ struct Backlog {
 struct Waiting {
     workspace: WorkspaceId,
     expected: Progress,
+    /// When the recording was deleted last, as far as the pieces know.
+    deleted_at: Option<DateTime<Utc>>,
+    /// It was deleted since, and its terminal's output went on here: what is in the pieces was shown before.
+    live_from: Option<u64>,
     pieces: VecDeque<Queued>,
     bytes: usize,
     /// The session is over, and nothing comes behind the pieces.
     ended: bool,
     /// Its recording does not end where the pieces go on.
     lost: bool,
-    /// It cannot be recorded.
+    /// The database refused it.
     refused: bool,
+}
+
+impl Waiting {
+    /// Gives the pieces up, and says how many bytes they were.
+    fn give_up(&mut self) -> usize {
+        self.pieces.clear();
+        self.lost = true;
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 /// A piece and what was found in it.
@@ -136,6 +160,7 @@ struct Batch {
     session: SessionId,
     workspace: WorkspaceId,
     expected: Progress,
+    deleted_at: Option<DateTime<Utc>>,
     pieces: Vec<Piece>,
     marks: Vec<Vec<Mark>>,
     secrets: Vec<Vec<Found>>,
@@ -152,6 +177,33 @@ impl Batch {
     fn bytes(&self) -> usize {
         self.pieces.iter().map(|piece| piece.moments.len()).sum()
     }
+
+    /// How many of its pieces are in a recording; `None` where that ends with none of them, or was deleted since.
+    fn written_until(&self, Recorded { progress, deleted_at }: Recorded) -> Option<usize> {
+        if deleted_at != self.deleted_at {
+            return None;
+        }
+        let count = usize::try_from(progress.seq.checked_sub(self.expected.seq)?).ok()?;
+        let last = self.pieces.get(count.checked_sub(1)?)?;
+        (last.to_offset == progress.offset).then_some(count)
+    }
+
+    /// Parts it behind this many pieces and returns the rest, which has the end of the session.
+    fn split_off(&mut self, count: usize) -> Self {
+        let (pieces, marks, secrets) = (self.pieces.split_off(count), self.marks.split_off(count), self.secrets.split_off(count));
+        let ended = std::mem::take(&mut self.ended);
+        Self { expected: self.after(), pieces, marks, secrets, ended, ..*self }
+    }
+}
+
+/// Why a recording was given up.
+enum GivenUp {
+    /// It was deleted, and the terminal's output went on here.
+    Deleted { live_from: u64 },
+    /// The database refused it.
+    Refused,
+    /// It does not end where we thought.
+    Elsewhere,
 }
 
 impl Shared {
@@ -175,19 +227,33 @@ impl Shared {
         self.lock().recorded.contains(&workspace)
     }
 
-    fn begin(&self, session: SessionId, workspace: WorkspaceId, expected: Progress) {
-        let waiting = Waiting { workspace, expected, pieces: VecDeque::new(), bytes: 0, ended: false, lost: false, refused: false };
+    fn begin(&self, session: SessionId, workspace: WorkspaceId, recorded: Recorded) {
+        let waiting = Waiting {
+            workspace,
+            expected: recorded.progress,
+            deleted_at: recorded.deleted_at,
+            live_from: None,
+            pieces: VecDeque::new(),
+            bytes: 0,
+            ended: false,
+            lost: false,
+            refused: false,
+        };
         self.lock().sessions.insert(session, waiting);
     }
 
-    /// Waits until nothing of a session waits to be written.
-    async fn without(&self, session: SessionId) {
-        let mut changed = self.changed.subscribe();
-        // Fails only when the sender is gone, and we hold it.
-        while self.lock().sessions.contains_key(&session) && changed.changed().await.is_ok() {}
+    /// Has what waits of a session be given up, where it does not know of a deletion yet.
+    fn delete(&self, session: SessionId, at: DateTime<Utc>, end: u64) {
+        let mut backlog = self.lock();
+        let waiting = backlog.sessions.get_mut(&session);
+        let Some(waiting) = waiting.filter(|waiting| waiting.deleted_at.is_none_or(|known| known < at)) else { return };
+        waiting.live_from.get_or_insert(end);
+        drop(backlog);
+        self.changed.send_replace(());
+        self.filled.notify_one();
     }
 
-    /// Waits until all of a session is written that has ended; `false` when its recording turns out to end elsewhere.
+    /// Waits until all of a session is written that has ended; `false` when its recording is given up.
     async fn is_written(&self, session: SessionId) -> bool {
         let mut changed = self.changed.subscribe();
         loop {
@@ -204,11 +270,21 @@ impl Shared {
         }
     }
 
-    /// Lets go of a session whose recording was given up; whether for good.
-    fn forget(&self, session: SessionId) -> bool {
+    /// Lets go of what there is of a session.
+    fn forget(&self, session: SessionId) -> Option<Waiting> {
         let forgotten = self.lock().sessions.remove(&session);
         self.changed.send_replace(());
-        forgotten.is_some_and(|waiting| waiting.refused)
+        forgotten
+    }
+
+    /// Waits until a recording that is lost to us is given up, lets go of it, and says why it was.
+    async fn given_up(&self, session: SessionId) -> GivenUp {
+        self.is_written(session).await;
+        match self.forget(session) {
+            Some(Waiting { live_from: Some(live_from), .. }) => GivenUp::Deleted { live_from },
+            Some(Waiting { refused: true, .. }) => GivenUp::Refused,
+            Some(_) | None => GivenUp::Elsewhere,
+        }
     }
 
     /// Whether more of a session may wait, and whether its recording is still ours to write.
@@ -216,7 +292,7 @@ impl Shared {
         let backlog = self.lock();
         let waiting = backlog.sessions.get(&session);
         let has_room = backlog.bytes < ALL_BYTES_MAX && waiting.is_none_or(|waiting| waiting.bytes < SESSION_BYTES_MAX);
-        (has_room, waiting.is_some_and(|waiting| !waiting.lost))
+        (has_room, waiting.is_some_and(|waiting| !waiting.lost && waiting.live_from.is_none()))
     }
 
     fn push(&self, session: SessionId, queued: Queued) {
@@ -239,6 +315,7 @@ impl Shared {
 
     /// What is to be written next. It stays counted until it is written or given back.
     fn next(&self) -> Vec<Batch> {
+        self.give_up_deleted();
         let mut batches = Vec::new();
         let mut room = BATCH_BYTES;
         for (session, waiting) in &mut self.lock().sessions {
@@ -252,13 +329,28 @@ impl Shared {
                 marks.push(queued.marks);
                 secrets.push(queued.secrets);
             }
-            let ended = waiting.ended && waiting.pieces.is_empty();
+            let ended = waiting.ended && !waiting.lost && waiting.pieces.is_empty();
             if !pieces.is_empty() || ended {
-                let (session, workspace, expected) = (*session, waiting.workspace, waiting.expected);
-                batches.push(Batch { session, workspace, expected, pieces, marks, secrets, ended });
+                let (session, workspace, expected, deleted_at) = (*session, waiting.workspace, waiting.expected, waiting.deleted_at);
+                batches.push(Batch { session, workspace, expected, deleted_at, pieces, marks, secrets, ended });
             }
         }
         batches
+    }
+
+    /// Gives up what was shown before its recording was deleted. Nothing is being written now.
+    fn give_up_deleted(&self) {
+        let mut backlog = self.lock();
+        let (mut bytes, mut is_awaited) = (0, false);
+        for waiting in backlog.sessions.values_mut().filter(|waiting| waiting.live_from.is_some() && !waiting.lost) {
+            bytes += waiting.give_up();
+            is_awaited = true;
+        }
+        backlog.bytes -= bytes;
+        drop(backlog);
+        if is_awaited {
+            self.changed.send_replace(());
+        }
     }
 
     fn give_back(&self, batches: Vec<Batch>) {
@@ -293,15 +385,26 @@ impl Shared {
         }
     }
 
+    /// Goes on behind what a recording has of a batch that was not added to it: some of it may have been before, by a commit
+    /// whose confirmation was lost. Gives the session's pieces up where the recording ends elsewhere.
+    fn take_up(&self, mut batch: Batch, recorded: Option<Recorded>) {
+        match recorded.and_then(|recorded| batch.written_until(recorded)) {
+            Some(count) => {
+                let rest = batch.split_off(count);
+                self.written(&batch);
+                self.give_back(vec![rest]);
+            }
+            None => self.lose(&batch, false),
+        }
+    }
+
     /// Gives a session's pieces up: its recording goes on elsewhere, or cannot.
     fn lose(&self, batch: &Batch, refused: bool) {
         let mut backlog = self.lock();
         let mut bytes = batch.bytes();
         if let Some(waiting) = backlog.sessions.get_mut(&batch.session) {
-            bytes = waiting.bytes;
-            waiting.pieces.clear();
-            waiting.bytes = 0;
-            (waiting.lost, waiting.refused) = (true, refused);
+            bytes = waiting.give_up();
+            waiting.refused = refused;
         }
         backlog.bytes -= bytes;
         drop(backlog);
@@ -390,41 +493,67 @@ enum Interrupted {
     Lost,
 }
 
+/// What of a terminal's output is not to be recorded.
+struct LeftOut {
+    to: u64,
+    why: &'static str,
+}
+
 /// Records one terminal to its end.
 async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
     let (session, workspace) = (terminal.session(), terminal.workspace());
-    // What was shown while the workspace was not recorded is left out.
-    let mut left_out = 0;
+    // It is held all the time, so that nothing is lost while the database is waited for.
+    let mut tape = terminal.follow();
+    let mut left_out = LeftOut { to: 0, why: SWITCHED_OFF };
+    let mut pause = REFUSED_PAUSE;
+    // A recording that was given up, and when it had been deleted last.
+    let mut given_up: Option<Recorded> = None;
     loop {
         while !shared.is_recorded(workspace) {
+            tape.let_go();
             let mut changed = shared.changed.subscribe();
-            let is_over = terminal.tape(terminal.end()).is_over();
+            let is_over = tape.is_finished();
             tokio::select! {
                 () = app.shutdown.cancelled() => return,
                 _ = changed.changed() => {}
                 () = sleep(LOOK_EVERY) => {}
             }
-            left_out = terminal.end();
+            left_out = LeftOut { to: terminal.end(), why: SWITCHED_OFF };
+            tape.go_on_at(left_out.to);
             if is_over {
                 return;
             }
         }
-        shared.without(session).await;
-        let Some(progress) = begin(&app, session).await else { return };
-        shared.begin(session, workspace, progress);
-        let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, progress.offset, terminal.size()));
-        let mut tape = terminal.follow(progress.offset.max(left_out));
-        if left_out > progress.offset {
-            packer.leave_out(left_out);
+        // What was recorded before it was switched off comes first.
+        if !shared.is_written(session).await {
+            shared.forget(session);
+        }
+        let recorded = match begin(&app, session).await {
+            Begun::At(recorded) => recorded,
+            Begun::Refused if rest(&app, &mut tape, &mut pause).await => continue,
+            Begun::Refused | Begun::Never => return,
+        };
+        if given_up.take().is_some_and(|before| before.deleted_at != recorded.deleted_at) {
+            left_out = LeftOut { to: tape.end(), why: DELETED };
+        }
+        let (began, position) = (Instant::now(), recorded.progress.offset);
+        shared.begin(session, workspace, recorded);
+        let mut packer = Box::new(Packer::new(&shared, session, &app.policy.agent_key_prefix, position, terminal.size()));
+        tape.go_on_at(position.max(left_out.to));
+        if left_out.to > position {
+            packer.leave_out(&left_out);
         }
         let (interrupted, mut packer) = follow(&app, &shared, session, workspace, &mut tape, packer).await;
+        if began.elapsed() >= REFUSED_PAUSE_MAX {
+            pause = REFUSED_PAUSE;
+        }
         match interrupted {
             Interrupted::Over => {
                 packer.finish();
                 packer.finish_input();
                 packer.seal();
                 shared.end(session);
-                if shared.is_written(session).await || shared.forget(session) {
+                if shared.is_written(session).await {
                     return;
                 }
             }
@@ -439,37 +568,69 @@ async fn take(app: App, shared: Arc<Shared>, terminal: Arc<Terminal>) {
                 packer.finish_input();
                 packer.seal();
                 shared.end(session);
-                left_out = tape.position();
+                left_out = LeftOut { to: tape.position(), why: SWITCHED_OFF };
+                continue;
             }
-            Interrupted::Lost => {
-                if shared.forget(session) {
-                    return;
-                }
+            Interrupted::Lost => {}
+        }
+        match shared.given_up(session).await {
+            GivenUp::Deleted { live_from } => left_out = LeftOut { to: live_from, why: DELETED },
+            GivenUp::Refused if rest(&app, &mut tape, &mut pause).await => {}
+            GivenUp::Refused => return,
+            GivenUp::Elsewhere => {
+                given_up = Some(recorded);
                 tracing::info!(session.id = %session, "a recording was continued elsewhere, taking it up where it ends");
             }
         }
     }
 }
 
-/// Begins or continues a recording, as soon as the database can. `None` when the session is gone, or with the service.
-async fn begin(app: &App, session: SessionId) -> Option<Progress> {
+/// Waits before a recording that was refused is taken up again; whether it is to be. That of a terminal that is over is given
+/// up once the waits are as long as they get.
+async fn rest(app: &App, tape: &mut Tape, pause: &mut Duration) -> bool {
+    if tape.is_finished() && *pause >= REFUSED_PAUSE_MAX {
+        return false;
+    }
+    // The ring goes on, while the room for all is for those that can be recorded.
+    tape.let_go();
+    tokio::select! {
+        () = app.shutdown.cancelled() => return false,
+        () = sleep(*pause) => {}
+    }
+    *pause = (*pause * 2).min(REFUSED_PAUSE_MAX);
+    tape.go_on_at(tape.position());
+    true
+}
+
+/// What became of the attempt to begin or continue a recording.
+enum Begun {
+    /// It goes on here.
+    At(Recorded),
+    /// The database refused it.
+    Refused,
+    /// The session is gone, or the service ends.
+    Never,
+}
+
+/// Begins or continues a recording, as soon as the database can.
+async fn begin(app: &App, session: SessionId) -> Begun {
     loop {
         let begun = async {
             let mut tx = app.begin().await?;
-            let progress = recordings::begin(&mut tx, session).await?;
+            let recorded = recordings::begin(&mut tx, session).await?;
             tx.commit().await?;
-            Ok(progress)
+            Ok(recorded)
         };
-        let begun: Result<Option<Progress>, StorageError> = begun.await;
+        let begun: Result<Option<Recorded>, StorageError> = begun.await;
         match begun {
-            Ok(progress) => return progress,
+            Ok(recorded) => return recorded.map_or(Begun::Never, Begun::At),
             Err(error) => {
                 let again = tokio::select! {
-                    () = app.shutdown.cancelled() => false,
+                    () = app.shutdown.cancelled() => return Begun::Never,
                     again = super::try_again("recorder", &error) => again,
                 };
                 if !again {
-                    return None;
+                    return Begun::Refused;
                 }
             }
         }
@@ -640,14 +801,14 @@ impl Packer {
         }
     }
 
-    /// Leaves everything up to `to` out of the recording.
-    fn leave_out(&mut self, to: u64) {
+    /// Says what is left out of the recording.
+    fn leave_out(&mut self, left_out: &LeftOut) {
         self.finish();
         #[expect(clippy::disallowed_methods, reason = "when something was left out needs no transaction")]
         let now = chrono::Utc::now();
-        self.add(now, What::Marker(SWITCHED_OFF.to_owned()));
-        self.add(now, What::Gap(to - self.position));
-        self.masker.skip_to(to);
+        self.add(now, What::Marker(left_out.why.to_owned()));
+        self.add(now, What::Gap(left_out.to - self.position));
+        self.masker.skip_to(left_out.to);
     }
 
     /// Takes in what was held back.
@@ -677,7 +838,7 @@ impl Packer {
         }
     }
 
-    fn add(&mut self, at: chrono::DateTime<chrono::Utc>, what: What) {
+    fn add(&mut self, at: DateTime<Utc>, what: What) {
         let (position, size) = (self.position, self.size);
         let moment = Moment { at, offset: position, what };
         self.marks.extend(Mark::of(&moment));
@@ -752,30 +913,33 @@ async fn write_next(app: &App, shared: &Shared) -> Result<bool, StorageError> {
         return Ok(false);
     }
     match write_batches(app, &batches).await {
-        Ok(written) => {
-            for batch in &batches {
-                settle(app, shared, batch, written.contains(&batch.session)).await;
-            }
-        }
+        Ok(written) => return settle(app, shared, batches, &written).await.map(|()| true),
         Err(error) if error.is_transient() => {
             shared.give_back(batches);
             return Err(error);
         }
         // One of them cannot be written: it must not keep the others from it.
-        Err(_) => {
-            for batch in batches {
-                match write_batches(app, std::slice::from_ref(&batch)).await {
-                    Ok(written) => settle(app, shared, &batch, !written.is_empty()).await,
-                    Err(error) if error.is_transient() => shared.give_back(vec![batch]),
-                    Err(error) => {
-                        tracing::error!(session.id = %batch.session, error = &error as &dyn std::error::Error, "a session cannot be recorded");
-                        shared.lose(&batch, true);
-                    }
+        Err(_) => {}
+    }
+    let mut outcome = Ok(true);
+    for batch in batches {
+        match write_batches(app, std::slice::from_ref(&batch)).await {
+            Ok(written) => {
+                if let Err(error) = settle(app, shared, vec![batch], &written).await {
+                    outcome = Err(error);
                 }
+            }
+            Err(error) if error.is_transient() => {
+                shared.give_back(vec![batch]);
+                outcome = Err(error);
+            }
+            Err(error) => {
+                tracing::error!(session.id = %batch.session, error = &error as &dyn std::error::Error, "the recording of a session was refused");
+                shared.lose(&batch, true);
             }
         }
     }
-    Ok(true)
+    outcome
 }
 
 /// Writes batches in one transaction; returns the sessions whose recordings went on where the batches begin.
@@ -802,18 +966,25 @@ async fn write_batches(app: &App, batches: &[Batch]) -> Result<Vec<SessionId>, S
     Ok(written)
 }
 
-/// Notes what became of a batch. One that was not written may have been, by a commit whose confirmation was lost.
-async fn settle(app: &App, shared: &Shared, batch: &Batch, is_written: bool) {
-    let is_written = is_written || {
-        let progress = async { recordings::progress(&mut *app.read().await?, batch.session).await };
-        let progress: Result<Option<Progress>, StorageError> = progress.await;
-        matches!(progress, Ok(Some(progress)) if progress == batch.after())
-    };
-    if is_written {
-        shared.written(batch);
-    } else {
-        shared.lose(batch, false);
+/// Notes what became of batches. Where one was not added, its recording says whether that is so because it has it.
+async fn settle(app: &App, shared: &Shared, batches: Vec<Batch>, written: &[SessionId]) -> Result<(), StorageError> {
+    let mut settled = Ok(());
+    for batch in batches {
+        if written.contains(&batch.session) {
+            shared.written(&batch);
+            continue;
+        }
+        let recorded = async { recordings::progress(&mut *app.read().await?, batch.session).await };
+        let recorded: Result<Option<Recorded>, StorageError> = recorded.await;
+        match recorded {
+            Ok(recorded) => shared.take_up(batch, recorded),
+            Err(error) => {
+                shared.give_back(vec![batch]);
+                settled = Err(error);
+            }
+        }
     }
+    settled
 }
 
 /// Merges small pieces every so often.
@@ -843,9 +1014,99 @@ mod tests {
     use super::*;
     use crate::model::secret::Secret;
 
+    /// A backlog of one session, whose pieces are of four bytes each.
+    fn backlog(pieces: usize) -> (Arc<Shared>, SessionId) {
+        let (shared, session) = (Arc::new(Shared::new()), SessionId::generate());
+        shared.begin(session, WorkspaceId::generate(), recorded(0, 0));
+        queue(&shared, session, 0, pieces);
+        (shared, session)
+    }
+
+    fn recorded(offset: u64, seq: i64) -> Recorded {
+        Recorded { progress: Progress { offset, seq }, deleted_at: None }
+    }
+
+    fn queue(shared: &Shared, session: SessionId, offset: u64, pieces: usize) {
+        for offset in (offset..).step_by(4).take(pieces) {
+            let (at, size) = (DateTime::UNIX_EPOCH, Size::new(80, 24).unwrap());
+            let mut draft = Draft::new(offset, at, size);
+            draft.push(at, &What::Output(vec![b'x'; 4]));
+            let marks = vec![Mark { at, offset, kind: crate::model::recording::MarkKind::Gap(0) }];
+            shared.push(session, Queued { piece: draft.seal().unwrap(), marks, secrets: Vec::new() });
+        }
+    }
+
+    fn next(shared: &Shared) -> Batch {
+        let mut batches = shared.next();
+        assert_eq!(batches.len(), 1);
+        batches.pop().unwrap()
+    }
+
+    /// Bytes that wait, of all and of one session.
+    fn counted(shared: &Shared, session: SessionId) -> (usize, Option<usize>) {
+        let backlog = shared.lock();
+        (backlog.bytes, backlog.sessions.get(&session).map(|waiting| waiting.bytes))
+    }
+
+    #[test]
+    fn after_a_commit_whose_confirmation_was_lost_only_the_rest_is_written() {
+        let (shared, session) = backlog(2);
+        // The commit of this was carried out, and its connection broke.
+        shared.give_back(vec![next(&shared)]);
+        queue(&shared, session, 8, 1);
+        shared.end(session);
+        shared.take_up(next(&shared), Some(recorded(8, 2)));
+        let rest = next(&shared);
+        let offsets: Vec<u64> = rest.pieces.iter().map(|piece| piece.from_offset).collect();
+        assert_eq!((offsets, rest.expected, rest.ended), (vec![8], Progress { offset: 8, seq: 2 }, true));
+        assert_eq!((rest.marks.len(), rest.secrets.len(), rest.marks[0][0].offset), (1, 1, 8));
+        assert_eq!(counted(&shared, session), (rest.bytes(), Some(rest.bytes())));
+
+        // Of all that is there, only the end is left.
+        shared.take_up(rest, Some(recorded(12, 3)));
+        let end = next(&shared);
+        assert!(end.pieces.is_empty() && end.ended);
+        shared.written(&end);
+        assert_eq!(counted(&shared, session), (0, None));
+    }
+
+    #[test]
+    fn a_recording_that_ends_where_no_piece_does_was_continued_elsewhere() {
+        for progress in [None, Some((0, 0)), Some((8, 1)), Some((6, 2)), Some((12, 3)), Some((0, -1))] {
+            let (shared, session) = backlog(2);
+            shared.take_up(next(&shared), progress.map(|(offset, seq)| recorded(offset, seq)));
+            assert_eq!((counted(&shared, session), shared.state(session).1), ((0, Some(0)), false), "{progress:?}");
+            assert!(shared.forget(session).is_some_and(|waiting| waiting.lost && !waiting.refused), "{progress:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_given_up_with_the_deletion_of_its_recording_and_once() {
+        let (shared, session) = backlog(2);
+        let (before, at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(1));
+        let batch = next(&shared);
+        shared.delete(session, at, 100);
+        assert!(!shared.state(session).1, "nothing more is taken for it");
+        // What was on its way was written before, or is not any more.
+        shared.take_up(batch, Some(Recorded { deleted_at: Some(at), ..recorded(4, 1) }));
+        assert!(shared.next().is_empty());
+        assert!(matches!(shared.given_up(session).await, GivenUp::Deleted { live_from: 100 }));
+
+        shared.begin(session, WorkspaceId::generate(), Recorded { deleted_at: Some(at), ..recorded(0, 3) });
+        queue(&shared, session, 0, 1);
+        for known in [before, at] {
+            shared.delete(session, known, 200);
+            assert!(shared.state(session).1, "it knows of that");
+        }
+        shared.delete(session, at + chrono::TimeDelta::seconds(1), 300);
+        assert!(shared.next().is_empty());
+        assert_eq!(counted(&shared, session), (0, Some(0)));
+        assert!(matches!(shared.given_up(session).await, GivenUp::Deleted { live_from: 300 }));
+    }
+
     #[test]
     fn a_key_that_is_typed_key_by_key_is_masked_and_looked_up() {
-        let at = chrono::DateTime::UNIX_EPOCH;
+        let at = DateTime::UNIX_EPOCH;
         let (key, size) = (Secret::api_key("mcp_agent_"), Size::new(80, 24).unwrap());
         let mut packer = Packer::new(&Arc::new(Shared::new()), SessionId::generate(), "mcp_agent_", 0, size);
         for byte in format!("use {}\rx", key.expose()).bytes() {

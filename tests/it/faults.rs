@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use raven_agents::storage::StorageError;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -333,4 +334,30 @@ async fn echo(terminal: &mut Socket) -> Duration {
     terminal.emit("input", json!("echo a$((2))b\n")).await;
     terminal.until_shows("a2b").await;
     typed.elapsed()
+}
+
+/// What is done again when it is told by a database that is away, that stands by, or that met another transaction.
+#[sqlx::test]
+async fn what_a_database_says_that_is_away_or_stands_by_is_no_refusal(pool: PgPool) {
+    for (code, is_transient) in [
+        ("08006", true),
+        ("08P01", true),
+        ("25006", true),
+        ("40001", true),
+        ("40P01", true),
+        ("53300", true),
+        ("57P03", true),
+        ("58030", true),
+        ("22001", false),
+        ("23505", false),
+        ("25P02", false),
+        ("42P01", false),
+    ] {
+        let raised = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")));
+        let error = StorageError::from(raised.execute(&pool).await.unwrap_err());
+        assert_eq!(error.is_transient(), is_transient, "{code}");
+    }
+    let mut standby = pool.begin_with("BEGIN READ ONLY").await.unwrap();
+    let written = sqlx::query("DELETE FROM workspaces").execute(&mut *standby).await;
+    assert!(matches!(StorageError::from(written.unwrap_err()), StorageError::Unavailable(_)));
 }

@@ -7,8 +7,12 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use raven_agents::{
     app::connections::Kind,
     config::{Config, Quota, RateLimits},
-    model::{ids::UserId, token::Tokens},
+    model::{
+        ids::{SessionId, UserId},
+        token::Tokens,
+    },
 };
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::{
@@ -148,6 +152,72 @@ async fn a_runtime_dials_in_for_its_session_alone(pool: PgPool) {
     runtime.emit("status", json!({"status": "terminated"})).await;
     until_status(&mut viewer, "terminated").await;
     runtime.until_closed().await;
+    world.end().await;
+}
+
+/// RT-23: what a runtime reports moves a session as what is heard of its line does, and an address may follow.
+#[sqlx::test]
+async fn a_session_that_has_begun_is_not_reported_pending_and_is_told_where_to_log_in_when_that_is_known(pool: PgPool) {
+    let mut settings = config(Some("http://127.0.0.1:9".to_owned()));
+    settings.login_hosts = vec!["login.example.com".to_owned()];
+    let world = World::with_config(pool.clone(), settings, None).await;
+    let owner = world.owner().await;
+    world.approved_agent("scout").await;
+    let offer = json!({"workspaceId": world.workspace, "agentId": "scout", "runtimeSessionId": "pty-1"});
+    world.control_plane().post("/terminal/sessions", offer).await.expect(StatusCode::CREATED);
+    let mut runtime = Socket::connect_runtime(&world.base, "pty-1", &json!({"secret": WEBHOOK_SECRET})).await;
+    runtime.emit("status", json!({"status": "active"})).await;
+    owner.until_session_is("scout", "active").await;
+    let mut viewer = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
+    viewer.attach("scout").await;
+
+    runtime.emit("status", json!({"status": "pending"})).await;
+    assert_eq!(runtime.until("error").await["code"], "INVALID_PAYLOAD");
+    let reported = world.control_plane().post("/terminal/sessions/pty-1/status", json!({"status": "pending"})).await;
+    reported.expect_problem(StatusCode::CONFLICT, "ILLEGAL_TRANSITION");
+
+    runtime.emit("status", json!({"status": "login_required"})).await;
+    assert_eq!(until_status(&mut viewer, "login_required").await.get("loginUrl"), None);
+    let login = json!({"status": "login_required", "loginUrl": "https://login.example.com/device"});
+    runtime.emit("status", login.clone()).await;
+    assert_eq!(until_status(&mut viewer, "login_required").await["loginUrl"], login["loginUrl"]);
+    let stored = sqlx::query_scalar::<_, Option<String>>("SELECT login_url FROM terminal_sessions").fetch_one(&pool).await.unwrap();
+    assert_eq!(json!(stored), login["loginUrl"]);
+    drop(runtime);
+    until_status(&mut viewer, "disconnected").await;
+    world.end().await;
+}
+
+/// A session ends while its runtime dials in: it has no line then.
+#[sqlx::test]
+async fn a_runtime_that_dials_in_while_its_session_ends_opens_nothing(pool: PgPool) {
+    let world = World::with_config(pool.clone(), config(Some("http://127.0.0.1:9".to_owned())), None).await;
+    world.approved_agent("scout").await;
+    let offer = json!({"workspaceId": world.workspace, "agentId": "scout", "runtimeSessionId": "pty-1"});
+    let session = world.control_plane().post("/terminal/sessions", offer).await.expect(StatusCode::CREATED)["data"]["id"].clone();
+    let session: SessionId = session.as_str().unwrap().parse().unwrap();
+    let terminals = &world.app().terminals;
+    world.until("the terminal", || async { terminals.get(session).map(drop) }).await;
+    let mut ending = pool.begin().await.unwrap();
+    let ended = "UPDATE terminal_sessions SET status = 'terminated', terminated_at = now() WHERE id = $1";
+    sqlx::query(ended).bind(session.0).execute(&mut *ending).await.unwrap();
+    terminals.end(session, false);
+
+    let secret = json!({"secret": WEBHOOK_SECRET});
+    let ends = async {
+        let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                       WHERE NOT l.granted AND a.datname = current_database() AND a.query LIKE '%FOR UPDATE OF s%'";
+        world
+            .until("the runtime to wait", || async {
+                (sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() > 0).then_some(())
+            })
+            .await;
+        ending.commit().await.unwrap();
+    };
+    let (mut runtime, ()) = tokio::join!(Socket::connect_runtime(&world.base, "pty-1", &secret), ends);
+    assert_eq!(runtime.until("error").await["code"], "SESSION_TERMINATED");
+    runtime.until_closed().await;
+    assert!(terminals.get(session).is_none());
     world.end().await;
 }
 

@@ -5,17 +5,24 @@ use std::{fmt::Write as _, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use raven_agents::{
-    domain::recordings::{self, Playback},
+    domain::{
+        recordings::{self, Playback},
+        terminals::{self, TapeEvent},
+    },
     model::{
+        clock::Clock,
         ids::SessionId,
         recording::{Moment, What},
         settings::RecordingBounds,
     },
+    runtime::LiveTerminals,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::support::{Caller, LocalRuntime, World, config, gate::Gate, program::Folder, service::Service};
 
@@ -260,6 +267,36 @@ async fn a_database_that_is_away_costs_nothing_that_was_printed(pool: PgPool) {
         text
     });
     assert!(all.contains(&expected), "every row is there, once and in its order");
+    world.end().await;
+}
+
+#[sqlx::test]
+async fn a_recording_that_the_database_refused_goes_on_once_it_takes_it(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let (id, session) = shell(&owner).await;
+    run(&owner, &id, "echo be''fore").await;
+    until_recorded(&world, &pool, session, b"before").await;
+    // What a sequence counts is not rolled back.
+    let refuse = "CREATE SEQUENCE refusals;
+                  CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                      AS $$ BEGIN PERFORM nextval('refusals'); RAISE EXCEPTION 'no more of this'; END $$;
+                  CREATE TRIGGER refuse BEFORE INSERT ON terminal_segments EXECUTE FUNCTION refuse();";
+    sqlx::raw_sql(refuse).execute(&pool).await.unwrap();
+    run(&owner, &id, "echo mean''while").await;
+    let terminal = world.app().terminals.get(session).unwrap();
+    world.until("the shell to print", || async { terminal.history().contains("meanwhile").then_some(()) }).await;
+    world
+        .until("the refusal of it", || async {
+            // Once with the others, once alone.
+            let refusals = sqlx::query_scalar::<_, i64>("SELECT last_value FROM refusals").fetch_one(&pool).await.unwrap();
+            (refusals >= 2).then_some(())
+        })
+        .await;
+    sqlx::raw_sql("DROP TRIGGER refuse ON terminal_segments").execute(&pool).await.unwrap();
+    run(&owner, &id, "echo af''ter").await;
+    let all = until_recorded(&world, &pool, session, b"after").await;
+    assert!(contains(&all, b"meanwhile"), "what the ring still had is not lost");
     world.end().await;
 }
 
@@ -666,6 +703,75 @@ async fn a_recording_is_its_workspaces_and_admins_delete_it(pool: PgPool) {
     run(&owner, &id, "echo aft''er").await;
     world.until("recording to go on", || async { contains(&tail(&pool, session).await, b"after").then_some(()) }).await;
     assert!(!contains(&tail(&pool, session).await, b"before"));
+    world.end().await;
+}
+
+/// RT-16: a runtime without positions begins anew, while the recording does not.
+#[sqlx::test]
+async fn a_runtime_that_dials_in_goes_on_behind_a_recording_of_which_nothing_is_left(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let (id, session) = shell(&owner).await;
+    run(&owner, &id, "echo be''fore").await;
+    until_recorded(&world, &pool, session, b"before").await;
+    owner.delete(&recording_path(session)).await.expect(StatusCode::OK);
+
+    let (news, _told) = mpsc::channel(16);
+    let restarted = LiveTerminals::new(news, Clock::default(), TaskTracker::new(), CancellationToken::new());
+    let mut conn = pool.acquire().await.unwrap();
+    let found = terminals::of_machinery(&mut conn, session).await.unwrap().unwrap();
+    let line = terminals::open_legacy(&mut conn, &restarted, &found).await.unwrap().unwrap();
+    line.output("and on".into());
+
+    let recorded = recordings::progress(&mut conn, session).await.unwrap().unwrap();
+    let mut tape = restarted.get(session).unwrap().tape(recorded.progress.offset);
+    let events = tape.take(usize::MAX);
+    assert!(!events.iter().any(|event| matches!(event, TapeEvent::Gap { .. })), "{events:?}");
+    assert!(matches!(events.last(), Some(TapeEvent::Output { bytes, .. }) if bytes.ends_with(b"and on")), "{events:?}");
+    world.end().await;
+}
+
+/// What waits for the database while a recording is deleted was shown before, and does not come back behind the deletion.
+#[sqlx::test]
+async fn what_waits_to_be_written_is_deleted_with_its_recording(pool: PgPool) {
+    let world = World::with_runtime(pool.clone()).await;
+    let owner = world.owner().await;
+    let (id, session) = shell(&owner).await;
+    run(&owner, &id, "echo fir''st").await;
+    until_recorded(&world, &pool, session, b"first").await;
+    let hold = "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql
+                    AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
+                CREATE TRIGGER hold BEFORE INSERT ON terminal_segments EXECUTE FUNCTION hold();";
+    sqlx::raw_sql(hold).execute(&pool).await.unwrap();
+    let mut holder = pool.acquire().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(42)").execute(&mut *holder).await.unwrap();
+    let waiting = async |count: i64| {
+        let query = "SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                     WHERE NOT l.granted AND a.datname = current_database()";
+        (sqlx::query_scalar::<_, i64>(query).fetch_one(&pool).await.unwrap() >= count).then_some(())
+    };
+    run(&owner, &id, "echo sec''ond").await;
+    world.until("the writer to wait", || waiting(1)).await;
+    run(&owner, &id, "echo thi''rd").await;
+    let terminal = world.app().terminals.get(session).unwrap();
+    world.until("the shell to print", || async { terminal.history().contains("third").then_some(()) }).await;
+
+    let path = recording_path(session);
+    let deleting = async { owner.delete(&path).await.expect(StatusCode::OK) };
+    let releasing = async {
+        world.until("the deletion to wait", || waiting(2)).await;
+        sqlx::query("SELECT pg_advisory_unlock(42)").execute(&mut *holder).await.unwrap();
+    };
+    tokio::join!(deleting, releasing);
+
+    run(&owner, &id, "echo fou''rth").await;
+    world.until("recording to go on", || async { contains(&tail(&pool, session).await, b"fourth").then_some(()) }).await;
+    let kept = moments(&pool, session).await;
+    let shown: Vec<u8> =
+        kept.iter().flat_map(|moment| if let What::Output(bytes) = &moment.what { bytes.clone() } else { Vec::new() }).collect();
+    for before in [&b"first"[..], b"second", b"third"] {
+        assert!(!contains(&shown, before), "{}", shown.escape_ascii());
+    }
     world.end().await;
 }
 
