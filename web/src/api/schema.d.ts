@@ -215,7 +215,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Sign out. */
+        /**
+         * Sign out.
+         * @description The token is good no more, and what was opened with it is closed. Where else the person is signed in they stay so.
+         */
         post: operations["logout"];
         delete?: never;
         options?: never;
@@ -1677,7 +1680,8 @@ export interface paths {
         put?: never;
         /**
          * Report how a terminal session stands.
-         * @description For runtimes, by their own name of the session. A terminated session stays so.
+         * @description For runtimes, by their own name of the session. A terminated session stays so, and none becomes pending again. The address of
+         *     a login may follow later than `login_required`.
          */
         post: operations["reportTerminalSession"];
         delete?: never;
@@ -7213,6 +7217,9 @@ export interface components {
         /**
          * @description A tool.
          * @example {
+         *       "aliases": [
+         *         "agent.profile"
+         *       ],
          *       "annotations": {
          *         "destructiveHint": false,
          *         "idempotentHint": true,
@@ -7233,6 +7240,8 @@ export interface components {
          *     }
          */
         ToolDescription: {
+            /** @description Its other names, by which it is called and meant in policies just as well; the dotted one first. */
+            aliases: string[];
             annotations: components["schemas"]["Annotations"];
             /** @description Id of its category. */
             category: string;
