@@ -1669,7 +1669,8 @@ export interface paths {
         put?: never;
         /**
          * Report how a terminal session stands.
-         * @description For runtimes, by their own name of the session. A terminated session stays so.
+         * @description For runtimes, by their own name of the session. A terminated session stays so, and none becomes pending again. The address of
+         *     a login may follow later than `login_required`.
          */
         post: operations["reportTerminalSession"];
         delete?: never;
