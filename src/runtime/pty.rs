@@ -58,6 +58,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// hear of it finds what a process of a moment printed.
 const LINGERS: Duration = Duration::from_secs(5);
 
+/// The number of a stream is one that every client can hold: JavaScript counts to 2^53.
+const STREAM_MAX: u64 = (1 << 53) - 1;
+
 /// What viewers see where output was lost, which a runtime without positions cannot make up for.
 const GAP_NOTICE: &str = "the connection to the runtime was lost; output may be missing here";
 
@@ -211,6 +214,9 @@ pub(super) struct State {
     live_from: u64,
     /// Somebody waits for the output to come to this position.
     awaited: Option<u64>,
+    /// What stands before this position is there for every life of the service; what follows, a runtime without positions has printed
+    /// to this one alone.
+    pub(super) counted_until: u64,
     /// Bytes that have come from the runtime, which unlike the ring's end do not count our own notices.
     heard_bytes: u64,
     /// The runtime closed the terminal with the word that its process ended.
@@ -227,6 +233,8 @@ pub(super) struct State {
 pub struct Terminal {
     spec: TerminalSpec,
     clock: Clock,
+    /// Tells the terminal's output in this life of the service from that in any other.
+    stream: u64,
     resizes: Arc<Resizes>,
     /// Whether what people type is for the recorder, too.
     records_input: AtomicBool,
@@ -292,6 +300,7 @@ impl Terminal {
             input: None,
             live_from: 0,
             awaited: None,
+            counted_until: u64::MAX,
             heard_bytes: 0,
             exited: false,
             ending: false,
@@ -301,6 +310,7 @@ impl Terminal {
         Self {
             spec,
             clock,
+            stream: rand::random::<u64>() & STREAM_MAX,
             resizes: Arc::clone(&shared.resizes),
             records_input: AtomicBool::new(false),
             runtime: watch::Sender::new(runtime),
@@ -328,6 +338,12 @@ impl Terminal {
     #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         self.spec.workspace
+    }
+
+    /// Tells positions in the terminal's output from those that another life of the service told, where the runtime has none.
+    #[must_use]
+    pub fn stream(&self) -> u64 {
+        self.stream
     }
 
     #[must_use]
@@ -708,6 +724,7 @@ impl Line {
     /// Goes on behind all that was recorded, and shows that output may be missing here, which the runtime cannot say.
     pub(super) fn tell_gap(&self) {
         self.skip_to(self.terminal.spec.recorded_to);
+        self.change(|state| state.counted_until = state.counted_until.min(state.ring.end()));
         if self.terminal.end() == 0 {
             return;
         }

@@ -45,6 +45,9 @@ pub enum Start {
     Screen,
     /// With the output from this position on; with the screen, where that is not held any more.
     From(u64),
+    /// As [`Self::From`], for a position that was told of this stream, or of one that may have been another: that counts only
+    /// where positions are the runtime's, or stand before what this life of the service heard.
+    Again { offset: u64, stream: Option<u64> },
 }
 
 /// What a viewer is to show next.
@@ -138,7 +141,13 @@ impl Viewer {
         let state = terminal.lock();
         let position = match start {
             Start::From(offset) if (state.ring.start()..=state.ring.end()).contains(&offset) => Some(offset),
-            Start::From(_) | Start::Screen => None,
+            Start::Again { offset, stream }
+                if (stream == Some(terminal.stream()) || offset <= state.counted_until)
+                    && (state.ring.start()..=state.ring.end()).contains(&offset) =>
+            {
+                Some(offset)
+            }
+            Start::From(_) | Start::Again { .. } | Start::Screen => None,
         };
         let (size, status_seen) = (state.size, state.status_version);
         drop(state);
@@ -194,6 +203,12 @@ impl Viewer {
     #[must_use]
     pub fn position(&self) -> Option<u64> {
         self.position
+    }
+
+    /// What the positions are of; see [`Terminal::stream`].
+    #[must_use]
+    pub fn stream(&self) -> u64 {
+        self.terminal.stream()
     }
 
     /// Output as text. Since a viewer gets whole characters, pieces become the same text as all of them at once;
@@ -491,6 +506,25 @@ mod tests {
         assert_eq!((offset, size), (7, Size::DEFAULT), "the cut character comes whole");
         line.output(9, Bytes::from_static(b"\xac."));
         assert_eq!(output(&mut viewer).await, "\u{20ac}.");
+    }
+
+    /// RT-22: a runtime without positions, and a viewer who saw more of it than was recorded before the service was killed.
+    #[tokio::test]
+    async fn a_position_of_another_life_of_the_service_counts_only_where_it_means_the_same() {
+        let terminal = terminal();
+        let line = terminal.line().unwrap();
+        line.output(0, Bytes::from_static(b"recorded"));
+        let starts = |offset, stream| terminal.view(Start::Again { offset, stream }).position();
+        assert_eq!((starts(5, None), starts(8, Some(1)), starts(9, None)), (Some(5), Some(8), None), "the runtime counts");
+
+        line.tell_gap();
+        line.append(Bytes::from_static(b"and on"));
+        let (end, own) = (terminal.end(), Some(terminal.stream()));
+        assert_eq!((starts(8, None), starts(8, Some(1))), (Some(8), Some(8)), "all before the gap is as it was");
+        assert_eq!((starts(9, None), starts(end, Some(1)), starts(end, None)), (None, None, None));
+        assert_eq!((starts(9, own), starts(end, own), starts(end + 1, own)), (Some(9), Some(end), None));
+        line.tell_gap();
+        assert_eq!((starts(end, own), starts(end, None)), (Some(end), None));
     }
 
     #[tokio::test]

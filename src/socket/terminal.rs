@@ -152,6 +152,7 @@ fn terms(payload: &Payload) -> Terms {
     Terms {
         binary: payload.flag("binary"),
         offset: payload.whole("offset").and_then(|offset| u64::try_from(offset).ok()),
+        stream: payload.whole("stream").and_then(|stream| u64::try_from(stream).ok()),
         window: payload.flag("acknowledge").then(window),
     }
 }
@@ -226,6 +227,7 @@ impl Seat {
             viewer_id: seat.pass().id().to_string(),
             binary: terms.binary,
             offset: viewer.position(),
+            stream: viewer.stream(),
             acknowledge: terms.window.is_some(),
             window: terms.window,
         };
@@ -252,7 +254,7 @@ impl Seat {
         let own = u32::from(self.place.as_ref().is_some_and(|place| place.session == session.id));
         let ticket = self.admit(session.id, own)?;
         let runtime = runtimes::client_of_session(tx.conn(), &self.app.runtimes, &session).await.map_err(unavailable)?;
-        let start = terms.offset.map_or(Start::Screen, Start::From);
+        let start = terms.offset.map_or(Start::Screen, |offset| Start::Again { offset, stream: terms.stream });
         let live = (&self.app.terminals, &self.app.controls);
         let attachment = terminals::attach(&mut tx, live, runtime.as_ref(), &self.person, session, start, share).await;
         let attachment = attachment.map_err(problem_of)?;
@@ -406,8 +408,8 @@ mod tests {
     fn what_is_no_use_in_an_attach_is_as_if_it_was_not_there() {
         let agreed = |json| terms(&read(&json));
         assert_eq!(agreed(serde_json::json!({"binary": "yes", "offset": -1, "acknowledge": 1, "window": 5})), Terms::default());
-        let all = serde_json::json!({"binary": true, "offset": 7, "acknowledge": true, "window": 1});
-        assert_eq!(agreed(all), Terms { binary: true, offset: Some(7), window: Some(WINDOW_BYTES_MIN) });
+        let all = serde_json::json!({"binary": true, "offset": 7, "stream": 9, "acknowledge": true, "window": 1});
+        assert_eq!(agreed(all), Terms { binary: true, offset: Some(7), stream: Some(9), window: Some(WINDOW_BYTES_MIN) });
         let window = |window: i64| agreed(serde_json::json!({"acknowledge": true, "window": window})).window;
         assert_eq!((window(100_000), window(i64::MAX), window(-1)), (Some(100_000), Some(WINDOW_BYTES), Some(WINDOW_BYTES)));
         assert_eq!(window(2_000_000), Some(WINDOW_BYTES_MAX));

@@ -166,6 +166,8 @@ pub struct Attached {
     pub binary: bool,
     /// Where output goes on, if the client's own position is still held; otherwise a screen comes first.
     pub offset: Option<u64>,
+    /// Tells positions of this stream from those of another, for the next `attach`.
+    pub stream: u64,
     /// Whether the client is to acknowledge, and how much may be on its way before it does.
     pub acknowledge: bool,
     pub window: Option<u32>,
@@ -176,8 +178,9 @@ pub struct Attached {
 pub struct Terms {
     /// Output as bytes instead of text.
     pub binary: bool,
-    /// The position up to which the client has seen the output.
+    /// The position up to which the client has seen the output, and the stream that it was told of.
     pub offset: Option<u64>,
+    pub stream: Option<u64>,
     /// Bytes that may be on their way before the client acknowledges some; `None`: it acknowledges nothing.
     pub window: Option<u32>,
 }

@@ -85,6 +85,7 @@ type Attached = Size & {
   viewerId?: string;
   binary?: boolean;
   offset?: number | null;
+  stream?: number;
   window?: number | null;
 };
 
@@ -104,6 +105,8 @@ export function openTerminalLink(
   let state = UNLINKED;
   /** Position behind what was handed to the emulator; undefined until the service has named one. */
   let position: number | undefined;
+  /** What the position is of: another stream may have other output there. */
+  let stream: number | undefined;
   let acknowledged = 0;
   let acknowledgeEvery = ACKNOWLEDGE_EVERY_BYTES;
   let binary = false;
@@ -112,7 +115,8 @@ export function openTerminalLink(
 
   const attach = () => {
     overflowed = false;
-    socket.emit('attach', { sessionId, share, binary: true, acknowledge: true, presence: true, offset: position });
+    const seen = { offset: position, stream };
+    socket.emit('attach', { sessionId, share, binary: true, acknowledge: true, presence: true, ...seen });
   };
   const update = (change: Partial<LinkState>) => {
     const ended = state.status === 'terminated' || change.status === 'terminated';
@@ -160,6 +164,7 @@ export function openTerminalLink(
   socket.on('attached', (session: Attached) => {
     binary = session.binary === true;
     acknowledged = session.offset ?? position ?? 0;
+    stream = session.stream;
     if (session.window) acknowledgeEvery = Math.max(1, Math.floor(session.window / ACKNOWLEDGEMENTS_PER_WINDOW));
     if (!binary) position = undefined;
     const { status, canWrite, canTerminate = false, viewerId, agentId, cols, rows } = session;
