@@ -20,7 +20,14 @@ pub(super) async fn run(app: App) {
     }
     loop {
         let woken = app.wake_notifier.notified();
-        match round(&app).await {
+        // What was taken is settled also when the service ends meanwhile: nobody else would try before its time is over.
+        let working = app.clone().spawn({
+            let app = app.clone();
+            async move { round(&app).await }
+        });
+        // A panic ends this as it would have here.
+        let Ok(worked) = working.await else { return };
+        match worked {
             // A timeout is a poll.
             Ok(0) => drop(timeout(POLL_EVERY, woken).await),
             Ok(_) => {}

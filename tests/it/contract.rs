@@ -215,7 +215,8 @@ async fn anonymous_callers_get_401_and_outsiders_learn_nothing(pool: PgPool) {
         let anonymous = world.anonymous().call(method.clone(), &path, body.clone()).await;
         assert_eq!(anonymous.status, StatusCode::UNAUTHORIZED, "anonymous {operation_id}: {}", anonymous.body);
 
-        if operation_id == STREAM {
+        // To sign out is to ask nothing after it.
+        if operation_id == STREAM || operation_id == "logout" {
             continue;
         }
         let by_secret = ["webhook", "agent", "registration"].iter().any(|scheme| operation["security"].to_string().contains(scheme));

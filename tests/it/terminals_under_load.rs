@@ -283,10 +283,13 @@ async fn the_runtime_is_killed_again_and_again_and_no_viewer_misses_a_number(poo
     let mut runtime = RuntimeProgram::start().await;
     let world = World::with_config(pool, config(Some(runtime.endpoint())), None).await;
     let owner = world.owner().await;
+    // Without digits, which would be taken for what is counted.
+    let name: String = (0..24).map(|_| char::from(rand::random_range(b'a'..=b'z'))).collect();
+    let counted = std::env::temp_dir().join(format!("raven-test-{name}"));
     let mut typing = Vec::new();
     let mut sessions = Vec::new();
     for _ in 0..3 {
-        let (session, terminal) = counting_shell(&world, &owner).await;
+        let (session, terminal) = counting_shell(&world, &owner, &counted).await;
         sessions.push(session);
         typing.push(terminal);
     }
@@ -304,22 +307,24 @@ async fn the_runtime_is_killed_again_and_again_and_no_viewer_misses_a_number(poo
     }
     numbers.until_round(KILLS).await;
     for terminal in &mut typing {
-        terminal.emit("input", json!("\u{3}")).await;
         terminal.emit("input", json!("echo; echo EN''D 00000000\r")).await;
     }
+    std::fs::write(&counted, "").unwrap();
     numbers.until_all_saw_the_end().await;
+    std::fs::remove_file(&counted).unwrap();
     world.end().await;
     runtime.end().await;
 }
 
-/// A shell that counts: its session, and a terminal to type into.
-async fn counting_shell(world: &World, owner: &Caller<'_>) -> (String, Socket) {
+/// A shell that counts until there is this file: its session, and a terminal to type into. Neither an interrupt nor what the shell
+/// itself reads would end it for certain: either may come in the moment in which a program has just ended, or a `read` given up.
+async fn counting_shell(world: &World, owner: &Caller<'_>, counted: &Path) -> (String, Socket) {
     let id = owner.spawn_shell().await;
     let session = owner.until_session_is(&id, "active").await;
     let mut terminal = Socket::connect(&world.base, "/terminal", &owner.cookie()).await;
     terminal.attach(&id).await;
-    // Without the trap bash goes on when the interrupt comes in the moment in which `sleep` has just ended by itself.
-    let line = "stty -echo; PS1=; i=0; trap 'ended=1' INT; while [ -z \"$ended\" ]; do i=$((i+1)); printf '%08d\\n' $i; sleep 0.01; done\r";
+    let (stty, count) = ("stty -echo; PS1=; i=0", "i=$((i+1)); printf '%08d\\n' $i; sleep 0.01");
+    let line = format!("{stty}; while [ ! -e '{}' ]; do {count}; done\r", counted.display());
     terminal.emit("input", json!(line)).await;
     terminal.until_shows("00000010").await;
     (session["id"].as_str().unwrap().to_owned(), terminal)
