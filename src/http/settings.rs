@@ -13,7 +13,7 @@ use crate::{
         runtimes::{self, RuntimeProblem},
         settings,
     },
-    model::ids::WorkspaceId,
+    model::{actor::Subject, ids::WorkspaceId},
     wire::{
         envelope::Envelope,
         problem::{AdminErrors, PersonErrors, Problem},
@@ -52,6 +52,8 @@ pub(super) async fn update(
     let mut tx = app.begin().await?;
     let stored = settings::update(&mut tx, &app.policy, &admin, agent, parallax).await?;
     tx.commit().await?;
+    // What the policy says counts with the next call here; other nodes are told of it.
+    app.access_cache.forget(&Subject::Workspace(admin.workspace()));
     Ok(Envelope::ok(AgentSettings::read(&stored)))
 }
 

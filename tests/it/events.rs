@@ -410,8 +410,13 @@ async fn who_leaves_a_space_hears_no_more_of_it(pool: PgPool) {
 #[sqlx::test]
 async fn clients_reach_only_those_who_share_a_space_with_them(pool: PgPool) {
     let world = World::new(pool).await;
+    let mut owner = Socket::connect(&world.base, "/", &world.owner().await.cookie()).await;
     let ((sender, sender_id), (friend, friend_id)) = (world.member_with_id("sender").await, world.member_with_id("friend").await);
     let (stranger, outsider) = (world.member("stranger").await, world.outsider().await);
+    // Each is told of themselves, if they are there when it is told.
+    for _ in 0..3 {
+        owner.until("user:changed").await;
+    }
     let private = space(&world, &[sender_id, friend_id]).await;
     let page = page_in(&world, private).await;
     let mut sockets = Vec::new();

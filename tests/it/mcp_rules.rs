@@ -303,7 +303,7 @@ async fn what_a_policy_denies_is_not_done_by_another_tools_arguments(pool: PgPoo
     assert!(listed().await.contains("ravendocs://pages"));
     let deny = json!({"policy": {"deny": ["page.recent", "page.move", "page.search", "task.assign", "task_complete", "task.bucketClear"]}});
     world.owner().await.patch_settings(deny).await.expect(StatusCode::OK);
-    assert!(!listed().await.contains("ravendocs://pages"), "nor is read through a resource");
+    assert!(!listed().await.contains("ravendocs://pages"), "with the next call, and through a resource neither");
     for (tool, denied, goes) in [
         ("page_update", json!({"pageId": page, "title": "x", "parentId": null}), Some(json!({"pageId": page, "title": "x"}))),
         ("task_update", json!({"taskId": task, "assigneeId": null}), Some(json!({"taskId": task, "status": "in_progress"}))),
