@@ -21,7 +21,9 @@ pub(super) async fn run(app: App) {
     }
 }
 
+/// What is old is forgotten also when it cannot be counted.
 async fn round(app: &App) -> Result<(), StorageError> {
+    let counted = count(app).await;
     let mut tx = app.begin().await?;
     let forgotten = [
         notifications::prune(&mut tx).await?,
@@ -31,6 +33,11 @@ async fn round(app: &App) -> Result<(), StorageError> {
     ];
     tx.commit().await?;
     tracing::debug!(?forgotten, "old notifications, approvals, webhook deliveries and sign-ins forgotten");
+    counted
+}
+
+/// Counts the activity of each day, and deletes what is older than its retention.
+async fn count(app: &App) -> Result<(), StorageError> {
     let retention = Retention { rows: app.settings.activity_kept, daily: app.settings.activity_daily_kept };
     let mut tx = app.begin().await?;
     let mut purged = activity::roll_up(&mut tx, retention).await?;
